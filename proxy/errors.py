@@ -1,0 +1,134 @@
+"""The domain's errors, in the distribution spec's words.
+
+RegistryError
+├── NameInvalid, TagInvalid, DigestInvalid       the client's request is malformed
+├── NameUnknown, ManifestUnknown, BlobUnknown    there is no such content, or not for this client
+├── RangeInvalid                                 no byte of the blob lies in the range
+├── Unsupported                                  a pull-through proxy does not do this
+├── Overloaded                                   a limit of this proxy is reached; try again
+├── ManifestInvalid                              bytes that are not one unambiguous manifest
+└── UpstreamFailure                              a cached copy, however old, is the better answer
+    ├── UpstreamUnavailable                      network, DNS, TLS, time out, 5xx, token server
+    ├── UpstreamDenied                           401 or 403
+    ├── UpstreamThrottled                        429
+    └── UpstreamInvalid                          an answer that cannot be used: wrong digest, cut off, not JSON
+
+`Refused` stands apart: it is how a conversion says no, and is never an answer by itself.
+
+Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distribution's own
+(registry/api/errcode/register.go). The HTTP status of each class is in `web/errors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """A request that ends in an error answer: a code of the spec and one sentence for a person."""
+
+    code: ClassVar[str] = "UNKNOWN"
+
+    def __init__(
+        self, message: str, *, detail: object = None, retry_after: float | None = None
+    ) -> None:
+        """`retry_after` is in seconds; None where the client cannot know when to come back."""
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class NameInvalid(RegistryError):
+    """The repository name is not one that the spec's grammar allows."""
+
+    code = "NAME_INVALID"
+
+
+class TagInvalid(RegistryError):
+    """The reference is neither a tag nor a digest."""
+
+    code = "TAG_INVALID"
+
+
+class DigestInvalid(RegistryError):
+    """The digest is malformed, or of an algorithm that the spec does not register."""
+
+    code = "DIGEST_INVALID"
+
+
+class NameUnknown(RegistryError):
+    """The repository does not exist upstream, or its content is not for us."""
+
+    code = "NAME_UNKNOWN"
+
+
+class ManifestUnknown(RegistryError):
+    """There is no such manifest, or none in a representation that the client can read."""
+
+    code = "MANIFEST_UNKNOWN"
+
+
+class BlobUnknown(RegistryError):
+    """The repository has no such blob."""
+
+    code = "BLOB_UNKNOWN"
+
+
+class RangeInvalid(RegistryError):
+    """No byte of the blob lies in the range that was asked for."""
+
+    code = "UNKNOWN"
+
+    def __init__(self, message: str, *, size: int) -> None:
+        """`size` is the blob's, in bytes, for the `Content-Range` of a 416."""
+        super().__init__(message, detail={"size": size})
+        self.size = size
+
+
+class Unsupported(RegistryError):
+    """The operation is one that a pull-through proxy does not offer."""
+
+    code = "UNSUPPORTED"
+
+
+class Overloaded(RegistryError):
+    """A limit that the operator has set is reached."""
+
+    code = "TOOMANYREQUESTS"
+
+
+class ManifestInvalid(RegistryError):
+    """The bytes are not one unambiguous manifest of a known kind."""
+
+    code = "MANIFEST_INVALID"
+
+
+class UpstreamFailure(RegistryError):
+    """The upstream did not answer usefully; it says nothing about whether the content exists."""
+
+    code = "UNAVAILABLE"
+
+
+class UpstreamUnavailable(UpstreamFailure):
+    """The upstream or its token server cannot be reached, or failed."""
+
+
+class UpstreamDenied(UpstreamFailure):
+    """The upstream answered 401 or 403, which for most registries also means 'no such name'."""
+
+    code = "NAME_UNKNOWN"
+
+
+class UpstreamThrottled(UpstreamFailure):
+    """The upstream answered 429."""
+
+    code = "TOOMANYREQUESTS"
+
+
+class UpstreamInvalid(UpstreamFailure):
+    """The upstream's answer cannot be used, and nothing of it was kept."""
+
+
+class Refused(Exception):  # noqa: N818 -- a verdict on the content, caught by whoever asked for it
+    """Why a conversion does not apply to this content, as half a sentence for a person."""

@@ -1,0 +1,1 @@
+"""The registry's domain, without I/O: what the specs say, as functions of their arguments."""

@@ -1,0 +1,99 @@
+"""Media types of manifests, configs and layers, and what they have to do with each other."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class MediaType(StrEnum):
+    """The manifest media types that this registry knows."""
+
+    V2S1 = "application/vnd.docker.distribution.manifest.v1+json"
+    V2S1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    V2S2 = "application/vnd.docker.distribution.manifest.v2+json"
+    DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+    OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+    OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+
+    @property
+    def is_index(self) -> bool:
+        """Whether this is an OCI index or a docker manifest list."""
+        return self in _INDEXES
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is a manifest with a config and layers."""
+        return self in _IMAGES
+
+    @property
+    def is_schema1(self) -> bool:
+        """Whether this is docker's schema 1, signed or not."""
+        return self in _SCHEMA1
+
+    @property
+    def is_docker(self) -> bool:
+        """Whether docker, and not the OCI, defined it."""
+        return self not in _OCI
+
+
+_INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
+_IMAGES: Final = frozenset({MediaType.V2S2, MediaType.OCI_MANIFEST})
+_SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
+_OCI: Final = frozenset({MediaType.OCI_MANIFEST, MediaType.OCI_INDEX})
+
+# Asked of every upstream, always, so that none converts for us: what is best comes first.
+UPSTREAM_ACCEPT: Final = ", ".join(
+    (
+        MediaType.OCI_INDEX,
+        MediaType.DOCKER_LIST,
+        MediaType.OCI_MANIFEST,
+        MediaType.V2S2,
+        MediaType.V2S1_SIGNED,
+        MediaType.V2S1,
+    )
+)
+
+OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+
+# moby and containers/image keep the same table (image spec, "Compatibility Matrix").
+OCI_TO_DOCKER: Final = {
+    OCI_CONFIG: DOCKER_CONFIG,
+    "application/vnd.oci.image.layer.v1.tar": "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.oci.image.layer.v1.tar+gzip": (
+        "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    ),
+    "application/vnd.oci.image.layer.nondistributable.v1.tar": (
+        "application/vnd.docker.image.rootfs.foreign.diff.tar"
+    ),
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": (
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    ),
+}
+DOCKER_TO_OCI: Final = {docker: oci for oci, docker in OCI_TO_DOCKER.items()}
+
+GZIP_LAYERS: Final = frozenset(
+    {
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    }
+)
+PLAIN_LAYERS: Final = GZIP_LAYERS | {
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar",
+}
+
+
+def bare(content_type: str) -> str:
+    """The media type of a `Content-Type` value: no parameters, lower case, no spaces."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def manifest_type(content_type: str) -> MediaType | None:
+    """The known manifest type that `content_type` names, or None."""
+    try:
+        return MediaType(bare(content_type))
+    except ValueError:
+        return None
