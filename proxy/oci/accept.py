@@ -1,0 +1,98 @@
+"""The `Accept` header: what a client says that it can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Self
+
+from proxy.oci.mediatype import MediaType, bare
+
+# A header of more than this is cut: no client names so many types, and parsing must stay cheap.
+_MOST_ITEMS: Final = 64
+_RANGES: Final = ("application/*", "*/*")
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The types that a client names with their weights, and whether it takes any other.
+
+    Two headers that mean the same are equal, whatever their order, lines and spelling: this, and
+    never the header's text, may be part of a key.
+    """
+
+    weights: tuple[tuple[str, float], ...] = ()
+    excluded: frozenset[str] = frozenset()
+    wildcard: bool = False
+    present: bool = True
+
+    @classmethod
+    def parse(cls, lines: tuple[str, ...]) -> Self:
+        """All header lines joined (RFC 9110, 12.5.1); what cannot be read is as if not said."""
+        return _parse(cls, lines)
+
+    def weight(self, media_type: str) -> float:
+        """The q of a type that is named, 0 if it is not; a wildcard names nothing.
+
+        Either name of schema 1 is good for the signed one, which is what registries have always
+        answered to both.
+        """
+        named = dict(self.weights)
+        if media_type == MediaType.V2S1_SIGNED:
+            return max(named.get(MediaType.V2S1_SIGNED, 0.0), named.get(MediaType.V2S1, 0.0))
+        return named.get(media_type, 0.0)
+
+    def names(self, media_type: str) -> bool:
+        """Whether the client names `media_type` with q > 0."""
+        return self.weight(media_type) > 0
+
+    @property
+    def names_index(self) -> bool:
+        """Whether the client names any type of index."""
+        return self.names(MediaType.OCI_INDEX) or self.names(MediaType.DOCKER_LIST)
+
+    @property
+    def names_manifest(self) -> bool:
+        """Whether the client names any manifest type that we know."""
+        return any(self.names(media_type) for media_type in MediaType)
+
+    def __str__(self) -> str:
+        """For a message to a person: the types, without weights."""
+        named = [media_type for media_type, _ in self.weights]
+        return ", ".join([*named, *(["*/*"] if self.wildcard else [])]) or "nothing"
+
+
+NO_ACCEPT: Final = Accept(present=False)
+
+
+# A cluster has few kinds of clients; docker sends its lines in random order, so there are up to
+# 720 spellings of one meaning.
+@lru_cache(maxsize=4096)
+def _parse(cls: type[Accept], lines: tuple[str, ...]) -> Accept:
+    if not lines:
+        return NO_ACCEPT
+    weights: dict[str, float] = {}
+    for item in ",".join(lines).split(",")[:_MOST_ITEMS]:
+        media_type = bare(item)
+        if "/" in media_type:
+            weights[media_type] = max(_weight(item), weights.get(media_type, 0.0))
+    wildcard = next((weights[name] for name in _RANGES if name in weights), 0.0) > 0
+    named = {name: q for name, q in weights.items() if name not in _RANGES}
+    return cls(
+        weights=tuple(sorted((name, q) for name, q in named.items() if q > 0)),
+        excluded=frozenset(name for name, q in named.items() if q <= 0),
+        wildcard=wildcard,
+    )
+
+
+def _weight(item: str) -> float:
+    """The q of one item, 1 where there is none or it cannot be read."""
+    for parameter in item.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                weight = float(value.strip())
+            except ValueError:
+                return 1.0
+            return weight if 0.0 <= weight <= 1.0 else 1.0
+    return 1.0

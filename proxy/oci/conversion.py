@@ -1,0 +1,174 @@
+"""The conversion graph: from which kind of manifest which other can be made, and out of what.
+
+Adding a representation is adding a row. An edge says what content it needs; whoever has a store and
+an upstream gets that, and the edge makes the new manifest from it: a function of its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from proxy.errors import ManifestInvalid, Refused
+from proxy.oci import image, index, jws, schema1
+from proxy.oci.derivation import Derived, Terms
+from proxy.oci.manifest import (
+    MANIFEST_LIMIT,
+    Descriptor,
+    Image,
+    Index,
+    Manifest,
+    read_manifest,
+)
+from proxy.oci.mediatype import MediaType
+from proxy.oci.reference import Digest
+
+Content: TypeAlias = Mapping[Digest, bytes]
+Needs: TypeAlias = Callable[[Manifest, Terms], tuple[Descriptor, ...]]
+Apply: TypeAlias = Callable[[Manifest, Content, Terms], Derived]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """One edge: `needs` names the content that `apply` must be given. Both may raise Refused."""
+
+    source: MediaType
+    target: MediaType
+    needs: Needs
+    apply: Apply
+
+    @property
+    def needs_manifests(self) -> bool:
+        """Whether the content that it needs are manifests, and not blobs."""
+        return self.source.is_index
+
+
+def _nothing(_manifest: Manifest, _terms: Terms) -> tuple[Descriptor, ...]:
+    return ()
+
+
+def _config(manifest: Manifest, _terms: Terms) -> tuple[Descriptor, ...]:
+    source = _as_image(manifest)
+    image.check_plain_layers(source)
+    if (source.config.size or 0) > MANIFEST_LIMIT:
+        raise Refused("its config is too large to be put into a schema 1 manifest")
+    return (source.config,)
+
+
+def _children(manifest: Manifest, terms: Terms) -> tuple[Descriptor, ...]:
+    return index.children(_as_index(manifest), terms)
+
+
+def _to_docker(manifest: Manifest, _content: Content, _terms: Terms) -> Derived:
+    return Derived(image.to_docker(_as_image(manifest)))
+
+
+def _to_oci(manifest: Manifest, _content: Content, _terms: Terms) -> Derived:
+    return Derived(image.to_oci(_as_image(manifest)))
+
+
+def _to_docker_list(manifest: Manifest, content: Content, terms: Terms) -> Derived:
+    return index.to_docker_list(_as_index(manifest), content, terms)
+
+
+def _to_oci_index(manifest: Manifest, content: Content, terms: Terms) -> Derived:
+    return index.to_oci_index(_as_index(manifest), content, terms)
+
+
+def _to_schema1(manifest: Manifest, content: Content, terms: Terms) -> Derived:
+    source = _as_image(manifest)
+    payload = schema1.from_image(
+        content[source.config.digest],
+        [layer.digest for layer in source.layers],
+        name=terms.name,
+        tag=terms.tag,
+    )
+    return Derived(read_manifest(payload, MediaType.V2S1))
+
+
+def _sign(manifest: Manifest, _content: Content, terms: Terms) -> Derived:
+    if terms.key is None:
+        raise Refused("there is no key to sign it with")
+    try:
+        signed = terms.key.sign(manifest.raw, time=jws.signed_time(_created(manifest)))
+        return Derived(read_manifest(signed, MediaType.V2S1_SIGNED, expected=manifest.digest))
+    except (ManifestInvalid, ValueError) as error:
+        raise Refused(f"it cannot be signed ({error})") from None
+
+
+def _created(manifest: Manifest) -> str | None:
+    """When the image says it was made: the signature's time must not depend on the clock."""
+    try:
+        created = json.loads(json.loads(manifest.raw)["history"][0]["v1Compatibility"])["created"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        return None
+    return created if isinstance(created, str) else None
+
+
+def _as_image(manifest: Manifest) -> Image:
+    if not isinstance(manifest, Image):
+        raise TypeError(manifest)
+    return manifest
+
+
+def _as_index(manifest: Manifest) -> Index:
+    if not isinstance(manifest, Index):
+        raise TypeError(manifest)
+    return manifest
+
+
+# A row from a type to itself makes a mixed image or list consistent.
+CONVERSIONS: Final = (
+    Conversion(MediaType.V2S2, MediaType.V2S1, needs=_config, apply=_to_schema1),
+    Conversion(MediaType.V2S1, MediaType.V2S1_SIGNED, needs=_nothing, apply=_sign),
+    Conversion(MediaType.OCI_MANIFEST, MediaType.V2S2, needs=_nothing, apply=_to_docker),
+    Conversion(MediaType.V2S2, MediaType.OCI_MANIFEST, needs=_nothing, apply=_to_oci),
+    Conversion(MediaType.OCI_INDEX, MediaType.DOCKER_LIST, needs=_children, apply=_to_docker_list),
+    Conversion(MediaType.DOCKER_LIST, MediaType.OCI_INDEX, needs=_children, apply=_to_oci_index),
+    Conversion(MediaType.OCI_MANIFEST, MediaType.OCI_MANIFEST, needs=_nothing, apply=_to_oci),
+    Conversion(MediaType.V2S2, MediaType.V2S2, needs=_nothing, apply=_to_docker),
+    Conversion(MediaType.OCI_INDEX, MediaType.OCI_INDEX, needs=_children, apply=_to_oci_index),
+    Conversion(
+        MediaType.DOCKER_LIST, MediaType.DOCKER_LIST, needs=_children, apply=_to_docker_list
+    ),
+)
+
+
+def _shortest_paths() -> dict[tuple[MediaType, MediaType], tuple[Conversion, ...]]:
+    paths = {(edge.source, edge.target): (edge,) for edge in CONVERSIONS}
+    ahead = deque(paths)
+    while ahead:
+        start, end = ahead.popleft()
+        for edge in CONVERSIONS:
+            # Not back to where it started: only a type's own row does that.
+            if edge.source == end and edge.target not in {start, end}:
+                step = (start, edge.target)
+                if step not in paths:
+                    paths[step] = (*paths[start, end], edge)
+                    ahead.append(step)
+    return paths
+
+
+_PATHS: Final = _shortest_paths()
+
+
+def path(source: str, target: MediaType) -> tuple[Conversion, ...] | None:
+    """The fewest steps from one kind to another, or None if there is no way."""
+    try:
+        return _PATHS.get((MediaType(source), target))
+    except ValueError:
+        return None
+
+
+def is_mixed(manifest: Manifest) -> bool:
+    """Whether the manifest mixes OCI and docker types in a way that some clients refuse."""
+    match manifest:
+        case Image():
+            return image.has_mixed_types(manifest)
+        case Index():
+            return index.has_mixed_types(manifest)
+        case _:
+            return False

@@ -1,0 +1,121 @@
+"""Images between docker's v2s2 and the OCI's manifest: other media types, the same content.
+
+The config blob keeps its bytes and so its digest, in both directions (containers/image
+`internal/image/oci.go` does the same towards docker). Mixed images come out consistent.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refused
+from proxy.oci.manifest import Image, read_manifest
+from proxy.oci.mediatype import (
+    DOCKER_CONFIG,
+    DOCKER_TO_OCI,
+    IMAGE_CONFIGS,
+    OCI_CONFIG,
+    OCI_TO_DOCKER,
+    PLAIN_LAYERS,
+    MediaType,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.oci.manifest import Descriptor
+
+# Early pushers of v2s2 called the config so; docker takes it for an image all the same
+# (moby distribution/registry.go, v20.10).
+_HISTORIC_CONFIGS: Final = frozenset(
+    {"", "application/octet-stream", "application/json", "text/html", "text/plain"}
+)
+_LAYER_FAMILIES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+
+
+def is_container_image(image: Image) -> bool:
+    """Whether this is an image to run, however its layers are packed.
+
+    Artifacts, signatures and attestations are not: several carry an image config, but none has
+    image layers only.
+    """
+    return (
+        image.artifact_type is None
+        and _has_image_config(image)
+        and all(layer.media_type.startswith(_LAYER_FAMILIES) for layer in image.layers)
+    )
+
+
+def _has_image_config(image: Image) -> bool:
+    config = image.config.media_type
+    return config in IMAGE_CONFIGS or (
+        image.media_type == MediaType.V2S2 and config in _HISTORIC_CONFIGS
+    )
+
+
+def has_mixed_types(image: Image) -> bool:
+    """Whether an OCI manifest names docker types, or a docker manifest OCI types."""
+    foreign = DOCKER_TO_OCI if image.media_type == MediaType.OCI_MANIFEST else OCI_TO_DOCKER
+    return any(part.media_type in foreign for part in (image.config, *image.layers))
+
+
+def check_convertible(image: Image) -> None:
+    """Refused, with the reason, for content that no conversion of an image keeps whole."""
+    if image.artifact_type is not None:
+        raise Refused(f"it is an artifact of type {image.artifact_type}")
+    if not _has_image_config(image):
+        raise Refused(f"its config is of type {image.config.media_type!r}, not an image's")
+    if not is_container_image(image):
+        odd = next(x for x in image.layers if not x.media_type.startswith(_LAYER_FAMILIES))
+        raise Refused(f"it has a layer of type {odd.media_type!r}, which is no image layer")
+    if any(part.size is None for part in (image.config, *image.layers)):
+        raise Refused("one of its descriptors has no size")
+
+
+def check_plain_layers(image: Image) -> None:
+    """Refused where a client of schema 1 could not fetch or unpack a layer."""
+    check_convertible(image)
+    for layer in image.layers:
+        if layer.urls or "foreign" in layer.media_type or "nondistributable" in layer.media_type:
+            raise Refused("it has foreign layers, which schema 1 cannot name")
+        if layer.media_type not in PLAIN_LAYERS:
+            raise Refused(f"it has a layer of type {layer.media_type!r}, unknown to schema 1")
+
+
+def to_docker(image: Image) -> Image:
+    """`image` as v2s2; Refused for zstd, encrypted and unknown layers."""
+    return _retyped(image, MediaType.V2S2, DOCKER_CONFIG, OCI_TO_DOCKER)
+
+
+def to_oci(image: Image) -> Image:
+    """`image` as an OCI image manifest; Refused for unknown layers."""
+    return _retyped(image, MediaType.OCI_MANIFEST, OCI_CONFIG, DOCKER_TO_OCI)
+
+
+def _retyped(
+    image: Image, target: MediaType, config_type: str, renamed: Mapping[str, str]
+) -> Image:
+    check_convertible(image)
+    kept = frozenset(renamed.values())
+    layers = []
+    for layer in image.layers:
+        media_type = renamed.get(layer.media_type, layer.media_type)
+        if media_type not in kept:
+            raise Refused(f"it has a layer of type {layer.media_type!r}, which {target} cannot name")
+        layers.append(_descriptor(layer, media_type))
+    document = {
+        "schemaVersion": 2,
+        "mediaType": target,
+        "config": _descriptor(image.config, config_type),
+        "layers": layers,
+    }
+    converted = read_manifest(json.dumps(document, separators=(",", ":")).encode(), target)
+    assert isinstance(converted, Image)  # noqa: S101 -- written as one, three lines above
+    return converted
+
+
+def _descriptor(part: Descriptor, media_type: str) -> dict[str, object]:
+    """What both formats have; annotations, data and platform have no place in docker's."""
+    urls = {"urls": part.urls} if part.urls else {}
+    return {"mediaType": media_type, "size": part.size, "digest": part.digest, **urls}

@@ -1,0 +1,129 @@
+"""Indexes: which entry is for a platform, and OCI index and docker list from one another.
+
+A converted list is never mixed: its children are converted first, and it names them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import ManifestInvalid, Refused
+from proxy.oci.derivation import Derived, Origin, Terms
+from proxy.oci import image
+from proxy.oci.manifest import Image, Index, Manifest, read_manifest
+from proxy.oci.mediatype import MediaType, manifest_type
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.oci.manifest import Descriptor
+    from proxy.oci.platform import Platform
+    from proxy.oci.reference import Digest
+
+# buildkit's attestation storage: "vnd.docker.reference.type" on entries for unknown/unknown.
+_ATTESTATION: Final = "vnd.docker.reference.type"
+
+
+def is_image_entry(entry: Descriptor) -> bool:
+    """Whether the entry is an image manifest, and neither an attestation nor another index."""
+    media_type = manifest_type(entry.media_type)
+    unknown = entry.platform is not None and entry.platform.os == "unknown"
+    return (
+        media_type is not None
+        and not media_type.is_index
+        and not unknown
+        and _ATTESTATION not in entry.annotations
+    )
+
+
+def has_mixed_types(index: Index) -> bool:
+    """Whether a docker list has OCI children. An OCI index may have docker's by right."""
+    return index.media_type == MediaType.DOCKER_LIST and any(
+        manifest_type(entry.media_type) == MediaType.OCI_MANIFEST for entry in index.manifests
+    )
+
+
+def for_platform(index: Index, wanted: Platform) -> Descriptor:
+    """The first image for `wanted`, as docker picks it; Refused if there is none.
+
+    An index with a single image that states no platform is taken to be for every one.
+    """
+    images = [entry for entry in index.manifests if is_image_entry(entry)]
+    for entry in images:
+        if entry.platform is not None and entry.platform.serves(wanted):
+            return entry
+    if len(images) == 1 and images[0].platform is None:
+        return images[0]
+    offered = sorted({str(entry.platform) for entry in images if entry.platform is not None})
+    raise Refused(f"it has no image for {wanted} (it has {', '.join(offered[:16]) or 'none'})")
+
+
+def children(index: Index, terms: Terms) -> tuple[Descriptor, ...]:
+    """The images of the platforms in `terms`, in the index's order; Refused if none, or too many."""
+    images = [entry for entry in index.manifests if is_image_entry(entry)]
+    if len(images) > terms.max_children:
+        raise Refused(f"it has {len(images)} images, and {terms.max_children} are the limit")
+    wanted = [
+        entry
+        for entry in images
+        if entry.platform is not None and any(map(entry.platform.serves, terms.platforms))
+    ]
+    if not wanted:
+        platforms = ", ".join(map(str, terms.platforms))
+        raise Refused(f"it has no image for any of {platforms}")
+    return tuple(wanted)
+
+
+def to_docker_list(index: Index, content: Mapping[Digest, bytes], terms: Terms) -> Derived:
+    """`index` as a docker manifest list of v2s2 images."""
+    return _converted(index, content, terms, MediaType.DOCKER_LIST, MediaType.V2S2)
+
+
+def to_oci_index(index: Index, content: Mapping[Digest, bytes], terms: Terms) -> Derived:
+    """`index` as an OCI index of OCI images."""
+    return _converted(index, content, terms, MediaType.OCI_INDEX, MediaType.OCI_MANIFEST)
+
+
+def _converted(
+    index: Index,
+    content: Mapping[Digest, bytes],
+    terms: Terms,
+    target: MediaType,
+    child_target: MediaType,
+) -> Derived:
+    entries, derived, refusals = [], [], []
+    for entry in children(index, terms):
+        try:
+            child = _child(entry, content[entry.digest], child_target)
+        except Refused as refusal:
+            refusals.append(f"{entry.platform}: {refusal}")
+            continue
+        if child.digest != entry.digest:
+            origin = Origin(source=entry.digest, target=child_target, terms=Terms())
+            derived.append((child, origin))
+        entries.append(
+            {
+                "mediaType": child_target,
+                "size": len(child.raw),
+                "digest": child.digest,
+                "platform": entry.members["platform"],
+            }
+        )
+    if not entries:
+        raise Refused(f"none of its images can be converted ({'; '.join(refusals)})")
+    document = {"schemaVersion": 2, "mediaType": target, "manifests": entries}
+    raw = json.dumps(document, separators=(",", ":")).encode()
+    return Derived(read_manifest(raw, target), children=tuple(derived))
+
+
+def _child(entry: Descriptor, raw: bytes, target: MediaType) -> Manifest:
+    try:
+        child = read_manifest(raw, entry.media_type, expected=entry.digest)
+    except ManifestInvalid as error:
+        raise Refused(error.message) from None
+    if not isinstance(child, Image):
+        raise Refused("it is no image manifest")
+    if child.media_type == target and not image.has_mixed_types(child):
+        return child
+    return image.to_docker(child) if target == MediaType.V2S2 else image.to_oci(child)

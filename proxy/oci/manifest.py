@@ -1,0 +1,307 @@
+"""Reading a manifest: which kind the bytes are, what they name, and that they are unambiguous.
+
+The bytes are the truth: a `Manifest` carries them unchanged, beside what was read in them. Parsing
+is lenient where no decision depends on the field, and strict where two readers could understand
+two different things (CVE-2021-41190).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from proxy.errors import DigestInvalid, ManifestInvalid
+from proxy.oci import jws
+from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, bare, manifest_type
+from proxy.oci.platform import Platform
+from proxy.oci.reference import Digest
+
+Json: TypeAlias = Mapping[str, object]
+
+# distribution spec: "registries SHOULD enforce some limit"; 4 MiB is what distribution,
+# containers/image and containerd agree on.
+MANIFEST_LIMIT: Final = 4 * 1024 * 1024
+
+# What makes a format what it is. The rest of these must be absent or null, in any letter case,
+# because Go's decoders, which most clients have, do not tell `Manifests` from `manifests`.
+_DISTINCTIVE: Final = frozenset({"config", "fsLayers", "history", "layers", "manifests"})
+_SIGNIFICANT: Final = {
+    key.lower(): key for key in (*_DISTINCTIVE, "mediaType", "schemaVersion", "signatures")
+}
+_ALLOWED: Final = {
+    MediaType.V2S1: frozenset({"fsLayers", "history"}),
+    MediaType.V2S1_SIGNED: frozenset({"fsLayers", "history"}),
+    MediaType.V2S2: frozenset({"config", "layers"}),
+    MediaType.OCI_MANIFEST: frozenset({"config", "layers"}),
+    MediaType.DOCKER_LIST: frozenset({"manifests"}),
+    MediaType.OCI_INDEX: frozenset({"manifests"}),
+}
+# RFC 6838, section 4.2.
+_MEDIA_TYPE: Final = re.compile(
+    r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What a manifest says of other content (image spec, "OCI Content Descriptors")."""
+
+    media_type: str
+    digest: Digest
+    size: int | None
+    platform: Platform | None = None
+    urls: tuple[str, ...] = ()
+    annotations: Json = field(default_factory=dict)
+    # Every member as it stood there, so that a conversion can keep what it does not change.
+    members: Json = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A manifest with a config and layers: docker's v2s2 or an OCI image manifest."""
+
+    media_type: MediaType
+    digest: Digest
+    raw: bytes = field(repr=False)
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    artifact_type: str | None = None
+    subject: Descriptor | None = None
+
+    @property
+    def references(self) -> tuple[Digest, ...]:
+        """The digests that this manifest makes part of its repository."""
+        return (self.config.digest, *(layer.digest for layer in self.layers))
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An OCI index or a docker manifest list."""
+
+    media_type: MediaType
+    digest: Digest
+    raw: bytes = field(repr=False)
+    manifests: tuple[Descriptor, ...]
+    subject: Descriptor | None = None
+
+    @property
+    def references(self) -> tuple[Digest, ...]:
+        """The digests that this index makes part of its repository."""
+        return tuple(child.digest for child in self.manifests)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema1:
+    """Docker's schema 1. The digest is that of the payload: the signatures are not in it."""
+
+    media_type: MediaType
+    digest: Digest
+    raw: bytes = field(repr=False)
+    layers: tuple[Digest, ...]
+
+    @property
+    def references(self) -> tuple[Digest, ...]:
+        """The digests that this manifest makes part of its repository."""
+        return self.layers
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A manifest of a type that we do not know: passed through, and never converted."""
+
+    media_type: str
+    digest: Digest
+    raw: bytes = field(repr=False)
+    references: tuple[Digest, ...] = ()
+
+
+Manifest: TypeAlias = Image | Index | Schema1 | Opaque
+
+
+def read_manifest(raw: bytes, content_type: str = "", *, expected: Digest | None = None) -> Manifest:
+    """The manifest that `raw` is; ManifestInvalid if it is none, or could be taken for two.
+
+    `content_type` is what the upstream called it; it may be missing, generic or wrong in letter
+    case, but must not contradict the body. `expected` is verified, over the payload for signed
+    schema 1. (distribution registry/storage/manifeststore.go; containers/image
+    internal/manifest/manifest.go.)
+    """
+    document = _parse(raw)
+    media_type = _kind(document, content_type)
+    if isinstance(media_type, MediaType):
+        _refuse_ambiguous(document, media_type)
+    payload = jws.payload(raw, document) if media_type == MediaType.V2S1_SIGNED else raw
+    if expected is not None and not expected.matches(payload):
+        raise ManifestInvalid(f"the manifest's bytes are not those that {expected} names")
+    digest = expected or Digest.of(payload)
+    match media_type:
+        case MediaType.V2S1 | MediaType.V2S1_SIGNED:
+            return Schema1(media_type, digest, raw, _fs_layers(document))
+        case MediaType.DOCKER_LIST | MediaType.OCI_INDEX:
+            children = tuple(_descriptor(item) for item in _array(document, "manifests"))
+            return Index(media_type, digest, raw, children, _subject(document))
+        case MediaType.V2S2 | MediaType.OCI_MANIFEST:
+            return _image(media_type, digest, raw, document)
+        case _:
+            return Opaque(media_type, digest, raw, _opaque_references(document))
+
+
+def _parse(raw: bytes) -> Json:
+    if len(raw) > MANIFEST_LIMIT:
+        raise ManifestInvalid(f"the manifest is over {MANIFEST_LIMIT} bytes")
+    try:
+        document = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_Members, parse_constant=_not_json
+        )
+    except (ValueError, RecursionError):
+        raise ManifestInvalid("the manifest is not JSON") from None
+    if not isinstance(document, _Members):
+        raise ManifestInvalid("the manifest is not a JSON object")
+    if document.ambiguous:
+        raise ManifestInvalid(f"the manifest has {document.ambiguous!r} twice or misspelt")
+    return document
+
+
+def _not_json(literal: str) -> object:
+    """Python would take NaN and Infinity for numbers."""
+    raise ValueError(literal)
+
+
+class _Members(dict[str, object]):
+    """A JSON object that remembers whether another reader could see other members in it."""
+
+    __slots__ = ("ambiguous",)
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.ambiguous: str | None = None
+        seen: set[str] = set()
+        for key, value in pairs:
+            folded = key.lower()
+            spelling = _SIGNIFICANT.get(folded)
+            if spelling is None:
+                continue
+            if folded in seen or (key != spelling and value is not None):
+                self.ambiguous = key
+            seen.add(folded)
+
+
+def _kind(document: Json, content_type: str) -> MediaType | str:
+    """The body decides; `Content-Type` only where the body leaves a choice."""
+    declared = document.get("mediaType")
+    named = manifest_type(content_type)
+    if declared is None:
+        return _undeclared(document, named)
+    if not isinstance(declared, str) or not _MEDIA_TYPE.fullmatch(declared):
+        raise ManifestInvalid("the manifest's mediaType is not a media type")
+    kind = manifest_type(declared)
+    if kind is None:
+        if named is not None:
+            raise ManifestInvalid(f"the manifest calls itself {declared}, but came as {named}")
+        return declared
+    if kind.is_schema1:
+        return _undeclared(document, named)
+    if named is not None and named != kind:
+        raise ManifestInvalid(f"the manifest calls itself {kind}, but came as {named}")
+    if document.get("schemaVersion") != 2:  # noqa: PLR2004 -- the spec's number
+        raise ManifestInvalid(f"a manifest of type {kind} must have schemaVersion 2")
+    return kind
+
+
+def _undeclared(document: Json, named: MediaType | None) -> MediaType:
+    """The kind of a body without `mediaType`, by its shape."""
+    version = document.get("schemaVersion")
+    if version == 1:
+        signed = document.get("signatures") is not None
+        kind = MediaType.V2S1_SIGNED if signed else MediaType.V2S1
+        if named is not None and not named.is_schema1:
+            raise ManifestInvalid(f"a schema 1 manifest came as {named}")
+        return kind
+    if version != 2:  # noqa: PLR2004 -- the spec's number
+        raise ManifestInvalid("the manifest has no known schemaVersion")
+    is_index = document.get("manifests") is not None
+    if named is not None:
+        if named.is_schema1 or named.is_index != is_index:
+            raise ManifestInvalid(f"the manifest's content is not that of {named}")
+        return named
+    if is_index:
+        return MediaType.OCI_INDEX
+    config = document.get("config")
+    docker = isinstance(config, Mapping) and config.get("mediaType") == DOCKER_CONFIG
+    return MediaType.V2S2 if docker else MediaType.OCI_MANIFEST
+
+
+def _refuse_ambiguous(document: Json, media_type: MediaType) -> None:
+    for key in _DISTINCTIVE - _ALLOWED[media_type]:
+        if document.get(key) is not None:
+            raise ManifestInvalid(f"a manifest of type {media_type} must not have {key!r}")
+
+
+def _image(media_type: MediaType, digest: Digest, raw: bytes, document: Json) -> Image:
+    artifact_type = document.get("artifactType")
+    return Image(
+        media_type=media_type,
+        digest=digest,
+        raw=raw,
+        config=_descriptor(document.get("config")),
+        layers=tuple(_descriptor(item) for item in _array(document, "layers")),
+        artifact_type=artifact_type if isinstance(artifact_type, str) and artifact_type else None,
+        subject=_subject(document),
+    )
+
+
+def _subject(document: Json) -> Descriptor | None:
+    subject = document.get("subject")
+    return None if subject is None else _descriptor(subject)
+
+
+def _array(document: Json, key: str) -> list[object]:
+    value = document.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ManifestInvalid(f"the manifest's {key!r} is not an array")
+    return value
+
+
+def _descriptor(item: object) -> Descriptor:
+    if not isinstance(item, Mapping):
+        raise ManifestInvalid("a descriptor in the manifest is not an object")
+    media_type, size, urls = item.get("mediaType"), item.get("size"), item.get("urls")
+    annotations = item.get("annotations")
+    sized = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+    return Descriptor(
+        media_type=media_type if isinstance(media_type, str) else "",
+        digest=_digest(item.get("digest")),
+        size=size if sized else None,
+        platform=Platform.read(item.get("platform")),
+        urls=tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
+        annotations=annotations if isinstance(annotations, Mapping) else {},
+        members=item,
+    )
+
+
+def _fs_layers(document: Json) -> tuple[Digest, ...]:
+    layers = _array(document, "fsLayers")
+    if not all(isinstance(layer, Mapping) for layer in layers):
+        raise ManifestInvalid("a layer of the schema 1 manifest is not an object")
+    return tuple(_digest(layer.get("blobSum")) for layer in layers if isinstance(layer, Mapping))
+
+
+def _opaque_references(document: Json) -> tuple[Digest, ...]:
+    """The digests of an unknown type, wherever the known types and the artifact manifest keep theirs."""
+    items = [document.get("config")]
+    for key in ("layers", "blobs", "manifests"):
+        value = document.get(key)
+        items += value if isinstance(value, list) else []
+    return tuple(_digest(item.get("digest")) for item in items if isinstance(item, Mapping))
+
+
+def _digest(value: object) -> Digest:
+    try:
+        return Digest(value if isinstance(value, str) else "")
+    except DigestInvalid:
+        raise ManifestInvalid("a descriptor in the manifest has no valid digest") from None
