@@ -130,5 +130,5 @@ class UpstreamInvalid(UpstreamFailure):
     """The upstream's answer cannot be used, and nothing of it was kept."""
 
 
-class Refused(Exception):  # noqa: N818 -- a verdict on the content, caught by whoever asked for it
+class Refused(Exception):
     """Why a conversion does not apply to this content, as half a sentence for a person."""
