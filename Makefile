@@ -1,0 +1,56 @@
+# What a fresh clone can do with Python 3.11, pip and make. `make` alone lists it.
+
+# Any Python from 3.11 on will do; `make PYTHON=...` names another one.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+ARGS ?=
+
+BIN := .venv/bin
+# Debian's python3 without python3-venv makes no environment with a pip of its own.
+PIP = $$(test -x $(BIN)/pip && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python)
+LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
+	--universal --python-version 3.11 --generate-hashes
+
+.DELETE_ON_ERROR:
+.PHONY: help run test check bench lock
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+run: .venv/run.stamp ## the proxy on :5000; ARGS="--upstream URL" passes arguments on
+	@exec $(BIN)/lighterage serve $(ARGS)
+
+test: .venv/dev.stamp ## what the tests need, and the tests; ARGS="-k schema1" passes arguments on
+	@$(BIN)/python tests/tools.py
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproject.toml
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_locks.py
+
+bench: .venv/dev.stamp ## this proxy beside distribution's proxy mode and nginx, in one run
+	@$(BIN)/python tests/tools.py
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+lock: .venv/dev.stamp ## write the locks anew for pyproject.toml; ARGS=--upgrade for newer versions
+	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock
+	$(LOCK) $(ARGS) --group build --constraint requirements.lock --output-file requirements-build.lock
+	$(LOCK) $(ARGS) --group dev --constraint requirements.lock --constraint requirements-build.lock \
+		--output-file requirements-dev.lock
+
+.venv/bin/python:
+	@$(or $(PYTHON),$(error Lighterage needs Python 3.11 or newer: install it or name it with PYTHON=)) \
+		-m venv .venv >/dev/null 2>&1 || $(PYTHON) -m venv --without-pip .venv
+
+# No build isolation: an isolated build would fetch a build backend that no lock names.
+.venv/run.stamp: requirements.lock requirements-build.lock pyproject.toml | .venv/bin/python
+	$(PIP) install --quiet --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock .venv/run.stamp
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
