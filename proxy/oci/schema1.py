@@ -1,0 +1,146 @@
+"""From an image's config and layers to schema 1, byte for byte as distribution 2.8 makes it.
+
+Everything that goes into the bytes goes into the digest that the client is told: the name and the
+tag, the spelling of the config, the order of keys. What distribution would turn into an image that
+lacks layers is refused. (distribution manifest/schema1/config_builder.go, v2.8.3.)
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256, sha384
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refused
+from proxy.oci import gojson
+from proxy.oci.imageconfig import ImageConfig, read_config
+from proxy.oci.manifest import MANIFEST_LIMIT
+from proxy.oci.reference import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.oci.imageconfig import HistoryEntry, RootFS
+
+# The gzip of 1024 NULs that stands for a step without a layer. These very bytes: no gzip library
+# makes them again. Clients fetch it like any layer, from every repository.
+EMPTY_LAYER_BYTES: Final = bytes.fromhex(
+    "1f8b080000096e8800ff621805a360148c5800080000ffff2eafb5ef00040000"
+)
+EMPTY_LAYER: Final = Digest.of(EMPTY_LAYER_BYTES)
+# A Windows base layer's id is as much of its sha384 as a sha256 has.
+_ID_LENGTH: Final = 64
+
+
+def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) -> bytes:
+    """The canonical payload: the schema 1 manifest without signatures.
+
+    `layers` are the image's, base first; `name` and `tag` are as the client wrote them. Refused for
+    every config that distribution refuses, and for one that is not UTF-8, whose history does not
+    account for every layer, or that would make a manifest of over 4 MiB.
+    """
+    try:
+        text = config.decode()
+        image = read_config(text)
+    except ValueError as error:
+        raise Refused(f"its config cannot be read as an image's ({error})") from None
+    except RecursionError:
+        raise Refused("its config is nested too deeply") from None
+    if image.rootfs is None:
+        raise Refused("its config has no rootfs")
+    blobs = _blobs(image, image.rootfs, layers)
+
+    *lower, newest = zip(image.history, blobs, strict=True)
+    parent = ""
+    steps = []
+    for entry, blob in lower:
+        own = _id(blob, parent.encode())
+        if not parent and image.rootfs.base_layer:
+            parent = sha384(image.rootfs.base_layer.encode()).hexdigest()[:_ID_LENGTH]
+        steps.append(_lower_step(entry, own, parent))
+        parent = own
+    entry, blob = newest
+    # The config's own bytes, spaces and all, are part of the newest id.
+    own = _id(blob, parent.encode() + b" " + config)
+    steps.append(_newest_step(text, entry, own, parent))
+
+    return _manifest(name, tag, image.architecture, blobs[::-1], steps[::-1])
+
+
+def _blobs(image: ImageConfig, rootfs: RootFS, layers: Sequence[Digest]) -> list[Digest]:
+    """For each history entry the blob of its step, oldest first."""
+    if not image.history:
+        raise Refused("its config has no history")
+    if rootfs.diff_ids != len(layers):
+        raise Refused(f"its config has {rootfs.diff_ids} diff ids, and it has {len(layers)} layers")
+    steps = sum(not entry.empty_layer for entry in image.history)
+    # distribution converts where there are fewer steps than layers, and loses the last ones.
+    if steps != len(layers):
+        raise Refused(f"its history makes {steps} layers, and it has {len(layers)}")
+    remaining = iter(layers)
+    return [EMPTY_LAYER if entry.empty_layer else next(remaining) for entry in image.history]
+
+
+def _id(blob: Digest, rest: bytes) -> str:
+    return sha256(f"{blob.hex} ".encode() + rest).hexdigest()
+
+
+def _lower_step(entry: HistoryEntry, own: str, parent: str) -> str:
+    """The v1Compatibility of any step but the newest: in the order of distribution's struct."""
+    members = {"id": gojson.quote(own)}
+    if parent:
+        members["parent"] = gojson.quote(parent)
+    if entry.comment:
+        members["comment"] = gojson.quote(entry.comment)
+    members["created"] = gojson.quote(entry.created)
+    members["container_config"] = f'{{"Cmd":[{gojson.quote(entry.created_by)}]}}'
+    if entry.author:
+        members["author"] = gojson.quote(entry.author)
+    if entry.empty_layer:
+        members["throwaway"] = "true"
+    return gojson.document(members)
+
+
+def _newest_step(config: str, entry: HistoryEntry, own: str, parent: str) -> str:
+    """The newest v1Compatibility: the config itself, its values as they are spelt, keys sorted."""
+    members = dict(gojson.members(config))
+    for key in ("rootfs", "history"):
+        members.pop(key, None)
+    members["id"] = gojson.quote(own)
+    if parent:
+        members["parent"] = gojson.quote(parent)
+    if entry.empty_layer:
+        members["throwaway"] = "true"
+    return gojson.compact(gojson.document({key: members[key] for key in sorted(members)}))
+
+
+def _manifest(
+    name: str, tag: str, architecture: str, blobs: Sequence[Digest], steps: Sequence[str]
+) -> bytes:
+    """The manifest of `steps` and their `blobs`, newest first, indented as Go and libtrust do."""
+    # Quoting makes them longer still: there is no need to do it to know.
+    if sum(map(len, steps)) > MANIFEST_LIMIT:
+        raise Refused(_TOO_LONG)
+    layers = [f'"blobSum": {gojson.quote(blob)}' for blob in blobs]
+    history = [f'"v1Compatibility": {gojson.quote(step)}' for step in steps]
+    manifest = (
+        "{\n"
+        '   "schemaVersion": 1,\n'
+        f'   "name": {gojson.quote(name)},\n'
+        f'   "tag": {gojson.quote(tag)},\n'
+        f'   "architecture": {gojson.quote(architecture)},\n'
+        f'   "fsLayers": {_array_of_objects(layers)},\n'
+        f'   "history": {_array_of_objects(history)}\n'
+        "}"
+    ).encode()
+    if len(manifest) > MANIFEST_LIMIT:
+        raise Refused(_TOO_LONG)
+    return manifest
+
+
+_TOO_LONG: Final = f"its schema 1 manifest would be over {MANIFEST_LIMIT} bytes"
+
+
+def _array_of_objects(members: Sequence[str]) -> str:
+    """Objects of one member each."""
+    objects = ",\n".join(f"      {{\n         {member}\n      }}" for member in members)
+    return f"[\n{objects}\n   ]"
