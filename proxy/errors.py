@@ -6,6 +6,7 @@ RegistryError
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── Unsupported                                  a pull-through proxy does not do this
 ├── Overloaded                                   a limit of this proxy is reached; try again
+├── StorageFailure                               what must be durable cannot be written
 ├── ManifestInvalid                              bytes that are not one unambiguous manifest
 └── UpstreamFailure                              a cached copy, however old, is the better answer
     ├── UpstreamUnavailable                      network, DNS, TLS, time out, 5xx, token server
@@ -96,6 +97,12 @@ class Overloaded(RegistryError):
     """A limit that the operator has set is reached."""
 
     code = "TOOMANYREQUESTS"
+
+
+class StorageFailure(RegistryError):
+    """Something that must be durable before it is handed out cannot be written."""
+
+    code = "UNAVAILABLE"
 
 
 class ManifestInvalid(RegistryError):

@@ -32,15 +32,14 @@ class MediaType(StrEnum):
         return self in _SCHEMA1
 
     @property
-    def is_docker(self) -> bool:
-        """Whether docker, and not the OCI, defined it."""
-        return self not in _OCI
+    def short(self) -> str:
+        """A label for metrics and messages, such as `v2s2`."""
+        return self.name.lower()
 
 
 _INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _IMAGES: Final = frozenset({MediaType.V2S2, MediaType.OCI_MANIFEST})
 _SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
-_OCI: Final = frozenset({MediaType.OCI_MANIFEST, MediaType.OCI_INDEX})
 
 # Asked of every upstream, always, so that none converts for us: what is best comes first.
 UPSTREAM_ACCEPT: Final = ", ".join(

@@ -1,0 +1,414 @@
+"""The settings: read once, checked, frozen. `config/lighterage.yaml` documents every one.
+
+Files are weakest, then a secrets directory, then the environment, then the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from proxy.oci.negotiation import AcceptMissing, Mixed
+from proxy.oci.platform import Platform
+from proxy.oci.reference import parse_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+ENVIRONMENT_PREFIX: Final = "LIGHTERAGE_"
+SECRETS_DIRECTORY: Final = Path("/run/secrets/lighterage")
+
+_DURATIONS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message says which one, and what to do."""
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str) and (
+        found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value.strip())
+    ):
+        return float(found[1]) * _DURATIONS[found[2]]
+    return value
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str) and (
+        found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|KiB|MiB|GiB|TiB)", value.strip())
+    ):
+        return int(float(found[1]) * _SIZES[found[2]])
+    return value
+
+
+def _address(value: object) -> object:
+    if isinstance(value, str):
+        host, colon, port = value.rpartition(":")
+        if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 -- TCP's
+            raise ValueError("an address is HOST:PORT, such as 0.0.0.0:5000 or [::]:5000")
+        return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 -- what an empty host means
+    return value
+
+
+class Address(tuple[str, int]):
+    """Where to listen."""
+
+    __slots__ = ()
+
+    def __new__(cls, host: str, port: int) -> Address:
+        return super().__new__(cls, (host, port))
+
+    @property
+    def host(self) -> str:
+        """A name or an IP address, without brackets."""
+        return self[0]
+
+    @property
+    def port(self) -> int:
+        """0 lets the system choose."""
+        return self[1]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in _LOOPBACK or self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"},
+            ]
+        }
+    ),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(KiB|MiB|GiB|TiB)?$"},
+            ]
+        }
+    ),
+]
+Listen = Annotated[
+    Address,
+    BeforeValidator(_address),
+    WithJsonSchema({"type": "string", "pattern": r"^.*:\d{1,5}$"}),
+]
+
+
+def _platform(value: object) -> object:
+    return Platform.parse(value) if isinstance(value, str) else value
+
+
+PlatformName = Annotated[
+    Platform,
+    BeforeValidator(_platform),
+    WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$"}),
+]
+
+
+class _Section(BaseModel):
+    """A group of settings: closed, so that a typing error is found, and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Admin(_Section):
+    """The listener for operators."""
+
+    listen: Listen = Address("127.0.0.1", 5080)
+
+
+class CredentialSettings(_Section):
+    """How to log in to an upstream; the password in a file, or in the secrets directory."""
+
+    username: str
+    password: str | None = Field(default=None, repr=False)
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> CredentialSettings:
+        if (self.password is None) == (self.password_file is None):
+            raise ValueError("give either password_file or password")
+        return self
+
+
+class UpstreamSettings(_Section):
+    """A registry that this proxy stands in front of."""
+
+    url: str
+    default: bool = False
+    aliases: tuple[str, ...] = ()
+    credentials: CredentialSettings | None = None
+    realms: tuple[str, ...] = ()
+    connect_timeout: Seconds = 5.0
+    idle_timeout: Seconds = 60.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+            raise ValueError("an upstream's url is http(s)://HOST[:PORT], with nothing behind it")
+        return value.rstrip("/")
+
+
+class ManifestSettings(_Section):
+    """The cache of manifests, representations and tags."""
+
+    store: Literal["sqlite"] = "sqlite"
+    memory: Bytes = 64 * 2**20
+
+
+class BlobSettings(_Section):
+    """Where blobs and the durable records are kept."""
+
+    store: Literal["disk"] = "disk"
+    path: Path | None = None
+    max_size: Bytes = 50 * 2**30
+    range_on_miss: bool = True
+    finish_abandoned: bool = True
+
+
+class TagSettings(_Section):
+    """How long a tag is believed."""
+
+    ttl: Seconds = 60.0
+    stale_if_error: Seconds = 30 * 86400.0
+
+
+class ConversionSettings(_Section):
+    """What is made for clients that cannot read what is stored."""
+
+    accept_missing: AcceptMissing = AcceptMissing.SCHEMA1
+    mixed: Mixed = Mixed.STORED
+    platform: PlatformName = Platform("linux", "amd64")
+    platforms: tuple[PlatformName, ...] = (Platform("linux", "amd64"), Platform("linux", "arm64"))
+    max_children: int = Field(default=64, ge=1, le=1000)
+    signing_key_file: Path | None = None
+
+
+class AccessSettings(_Section):
+    """Who may read."""
+
+    mode: Literal["open"] = "open"
+    allow_anonymous: bool = False
+
+
+class Shutdown(_Section):
+    """How the end is waited for."""
+
+    grace: Seconds = 300.0
+
+
+class TlsSettings(_Section):
+    """The registry listener's certificate."""
+
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> TlsSettings:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        return self
+
+
+_DOCKER_HUB: Final = UpstreamSettings(
+    url="https://registry-1.docker.io", default=True, aliases=("index.docker.io",)
+)
+
+
+class Settings(_Section):
+    """Everything that can be set."""
+
+    listen: Listen = Address("0.0.0.0", 5000)  # noqa: S104 -- a registry is there to be reached
+    admin: Admin = Admin()
+    data: Path = Path("data")
+    upstreams: dict[str, UpstreamSettings] = Field(
+        default_factory=lambda: {"docker.io": _DOCKER_HUB}, min_length=1
+    )
+    manifests: ManifestSettings = ManifestSettings()
+    blobs: BlobSettings = BlobSettings()
+    tags: TagSettings = TagSettings()
+    conversion: ConversionSettings = ConversionSettings()
+    access: AccessSettings = AccessSettings()
+    shutdown: Shutdown = Shutdown()
+    tls: TlsSettings = TlsSettings()
+
+    @property
+    def default_upstream(self) -> str:
+        """The name of the upstream of names that name none."""
+        return next(name for name, upstream in self.upstreams.items() if upstream.default)
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> Settings:
+        defaults = [name for name, upstream in self.upstreams.items() if upstream.default]
+        if len(defaults) != 1:
+            raise ValueError(f"one upstream must be the default one; {len(defaults)} are")
+        seen: set[str] = set()
+        for name, upstream in self.upstreams.items():
+            for alias in (name, *upstream.aliases):
+                if alias in seen:
+                    raise ValueError(f"{alias!r} names two upstreams")
+                seen.add(alias)
+                parse_name(re.sub(r":\d+$", "", alias))
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_are_guarded(self) -> Settings:
+        """Whoever reaches the listener reads what the credentials can read: not by accident."""
+        guarded = self.listen.is_loopback or self.access.allow_anonymous
+        lent = [name for name, upstream in self.upstreams.items() if upstream.credentials]
+        if lent and not guarded:
+            raise ValueError(
+                f"the credentials for {', '.join(lent)} would be lent to everybody who reaches "
+                f"{self.listen}; listen on 127.0.0.1, or say access.allow_anonymous: true if that "
+                "is what you want"
+            )
+        return self
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings of all sources; SettingsError with one line for each thing that is wrong."""
+    environ = os.environ if environ is None else environ
+    secrets = Path(environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", str(SECRETS_DIRECTORY)))
+    merged: dict[str, Any] = {}
+    for source in (_file(path), _secrets(secrets), _environment(environ), arguments or {}):
+        merged = _merged(merged, source)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_sentence, error.errors(include_input=False)))) from None
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    if content is not None and not isinstance(content, dict):
+        raise SettingsError(f"{path} does not hold a mapping of settings")
+    return content or {}
+
+
+def _secrets(directory: Path) -> dict[str, Any]:
+    """Files such as `upstreams__docker.io__credentials__password`; dot files are Kubernetes'."""
+    merged: dict[str, Any] = {}
+    files = sorted(directory.iterdir()) if directory.is_dir() else []
+    for file in files:
+        if not file.name.startswith(".") and file.is_file():
+            merged = _merged(merged, _nested(file.name.split("__"), file.read_text().strip()))
+    return merged
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`LIGHTERAGE_BLOBS__MAX_SIZE`; a JSON value where it starts like an array or an object.
+
+    A name without `__` that is no setting is left alone: Kubernetes sets LIGHTERAGE_PORT and the
+    like for a Service of that name. One with `__` is meant for us, and is checked.
+    """
+    merged: dict[str, Any] = {}
+    for name, value in environ.items():
+        keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if len(keys) > 1 or keys[0] in Settings.model_fields:
+            merged = _merged(merged, _nested(keys, _value(name, value)))
+    return merged
+
+
+def _value(name: str, text: str) -> object:
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise SettingsError(f"{name} starts like JSON, but is none") from None
+
+
+def _nested(keys: list[str], value: object) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    assert isinstance(value, dict)  # noqa: S101 -- there is at least one key
+    return value
+
+
+def _merged(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(weak[key], strong[key])
+        for key in weak.keys() & strong.keys()
+        if isinstance(weak[key], dict) and isinstance(strong[key], dict)
+    }
+    return {**weak, **strong, **both}
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """One mistake for a person; an unknown key comes with the nearest known one."""
+    place = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{place}: {message}" if place else message
+    known = _known_keys(error["loc"][:-1])
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(known))}"
+    return f"{place}: there is no such setting{hint}"
+
+
+def _known_keys(place: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Settings
+    for key in place:
+        field = section.model_fields.get(str(key))
+        # Below `upstreams` stands a name, which is no field, and then the fields again.
+        for part in (field.annotation, *_parts(field.annotation)) if field else ():
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                section = part
+    return list(section.model_fields)
+
+
+def _parts(annotation: object) -> tuple[object, ...]:
+    return get_args(annotation) if get_origin(annotation) in {Union, UnionType, dict} else ()

@@ -1,0 +1,223 @@
+"""Blobs: from the store, from a transfer that runs, or by starting one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from proxy import telemetry
+from proxy.errors import Refused
+from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
+from proxy.service import trace
+from proxy.service.download import Transfer
+from proxy.service.trace import Outcome
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from proxy.oci.reference import Digest, Repository
+    from proxy.ports import BlobStore, BlobStream, Leases, Upstream
+    from proxy.service.records import Records
+    from proxy.service.singleflight import Flights
+
+
+class Source(Protocol):
+    """A blob that can be sent: its size is known, and its bytes come as they may be given away."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes | memoryview:
+        """At least one byte from `offset`, waiting for it if need be."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading. Called once."""
+        ...
+
+
+class _Constant:
+    """The empty layer: conversions to schema 1 name it, and no upstream need have it."""
+
+    size = len(EMPTY_LAYER_BYTES)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return EMPTY_LAYER_BYTES[offset : offset + length]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Follower:
+    """One reader of a transfer."""
+
+    def __init__(self, blobs: Blobs, transfer: Transfer) -> None:
+        self._blobs = blobs
+        self._transfer = transfer
+
+    @property
+    def size(self) -> int:
+        return self._transfer.total or 0
+
+    async def read(self, offset: int, length: int) -> bytes | memoryview:
+        return await self._transfer.read(offset, length)
+
+    def close(self) -> None:
+        self._blobs.left(self._transfer)
+
+
+class Blobs:
+    """Answers to requests for blobs, each only through a repository that has it."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        store: BlobStore,
+        leases: Leases,
+        upstreams: Mapping[str, Upstream],
+        flights: Flights,
+        finish_abandoned: bool,
+    ) -> None:
+        """`finish_abandoned`: go on with a transfer that nobody reads any more."""
+        self._records = records
+        self._store = store
+        self._leases = leases
+        self._upstreams = upstreams
+        self._flights = flights
+        self._finish_abandoned = finish_abandoned
+        self._transfers: dict[Digest, tuple[Transfer, asyncio.Task[None]]] = {}
+
+    async def here(self, repository: Repository, digest: Digest) -> Source | None:
+        """The blob if it is here, or on its way; None if a transfer would have to be started.
+
+        BlobUnknown if the repository has it not, though another one may.
+        """
+        if digest == EMPTY_LAYER:
+            trace.current().outcome = Outcome.HIT
+            return _Constant()
+        if (blob := await self._store.open(digest)) is not None:
+            try:
+                await self._granted(repository, digest)
+            except BaseException:
+                blob.close()
+                raise
+            trace.current().outcome = Outcome.HIT
+            return blob
+        if digest not in self._transfers:
+            return None
+        await self._granted(repository, digest)
+        return await self._joined(repository, digest)
+
+    async def open(self, repository: Repository, digest: Digest) -> Source:
+        """The blob, fetched if it is not here; BlobUnknown, an UpstreamFailure or StorageFailure."""
+        source = await self.here(repository, digest)
+        if source is None:
+            source = await self._joined(repository, digest)
+            if not await self._records.linked(repository, digest):
+                await self._records.link(repository, [digest])
+        return source
+
+    async def size(self, repository: Repository, digest: Digest) -> int:
+        """The blob's size in bytes, without fetching it where the upstream says it."""
+        if digest == EMPTY_LAYER:
+            trace.current().outcome = Outcome.HIT
+            return len(EMPTY_LAYER_BYTES)
+        if (size := await self._store.size(digest)) is not None:
+            await self._granted(repository, digest)
+            trace.current().outcome = Outcome.HIT
+            return size
+        trace.current().outcome = Outcome.MISS
+        upstream = self._upstreams[repository.registry]
+        size = await self._flights.do(
+            f"size:{repository}:{digest}", lambda: upstream.blob_size(repository.name, digest)
+        )
+        if size is None:
+            source = await self.open(repository, digest)
+            size = source.size
+            source.close()
+        return size
+
+    def part(
+        self, repository: Repository, digest: Digest, first: int, last: int
+    ) -> AbstractAsyncContextManager[BlobStream]:
+        """Bytes `first` to `last` straight from upstream: unverified, and so never kept."""
+        trace.current().outcome = Outcome.MISS
+        trace.current().detail = "unverified-range"
+        upstream = self._upstreams[repository.registry]
+        return upstream.blob(repository.name, digest, start=first, end=last)
+
+    async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
+        """The whole of a small blob; Refused if it is larger than `limit` bytes."""
+        source = await self.open(repository, digest)
+        try:
+            if source.size > limit:
+                raise Refused(f"{digest} is {source.size} bytes, and {limit} are the limit")
+            content = bytearray()
+            while len(content) < source.size:
+                content += await source.read(len(content), source.size - len(content))
+            return bytes(content)
+        finally:
+            source.close()
+
+    async def _granted(self, repository: Repository, digest: Digest) -> None:
+        """Return if the repository has the blob: known from a manifest, else asked upstream once."""
+        if await self._records.linked(repository, digest):
+            return
+
+        async def ask() -> None:
+            upstream = self._upstreams[repository.registry]
+            await upstream.blob_size(repository.name, digest)
+            await self._records.link(repository, [digest])
+
+        await self._flights.do(f"grant:{repository}:{digest}", ask)
+
+    async def _joined(self, repository: Repository, digest: Digest) -> Source:
+        trace.current().outcome = Outcome.MISS
+        transfer = self._transfer(repository, digest)
+        transfer.readers += 1
+        telemetry.FOLLOWERS.inc()
+        try:
+            await transfer.started()
+        except BaseException:
+            self.left(transfer)
+            raise
+        return _Follower(self, transfer)
+
+    def _transfer(self, repository: Repository, digest: Digest) -> Transfer:
+        if digest in self._transfers:
+            trace.current().detail = "collapsed"
+            return self._transfers[digest][0]
+        transfer = Transfer(
+            digest=digest,
+            repository=repository,
+            upstream=self._upstreams[repository.registry],
+            store=self._store,
+            leases=self._leases,
+        )
+        trace.current().stored = True
+        task = self._flights.start(transfer.run())
+        self._transfers[digest] = transfer, task
+        task.add_done_callback(lambda _: self._ended(transfer))
+        return transfer
+
+    def left(self, transfer: Transfer) -> None:
+        """A reader has gone."""
+        transfer.readers -= 1
+        telemetry.FOLLOWERS.dec()
+        running = self._transfers.get(transfer.digest)
+        if running is None or running[0] is not transfer:
+            if transfer.readers == 0:
+                transfer.close()
+        elif transfer.readers == 0 and not self._finish_abandoned:
+            running[1].cancel()
+
+    def _ended(self, transfer: Transfer) -> None:
+        del self._transfers[transfer.digest]
+        if transfer.readers == 0:
+            transfer.close()
+
+

@@ -1,0 +1,183 @@
+"""Derived manifests: made when a client needs them, recorded before their digest is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy import telemetry
+from proxy.errors import (
+    BlobUnknown,
+    ManifestUnknown,
+    Refused,
+    StorageFailure,
+)
+from proxy.oci import conversion
+from proxy.oci.derivation import Derived, Origin, Terms
+from proxy.oci.manifest import MANIFEST_LIMIT, Schema1
+from proxy.oci.mediatype import MediaType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.oci.conversion import Conversion
+    from proxy.oci.jws import SigningKey
+    from proxy.oci.manifest import Descriptor, Manifest
+    from proxy.oci.platform import Platform
+    from proxy.oci.reference import Digest, Repository, Tag
+    from proxy.service.blobs import Blobs
+    from proxy.service.originals import Originals
+    from proxy.service.records import Records
+    from proxy.service.singleflight import Flights
+
+_log = structlog.get_logger()
+
+# Above it a conversion takes longer than other requests should wait for the loop.
+_SMALL: Final = 64 * 1024
+
+
+class Derivations:
+    """Conversions, by the graph of `oci/conversion.py`, and the memory of what they made."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        originals: Originals,
+        blobs: Blobs,
+        flights: Flights,
+        key: SigningKey,
+        platforms: Sequence[Platform],
+        max_children: int,
+    ) -> None:
+        self._records = records
+        self._originals = originals
+        self._blobs = blobs
+        self._flights = flights
+        self._key = key
+        self._platforms = tuple(platforms)
+        self._max_children = max_children
+
+    async def convert(
+        self,
+        repository: Repository,
+        tag: Tag,
+        source: Manifest,
+        path: tuple[Conversion, ...],
+    ) -> Manifest:
+        """What `path` makes of `source`, durable and linked to the repository.
+
+        Refused if the content does not allow it; StorageFailure if it cannot be recorded, because
+        a digest that could not be pulled later must not be given away.
+        """
+        target = path[-1].target
+        if isinstance(source, Schema1):
+            return await self.signed(source)
+        terms = self._terms(repository, tag, target)
+        known = await self._records.representation(source.digest, target, terms)
+        if known is not None and await self._records.linked(repository, known.digest):
+            return known
+        key = f"convert:{repository}:{source.digest}:{target}:{terms.bearing_on(target)}"
+        return await self._flights.do(key, lambda: self._recorded(repository, source, path, terms))
+
+    async def signed(self, manifest: Schema1) -> Manifest:
+        """Unsigned schema 1 with our signature: the same payload, and so the same digest.
+
+        It is made anew when needed, always alike, and never takes the place of what was stored.
+        """
+        path = conversion.path(manifest.media_type, MediaType.V2S1_SIGNED)
+        if path is None:
+            return manifest
+        return path[0].apply(manifest, {}, Terms(key=self._key)).manifest
+
+    async def rebuilt(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """The derived manifest again, from its origin; None if that gives other bytes."""
+        origin = await self._records.origin(digest)
+        if origin is None:
+            return None
+        try:
+            source = await self._originals.get(repository, origin.source)
+            path = conversion.path(source.media_type, origin.target) or ()
+            made = await self._made(repository, source, path, origin.terms) if path else None
+        except Refused as refusal:
+            made = None
+            _log.error("manifest.not_rebuilt", digest=digest, reason=str(refusal))
+        if made is None or made.manifest.digest != digest:
+            telemetry.REBUILD_MISMATCHES.inc()
+            _log.error("manifest.rebuilt_differently", digest=digest, converter=origin.converter)
+            return None
+        await self._record(repository, made, origin)
+        return made.manifest
+
+    def _terms(self, repository: Repository, tag: Tag, target: MediaType) -> Terms:
+        """Only what bears on the target, so that equal results have equal origins."""
+        if target.is_schema1:
+            return Terms(name=repository.addressed, tag=tag)
+        if target.is_index:
+            return Terms(platforms=self._platforms, max_children=self._max_children)
+        return Terms()
+
+    async def _recorded(
+        self, repository: Repository, source: Manifest, path: tuple[Conversion, ...], terms: Terms
+    ) -> Manifest:
+        made = await self._made(repository, source, path, terms)
+        origin = Origin(source=source.digest, target=path[-1].target, terms=terms)
+        await self._record(repository, made, origin)
+        await self._records.put_representation(
+            source.digest, origin.target, terms, made.manifest.digest
+        )
+        return made.manifest
+
+    async def _made(
+        self, repository: Repository, source: Manifest, path: tuple[Conversion, ...], terms: Terms
+    ) -> Derived:
+        signing = replace(terms, key=self._key)
+        made = Derived(source)
+        for edge in path:
+            name = f"{edge.source.short}-{edge.target.short}"
+            try:
+                content = {
+                    need.digest: await self._content(repository, edge, need)
+                    for need in edge.needs(made.manifest, terms)
+                }
+                step = await _apply(edge, made.manifest, content, signing)
+            except Refused:
+                telemetry.REFUSALS.labels(name).inc()
+                raise
+            telemetry.CONVERSIONS.labels(name).inc()
+            made = Derived(step.manifest, (*made.children, *step.children))
+        return made
+
+    async def _content(
+        self, repository: Repository, edge: Conversion, need: Descriptor
+    ) -> bytes:
+        try:
+            if edge.needs_manifests:
+                return (await self._originals.get(repository, need.digest)).raw
+            return await self._blobs.read(repository, need.digest, limit=MANIFEST_LIMIT)
+        except (ManifestUnknown, BlobUnknown):
+            raise Refused(f"the upstream has no {need.digest}, which it names") from None
+
+    async def _record(self, repository: Repository, made: Derived, origin: Origin) -> None:
+        try:
+            for child, child_origin in made.children:
+                await self._records.keep(repository, child, origin=child_origin)
+            await self._records.keep(repository, made.manifest, origin=origin)
+        except OSError as error:
+            _log.error("manifest.not_recorded", digest=made.manifest.digest, error=str(error))
+            raise StorageFailure(
+                "a converted manifest cannot be recorded, so it is not served"
+            ) from None
+
+
+async def _apply(
+    edge: Conversion, manifest: Manifest, content: dict[Digest, bytes], terms: Terms
+) -> Derived:
+    if sum(map(len, content.values())) <= _SMALL:
+        return edge.apply(manifest, content, terms)
+    return await asyncio.to_thread(edge.apply, manifest, content, terms)
+
+

@@ -1,0 +1,219 @@
+"""One transfer of one blob from upstream, and everybody who reads along.
+
+The bytes go to the blob store's spool, and every reader reads from there at its own pace. The last
+of them are held back until the store has verified the digest, so nobody ends up with a whole blob
+that is wrong: whoever reads along is cut off instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy import telemetry
+from proxy.errors import RangeInvalid, RegistryError, StorageFailure, UpstreamFailure, UpstreamInvalid
+
+if TYPE_CHECKING:
+    from proxy.oci.reference import Digest, Repository
+    from proxy.ports import BlobStore, BlobStream, Growing, Leases, Readable, Spool, Upstream
+
+_log = structlog.get_logger()
+
+# A blob that is smaller is verified before anything of it is sent, so that its failure is an error
+# answer and no broken connection.
+HELD_BACK: Final = 64 * 1024
+# An upstream that cuts us off is asked for the rest this many times without a byte of progress.
+_TRIES: Final = 3
+_BETWEEN_TRIES: Final = 0.5
+# How often another process's spool is looked at, and whether its owner still lives, in seconds.
+_LOOK_EVERY: Final = 0.005
+_CLAIM_EVERY: Final = 0.1
+
+
+class Transfer:
+    """A blob on its way in. `run` is one task; any number of readers wait on `readable`."""
+
+    def __init__(
+        self, *, digest: Digest, repository: Repository, upstream: Upstream, store: BlobStore, leases: Leases
+    ) -> None:
+        self.digest = digest
+        self.repository = repository
+        self.readers = 0
+        self.total: int | None = None
+        self._upstream = upstream
+        self._store = store
+        self._leases = leases
+        self._received = 0
+        self._verified = False
+        self._failure: RegistryError | None = None
+        # The spool's reader first, and what was committed after it: the same file.
+        self._sources: list[Readable] = []
+        self._changed = asyncio.Event()
+
+    # -- for readers -------------------------------------------------------------------------
+
+    async def started(self) -> int:
+        """The blob's size, as soon as an answer may begin; raises what the transfer failed with."""
+        while self.total is None or (self.total <= HELD_BACK and not self._verified):
+            await self._progress()
+        return self.total
+
+    def readable(self) -> int:
+        """How many bytes may be given away now."""
+        if self._verified:
+            return self._received
+        return max(0, min(self._received, (self.total or 0) - HELD_BACK))
+
+    async def read(self, offset: int, length: int) -> bytes | memoryview:
+        """At least one byte from `offset`, when there is one; raises what the transfer failed with."""
+        while self.readable() <= offset:
+            await self._progress()
+        return await self._sources[-1].read(offset, min(length, self.readable() - offset))
+
+    async def _progress(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        await self._changed.wait()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # -- the transfer ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fetch, or follow another process that does; take over from one that dies.
+
+        What it raises, every reader raises. What was received stays in the spool for the next one.
+        """
+        try:
+            with telemetry.TRANSFERS.track_inprogress():
+                await self._run()
+        except RegistryError as error:
+            self._failure = error
+            raise
+        except OSError as error:
+            _log.error("blob.not_kept", digest=self.digest, error=str(error))
+            self._failure = StorageFailure("the blob cannot be stored")
+            raise self._failure from None
+        except BaseException:
+            self._failure = UpstreamFailure("the transfer was given up")
+            raise
+        finally:
+            self._announce()
+
+    async def _run(self) -> None:
+        while (lease := await self._leases.claim(self.digest)) is None:
+            if await self._follow():
+                return
+        try:
+            # Whoever had the lease before may have finished.
+            if (blob := await self._store.open(self.digest)) is not None:
+                self._done(blob, blob.size)
+                return
+            await self._fetch()
+        finally:
+            lease.release()
+
+    async def _follow(self) -> bool:
+        """Read along with another process; whether the blob is there in the end."""
+        growing = await self._store.growing(self.digest)
+        if growing is None:
+            await asyncio.sleep(_LOOK_EVERY)
+            if (blob := await self._store.open(self.digest)) is None:
+                return False
+            self._done(blob, blob.size)
+            return True
+        return await self._followed(growing)
+
+    async def _followed(self, growing: Growing) -> bool:
+        self._sources.append(growing)
+        self.total = growing.total
+        waited = 0.0
+        while not await growing.verified():
+            size = min(await growing.size(), growing.total)
+            if size > self._received:
+                self._received, waited = size, 0.0
+                self._announce()
+            await asyncio.sleep(_LOOK_EVERY)
+            waited += _LOOK_EVERY
+            if waited >= _CLAIM_EVERY and await self._is_abandoned():
+                return False
+        self._done(growing, growing.total)
+        return True
+
+    async def _is_abandoned(self) -> bool:
+        lease = await self._leases.claim(self.digest)
+        if lease is None:
+            return False
+        lease.release()
+        return True
+
+    async def _fetch(self) -> None:
+        spool = await self._store.spool(self.digest)
+        try:
+            self._sources.append(spool.reader())
+            self._received = spool.size
+            await self._filled(spool)
+            blob = await spool.commit()
+            self._done(blob, blob.size)
+        finally:
+            spool.close()
+
+    async def _filled(self, spool: Spool) -> None:
+        """All bytes into the spool, by Range where some are there; UpstreamFailure if they stop."""
+        tries = 0
+        while True:
+            before = spool.size
+            try:
+                async with self._upstream.blob(
+                    self.repository.name, self.digest, start=spool.size
+                ) as stream:
+                    await self._poured(stream, spool)
+                return
+            except RangeInvalid:
+                # Nothing beyond what is there: it is whole, or it is not this blob's.
+                return
+            except UpstreamInvalid:
+                raise
+            except UpstreamFailure as failure:
+                tries = 0 if spool.size > before else tries + 1
+                if spool.size == 0 or tries >= _TRIES:
+                    raise
+                _log.info(
+                    "blob.resumed", digest=self.digest, received=spool.size, reason=failure.message
+                )
+                await asyncio.sleep(_BETWEEN_TRIES)
+
+    async def _poured(self, stream: BlobStream, spool: Spool) -> None:
+        if stream.total is not None:
+            if self.total not in {None, stream.total}:
+                raise UpstreamInvalid(f"the upstream changed the size of {self.digest} midway")
+            if spool.size > stream.total:
+                await spool.restart()
+            self.total = stream.total
+            await spool.expect(stream.total)
+            self._announce()
+        skip = spool.size - stream.start
+        async for chunk in stream.chunks():
+            if skip >= len(chunk):
+                skip -= len(chunk)
+                continue
+            await spool.append(chunk[skip:] if skip else chunk)
+            skip = 0
+            self._received = spool.size
+            self._announce()
+
+    def _done(self, source: Readable, size: int) -> None:
+        if source not in self._sources:
+            self._sources.append(source)
+        self.total = self._received = size
+        self._verified = True
+        self._announce()
+
+    def close(self) -> None:
+        """Let go of the file, when the last reader has gone and the task has ended."""
+        while self._sources:
+            self._sources.pop().close()

@@ -1,0 +1,173 @@
+"""Manifests: resolve a tag, represent it for one client, and remember what was handed out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+import structlog
+
+from proxy.errors import ManifestUnknown, Refused
+from proxy.oci.manifest import Index, Manifest, Schema1
+from proxy.oci.index import for_platform
+from proxy.oci.mediatype import MediaType
+from proxy.oci.negotiation import (
+    Convert,
+    Descend,
+    Option,
+    Policy,
+    Rule,
+    Stored,
+    explain_refusal,
+    negotiate,
+    negotiate_child,
+)
+from proxy.service import trace
+from proxy.service.trace import Outcome
+
+if TYPE_CHECKING:
+    from proxy.oci.accept import Accept
+    from proxy.oci.reference import Digest, Repository, Tag
+    from proxy.service.derivations import Derivations
+    from proxy.service.originals import Originals
+    from proxy.service.records import Records
+    from proxy.service.tags import Tags
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """A manifest as one client gets it. `converted_from` is what it was made or chosen from."""
+
+    manifest: Manifest
+    rule: Rule
+    converted_from: Digest | None = None
+
+
+class Manifests:
+    """Answers to requests for manifests."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        tags: Tags,
+        originals: Originals,
+        derivations: Derivations,
+        policy: Policy,
+    ) -> None:
+        self._records = records
+        self._originals = originals
+        self._tags = tags
+        self._derivations = derivations
+        self._policy = policy
+
+    def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
+        """What the tag names, if that needs neither a store nor the upstream to know."""
+        return self._tags.fresh(repository, tag)
+
+    def remembers(self, repository: Repository, digest: Digest) -> bool:
+        """Whether this process knows already that the repository has the manifest."""
+        return self._records.remembers_link(repository, digest)
+
+    async def exactly(
+        self, repository: Repository, digest: Digest, accept: Accept
+    ) -> Representation:
+        """What the digest names, whatever `accept` says; ManifestUnknown, or an UpstreamFailure.
+
+        Schema 1's digest is that of its payload: who names only the signed form gets it signed,
+        for the bytes that the digest names are the same.
+        """
+        manifest = await self._held(repository, digest)
+        outcome = Outcome.HIT if manifest else Outcome.MISS
+        if manifest is None:
+            manifest = await self._originals.fetch(repository, digest)
+        trace.current().outcome, trace.current().rule = outcome, Rule.DIGEST
+        origin = await self._records.origin(digest)
+        if isinstance(manifest, Schema1) and _wants_signature(accept):
+            try:
+                manifest = await self._derivations.signed(manifest)
+            except Refused as refusal:
+                _log.info("manifest.left_unsigned", digest=digest, reason=str(refusal))
+        return Representation(manifest, Rule.DIGEST, origin.source if origin else None)
+
+    async def newest(self, repository: Repository, tag: Tag, accept: Accept) -> Representation:
+        """What the tag names, in the best form for `accept`; ManifestUnknown if none serves."""
+        manifest = await self._tags.resolve(repository, tag)
+        options = negotiate(manifest, accept, self._policy)
+        reasons: list[str] = []
+        for option in options:
+            try:
+                found = await self._take(option, repository, tag, manifest, accept)
+            except Refused as refusal:
+                reasons.append(str(refusal))
+            else:
+                trace.current().rule = found.rule
+                return found
+        raise ManifestUnknown(
+            explain_refusal(manifest, accept, reasons), detail={"Tag": tag, "digest": manifest.digest}
+        )
+
+    async def _held(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """The manifest, if the repository is known to have it and it is here or can be made."""
+        if not await self._records.linked(repository, digest):
+            return None
+        return await self._records.manifest(digest) or await self._derivations.rebuilt(
+            repository, digest
+        )
+
+    async def _take(
+        self, option: Option, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept
+    ) -> Representation:
+        match option:
+            case Stored(rule):
+                return Representation(manifest, rule)
+            case Convert(path, rule):
+                derived = await self._derivations.convert(repository, tag, manifest, path)
+                return Representation(derived, rule, manifest.digest)
+            case Descend(rule):
+                return await self._for_platform(repository, tag, manifest, accept, rule)
+            case _:
+                assert_never(option)
+
+    async def _for_platform(
+        self, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept, rule: Rule
+    ) -> Representation:
+        if not isinstance(manifest, Index):
+            raise TypeError(manifest)
+        entry = for_platform(manifest, self._policy.platform)
+        child = await self._child(repository, entry.digest)
+        reasons = []
+        for option in negotiate_child(child, accept, self._policy):
+            match option:
+                case Stored():
+                    return Representation(child, rule, manifest.digest)
+                case Convert(path):
+                    try:
+                        derived = await self._derivations.convert(repository, tag, child, path)
+                    except Refused as refusal:
+                        reasons.append(str(refusal))
+                    else:
+                        return Representation(derived, rule, child.digest)
+                case Descend():
+                    reasons.append("an index in an index is not followed")
+                case _:
+                    assert_never(option)
+        platform = self._policy.platform
+        raise Refused(f"its image for {platform}: {'; '.join(reasons) or child.media_type}")
+
+    async def _child(self, repository: Repository, digest: Digest) -> Manifest:
+        """A manifest that an index names; Refused if the upstream has it not."""
+        try:
+            return await self._originals.get(repository, digest)
+        except ManifestUnknown:
+            raise Refused(f"the upstream has no manifest {digest}, which the index names") from None
+
+
+
+def _wants_signature(accept: Accept) -> bool:
+    """Whether the client reads the signed form of schema 1 only; docker 1.6 does not even say so."""
+    return not accept.present or (
+        accept.names(MediaType.V2S1_SIGNED) and not accept.names(MediaType.V2S1)
+    )

@@ -1,0 +1,233 @@
+"""What the proxy knows: manifests, tags, links and origins, in memory, in the cache and durably.
+
+Looked for in that order, and written in the opposite one, so that nothing that was handed out is
+known only to a cache. Values that cannot be read, or are not what their digest names, are misses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import DigestInvalid, ManifestInvalid
+from proxy.oci.derivation import CONVERTER, Origin
+from proxy.oci.manifest import Manifest, read_manifest
+from proxy.oci.reference import Digest
+from proxy.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxy.oci.derivation import Terms
+    from proxy.oci.mediatype import MediaType
+    from proxy.oci.reference import Repository, Tag
+    from proxy.ports import BlobStore, ManifestCache
+
+_DAY: Final = 86400.0
+# How long the shared cache keeps what the blob store keeps anyway.
+_CONTENT_LIFE: Final = 14 * _DAY
+_ORIGIN_LIFE: Final = 400 * _DAY
+# A larger manifest would push hundreds of others out of a small Redis.
+_CACHED_LIMIT: Final = 256 * 1024
+# What an entry costs besides its bytes, measured over parsed manifests.
+_OVERHEAD: Final = 2048
+_LINK_COST: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a tag was found to name, and when (seconds since 1970)."""
+
+    digest: Digest
+    checked_at: float
+
+    def encode(self) -> bytes:
+        """For a record: digest, space, seconds."""
+        return f"{self.digest} {self.checked_at:.3f}".encode()
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> Pin | None:
+        """The pin in a record, or None if there is none that can be read."""
+        try:
+            digest, checked_at = (value or b"").decode().split(" ")
+            return cls(Digest(digest), float(checked_at))
+        except (ValueError, DigestInvalid):
+            return None
+
+
+class Records:
+    """The layers as one. `memory` bounds, in bytes, what is kept in this process."""
+
+    def __init__(
+        self, cache: ManifestCache, blobs: BlobStore, *, memory: int, stale: float
+    ) -> None:
+        """`stale` is for how many seconds a tag's last digest is worth keeping."""
+        self._cache = cache
+        self._blobs = blobs
+        self._stale = stale
+        self._manifests: Recent[Digest, Manifest] = Recent(memory)
+        self._pins: Recent[str, Pin] = Recent(memory // 16)
+        self._links: Recent[str, bool] = Recent(memory // 16)
+
+    def forget_mutable(self) -> None:
+        """Drop from memory whatever another process may have changed."""
+        self._pins.clear()
+        self._links.clear()
+
+    # -- manifests ---------------------------------------------------------------------------
+
+    async def manifest(self, digest: Digest) -> Manifest | None:
+        """The manifest, wherever it still is; what is found further out is remembered nearer."""
+        if (known := self._manifests.get(digest)) is not None:
+            return known
+        key = f"manifest:{digest}"
+        if found := _unpack(digest, await self._cache.get(key, extend=_CONTENT_LIFE)):
+            self._remember(found)
+            return found
+        if found := _unpack(digest, await self._blobs.record(key)):
+            await self._cache_manifest(found)
+            self._remember(found)
+        return found
+
+    async def keep(self, repository: Repository, manifest: Manifest, *, origin: Origin | None = None) -> None:
+        """Make the manifest part of the repository, durably; OSError if that cannot be done."""
+        links = [_link(repository, digest) for digest in {manifest.digest, *manifest.references}]
+        records = [(f"manifest:{manifest.digest}", _pack(manifest))]
+        if origin is not None:
+            records.append((f"origin:{manifest.digest}", origin.encode()))
+        await self._blobs.put_records([*records, *((link, b"") for link in links)])
+        await self._cache_manifest(manifest)
+        if origin is not None:
+            await self._cache.put(
+                f"origin:{manifest.digest}", origin.encode(), life=_ORIGIN_LIFE
+            )
+        for link in links:
+            await self._cache.put(link, b"1", life=_CONTENT_LIFE)
+            self._links.put(link, True, _LINK_COST)
+        self._remember(manifest)
+
+    def _remember(self, manifest: Manifest) -> None:
+        self._manifests.put(manifest.digest, manifest, 2 * len(manifest.raw) + _OVERHEAD)
+
+    async def _cache_manifest(self, manifest: Manifest) -> None:
+        if len(manifest.raw) <= _CACHED_LIMIT:
+            key = f"manifest:{manifest.digest}"
+            await self._cache.put(key, _pack(manifest), life=_CONTENT_LIFE)
+
+    # -- tags --------------------------------------------------------------------------------
+
+    def remembered_pin(self, repository: Repository, tag: Tag) -> Pin | None:
+        """The tag's pin, if it is in this process's memory."""
+        return self._pins.get(_tag(repository, tag))
+
+    async def pin(self, repository: Repository, tag: Tag) -> Pin | None:
+        """The newest pin that any process left in the cache, else the durable one."""
+        key = _tag(repository, tag)
+        pin = Pin.decode(await self._cache.get(key))
+        if pin is None:
+            pin = Pin.decode(await self._blobs.record(key))
+        if pin is not None:
+            self._pins.put(key, pin, _LINK_COST)
+        return pin
+
+    async def put_pin(self, repository: Repository, tag: Tag, pin: Pin) -> None:
+        """Remember what the tag names now; durably when that changed, and once a day."""
+        key = _tag(repository, tag)
+        durable = Pin.decode(await self._blobs.record(key))
+        if (
+            durable is None
+            or durable.digest != pin.digest
+            or pin.checked_at - durable.checked_at > _DAY
+        ):
+            await self._blobs.put_records([(key, pin.encode())])
+        await self._cache.put(key, pin.encode(), life=self._stale)
+        self._pins.put(key, pin, _LINK_COST)
+
+    async def drop_pin(self, repository: Repository, tag: Tag) -> None:
+        """The upstream has no such tag any more."""
+        key = _tag(repository, tag)
+        await self._blobs.delete_record(key)
+        await self._cache.delete(key)
+        self._pins.delete(key)
+
+    # -- links -------------------------------------------------------------------------------
+
+    def remembers_link(self, repository: Repository, digest: Digest) -> bool:
+        """Whether this process knows that the repository has this content."""
+        return self._links.get(_link(repository, digest)) is not None
+
+    async def linked(self, repository: Repository, digest: Digest) -> bool:
+        """Whether it is known that the repository has this content."""
+        link = _link(repository, digest)
+        if self._links.get(link):
+            return True
+        known = await self._cache.get(link, extend=_CONTENT_LIFE) is not None
+        if not known and await self._blobs.record(link) is not None:
+            known = True
+            await self._cache.put(link, b"1", life=_CONTENT_LIFE)
+        if known:
+            self._links.put(link, True, _LINK_COST)
+        return known
+
+    async def link(self, repository: Repository, digests: Iterable[Digest]) -> None:
+        """Record that the repository has these."""
+        links = [_link(repository, digest) for digest in digests]
+        await self._blobs.put_records([(link, b"") for link in links])
+        for link in links:
+            await self._cache.put(link, b"1", life=_CONTENT_LIFE)
+            self._links.put(link, True, _LINK_COST)
+
+    # -- representations ---------------------------------------------------------------------
+
+    async def representation(
+        self, source: Digest, target: MediaType, terms: Terms
+    ) -> Manifest | None:
+        """What `source` was converted to before, on these terms."""
+        key = _representation(source, target, terms)
+        value = await self._cache.get(key, extend=_CONTENT_LIFE)
+        try:
+            return await self.manifest(Digest(value.decode())) if value else None
+        except (ValueError, DigestInvalid):
+            return None
+
+    async def put_representation(
+        self, source: Digest, target: MediaType, terms: Terms, derived: Digest
+    ) -> None:
+        """Remember what `source` was converted to. A copy of what can be done again."""
+        key = _representation(source, target, terms)
+        await self._cache.put(key, derived.encode(), life=_CONTENT_LIFE)
+
+    async def origin(self, digest: Digest) -> Origin | None:
+        """What a derived manifest was made from, or None if `digest` is not one of ours."""
+        key = f"origin:{digest}"
+        value = await self._cache.get(key, extend=_ORIGIN_LIFE) or await self._blobs.record(key)
+        try:
+            return Origin.decode(value) if value else None
+        except ManifestInvalid:
+            return None
+
+
+def _tag(repository: Repository, tag: Tag) -> str:
+    return f"tag:{repository}:{tag}"
+
+
+def _link(repository: Repository, digest: Digest) -> str:
+    return f"link:{repository}/{digest}"
+
+
+def _representation(source: Digest, target: MediaType, terms: Terms) -> str:
+    return f"rep:{CONVERTER}:{source}:{target}:{terms.bearing_on(target)}"
+
+
+def _pack(manifest: Manifest) -> bytes:
+    return manifest.media_type.encode() + b"\n" + manifest.raw
+
+
+def _unpack(digest: Digest, value: bytes | None) -> Manifest | None:
+    if value is None:
+        return None
+    media_type, _, raw = value.partition(b"\n")
+    try:
+        return read_manifest(raw, media_type.decode("ascii", "replace"), expected=digest)
+    except ManifestInvalid:
+        return None

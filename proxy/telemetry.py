@@ -1,0 +1,182 @@
+"""Every metric, and the log. Labels come from closed sets: never a repository, never a tag."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+_PREFIX: Final = "lighterage"
+_SECONDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+REQUESTS = Counter(
+    f"{_PREFIX}_requests_total",
+    "Answers to clients, by route, status and where the content came from.",
+    ("route", "status", "cache"),
+)
+REQUEST_SECONDS = Histogram(
+    f"{_PREFIX}_request_duration_seconds",
+    "From the request's head to the end of the answer.",
+    ("route",),
+    buckets=_SECONDS,
+)
+SENT_BYTES = Counter(
+    f"{_PREFIX}_sent_bytes_total", "Bytes of content sent to clients, by route.", ("route",)
+)
+UPSTREAM_REQUESTS = Counter(
+    f"{_PREFIX}_upstream_requests_total",
+    "Requests to upstreams and their token servers, by kind and outcome.",
+    ("upstream", "kind", "outcome"),
+)
+UPSTREAM_SECONDS = Histogram(
+    f"{_PREFIX}_upstream_request_duration_seconds",
+    "Until an upstream's answer began, or failed.",
+    ("upstream", "kind"),
+    buckets=_SECONDS,
+)
+RECEIVED_BYTES = Counter(
+    f"{_PREFIX}_received_bytes_total", "Bytes of content received from upstreams.", ("upstream",)
+)
+CONVERSIONS = Counter(
+    f"{_PREFIX}_conversions_total", "Manifests converted, by edge of the graph.", ("edge",)
+)
+REFUSALS = Counter(
+    f"{_PREFIX}_conversion_refusals_total",
+    "Conversions that the content did not allow, by edge of the graph.",
+    ("edge",),
+)
+REBUILD_MISMATCHES = Counter(
+    f"{_PREFIX}_rebuild_mismatches_total",
+    "Derived manifests that could not be made again with the digest that was handed out.",
+)
+STALE = Counter(
+    f"{_PREFIX}_stale_served_total",
+    "Tags answered with the last known image because the upstream failed, by kind of failure.",
+    ("reason",),
+)
+TRANSFERS = Gauge(
+    f"{_PREFIX}_transfers_in_flight",
+    "Blobs that are being fetched from an upstream.",
+    multiprocess_mode="livesum",
+)
+FOLLOWERS = Gauge(
+    f"{_PREFIX}_transfer_readers",
+    "Clients that read a blob while it arrives.",
+    multiprocess_mode="livesum",
+)
+CACHE_ERRORS = Counter(
+    f"{_PREFIX}_cache_errors_total",
+    "Operations on the manifest cache that failed, each a miss, by operation.",
+    ("operation",),
+)
+EVICTED_BYTES = Counter(f"{_PREFIX}_evicted_bytes_total", "Bytes of blobs removed to make room.")
+LOG_DROPPED = Counter(
+    f"{_PREFIX}_log_lines_dropped_total", "Log lines that standard output did not take in time."
+)
+
+
+class LogWriter:
+    """Lines to a file descriptor, written by a thread of its own so that the loop never waits.
+
+    A reader that does not keep up loses lines, which are counted, and never stops the proxy.
+    """
+
+    _FLUSH_BYTES: Final = 64 * 1024
+    _FLUSH_SECONDS: Final = 0.1
+    _BACKLOG_BYTES: Final = 8 * 2**20
+
+    def __init__(self, descriptor: int) -> None:
+        """Start the thread; `close` ends it."""
+        self._descriptor = descriptor
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def line(self, line: str) -> None:
+        """Queue one line, without its newline."""
+        if self._size > self._BACKLOG_BYTES:
+            LOG_DROPPED.inc()
+            return
+        encoded = line.encode("utf-8", "backslashreplace") + b"\n"
+        with self._lock:
+            self._lines.append(encoded)
+            self._size += len(encoded)
+        if self._size >= self._FLUSH_BYTES:
+            self._wake.set()
+
+    def close(self) -> None:
+        """Write what is queued, for at most a second, and end."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(self._FLUSH_SECONDS)
+            self._wake.clear()
+            self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            lines, self._lines, self._size = self._lines, [], 0
+        rest = memoryview(b"".join(lines))
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            LOG_DROPPED.inc(len(lines))
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+class _Render:
+    """One JSON object a line; the only processor. The second is formatted once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._stamp = ""
+
+    def __call__(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> str:
+        now = time.time()
+        if (second := int(now)) != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        stamp = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+        return _encode({"time": stamp, "level": level, **event})
+
+
+class _Lines:
+    """What structlog calls a logger: every level is a line."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self.msg = self.debug = self.info = self.warning = self.error = writer.line
+        self.critical = self.exception = self.fatal = writer.line
+
+
+def start_log(descriptor: int | None = None) -> LogWriter:
+    """Send the log to `descriptor` (standard output), one JSON object a line."""
+    writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor)
+    lines = _Lines(writer)
+    structlog.configure(
+        processors=[_Render()],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=lambda *_: lines,
+        cache_logger_on_first_use=False,
+    )
+    return writer

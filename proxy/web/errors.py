@@ -1,0 +1,58 @@
+"""Domain errors as HTTP: the one place that knows a status for each, and the one error body."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Final
+
+from proxy.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    NameUnknown,
+    Overloaded,
+    RangeInvalid,
+    RegistryError,
+    StorageFailure,
+    TagInvalid,
+    Unsupported,
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamThrottled,
+)
+
+STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
+    RegistryError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    NameInvalid: HTTPStatus.BAD_REQUEST,
+    TagInvalid: HTTPStatus.BAD_REQUEST,
+    DigestInvalid: HTTPStatus.BAD_REQUEST,
+    NameUnknown: HTTPStatus.NOT_FOUND,
+    ManifestUnknown: HTTPStatus.NOT_FOUND,
+    BlobUnknown: HTTPStatus.NOT_FOUND,
+    RangeInvalid: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    Unsupported: HTTPStatus.METHOD_NOT_ALLOWED,
+    Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    StorageFailure: HTTPStatus.SERVICE_UNAVAILABLE,
+    ManifestInvalid: HTTPStatus.BAD_GATEWAY,
+    UpstreamFailure: HTTPStatus.BAD_GATEWAY,
+    # The upstream's challenge is for us, not for our clients; and most registries answer so for a
+    # name that does not exist.
+    UpstreamDenied: HTTPStatus.NOT_FOUND,
+    UpstreamThrottled: HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+def status_of(error: RegistryError) -> HTTPStatus:
+    """The status of the nearest class in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def body_of(error: RegistryError) -> bytes:
+    """The distribution spec's error body ("Error Codes")."""
+    entry: dict[str, object] = {"code": error.code, "message": error.message}
+    if error.detail is not None:
+        entry["detail"] = error.detail
+    return json.dumps({"errors": [entry]}).encode()

@@ -1,0 +1,42 @@
+"""The `Range` header, as far as registries use it: one range of bytes (RFC 9110, 14)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.errors import RangeInvalid
+
+_ONE_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """`first-last`, `first-` or `-suffix`."""
+
+    first: int | None
+    last: int | None
+
+    def within(self, size: int) -> tuple[int, int]:
+        """First and last byte in a blob of `size`; RangeInvalid if none is."""
+        if self.first is None:
+            first, last = max(0, size - (self.last or 0)), size - 1
+        else:
+            first, last = self.first, size - 1 if self.last is None else min(self.last, size - 1)
+        if first > last:
+            raise RangeInvalid(f"the blob has {size} bytes", size=size)
+        return first, last
+
+
+def parse_range(header: str | None) -> ByteRange | None:
+    """The range, or None for what a server must ignore: other units, several ranges, nonsense."""
+    found = _ONE_RANGE.fullmatch(header or "")
+    if found is None or found[0].strip().endswith("=-"):
+        return None
+    first, last = (int(text) if text else None for text in found.groups())
+    if first is None and last is None:
+        return None
+    if first is not None and last is not None and last < first:
+        return None
+    return ByteRange(first, last)
