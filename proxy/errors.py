@@ -12,7 +12,7 @@ RegistryError
     ├── UpstreamUnavailable                      network, DNS, TLS, time out, 5xx, token server
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
-    └── UpstreamInvalid                          an answer that cannot be used: wrong digest, cut off, not JSON
+    └── UpstreamInvalid                          an unusable answer: wrong digest, cut off, no JSON
 
 `Refused` stands apart: it is how a conversion says no, and is never an answer by itself.
 
@@ -115,6 +115,21 @@ class UpstreamFailure(RegistryError):
     """The upstream did not answer usefully; it says nothing about whether the content exists."""
 
     code = "UNAVAILABLE"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: object = None,
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        """`status` is what the upstream answered when it was asked for the content itself.
+
+        None where there was no such answer: network, TLS, time out, token server.
+        """
+        super().__init__(message, detail=detail, retry_after=retry_after)
+        self.status = status
 
 
 class UpstreamUnavailable(UpstreamFailure):
