@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -309,17 +310,33 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    upstream: str | None = None,
 ) -> Settings:
-    """The settings of all sources; SettingsError with one line for each thing that is wrong."""
+    """The settings of all sources; SettingsError with one line for each thing that is wrong.
+
+    `upstream`, a URL, takes the place of the default upstream, its credentials included.
+    """
     environ = os.environ if environ is None else environ
     secrets = Path(environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", str(SECRETS_DIRECTORY)))
     merged: dict[str, Any] = {}
     for source in (_file(path), _secrets(secrets), _environment(environ), arguments or {}):
         merged = _merged(merged, source)
+    if upstream is not None:
+        merged["upstreams"] = _in_front_of(upstream, merged.get("upstreams", {}))
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise SettingsError("\n".join(map(_sentence, error.errors(include_input=False)))) from None
+
+
+def _in_front_of(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
+    name = urlsplit(url).netloc.rpartition("@")[2] or url
+    kept = {
+        key: value
+        for key, value in others.items()
+        if not (isinstance(value, dict) and str(value.get("default")).lower() == "true")
+    }
+    return {**kept, name: {"url": url, "default": True}}
 
 
 def _file(path: Path | None) -> dict[str, Any]:

@@ -1,0 +1,241 @@
+"""The composition root: opens everything, connects it, and closes it in the opposite order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from proxy import telemetry
+from proxy.oci.negotiation import Policy
+from proxy.service import trace
+from proxy.service.blobs import Blobs
+from proxy.service.derivations import Derivations
+from proxy.service.manifests import Manifests
+from proxy.service.originals import Originals
+from proxy.service.records import Records
+from proxy.service.routing import Routes
+from proxy.service.singleflight import Flights
+from proxy.service.tags import Lifetimes, Tags
+from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.eviction import Janitor
+from proxy.stores.leases import FlockLeases
+from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.stores.signing_key import given_key, own_key
+from proxy.upstream.client import Credentials, RegistryClient, Transport
+from proxy.web.admin import Readiness, admin_app
+from proxy.web.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from proxy.config import Settings, UpstreamSettings
+    from proxy.ports import ManifestCache
+
+_log = structlog.get_logger()
+
+_DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_SWEEP_EVERY: Final = 60.0
+# Connections that wait to be accepted: a cluster that starts a DaemonSet comes all at once.
+_BACKLOG: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the listeners need."""
+
+    registry: Registry
+    readiness: Readiness
+    flights: Flights
+    janitor: Janitor
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Everything behind the listeners, open; no upstream is contacted yet."""
+    async with AsyncExitStack() as stack:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        blob_path = settings.blobs.path or settings.data
+        store = DiskBlobs(blob_path)
+        leases = FlockLeases(blob_path / "spool")
+        cache = await _open_cache(settings)
+        stack.push_async_callback(cache.close)
+        upstreams = {name: _client(name, chosen) for name, chosen in settings.upstreams.items()}
+        for client in upstreams.values():
+            stack.push_async_callback(client.close)
+        flights = Flights(leases)
+        stack.push_async_callback(flights.close)
+        records = Records(
+            cache, store, memory=settings.manifests.memory, stale=settings.tags.stale_if_error
+        )
+        originals = Originals(records=records, upstreams=upstreams, flights=flights)
+        blobs = Blobs(
+            records=records,
+            store=store,
+            leases=leases,
+            upstreams=upstreams,
+            flights=flights,
+            finish_abandoned=settings.blobs.finish_abandoned,
+        )
+        conversion = settings.conversion
+        given = conversion.signing_key_file
+        manifests = Manifests(
+            records=records,
+            tags=Tags(
+                records=records,
+                originals=originals,
+                upstreams=upstreams,
+                flights=flights,
+                lifetimes=Lifetimes(settings.tags.ttl, settings.tags.stale_if_error),
+            ),
+            originals=originals,
+            derivations=Derivations(
+                records=records,
+                originals=originals,
+                blobs=blobs,
+                flights=flights,
+                key=given_key(given) if given else own_key(settings.data / "signing-key.pem"),
+                platforms=conversion.platforms,
+                max_children=conversion.max_children,
+            ),
+            policy=Policy(
+                platform=conversion.platform,
+                accept_missing=conversion.accept_missing,
+                mixed=conversion.mixed,
+            ),
+        )
+        registry = Registry(
+            routes=_routes(settings),
+            manifests=manifests,
+            blobs=blobs,
+            range_on_miss=settings.blobs.range_on_miss,
+            memory=settings.manifests.memory,
+        )
+        janitor = Janitor(blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size)
+        yield Services(registry, Readiness(), flights, janitor)
+
+
+async def _open_cache(settings: Settings) -> ManifestCache:
+    return await SqliteManifests.open(
+        settings.data / "manifests.sqlite3",
+        on_error=lambda operation: telemetry.CACHE_ERRORS.labels(operation).inc(),
+    )
+
+
+def _client(name: str, chosen: UpstreamSettings) -> RegistryClient:
+    return RegistryClient(
+        name=name,
+        url=chosen.url,
+        credentials=_credentials(chosen),
+        transport=Transport(
+            connect_timeout=chosen.connect_timeout, idle_timeout=chosen.idle_timeout
+        ),
+        realms=chosen.realms,
+        observe=_observer(name),
+    )
+
+
+def _credentials(chosen: UpstreamSettings) -> Callable[[], Credentials | None]:
+    """Read when they are needed, so that a changed file is noticed."""
+    given = chosen.credentials
+    if given is None:
+        return lambda: None
+
+    def read() -> Credentials:
+        password = given.password
+        if password is None and given.password_file is not None:
+            password = given.password_file.read_text().rstrip("\r\n")
+        return Credentials(given.username, password or "")
+
+    return read
+
+
+def _observer(upstream: str) -> Callable[[str, str, int], None]:
+    def observe(kind: str, outcome: str, received: int) -> None:
+        telemetry.UPSTREAM_REQUESTS.labels(upstream, kind, outcome).inc()
+        telemetry.RECEIVED_BYTES.labels(upstream).inc(received)
+        trace.current().upstream_calls += 1
+
+    return observe
+
+
+def _routes(settings: Settings) -> Routes:
+    names = {
+        alias: name
+        for name, upstream in settings.upstreams.items()
+        for alias in (name, *upstream.aliases)
+    }
+    hubs = {
+        name
+        for name, upstream in settings.upstreams.items()
+        if name in _DOCKER_HUB or urlsplit(upstream.url).hostname in _DOCKER_HUB
+    }
+    return Routes(names, settings.default_upstream, frozenset(hubs))
+
+
+async def serve(settings: Settings, *, announce: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what runs, within `shutdown.grace`."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with open_services(settings) as services, AsyncExitStack() as stack:
+        admin = web.AppRunner(admin_app(services.readiness), access_log=None)
+        await admin.setup()
+        stack.push_async_callback(admin.cleanup)
+        await web.TCPSite(admin, *settings.admin.listen).start()
+        runner = web.ServerRunner(
+            web.Server(services.registry, access_log=None), shutdown_timeout=1.0
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(
+            runner, *settings.listen, backlog=_BACKLOG, ssl_context=_tls(settings)
+        )
+        await site.start()
+        services.flights.start(_keep_tidy(services.janitor))
+        services.readiness.serving = True
+        # What start-up has made lives as long as the process: no collection need look at it.
+        gc.collect()
+        gc.freeze()
+        announce()
+        await stopping.wait()
+        services.readiness.draining = True
+        _log.info("proxy.draining", running=services.registry.running)
+        await site.stop()
+        await _drained(services, settings.shutdown.grace)
+
+
+async def _drained(services: Services, grace: float) -> None:
+    """Return when no answer is being given any more, or after `grace` seconds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + grace
+    while services.registry.running and loop.time() < end:
+        await asyncio.sleep(0.05)
+    _log.info("proxy.stopped", cut_off=services.registry.running)
+
+
+async def _keep_tidy(janitor: Janitor) -> None:
+    while True:
+        try:
+            swept = await janitor.sweep()
+            telemetry.EVICTED_BYTES.inc(swept.freed)
+        except OSError as error:
+            _log.error("janitor.failed", error=str(error))
+        await asyncio.sleep(_SWEEP_EVERY)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls.certificate_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls.certificate_file, settings.tls.key_file)
+    return context

@@ -1,0 +1,119 @@
+"""The command line. What is slow to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+import click
+
+from proxy import __version__
+
+if TYPE_CHECKING:
+    from proxy.config import Settings
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Lighterage: a caching pull-through proxy for container registries."""
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"lighterage {__version__}")
+
+
+@main.command()
+@click.option("--config", type=_FILE, help="Settings as YAML.")
+@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--admin-listen", metavar="HOST:PORT", help="Where probes and scrapers connect.")
+@click.option("--upstream", metavar="URL", help="The registry to stand in front of.")
+@click.option("--data", type=click.Path(path_type=Path), help="Where everything is kept.")
+def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
+    """Serve until SIGTERM."""
+    settings = _load(config, _from_arguments(**arguments), upstream)
+    import asyncio  # noqa: PLC0415 -- see the module's docstring
+
+    import uvloop  # noqa: PLC0415
+
+    from proxy import app, telemetry  # noqa: PLC0415
+    from proxy.banner import announce  # noqa: PLC0415
+
+    log = telemetry.start_log()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(app.serve(settings, announce=lambda: announce(settings)))
+    except (OSError, ValueError) as error:
+        _fail(f"cannot start: {error}")
+    finally:
+        log.close()
+
+
+@main.command("check-config")
+@click.option("--config", type=_FILE, help="Settings as YAML.")
+def check_config(config: Path | None) -> None:
+    """Check the settings as `serve` would read them; exit status 1 if it would refuse."""
+    _load(config)
+    click.echo("the settings are good")
+
+
+@main.command("config-schema")
+def config_schema() -> None:
+    """Print the JSON schema of the settings."""
+    from proxy.config import Settings  # noqa: PLC0415
+
+    click.echo(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+@main.command()
+@click.argument("manifest", type=_FILE)
+@click.option("--config", type=_FILE, help="The image's config blob, needed for v2s1.")
+@click.option("--to", "target", type=click.Choice(["v2s1"]), required=True)
+@click.option("--name", default="", help="The repository's name, inside v2s1.")
+@click.option("--tag", default="", help="The tag, inside v2s1.")
+@click.option("--key", type=_FILE, help="A PEM P-256 key to sign with; a new one if not given.")
+@click.option("--unsigned", is_flag=True, help="Leave v2s1 without a signature.")
+def convert(manifest: Path, **options: Any) -> None:
+    """Convert MANIFEST, a file, and write the result to standard output byte for byte."""
+    from proxy.errors import ManifestInvalid, Refused  # noqa: PLC0415
+    from proxy.offline import convert_file  # noqa: PLC0415
+
+    try:
+        converted = convert_file(manifest, **options)
+    except (Refused, ManifestInvalid, ValueError) as refusal:
+        _fail(f"cannot convert {manifest}: {refusal}")
+    sys.stdout.buffer.write(converted)
+    sys.stdout.buffer.flush()
+
+
+def _load(
+    config: Path | None, arguments: dict[str, Any] | None = None, upstream: str | None = None
+) -> Settings:
+    from proxy.config import SettingsError, load  # noqa: PLC0415
+
+    try:
+        return load(config, arguments=arguments, upstream=upstream)
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _from_arguments(
+    listen: str | None, admin_listen: str | None, data: Path | None
+) -> dict[str, Any]:
+    """The settings that the arguments name, and no other."""
+    given: dict[str, Any] = {"listen": listen, "data": data}
+    if admin_listen is not None:
+        given["admin"] = {"listen": admin_listen}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _fail(message: str) -> NoReturn:
+    for line in message.splitlines():
+        click.echo(f"lighterage: {line}", err=True)
+    sys.exit(1)

@@ -1,0 +1,36 @@
+"""A manifest's answer, prepared once and sent any number of times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from proxy.web.headers import content_headers
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+    from proxy.oci.reference import Digest
+    from proxy.service.manifests import Representation
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Headers and body as they are, but for `Cache-Status`."""
+
+    body: bytes
+    digest: Digest
+    media_type: str
+    rule: str
+    headers: CIMultiDict[str]
+
+    @classmethod
+    def of(cls, found: Representation, ns: str | None) -> Self:
+        """For a representation that was found; `ns` is told back to who asked with it."""
+        manifest = found.manifest
+        headers = content_headers(manifest.digest, manifest.media_type, ns)
+        headers["Content-Length"] = str(len(manifest.raw))
+        headers["Vary"] = "Accept"
+        if found.converted_from is not None:
+            headers["Lighterage-Converted-From"] = found.converted_from
+        return cls(manifest.raw, manifest.digest, manifest.media_type, found.rule, headers)

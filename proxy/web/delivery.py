@@ -1,0 +1,144 @@
+"""Sending blobs: whole, a range, or only the headers; from the store or while they arrive."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+
+from proxy.errors import RegistryError
+from proxy.service import trace
+from proxy.web.conditions import not_modified, range_applies
+from proxy.web.headers import cache_status, content_headers
+from proxy.web.ranges import parse_range
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+    from proxy.service.blobs import Blobs, Source
+    from proxy.web.line import Line
+    from proxy.web.ranges import ByteRange
+    from proxy.web.target import BlobTarget
+
+_log = structlog.get_logger()
+
+# Large enough that a read costs little, small enough that fifty readers fit into memory.
+_PIECE: Final = 256 * 1024
+# A client that asks for schema 1 names blobs by digest only: nobody knows their type any more.
+_TYPE: Final = "application/octet-stream"
+
+
+class Delivery:
+    """Answers to GET and HEAD of blobs."""
+
+    def __init__(self, blobs: Blobs, *, range_on_miss: bool) -> None:
+        """`range_on_miss`: pass a bounded range of an absent blob on to the upstream."""
+        self._blobs = blobs
+        self._range_on_miss = range_on_miss
+
+    async def answer(
+        self, request: web.BaseRequest, target: BlobTarget, line: Line
+    ) -> web.StreamResponse:
+        """Send the blob; `line` learns how much of it the client got."""
+        headers = content_headers(target.digest, _TYPE, target.ns)
+        headers["Accept-Ranges"] = "bytes"
+        # Content-addressed: whoever has it needs never ask again.
+        headers["Cache-Control"] = "max-age=31536000, immutable"
+        line.media_type = _TYPE
+        wanted = None
+        if range_applies(request.headers.get("If-Range"), target.digest):
+            wanted = parse_range(request.headers.get("Range"))
+        known = not_modified(request.headers.getall("If-None-Match", ()), target.digest)
+        if request.method == "HEAD" or known:
+            size = await self._blobs.size(target.repository, target.digest)
+            return _head(headers, size, known=known)
+        source = await self._blobs.here(target.repository, target.digest)
+        if source is None and wanted is not None and self._range_on_miss:
+            passed = await self._passed_on(request, target, headers, wanted, line)
+            if passed is not None:
+                return passed
+        if source is None:
+            source = await self._blobs.open(target.repository, target.digest)
+        try:
+            return await self._send(request, source, headers, wanted, line)
+        finally:
+            source.close()
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        source: Source,
+        headers: CIMultiDict[str],
+        wanted: ByteRange | None,
+        line: Line,
+    ) -> web.StreamResponse:
+        first, last = 0, source.size - 1
+        response = web.StreamResponse(headers=headers)
+        if wanted is not None:
+            first, last = wanted.within(source.size)
+            response.set_status(HTTPStatus.PARTIAL_CONTENT)
+            response.headers["Content-Range"] = f"bytes {first}-{last}/{source.size}"
+        response.content_length = last - first + 1
+        response.headers["Cache-Status"] = cache_status(trace.current())
+        await response.prepare(request)
+        try:
+            while first <= last:
+                piece = await source.read(first, min(_PIECE, last - first + 1))
+                await response.write(piece)
+                first += len(piece)
+                line.sent += len(piece)
+            await response.write_eof()
+        except (RegistryError, OSError) as error:
+            _cut(request, line, error)
+        return response
+
+    async def _passed_on(
+        self,
+        request: web.BaseRequest,
+        target: BlobTarget,
+        headers: CIMultiDict[str],
+        wanted: ByteRange,
+        line: Line,
+    ) -> web.StreamResponse | None:
+        """A bounded range from upstream; None where fetching the blob serves the client better.
+
+        Whoever asks for all that follows an offset will soon want the whole blob, verified.
+        """
+        if wanted.last is None:
+            return None
+        size = await self._blobs.size(target.repository, target.digest)
+        first, last = wanted.within(size)
+        async with self._blobs.part(target.repository, target.digest, first, last) as stream:
+            if stream.start != first:
+                return None
+            response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT, headers=headers)
+            response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            response.content_length = last - first + 1
+            response.headers["Cache-Status"] = cache_status(trace.current())
+            await response.prepare(request)
+            try:
+                async for chunk in stream.chunks():
+                    await response.write(chunk)
+                    line.sent += len(chunk)
+                await response.write_eof()
+            except (RegistryError, OSError) as error:
+                _cut(request, line, error)
+            return response
+
+
+def _head(headers: CIMultiDict[str], size: int, *, known: bool) -> web.Response:
+    headers["Cache-Status"] = cache_status(trace.current())
+    if known:
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    headers["Content-Length"] = str(size)
+    return web.Response(headers=headers)
+
+
+def _cut(request: web.BaseRequest, line: Line, error: Exception) -> None:
+    """Close the connection short of Content-Length: the only way left to say that it failed."""
+    gone = isinstance(error, ConnectionError)
+    line.error = "the client left" if gone else str(error)
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,104 @@
+"""One line in the log, and one count in the metrics, for each request."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy import telemetry
+from proxy.web.target import BlobTarget, ManifestTarget
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from proxy.service.trace import Trace
+    from proxy.web.target import Target
+
+# What of a client's own words is kept.
+_WORDS: Final = 200
+_ids: Final = count(1)
+_PROCESS: Final = secrets.token_hex(4)
+
+
+@dataclass(slots=True)
+class Line:
+    """What is known of a request when its answer has been given."""
+
+    began: float
+    status: int = 0
+    target: Target | None = None
+    outcome: str = "none"
+    rule: str = ""
+    media_type: str = ""
+    upstream_calls: int = 0
+    sent: int = 0
+    error: str = ""
+    id: str = ""
+
+    @classmethod
+    def begin(cls) -> Line:
+        """For a request that has just arrived."""
+        return cls(began=perf_counter(), id=f"{_PROCESS}-{next(_ids):x}")
+
+    def take(self, happened: Trace) -> None:
+        """What the service has done for this request."""
+        self.outcome, self.rule = happened.outcome, happened.rule
+        self.upstream_calls = happened.upstream_calls
+
+
+class Lines:
+    """Writes them. The metrics' children are bound once, for looking one up costs more than all."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger().bind()
+        self._requests: dict[tuple[str, int, str], telemetry.Counter] = {}
+        self._durations: dict[str, telemetry.Histogram] = {}
+        self._bytes: dict[str, telemetry.Counter] = {}
+
+    def write(self, request: web.BaseRequest, line: Line) -> None:
+        """Count the request, and log it."""
+        route = line.target.route if line.target is not None else "other"
+        seconds = perf_counter() - line.began
+        self._count(route, line, seconds)
+        repository = reference = ""
+        if isinstance(line.target, ManifestTarget):
+            repository, reference = str(line.target.repository), line.target.reference
+        elif isinstance(line.target, BlobTarget):
+            repository, reference = str(line.target.repository), line.target.digest
+        headers = request.headers
+        self._log.info(
+            "request.served",
+            id=line.id,
+            client=request.remote,
+            agent=headers.get("User-Agent", "")[:_WORDS],
+            method=request.method,
+            route=route,
+            repository=repository,
+            reference=reference,
+            status=line.status,
+            type=line.media_type,
+            rule=line.rule,
+            cache=line.outcome,
+            upstream_calls=line.upstream_calls,
+            bytes=line.sent,
+            seconds=round(seconds, 6),
+            **({"error": line.error} if line.error else {}),
+        )
+
+    def _count(self, route: str, line: Line, seconds: float) -> None:
+        key = (route, line.status, line.outcome)
+        requests = self._requests.get(key)
+        if requests is None:
+            requests = telemetry.REQUESTS.labels(route, str(line.status), line.outcome)
+            self._requests[key] = requests
+        requests.inc()
+        if route not in self._durations:
+            self._durations[route] = telemetry.REQUEST_SECONDS.labels(route)
+            self._bytes[route] = telemetry.SENT_BYTES.labels(route)
+        self._durations[route].observe(seconds)
+        self._bytes[route].inc(line.sent)

@@ -1,0 +1,183 @@
+"""The registry's listener: one handler for `/v2/`, without framework, because each µs counts here.
+
+Everything around an answer happens in this one place: parsing, the error body, metrics, the log
+line. A manifest that was served before, and whose tag is fresh, is answered without one `await`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.errors import RangeInvalid, RegistryError, Unsupported
+from proxy.oci.accept import Accept
+from proxy.oci.reference import Digest
+from proxy.recent import Recent
+from proxy.service import trace
+from proxy.web.answer import Answer
+from proxy.web.conditions import not_modified
+from proxy.web.delivery import Delivery
+from proxy.web.errors import body_of, status_of
+from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, cache_status
+from proxy.web.line import Line, Lines
+from proxy.web.target import BlobTarget, ManifestTarget, Target, parse_target
+
+if TYPE_CHECKING:
+    from proxy.service.blobs import Blobs
+    from proxy.service.manifests import Manifests
+    from proxy.service.routing import Routes
+
+_log = structlog.get_logger()
+
+# What a parsed path costs in memory, and an answer besides its body.
+_TARGET_COST: Final = 1024
+_ANSWER_COST: Final = 2048
+
+
+class Registry:
+    """The handler of the registry listener."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        manifests: Manifests,
+        blobs: Blobs,
+        range_on_miss: bool,
+        memory: int,
+    ) -> None:
+        """`memory` bounds, in bytes, the answers that are kept ready."""
+        self._routes = routes
+        self._manifests = manifests
+        self._delivery = Delivery(blobs, range_on_miss=range_on_miss)
+        self._lines = Lines()
+        self._targets: Recent[tuple[str, str], Target] = Recent(memory // 8)
+        self._answers: Recent[tuple[object, ...], Answer] = Recent(memory)
+        self.running = 0
+
+    def forget_mutable(self) -> None:
+        """Drop what depends on settings and on what repositories have."""
+        self._targets.clear()
+        self._answers.clear()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; what goes wrong becomes an error in the spec's form."""
+        line = Line.begin()
+        self.running += 1
+        try:
+            response = await self._answered(request, line)
+        except RegistryError as error:
+            response = _refused(request, line, error)
+        except Exception:
+            _log.exception("request.crashed", id=line.id, path=request.raw_path[:500])
+            response = _refused(request, line, RegistryError("the proxy failed; its log says how"))
+        finally:
+            self.running -= 1
+        line.status = response.status
+        self._lines.write(request, line)
+        return response
+
+    async def _answered(self, request: web.BaseRequest, line: Line) -> web.StreamResponse:
+        if request.method not in {"GET", "HEAD"}:
+            raise Unsupported("a pull-through proxy takes no pushes and no deletes")
+        target = line.target = self._target(request)
+        if isinstance(target, ManifestTarget):
+            accept = Accept.parse(tuple(request.headers.getall("Accept", ())))
+            answer = self._ready(target, accept)
+            if answer is None:
+                return await self._manifest(request, target, accept, line)
+            line.outcome, line.rule = "hit", answer.rule
+            return _respond(request, answer, HIT, line)
+        if isinstance(target, BlobTarget):
+            happened = trace.begin()
+            try:
+                return await self._delivery.answer(request, target, line)
+            finally:
+                line.take(happened)
+        return web.Response(
+            body=b"{}",
+            headers=CIMultiDict([API_VERSION, NO_SNIFF, ("Content-Type", "application/json")]),
+        )
+
+    def _target(self, request: web.BaseRequest) -> Target:
+        key = (request.raw_path, request.headers.get("Host", ""))
+        target = self._targets.get(key)
+        if target is None:
+            target = parse_target(*key, self._routes)
+            self._targets.put(key, target, _TARGET_COST)
+        return target
+
+    def _ready(self, target: ManifestTarget, accept: Accept) -> Answer | None:
+        """The prepared answer, if the tag is fresh and was answered like this before."""
+        reference = target.reference
+        if isinstance(reference, Digest):
+            digest: Digest | None = reference
+        else:
+            digest = self._manifests.fresh(target.repository, reference)
+        return None if digest is None else self._answers.get((target, digest, accept))
+
+    async def _manifest(
+        self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: Line
+    ) -> web.StreamResponse:
+        happened = trace.begin()
+        repository, reference = target.repository, target.reference
+        try:
+            if isinstance(reference, Digest):
+                found = await self._manifests.exactly(repository, reference, accept)
+                digest: Digest | None = reference
+            else:
+                found = await self._manifests.newest(repository, reference, accept)
+                digest = self._manifests.fresh(repository, reference)
+        finally:
+            line.take(happened)
+        answer = Answer.of(found, target.ns)
+        if digest is not None:
+            cost = len(answer.body) + _ANSWER_COST
+            self._answers.put((target, digest, accept), answer, cost)
+        return _respond(request, answer, cache_status(happened), line)
+
+
+def _respond(
+    request: web.BaseRequest, answer: Answer, status: str, line: Line
+) -> web.StreamResponse:
+    """The answer, or 304 to who has it: compared with what was negotiated, not what is stored."""
+    line.media_type = answer.media_type
+    headers = answer.headers.copy()
+    headers["Cache-Status"] = status
+    conditions = request.headers.getall("If-None-Match", ())
+    if conditions and not_modified(conditions, answer.digest):
+        del headers["Content-Length"]
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if request.method == "HEAD":
+        return web.Response(headers=headers)
+    line.sent = len(answer.body)
+    return web.Response(body=answer.body, headers=headers)
+
+
+def _refused(request: web.BaseRequest, line: Line, error: RegistryError) -> web.Response:
+    """The error's status and body; for HEAD the same headers."""
+    body = body_of(error)
+    headers = CIMultiDict(
+        [
+            API_VERSION,
+            NO_SNIFF,
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("X-Request-Id", line.id),
+        ]
+    )
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if isinstance(error, RangeInvalid):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, Unsupported):
+        headers["Allow"] = "GET, HEAD"
+    line.error = error.message
+    head = request.method == "HEAD"
+    return web.Response(
+        status=status_of(error), headers=headers, body=None if head else body
+    )
