@@ -1,0 +1,268 @@
+"""Real clients, each with a store of its own, and what they make of an image that they pull.
+
+A pull answers with what the client unpacked, so that two ways to one image can be compared. The
+image is removed again: the next pull finds nothing in the client's own store.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests import tools
+from tests.e2e.images import digest
+from tests.e2e.processes import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TIMEOUT: Final = 120.0
+_PLATFORM: Final = "linux/amd64"
+# What docker adds to every container, whatever the image.
+_DOCKERS_OWN: Final = (".dockerenv", "dev", "proc", "sys")
+_DOCKERS_OWN_FILES: Final = ("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
+
+
+class ClientError(Exception):
+    """The client said no; the message is what it wrote to standard error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """An image as a client has it: the manifest's digest, and each path of the root file system.
+
+    A path's value is its mode in octal, and its content's digest or its target.
+    """
+
+    digest: str
+    files: Mapping[str, str]
+
+
+def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None) -> bytes:
+    """The standard output of `command`; ClientError if its exit status is not 0."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
+    if done.returncode:
+        raise ClientError(done.stderr.decode(errors="replace"))
+    return done.stdout
+
+
+def skopeo_copy(
+    reference: str,
+    target: Path,
+    *,
+    form: str = "dir",
+    everything: bool = False,
+    credentials: str = "",
+) -> dict[str, str]:
+    """Copy `docker://REFERENCE` to `target` as a `dir` or `oci` layout; each file's digest.
+
+    `everything` copies all platforms of an index, and not only ours; `credentials` are
+    `USERNAME:PASSWORD`.
+    """
+    command: list[str | Path] = [tools.require("skopeo"), "--insecure-policy", "copy", "--quiet"]
+    if everything:
+        command.append("--all")
+    if credentials:
+        command.append(f"--src-creds={credentials}")
+    destination = f"{form}:{target}" + (":copied" if form == "oci" else "")
+    run([*command, "--src-tls-verify=false", f"docker://{reference}", destination])
+    return {
+        str(path.relative_to(target)): digest(path.read_bytes())
+        for path in sorted(target.rglob("*"))
+        if path.is_file()
+    }
+
+
+class Podman:
+    """podman with its store in `directory`, as plain files."""
+
+    def __init__(self, directory: Path, *, registries: str = "") -> None:
+        """`directory` must be short (`short_path`); `registries` is a registries.conf's text."""
+        tools.require_root("podman")
+        directory.mkdir(parents=True, exist_ok=True)
+        configuration = directory / "registries.conf"
+        configuration.write_text(registries)
+        authentication = directory / "auth.json"
+        authentication.write_text("{}")
+        self._environment = {
+            "CONTAINERS_REGISTRIES_CONF": str(configuration),
+            "REGISTRY_AUTH_FILE": str(authentication),
+        }
+        self._podman: list[str | Path] = [
+            tools.require("podman"),
+            f"--root={directory / 'root'}",
+            f"--runroot={directory / 'run'}",
+            f"--tmpdir={directory / 'tmp'}",
+            "--storage-driver=vfs",
+            "--events-backend=none",
+            "--cgroup-manager=cgroupfs",
+        ]
+
+    def pull(self, reference: str) -> Pulled:
+        """Pull, unpack, look, and remove."""
+        self._run("pull", "--quiet", "--tls-verify=false", reference)
+        try:
+            inspected = json.loads(self._run("image", "inspect", reference))
+            mounted = self._run("image", "mount", reference).decode().strip()
+            return Pulled(inspected[0]["Digest"], _tree(Path(mounted)))
+        finally:
+            self._run("rmi", "--force", reference)
+
+    def _run(self, *arguments: str) -> bytes:
+        return run([*self._podman, *arguments], environment=self._environment)
+
+
+class Containerd(Program):
+    """containerd, pulled through by `ctr` as the kubelet would by CRI."""
+
+    name = "containerd"
+
+    def __init__(self, directory: Path) -> None:
+        """`directory` must be short (`short_path`)."""
+        tools.require_root("containerd")
+        directory.mkdir(parents=True, exist_ok=True)
+        self._socket = directory / "containerd.sock"
+        self._ctr: list[str | Path] = [tools.require("ctr"), f"--address={self._socket}"]
+        self._hosts = directory / "hosts"
+        configuration = directory / "containerd.toml"
+        configuration.write_text(
+            f"""
+            version = 2
+            root = "{directory / "root"}"
+            state = "{directory / "state"}"
+            disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+            [grpc]
+            address = "{self._socket}"
+            """
+        )
+        command = tools.require("containerd"), f"--config={configuration}"
+        super().__init__(command, directory=directory, listens=(self._socket,))
+
+    def mirror(self, registry: str, url: str) -> None:
+        """Pull what is named `registry/...` from `url`, which is then asked with `?ns=`."""
+        file = self._hosts / registry / "hosts.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'[host."{url}"]\ncapabilities = ["pull", "resolve"]\n')
+
+    def pull(self, reference: str) -> Pulled:
+        """Pull, unpack, look, and remove."""
+        hosts = [f"--hosts-dir={self._hosts}"] if self._hosts.exists() else ["--plain-http"]
+        native = ("--snapshotter=native", f"--platform={_PLATFORM}")
+        target = self.directory / "mounted"
+        target.mkdir(exist_ok=True)
+        self._run("images", "pull", *hosts, *native, reference)
+        try:
+            named = self._digest_of(reference)
+            self._run("images", "mount", *native, reference, str(target))
+            try:
+                return Pulled(named, _tree(target))
+            finally:
+                self._run("images", "unmount", "--rm", "--snapshotter=native", str(target))
+        finally:
+            self._run("images", "rm", "--sync", reference)
+
+    def _digest_of(self, reference: str) -> str:
+        listing = self._run("images", "ls", f"name=={reference}").decode()
+        return listing.splitlines()[1].split()[2]
+
+    def _run(self, *arguments: str) -> bytes:
+        return run([*self._ctr, *arguments])
+
+
+class Docker(Program):
+    """dockerd without a network, and the docker client that talks to it."""
+
+    name = "dockerd"
+
+    def __init__(self, directory: Path, *, mirror: str = "") -> None:
+        """`mirror` is what Docker Hub's images come from. `directory` as for `Containerd`."""
+        tools.require_root("dockerd")
+        directory.mkdir(parents=True, exist_ok=True)
+        socket = directory / "docker.sock"
+        self._docker: list[str | Path] = [
+            tools.require("docker"),
+            f"--config={directory}",
+            f"--host=unix://{socket}",
+        ]
+        configuration = directory / "daemon.json"
+        configuration.write_text("{}")  # not the one in /etc
+        command: list[str | Path] = [
+            tools.require("dockerd"),
+            f"--config-file={configuration}",
+            f"--host=unix://{socket}",
+            f"--data-root={directory / 'root'}",
+            f"--exec-root={directory / 'exec'}",
+            f"--pidfile={directory / 'pid'}",
+            "--group=root",
+            "--storage-driver=vfs",
+            "--bridge=none",
+            "--iptables=false",
+            "--ip6tables=false",
+        ]
+        if mirror:
+            command.append(f"--registry-mirror={mirror}")
+        super().__init__(
+            command,
+            directory=directory,
+            listens=(socket,),
+            environment={"PATH": tools.SEARCH_PATH},  # it starts containerd, and looks for runc
+        )
+
+    def pull(self, reference: str) -> Pulled:
+        """Pull, unpack, look, and remove."""
+        self._run("pull", "--quiet", reference)
+        try:
+            inspected = json.loads(self._run("image", "inspect", reference))
+            named = inspected[0]["RepoDigests"][0].partition("@")[2]
+            container = self._run("create", "--network=none", reference).decode().strip()
+            try:
+                return Pulled(named, _exported(self._run("export", container)))
+            finally:
+                self._run("rm", container)
+        finally:
+            self._run("rmi", "--force", reference)
+
+    def _run(self, *arguments: str) -> bytes:
+        return run([*self._docker, *arguments])
+
+
+def _tree(root: Path) -> dict[str, str]:
+    """What is below `root`."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        mode = path.lstat().st_mode & 0o7777
+        if path.is_symlink():
+            content = f"-> {path.readlink()}"
+        else:
+            content = digest(path.read_bytes()) if path.is_file() else "/"
+        found[str(path.relative_to(root))] = f"{mode:o} {content}"
+    return found
+
+
+def _exported(archive: bytes) -> dict[str, str]:
+    """What is in docker's tar of a container, without what docker put there."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for entry in tar:
+            if entry.name.partition("/")[0] in _DOCKERS_OWN or entry.name in _DOCKERS_OWN_FILES:
+                continue
+            if entry.issym():
+                content = f"-> {entry.linkname}"
+            else:
+                file = tar.extractfile(entry)
+                content = digest(file.read()) if file else "/"
+            found[entry.name] = f"{entry.mode & 0o7777:o} {content}"
+    return dict(sorted(found.items()))

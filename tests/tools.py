@@ -1,0 +1,116 @@
+"""The real parts that tests run, where they come from, and what happens when one is missing.
+
+Run as a program, this installs the missing ones; `make test` does so first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What tests ask for by name, and the Debian package that has it.
+PACKAGES: Final = {
+    "buildah": "buildah",
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "distribution": "golang-github-docker-distribution-dev",
+    "docker": "docker.io",
+    "docker-registry": "docker-registry",
+    "dockerd": "docker.io",
+    "go": "golang-go",
+    "libtrust": "golang-github-docker-libtrust-dev",
+    "nginx": "nginx-light",
+    "podman": "podman",
+    "redis-server": "redis-server",
+    "skopeo": "skopeo",
+    "umoci": "umoci",
+    "wrk": "wrk",
+}
+# Those that are no program but Go source, for GOPATH mode.
+GOPATH: Final = Path("/usr/share/gocode")
+SOURCES: Final = {
+    name: GOPATH / "src/github.com/docker" / name for name in ("distribution", "libtrust")
+}
+
+# Debian puts servers here, and an ordinary user's PATH does not.
+SEARCH_PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+# Debian's convention: while this exits with 101, no package starts its service.
+_POLICY: Final = Path("/usr/sbin/policy-rc.d")
+
+
+def find(name: str) -> Path | None:
+    """Where the tool `name` is, or None."""
+    if name in SOURCES:
+        return SOURCES[name] if SOURCES[name].is_dir() else None
+    found = shutil.which(name, path=SEARCH_PATH) if name in PACKAGES else None
+    return Path(found) if found else None
+
+
+def require(name: str) -> Path:
+    """Where the tool `name` is; without it the test cannot go on."""
+    return find(name) or _cannot_run(f"{name} is missing; Debian's package {PACKAGES[name]} has it")
+
+
+def require_root(name: str) -> None:
+    """Go on only as root, without which `name` does not work."""
+    if os.geteuid() != 0:
+        _cannot_run(f"{name} needs root")
+
+
+def _cannot_run(reason: str) -> NoReturn:
+    """Skip the test, saying why; where CI is `true` nothing is skipped, so it fails."""
+    import pytest  # noqa: PLC0415 -- `install` runs before there need be a pytest
+
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def install() -> int:
+    """Install the missing packages where that is possible; the exit status of apt-get.
+
+    On other systems, and for other users than root, one sentence says what is missing.
+    """
+    missing = sorted({package for name, package in PACKAGES.items() if not find(name)})
+    if not missing:
+        return 0
+    apt = shutil.which("apt-get")
+    if os.geteuid() != 0 or not apt:
+        sys.stdout.write(
+            "Tests that need the Debian packages "
+            f"{' '.join(missing)} will be skipped: only root can install them, with apt-get.\n"
+        )
+        return 0
+    sys.stdout.write(f"Installing {' '.join(missing)}\n")
+    sys.stdout.flush()
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with _services_stay_down():
+        subprocess.run([apt, "update", "-qq"], env=environment, check=False)
+        command = [apt, "install", "-y", "-qq", "--no-install-recommends", *missing]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+@contextlib.contextmanager
+def _services_stay_down() -> Iterator[None]:
+    """Keep packages from starting their services: tests start their own, on other ports."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(install())
