@@ -1,0 +1,187 @@
+"""Who may know whom. The tables are the rule; `docs/architecture.md` gives the reasons."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parents[1]
+
+# Each part of `proxy`, and the other parts that it may import, for types or at run time:
+# cli → app → web → service → ports ← stores, upstream; everything → oci → errors.
+_CORE: Final = {"errors", "oci"}
+_BESIDE: Final = _CORE | {"ports", "recent", "telemetry"}
+MAY_IMPORT: Final = {
+    "errors": set[str](),
+    "oci": {"errors"},
+    "ports": _CORE,
+    "recent": set[str](),
+    "telemetry": set[str](),
+    "config": _CORE,
+    "service": _BESIDE,
+    "stores": _BESIDE,
+    "upstream": _BESIDE,
+    "web": _BESIDE - {"ports"} | {"service"},
+    "app": _BESIDE | {"config", "service", "stores", "upstream", "web"},
+    "banner": {"config"},
+    "offline": _CORE,
+    "supervisor": {"app", "config", "errors", "telemetry"},
+    "cli": {"app", "banner", "config", "errors", "offline", "supervisor", "telemetry"},
+}
+
+# Who may know a library that is not the standard one. The domain knows none, but for the
+# signatures of schema 1; the core of the service has no HTTP, no Redis and no settings in it.
+_SERVES_HTTP: Final = {"app", "upstream", "web"}
+_LOGS: Final = set(MAY_IMPORT) - {"errors", "oci", "ports", "recent"}
+MAY_KNOW: Final = {
+    "aiohttp": _SERVES_HTTP,
+    "click": {"cli"},
+    "cryptography": {"oci"},
+    "multidict": _SERVES_HTTP,
+    "prometheus_client": {"telemetry", "web"},
+    "pydantic": {"config"},
+    "pydantic_core": {"config"},
+    "pydantic_settings": {"config"},
+    "redis": {"stores"},
+    "rich": {"banner", "cli"},
+    "structlog": _LOGS,
+    "uvloop": {"app", "cli"},
+    "yaml": {"config"},
+    "yarl": _SERVES_HTTP,
+}
+
+# `oci` computes: no clock, no files, no network, no concurrency, no chance.
+IMPURE: Final = {
+    *("asyncio", "concurrent", "http", "io", "multiprocessing", "os", "pathlib", "random"),
+    *("secrets", "select", "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess"),
+    *("tempfile", "threading", "time", "urllib"),
+}
+
+# The one file that may start a task, because it keeps it: elsewhere a task is lost to the garbage
+# collector, unseen when it fails, and leaked on shutdown. A TaskGroup's own `create_task` is fine.
+TASK_OWNERS: Final = {"proxy.service.singleflight"}
+
+MODULES: Final = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "proxy").rglob("*.py"))
+}
+
+
+def violations(module: str, source: str) -> list[str]:
+    """What `source` does that `module` may not do, in sentences."""
+    part = _part(module)
+    tree = ast.parse(source)
+    found = [
+        f"{part} must not import {imported}"
+        for imported in _imports(tree, module)
+        if not _allowed(part, imported)
+    ]
+    if module not in TASK_OWNERS:
+        found += [f"line {call.lineno} starts a task that nobody owns" for call in _tasks(tree)]
+    return found
+
+
+def _part(module: str) -> str:
+    """The second name of `proxy.web.registry`; nothing for `proxy` itself and what is in it."""
+    part = module.removeprefix("proxy").removeprefix(".").partition(".")[0]
+    return part if part in MAY_IMPORT else ""
+
+
+def _allowed(part: str, imported: str) -> bool:
+    top = imported.partition(".")[0]
+    if top == "proxy":
+        return _part(imported) in MAY_IMPORT.get(part, set()) | {part, ""}
+    if top in sys.stdlib_module_names:
+        return part != "oci" or top not in IMPURE
+    return part in MAY_KNOW.get(top, set())
+
+
+def _imports(tree: ast.AST, module: str) -> Iterator[str]:
+    """The full name of everything imported, also in functions and for type checkers only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level] if node.level else []
+            origin = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def _tasks(tree: ast.AST) -> Iterator[ast.Call]:
+    """Calls of asyncio's or a loop's `create_task`, and of `ensure_future`, however imported."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        receiver, _, name = called.rpartition(".")
+        if name == "ensure_future" or (
+            name == "create_task" and (receiver in {"", "asyncio"} or "loop" in receiver)
+        ):
+            yield node
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_it_may_know(module: str) -> None:
+    assert violations(module, MODULES[module].read_text()) == []
+
+
+def test_every_part_is_in_the_table() -> None:
+    assert {_part(module) for module in MODULES if module != "proxy"} <= MAY_IMPORT.keys()
+
+
+def test_the_table_has_no_circle() -> None:
+    seen: set[str] = set()
+    remaining = dict(MAY_IMPORT)
+    while free := [part for part, may in remaining.items() if may <= seen]:
+        seen.update(free)
+        remaining = {part: may for part, may in remaining.items() if part not in seen}
+    assert not remaining
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("proxy.oci.manifest", "import asyncio"),
+        ("proxy.oci.manifest", "import os.path"),
+        ("proxy.oci.manifest", "from proxy.service import blobs"),
+        ("proxy.oci.manifest", "import yarl"),
+        ("proxy.service.blobs", "from proxy.stores.blobs_disk import DiskBlobs"),
+        ("proxy.service.blobs", "from proxy import upstream"),
+        ("proxy.service.blobs", "from ..upstream import client"),
+        ("proxy.service.blobs", "from proxy.config import Settings"),
+        ("proxy.service.blobs", "import aiohttp"),
+        ("proxy.service.blobs", "def late():\n    import proxy.web.registry"),
+        ("proxy.web.registry", "if TYPE_CHECKING:\n    from proxy.stores import memory"),
+        ("proxy.web.registry", "import redis.asyncio"),
+        ("proxy.errors", "from proxy.oci import reference"),
+        ("proxy.web.registry", "asyncio.create_task(work())"),
+        ("proxy.web.registry", "asyncio.get_running_loop().create_task(work())"),
+        ("proxy.web.registry", "from asyncio import create_task\ncreate_task(work())"),
+        ("proxy.web.registry", "asyncio.ensure_future(work())"),
+    ],
+)
+def test_a_violation_is_seen(module: str, source: str) -> None:
+    assert len(violations(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("proxy.oci.manifest", "import json\nfrom proxy.errors import ManifestInvalid"),
+        ("proxy.oci.jws", "from cryptography.hazmat.primitives import hashes"),
+        ("proxy.service.blobs", "from proxy import __version__, telemetry\nimport asyncio"),
+        ("proxy.service.blobs", "from . import trace"),
+        ("proxy.service.blobs", "async with TaskGroup() as group:\n    group.create_task(work())"),
+        ("proxy.service.singleflight", "asyncio.get_running_loop().create_task(work())"),
+        ("proxy.app", "from proxy.stores.blobs_disk import DiskBlobs\nimport uvloop"),
+    ],
+)
+def test_what_is_allowed_is_not_a_violation(module: str, source: str) -> None:
+    assert violations(module, source) == []
