@@ -119,7 +119,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
         )
-        janitor = Janitor(blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size)
+        janitor = Janitor(
+            blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size
+        )
         yield Services(registry, Readiness(), flights, janitor)
 
 
@@ -197,9 +199,7 @@ async def serve(settings: Settings, *, announce: Callable[[], None] = lambda: No
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(
-            runner, *settings.listen, backlog=_BACKLOG, ssl_context=_tls(settings)
-        )
+        site = web.TCPSite(runner, *settings.listen, backlog=_BACKLOG, ssl_context=_tls(settings))
         await site.start()
         services.flights.start(_keep_tidy(services.janitor))
         services.readiness.serving = True
@@ -218,7 +218,7 @@ async def _drained(services: Services, grace: float) -> None:
     """Return when no answer is being given any more, or after `grace` seconds."""
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
-    while services.registry.running and loop.time() < end:
+    while services.registry.running and loop.time() < end:  # noqa: ASYNC110 -- a number, once
         await asyncio.sleep(0.05)
     _log.info("proxy.stopped", cut_off=services.registry.running)
 

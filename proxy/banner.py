@@ -64,6 +64,8 @@ def announce(settings: Settings) -> None:
             registry=settings.default_upstream,
             insecure="" if secure else f', "insecure-registries": ["{address}"]',
             podman_insecure="" if secure else "\n                insecure = true",
-        ).replace("[[registry", r"\[\[registry").replace('[host."', r'\[host."'),
+        )
+        .replace("[[registry", r"\[\[registry")
+        .replace('[host."', r'\[host."'),
         soft_wrap=True,
     )

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import yaml
@@ -77,7 +77,8 @@ class Address(tuple[str, int]):
 
     __slots__ = ()
 
-    def __new__(cls, host: str, port: int) -> Address:
+    def __new__(cls, host: str, port: int) -> Self:
+        """A host and a TCP port."""
         return super().__new__(cls, (host, port))
 
     @property

@@ -149,7 +149,7 @@ class BlobStore(Protocol):
         ...
 
     async def put_new_record(self, key: str, value: bytes) -> bytes:
-        """Keep the record unless there is one, durably; whichever is there now. First writer wins."""
+        """Keep the record unless there is one, durably; whichever is there now."""
         ...
 
     async def delete_record(self, key: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Self
+from typing import Final
 
 from proxy.oci.mediatype import MediaType, bare
 
@@ -26,10 +26,10 @@ class Accept:
     wildcard: bool = False
     present: bool = True
 
-    @classmethod
-    def parse(cls, lines: tuple[str, ...]) -> Self:
+    @staticmethod
+    def parse(lines: tuple[str, ...]) -> Accept:
         """All header lines joined (RFC 9110, 12.5.1); what cannot be read is as if not said."""
-        return _parse(cls, lines)
+        return _parse(lines)
 
     def weight(self, media_type: str) -> float:
         """The q of a type that is named, 0 if it is not; a wildcard names nothing.
@@ -68,7 +68,7 @@ NO_ACCEPT: Final = Accept(present=False)
 # A cluster has few kinds of clients; docker sends its lines in random order, so there are up to
 # 720 spellings of one meaning.
 @lru_cache(maxsize=4096)
-def _parse(cls: type[Accept], lines: tuple[str, ...]) -> Accept:
+def _parse(lines: tuple[str, ...]) -> Accept:
     if not lines:
         return NO_ACCEPT
     weights: dict[str, float] = {}
@@ -78,7 +78,7 @@ def _parse(cls: type[Accept], lines: tuple[str, ...]) -> Accept:
             weights[media_type] = max(_weight(item), weights.get(media_type, 0.0))
     wildcard = next((weights[name] for name in _RANGES if name in weights), 0.0) > 0
     named = {name: q for name, q in weights.items() if name not in _RANGES}
-    return cls(
+    return Accept(
         weights=tuple(sorted((name, q) for name, q in named.items() if q > 0)),
         excluded=frozenset(name for name, q in named.items() if q <= 0),
         wildcard=wildcard,

@@ -110,13 +110,13 @@ def _created(manifest: Manifest) -> str | None:
 
 def _as_image(manifest: Manifest) -> Image:
     if not isinstance(manifest, Image):
-        raise TypeError(manifest)
+        raise Refused("its descriptors cannot be read")
     return manifest
 
 
 def _as_index(manifest: Manifest) -> Index:
     if not isinstance(manifest, Index):
-        raise TypeError(manifest)
+        raise Refused("its descriptors cannot be read")
     return manifest
 
 
@@ -138,7 +138,9 @@ CONVERSIONS: Final = (
 
 
 def _shortest_paths() -> dict[tuple[MediaType, MediaType], tuple[Conversion, ...]]:
-    paths = {(edge.source, edge.target): (edge,) for edge in CONVERSIONS}
+    paths: dict[tuple[MediaType, MediaType], tuple[Conversion, ...]] = {
+        (edge.source, edge.target): (edge,) for edge in CONVERSIONS
+    }
     ahead = deque(paths)
     while ahead:
         start, end = ahead.popleft()

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 _HISTORIC_CONFIGS: Final = frozenset(
     {"", "application/octet-stream", "application/json", "text/html", "text/plain"}
 )
-_LAYER_FAMILIES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+_LAYER_FAMILIES: Final = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.rootfs.",
+)
 
 
 def is_container_image(image: Image) -> bool:
@@ -102,7 +105,9 @@ def _retyped(
     for layer in image.layers:
         media_type = renamed.get(layer.media_type, layer.media_type)
         if media_type not in kept:
-            raise Refused(f"it has a layer of type {layer.media_type!r}, which {target} cannot name")
+            raise Refused(
+                f"it has a layer of type {layer.media_type!r}, which {target} cannot name"
+            )
         layers.append(_descriptor(layer, media_type))
     document = {
         "schemaVersion": 2,

@@ -9,8 +9,8 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ManifestInvalid, Refused
-from proxy.oci.derivation import Derived, Origin, Terms
 from proxy.oci import image
+from proxy.oci.derivation import Derived, Origin, Terms
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType, manifest_type
 
@@ -60,7 +60,7 @@ def for_platform(index: Index, wanted: Platform) -> Descriptor:
 
 
 def children(index: Index, terms: Terms) -> tuple[Descriptor, ...]:
-    """The images of the platforms in `terms`, in the index's order; Refused if none, or too many."""
+    """The images of the platforms in `terms`, in the index's order; Refused if none or too many."""
     images = [entry for entry in index.manifests if is_image_entry(entry)]
     if len(images) > terms.max_children:
         raise Refused(f"it has {len(images)} images, and {terms.max_children} are the limit")

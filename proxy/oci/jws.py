@@ -60,8 +60,10 @@ class SigningKey:
         return cls(private)
 
     def pem(self) -> bytes:
-        """The private key in PKCS8."""
-        return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        """The private key in SEC1, which distribution takes for its own signing key, too."""
+        return self._private.private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        )
 
     @property
     def kid(self) -> str:

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.oci import jws
-from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, bare, manifest_type
+from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, manifest_type
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 
@@ -110,7 +110,7 @@ class Schema1:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A manifest of a type that we do not know: passed through, and never converted."""
+    """A manifest of an unknown type, or with descriptors that name nothing: only passed on."""
 
     media_type: str
     digest: Digest
@@ -121,7 +121,9 @@ class Opaque:
 Manifest: TypeAlias = Image | Index | Schema1 | Opaque
 
 
-def read_manifest(raw: bytes, content_type: str = "", *, expected: Digest | None = None) -> Manifest:
+def read_manifest(
+    raw: bytes, content_type: str = "", *, expected: Digest | None = None
+) -> Manifest:
     """The manifest that `raw` is; ManifestInvalid if it is none, or could be taken for two.
 
     `content_type` is what the upstream called it; it may be missing, generic or wrong in letter
@@ -137,16 +139,22 @@ def read_manifest(raw: bytes, content_type: str = "", *, expected: Digest | None
     if expected is not None and not expected.matches(payload):
         raise ManifestInvalid(f"the manifest's bytes are not those that {expected} names")
     digest = expected or Digest.of(payload)
-    match media_type:
-        case MediaType.V2S1 | MediaType.V2S1_SIGNED:
-            return Schema1(media_type, digest, raw, _fs_layers(document))
-        case MediaType.DOCKER_LIST | MediaType.OCI_INDEX:
-            children = tuple(_descriptor(item) for item in _array(document, "manifests"))
-            return Index(media_type, digest, raw, children, _subject(document))
-        case MediaType.V2S2 | MediaType.OCI_MANIFEST:
-            return _image(media_type, digest, raw, document)
-        case _:
-            return Opaque(media_type, digest, raw, _opaque_references(document))
+    try:
+        return _typed(media_type, digest, raw, document)
+    except DigestInvalid:
+        # Nothing can be done with it but to pass it on, as every registry does.
+        return Opaque(media_type, digest, raw)
+
+
+def _typed(media_type: MediaType | str, digest: Digest, raw: bytes, document: Json) -> Manifest:
+    if not isinstance(media_type, MediaType):
+        return Opaque(media_type, digest, raw, _opaque_references(document))
+    if media_type.is_schema1:
+        return Schema1(media_type, digest, raw, _fs_layers(document))
+    if media_type.is_index:
+        children = tuple(_descriptor(item) for item in _array(document, "manifests"))
+        return Index(media_type, digest, raw, children, _subject(document))
+    return _image(media_type, digest, raw, document)
 
 
 def _parse(raw: bytes) -> Json:
@@ -292,7 +300,7 @@ def _fs_layers(document: Json) -> tuple[Digest, ...]:
 
 
 def _opaque_references(document: Json) -> tuple[Digest, ...]:
-    """The digests of an unknown type, wherever the known types and the artifact manifest keep theirs."""
+    """The digests of an unknown type, where known types and the artifact manifest keep theirs."""
     items = [document.get("config")]
     for key in ("layers", "blobs", "manifests"):
         value = document.get(key)
@@ -301,7 +309,4 @@ def _opaque_references(document: Json) -> tuple[Digest, ...]:
 
 
 def _digest(value: object) -> Digest:
-    try:
-        return Digest(value if isinstance(value, str) else "")
-    except DigestInvalid:
-        raise ManifestInvalid("a descriptor in the manifest has no valid digest") from None
+    return Digest(value if isinstance(value, str) else "")

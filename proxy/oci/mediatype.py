@@ -43,14 +43,14 @@ _SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
 
 # Asked of every upstream, always, so that none converts for us: what is best comes first.
 UPSTREAM_ACCEPT: Final = ", ".join(
-    (
+    [
         MediaType.OCI_INDEX,
         MediaType.DOCKER_LIST,
         MediaType.OCI_MANIFEST,
         MediaType.V2S2,
         MediaType.V2S1_SIGNED,
         MediaType.V2S1,
-    )
+    ]
 )
 
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"

@@ -106,12 +106,10 @@ def negotiate(manifest: Manifest, accept: Accept, policy: Policy) -> tuple[Optio
     options = _conversions(manifest, accept, Rule.CONVERTED)
     if named and not isinstance(manifest, Index):
         return (*options, Stored(Rule.NAMED))
-    if manifest.media_type in accept.excluded:
-        return options
-    if accept.wildcard:
-        return (*options, Stored(Rule.WILDCARD))
-    if not accept.names_manifest:
-        return (*options, Stored(Rule.UNNAMED))
+    anything = accept.wildcard or not accept.names_manifest
+    if anything and manifest.media_type not in accept.excluded:
+        rule = Rule.WILDCARD if accept.wildcard else Rule.UNNAMED
+        return (*options, Stored(rule))
     return options
 
 
@@ -212,4 +210,6 @@ def explain_refusal(manifest: Manifest, accept: Accept, reasons: list[str]) -> s
     """Why this client cannot have this manifest, for the person who reads the client's log."""
     asked = f"the client accepts {accept}" if accept.present else "the client sent no Accept header"
     why = "; ".join(dict.fromkeys(reasons)) or "nothing that was accepted can be made from it"
-    return f"{manifest.digest} is of type {manifest.media_type}; {asked}; it was not converted: {why}"
+    return (
+        f"{manifest.digest} is of type {manifest.media_type}; {asked}; it was not converted: {why}"
+    )

@@ -74,7 +74,6 @@ class Tag(str):
         return super().__new__(cls, text)
 
 
-
 def parse_reference(text: str) -> Digest | Tag:
     """A tag or digest; TagInvalid, or DigestInvalid for whatever has a colon."""
     return Digest(text) if ":" in text else Tag(text)

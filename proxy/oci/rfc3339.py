@@ -35,7 +35,7 @@ def in_utc(text: str) -> str:
     parts = _parts(text)
     try:
         moment = datetime.fromisoformat(parts["second"] + parts["zone"]).astimezone(UTC)
-    except OverflowError:
+    except (ValueError, OverflowError):
         raise ValueError(f"{text[:_QUOTED]!r} is outside the calendar") from None
     return moment.replace(tzinfo=None).isoformat() + "Z"
 

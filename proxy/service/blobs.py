@@ -113,7 +113,7 @@ class Blobs:
         return await self._joined(repository, digest)
 
     async def open(self, repository: Repository, digest: Digest) -> Source:
-        """The blob, fetched if it is not here; BlobUnknown, an UpstreamFailure or StorageFailure."""
+        """The blob, fetched if need be; BlobUnknown, an UpstreamFailure or StorageFailure."""
         source = await self.here(repository, digest)
         if source is None:
             source = await self._joined(repository, digest)
@@ -164,7 +164,7 @@ class Blobs:
             source.close()
 
     async def _granted(self, repository: Repository, digest: Digest) -> None:
-        """Return if the repository has the blob: known from a manifest, else asked upstream once."""
+        """Return if the repository has the blob, as a manifest said or the upstream does."""
         if await self._records.linked(repository, digest):
             return
 
@@ -219,5 +219,3 @@ class Blobs:
         del self._transfers[transfer.digest]
         if transfer.readers == 0:
             transfer.close()
-
-

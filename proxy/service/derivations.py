@@ -151,9 +151,7 @@ class Derivations:
             made = Derived(step.manifest, (*made.children, *step.children))
         return made
 
-    async def _content(
-        self, repository: Repository, edge: Conversion, need: Descriptor
-    ) -> bytes:
+    async def _content(self, repository: Repository, edge: Conversion, need: Descriptor) -> bytes:
         try:
             if edge.needs_manifests:
                 return (await self._originals.get(repository, need.digest)).raw
@@ -179,5 +177,3 @@ async def _apply(
     if sum(map(len, content.values())) <= _SMALL:
         return edge.apply(manifest, content, terms)
     return await asyncio.to_thread(edge.apply, manifest, content, terms)
-
-

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy import telemetry
-from proxy.errors import RangeInvalid, RegistryError, StorageFailure, UpstreamFailure, UpstreamInvalid
+from proxy.errors import (
+    RangeInvalid,
+    RegistryError,
+    StorageFailure,
+    UpstreamFailure,
+    UpstreamInvalid,
+)
 
 if TYPE_CHECKING:
     from proxy.oci.reference import Digest, Repository
@@ -36,7 +42,13 @@ class Transfer:
     """A blob on its way in. `run` is one task; any number of readers wait on `readable`."""
 
     def __init__(
-        self, *, digest: Digest, repository: Repository, upstream: Upstream, store: BlobStore, leases: Leases
+        self,
+        *,
+        digest: Digest,
+        repository: Repository,
+        upstream: Upstream,
+        store: BlobStore,
+        leases: Leases,
     ) -> None:
         self.digest = digest
         self.repository = repository
@@ -67,7 +79,7 @@ class Transfer:
         return max(0, min(self._received, (self.total or 0) - HELD_BACK))
 
     async def read(self, offset: int, length: int) -> bytes | memoryview:
-        """At least one byte from `offset`, when there is one; raises what the transfer failed with."""
+        """At least one byte from `offset`; raises what the transfer failed with."""
         while self.readable() <= offset:
             await self._progress()
         return await self._sources[-1].read(offset, min(length, self.readable() - offset))
@@ -172,7 +184,6 @@ class Transfer:
                     self.repository.name, self.digest, start=spool.size
                 ) as stream:
                     await self._poured(stream, spool)
-                return
             except RangeInvalid:
                 # Nothing beyond what is there: it is whole, or it is not this blob's.
                 return
@@ -186,6 +197,8 @@ class Transfer:
                     "blob.resumed", digest=self.digest, received=spool.size, reason=failure.message
                 )
                 await asyncio.sleep(_BETWEEN_TRIES)
+            else:
+                return
 
     async def _poured(self, stream: BlobStream, spool: Spool) -> None:
         if stream.total is not None:

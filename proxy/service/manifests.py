@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, assert_never
 import structlog
 
 from proxy.errors import ManifestUnknown, Refused
-from proxy.oci.manifest import Index, Manifest, Schema1
 from proxy.oci.index import for_platform
+from proxy.oci.manifest import Index, Manifest, Schema1
 from proxy.oci.mediatype import MediaType
 from proxy.oci.negotiation import (
     Convert,
@@ -106,7 +106,8 @@ class Manifests:
                 trace.current().rule = found.rule
                 return found
         raise ManifestUnknown(
-            explain_refusal(manifest, accept, reasons), detail={"Tag": tag, "digest": manifest.digest}
+            explain_refusal(manifest, accept, reasons),
+            detail={"Tag": tag, "digest": manifest.digest},
         )
 
     async def _held(self, repository: Repository, digest: Digest) -> Manifest | None:
@@ -165,9 +166,8 @@ class Manifests:
             raise Refused(f"the upstream has no manifest {digest}, which the index names") from None
 
 
-
 def _wants_signature(accept: Accept) -> bool:
-    """Whether the client reads the signed form of schema 1 only; docker 1.6 does not even say so."""
+    """Whether the client reads only the signed form of schema 1; docker 1.6 does not say so."""
     return not accept.present or (
         accept.names(MediaType.V2S1_SIGNED) and not accept.names(MediaType.V2S1)
     )

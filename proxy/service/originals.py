@@ -92,5 +92,3 @@ class Originals:
         except OSError as error:
             # The digest is the upstream's own: whoever asks again gets it from there.
             _log.error("manifest.not_kept", repository=str(repository), error=str(error))
-
-

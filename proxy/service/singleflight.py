@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -11,6 +10,8 @@ import structlog
 from proxy.errors import Refused, RegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from proxy.ports import Leases
 
 T = TypeVar("T")

@@ -137,9 +137,7 @@ class Tags:
                 raise
             return None
 
-    async def _stale(
-        self, repository: Repository, tag: Tag, failure: UpstreamFailure
-    ) -> _Resolved:
+    async def _stale(self, repository: Repository, tag: Tag, failure: UpstreamFailure) -> _Resolved:
         pin = await self._records.pin(repository, tag)
         if pin is None or time() - pin.checked_at > self._lifetimes.stale_if_error:
             raise failure

@@ -30,6 +30,13 @@ class Trace:
     upstream_calls: int = 0
     stored: bool = False
 
+    @property
+    def parameter(self) -> str:
+        """The detail as a parameter of `Cache-Status`; RFC 9211 has a word for collapsing."""
+        if self.detail in {"", "collapsed"}:
+            return "; collapsed" if self.detail else ""
+        return f"; detail={self.detail}"
+
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 

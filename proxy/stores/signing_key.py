@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from proxy.oci.jws import SigningKey
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def given_key(path: Path) -> SigningKey:
@@ -40,4 +37,4 @@ def _create(path: Path, pem: bytes) -> None:
         except FileExistsError:
             return
     finally:
-        os.unlink(temporary)
+        Path(temporary).unlink()

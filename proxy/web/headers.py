@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from multidict import CIMultiDict
 
@@ -39,15 +39,15 @@ def cache_status(happened: Trace) -> str:
     """RFC 9211: whether the cache had it, and why it asked the upstream if it did."""
     match happened.outcome:
         case Outcome.HIT:
-            status = HIT
+            return HIT
         case Outcome.REVALIDATED:
-            status = "Lighterage; fwd=stale; detail=revalidated"
+            return "Lighterage; fwd=stale; detail=revalidated"
         case Outcome.STALE:
             return f'Lighterage; hit; detail="stale {happened.detail}"'
         case Outcome.MISS:
-            status = "Lighterage; fwd=miss" + ("; stored" if happened.stored else "")
+            stored = "; stored" if happened.stored else ""
+            return f"Lighterage; fwd=miss{stored}{happened.parameter}"
         case Outcome.NONE:
             return "Lighterage; fwd=bypass"
-    if happened.detail == "collapsed":
-        return f"{status}; collapsed"
-    return f"{status}; detail={happened.detail}" if happened.detail else status
+        case _:
+            assert_never(happened.outcome)

@@ -15,6 +15,7 @@ from proxy.web.target import BlobTarget, ManifestTarget
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from prometheus_client import Counter, Histogram
 
     from proxy.service.trace import Trace
     from proxy.web.target import Target
@@ -55,10 +56,11 @@ class Lines:
     """Writes them. The metrics' children are bound once, for looking one up costs more than all."""
 
     def __init__(self) -> None:
+        """Bind the logger once, too."""
         self._log = structlog.get_logger().bind()
-        self._requests: dict[tuple[str, int, str], telemetry.Counter] = {}
-        self._durations: dict[str, telemetry.Histogram] = {}
-        self._bytes: dict[str, telemetry.Counter] = {}
+        self._requests: dict[tuple[str, int, str], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+        self._bytes: dict[str, Counter] = {}
 
     def write(self, request: web.BaseRequest, line: Line) -> None:
         """Count the request, and log it."""

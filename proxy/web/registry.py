@@ -72,7 +72,7 @@ class Registry:
             response = await self._answered(request, line)
         except RegistryError as error:
             response = _refused(request, line, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 -- whatever it is, the client gets an answer
             _log.exception("request.crashed", id=line.id, path=request.raw_path[:500])
             response = _refused(request, line, RegistryError("the proxy failed; its log says how"))
         finally:
@@ -178,6 +178,4 @@ def _refused(request: web.BaseRequest, line: Line, error: RegistryError) -> web.
         headers["Allow"] = "GET, HEAD"
     line.error = error.message
     head = request.method == "HEAD"
-    return web.Response(
-        status=status_of(error), headers=headers, body=None if head else body
-    )
+    return web.Response(status=status_of(error), headers=headers, body=None if head else body)

@@ -84,5 +84,7 @@ def _split(path: str) -> tuple[str, str, str]:
 
 def _elsewhere(path: str) -> str:
     if path.startswith("/v1"):
-        return "this is a registry of the v2 API; the v1 API was retired, use a docker of 1.6 or later"
+        return (
+            "this is a registry of the v2 API; the v1 API was retired, use a docker of 1.6 or later"
+        )
     return "this is a container registry: its API is below /v2/"

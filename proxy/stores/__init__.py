@@ -1,0 +1,1 @@
+"""Where things are kept: fitted to the ports."""
