@@ -7,6 +7,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 ARGS ?=
 
 BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Debian's python3 without python3-venv makes no environment with a pip of its own.
 PIP = $$(test -x $(BIN)/pip && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python)
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
@@ -47,10 +48,12 @@ lock: .venv/dev.stamp ## write the locks anew for pyproject.toml; ARGS=--upgrade
 
 # No build isolation: an isolated build would fetch a build backend that no lock names.
 .venv/run.stamp: requirements.lock requirements-build.lock pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet --require-hashes -r requirements.lock -r requirements-build.lock
-	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	@echo "Installing what Lighterage needs into .venv"
+	@$(PIP) install --quiet --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.lock .venv/run.stamp
-	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@echo "Installing what the tests and checks need into .venv"
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
 	@touch $@
