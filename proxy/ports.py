@@ -68,7 +68,7 @@ class Growing(Readable, Protocol):
         """How many bytes it will have in the end."""
         ...
 
-    async def size(self) -> int:
+    async def current_size(self) -> int:
         """How many are there now."""
         ...
 
