@@ -74,28 +74,41 @@ def _cannot_run(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def install() -> int:
-    """Install the missing packages where that is possible; the exit status of apt-get.
+def install() -> None:
+    """Install the missing packages where that is possible, and say so where it is not.
 
-    On other systems, and for other users than root, one sentence says what is missing.
+    Nothing ends here: a test that lacks its tool says so itself.
     """
     missing = sorted({package for name, package in PACKAGES.items() if not find(name)})
     if not missing:
-        return 0
-    apt = shutil.which("apt-get")
-    if os.geteuid() != 0 or not apt:
-        sys.stdout.write(
-            "Tests that need the Debian packages "
-            f"{' '.join(missing)} will be skipped: only root can install them, with apt-get.\n"
-        )
-        return 0
-    sys.stdout.write(f"Installing {' '.join(missing)}\n")
-    sys.stdout.flush()
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        return
+    packages = " ".join(missing)
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        _say(f"Some tests need packages that only root can install, with apt-get: {packages}")
+        return
+    _say(f"Installing {packages}")
     with _services_stay_down():
-        subprocess.run([apt, "update", "-qq"], env=environment, check=False)
-        command = [apt, "install", "-y", "-qq", "--no-install-recommends", *missing]
-        return subprocess.run(command, env=environment, check=False).returncode
+        _apt_get("update")
+        done = _apt_get("install", "-y", "--no-install-recommends", *missing)
+    if done.returncode:
+        _say(done.stdout)
+
+
+def _apt_get(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager
@@ -113,4 +126,4 @@ def _services_stay_down() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(install())
+    install()
