@@ -1,0 +1,1 @@
+"""One registry, spoken to over HTTP."""

@@ -1,0 +1,114 @@
+"""Where an upstream may send us: no nearer to this host than the upstream itself is.
+
+A redirect or a realm of a public registry that leads into the cluster, or to the metadata service
+of a cloud, is an attack by whoever runs or has taken over that registry (CVE-2026-33540).
+"""
+
+from __future__ import annotations
+
+import socket
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import DefaultResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+# RFC 6052: such an address is the IPv4 address in its last four bytes, behind a translator.
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_IPV4_MASK: Final = 0xFFFF_FFFF
+
+
+class Nearness(IntEnum):
+    """How close an address is; what is nearer is reached by fewer, and protected less."""
+
+    PUBLIC = 0
+    PRIVATE = 1
+    LOOPBACK = 2
+    # Cloud metadata services are here. Nothing that a registry redirects to is.
+    LINK_LOCAL = 3
+
+
+class AddressRefusedError(OSError):
+    """An address that is nearer than the registry; an OSError, for resolvers raise no other."""
+
+
+class Guard(AbstractResolver):
+    """Resolves names, and refuses addresses nearer than the registry at `home`.
+
+    `home` itself and the `trusted` hosts, which the operator named, may be anywhere.
+    """
+
+    def __init__(self, home: str, trusted: Collection[str] = ()) -> None:
+        """Needs a running loop."""
+        self._home = _canonical(home)
+        self._trusted = {self._home, *map(_canonical, trusted)}
+        self._resolver = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of `host` that may be dialled; AddressRefusedError if it has no other."""
+        found = await self._resolver.resolve(host, port, family)
+        if _canonical(host) in self._trusted:
+            return found
+        limit = await self._limit()
+        admitted = [result for result in found if nearness(result["host"]) <= limit]
+        if not admitted:
+            raise AddressRefusedError(host)
+        return admitted
+
+    async def admit(self, host: str) -> None:
+        """AddressRefusedError if `host` is an address, not a name, that must not be dialled.
+
+        For those no resolver is asked.
+        """
+        literal = _literal(host)
+        if literal is None or _canonical(host) in self._trusted:
+            return
+        if nearness(literal) > await self._limit():
+            raise AddressRefusedError(host)
+
+    async def close(self) -> None:
+        """Let go of the resolver."""
+        await self._resolver.close()
+
+    async def _limit(self) -> Nearness:
+        """Of the registry's addresses the farthest: one private address lifts nothing."""
+        literal = _literal(self._home)
+        if literal is not None:
+            return nearness(literal)
+        found = await self._resolver.resolve(self._home, 0, socket.AF_UNSPEC)
+        return min(nearness(result["host"]) for result in found)
+
+
+def nearness(address: str) -> Nearness:
+    """How near an address is, that of an IPv4 address inside an IPv6 one included."""
+    parsed = _embedded(ip_address(address))
+    if parsed.is_link_local or parsed.is_multicast:
+        return Nearness.LINK_LOCAL
+    if parsed.is_loopback or parsed.is_unspecified:
+        return Nearness.LOOPBACK
+    return Nearness.PUBLIC if parsed.is_global else Nearness.PRIVATE
+
+
+def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & _IPV4_MASK)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _literal(host: str) -> str | None:
+    try:
+        return str(ip_address(_canonical(host)))
+    except ValueError:
+        return None
+
+
+def _canonical(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()

@@ -1,0 +1,143 @@
+"""What to put into `Authorization` for one registry: learnt from its challenges, and remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, assert_never
+
+from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
+from proxy.oci.challenge import Basic, Bearer, choose, parse_challenges
+from proxy.upstream.tokens import Grant, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from proxy.oci.challenge import Challenge
+    from proxy.upstream.credentials import Credentials
+    from proxy.upstream.token_server import TokenServer
+
+# Repositories whose registry wants another scope than their name says.
+_SCOPES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The header's value, what it was given for, and whether it was made for this request."""
+
+    value: str = field(repr=False)
+    basis: Grant | Credentials
+    fresh: bool
+
+
+class Authority:
+    """Answers the challenges of one registry, in advance where it has seen one."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        realms: Collection[str],
+        credentials: Callable[[], Credentials | None],
+        server: TokenServer,
+    ) -> None:
+        """`credentials` is asked each time, so that a changed file is noticed."""
+        self._name = name
+        self._url = url
+        self._realms = realms
+        self._source = credentials
+        self._tokens = Tokens(server.ask)
+        self._challenge: Challenge | None = None
+        self._scopes: OrderedDict[str, str] = OrderedDict()
+
+    async def known(self, repository: str) -> Authorization | None:
+        """What the registry will want for `repository`, going by its last challenge.
+
+        None before the first one. UpstreamFailure if the token server fails; the challenge is
+        forgotten then, for its realm may have moved.
+        """
+        if self._challenge is None:
+            return None
+        scope = self._scopes.get(repository) or f"repository:{repository}:pull"
+        try:
+            return await self._answer(self._challenge, scope, self._credentials(), None)
+        except UpstreamFailure:
+            self._challenge = None
+            raise
+
+    async def answer(
+        self, repository: str, lines: Sequence[str], refused: Authorization | None
+    ) -> Authorization:
+        """What to send after a 401 with these `WWW-Authenticate` lines.
+
+        UpstreamDenied if there is nothing, or nothing new: `refused` is what was sent before.
+        """
+        credentials = self._credentials()
+        try:
+            challenge = choose(
+                parse_challenges(lines),
+                registry=self._url,
+                allowed=self._realms,
+                credentials=credentials is not None,
+            )
+        except UpstreamInvalid as error:
+            raise UpstreamInvalid(f"{self._name} cannot be asked: {error.message}") from None
+        self._challenge = challenge
+        expected = f"repository:{repository}:pull"
+        scope = (challenge.scope if isinstance(challenge, Bearer) else None) or expected
+        self._remember(repository, None if scope == expected else scope)
+        answer = await self._answer(challenge, scope, credentials, refused)
+        if answer is None:
+            raise UpstreamDenied(
+                f"{self._name} answered 401, and we have no login for it", status=401
+            )
+        return answer
+
+    async def close(self) -> None:
+        """Stop what is being fetched."""
+        await self._tokens.close()
+
+    async def _answer(
+        self,
+        challenge: Challenge | None,
+        scope: str,
+        credentials: Credentials | None,
+        refused: Authorization | None,
+    ) -> Authorization | None:
+        match challenge:
+            case Bearer(realm, service):
+                grant = Grant(realm, service, scope, credentials)
+                self._check_news(grant, refused)
+                return await self._bearer(grant, refused)
+            case Basic() if credentials is not None:
+                self._check_news(credentials, refused)
+                return Authorization(credentials.basic, credentials, fresh=True)
+            case Basic() | None:
+                return None
+            case _:
+                assert_never(challenge)
+
+    def _check_news(self, basis: Grant | Credentials, refused: Authorization | None) -> None:
+        if refused is not None and refused.fresh and refused.basis == basis:
+            raise UpstreamDenied(f"{self._name} answered 401 to a fresh login", status=401)
+
+    async def _bearer(self, grant: Grant, refused: Authorization | None) -> Authorization:
+        spent = refused.value.removeprefix("Bearer ") if refused is not None else None
+        token = self._tokens.kept(grant, refused=spent)
+        if token is not None:
+            return Authorization(f"Bearer {token}", grant, fresh=False)
+        return Authorization(f"Bearer {await self._tokens.fetch(grant)}", grant, fresh=True)
+
+    def _credentials(self) -> Credentials | None:
+        try:
+            return self._source()
+        except (OSError, ValueError):
+            raise UpstreamUnavailable(f"the credentials for {self._name} cannot be read") from None
+
+    def _remember(self, repository: str, scope: str | None) -> None:
+        self._scopes.pop(repository, None)
+        if scope is not None:
+            self._scopes[repository] = scope
+            while len(self._scopes) > _SCOPES:
+                self._scopes.popitem(last=False)

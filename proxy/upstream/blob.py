@@ -1,0 +1,87 @@
+"""A blob on its way here: where it starts, how long it is, and that all of it came."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import UpstreamInvalid, UpstreamUnavailable
+from proxy.upstream.failures import failures
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from proxy.upstream.session import Answer
+
+# RFC 9110, 14.4; 18 digits are more than any blob has.
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
+_UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,18})", re.IGNORECASE)
+
+
+class BlobAnswer:
+    """A 200 or 206 whose body is still to come; fits ports.BlobStream."""
+
+    def __init__(
+        self, answer: Answer, *, start: int, length: int | None, total: int | None
+    ) -> None:
+        """`length` is how many bytes will come, as far as the answer says."""
+        self._answer = answer
+        self._length = length
+        self.start = start
+        self.total = total
+        self.received = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last byte has come, as far as that can be known."""
+        return self.received == self._length or self._answer.response.content.at_eof()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes as they arrive; UpstreamUnavailable if they stop before the announced end."""
+        place, content = self._answer.place, self._answer.response.content
+        while True:
+            with failures(place):
+                chunk = await content.readany()
+            if not chunk:
+                break
+            self.received += len(chunk)
+            if self._length is not None and self.received > self._length:
+                raise UpstreamInvalid(f"{place} sent more of a blob than it had announced")
+            yield chunk
+        if self._length is not None and self.received < self._length:
+            raise UpstreamUnavailable(f"{place} stopped in the middle of a blob")
+
+
+def parse_answer(answer: Answer, *, start: int, end: int | None) -> BlobAnswer:
+    """The blob in a 200 or 206 to a request from `start` to `end`, which is in it; None is the end.
+
+    UpstreamInvalid if it is another part of it, or contradicts itself.
+    """
+    response, place = answer.response, answer.place
+    announced = response.content_length
+    if response.status == HTTPStatus.OK:
+        return BlobAnswer(answer, start=0, length=announced, total=announced)
+    parts = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if parts is None or (start == 0 and end is None):
+        raise UpstreamInvalid(f"{place} answered 206 without saying which part of the blob it is")
+    first, last = int(parts[1]), int(parts[2])
+    total = None if parts[3] == "*" else int(parts[3])
+    if first != start or last < first or not _ends_right(last, end, total):
+        raise UpstreamInvalid(f"{place} sent another part of the blob than it was asked for")
+    length = last - first + 1
+    if announced not in {None, length}:
+        raise UpstreamInvalid(f"{place} contradicts itself about the length of a blob's part")
+    return BlobAnswer(answer, start=first, length=length, total=total)
+
+
+def _ends_right(last: int, end: int | None, total: int | None) -> bool:
+    if total is None:
+        return end is None or last <= end
+    return last == (total - 1 if end is None else min(end, total - 1))
+
+
+def unsatisfied_size(content_range: str | None) -> int | None:
+    """The blob's size in the `Content-Range` of a 416, or None."""
+    parts = _UNSATISFIED.fullmatch((content_range or "").strip())
+    return int(parts[1]) if parts else None

@@ -1,0 +1,208 @@
+"""One registry, asked for manifests and blobs; fits ports.Upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    ManifestUnknown,
+    RangeInvalid,
+    UpstreamDenied,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
+from proxy.oci.mediatype import UPSTREAM_ACCEPT
+from proxy.oci.reference import Digest
+from proxy.ports import Fetched, Head
+from proxy.upstream.auth import Authority
+from proxy.upstream.blob import BlobAnswer, parse_answer, unsatisfied_size
+from proxy.upstream.credentials import Credentials
+from proxy.upstream.failures import refusal
+from proxy.upstream.observation import Observation
+from proxy.upstream.session import Answer, Session, drain, read_whole
+from proxy.upstream.token_server import TokenServer
+from proxy.upstream.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
+
+    from proxy.oci.reference import Tag
+
+__all__ = ["Credentials", "RegistryClient", "Transport"]
+
+# distribution spec, "Pushing Manifests": registries must take 4 MiB, and hardly any takes more.
+MAX_MANIFEST: Final = 4 * 1024 * 1024
+
+_MANIFEST_HEADERS: Final = {"Accept": UPSTREAM_ACCEPT}
+# As its last challenge would have it, then for the scope that it wants now: with a token that was
+# kept, and with a new one. The fourth is for a token that somebody else renewed meanwhile.
+_ATTEMPTS: Final = 4
+
+
+class RegistryClient:
+    """One registry. It dials nothing before it is asked for something."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        credentials: Callable[[], Credentials | None] = lambda: None,
+        transport: Transport | None = None,
+        realms: Collection[str] = (),
+        observe: Callable[[str, str, int], None] = lambda _kind, _outcome, _received: None,
+    ) -> None:
+        """`name` is what people call it, `url` its origin.
+
+        `credentials` is asked whenever they are needed. `realms` are further hosts that the
+        registry may name as token servers, and redirect to wherever they are. `observe` is told of
+        each operation: see `Observation`.
+        """
+        transport = transport or Transport()
+        self._name = name
+        self._timeout = transport.answer_timeout
+        self._observation = Observation(observe)
+        self._session = Session(name=name, url=url, transport=transport, trusted=realms)
+        server = TokenServer(
+            name=name, session=self._session, timeout=self._timeout, observation=self._observation
+        )
+        self._authority = Authority(
+            name=name, url=url, realms=realms, credentials=credentials, server=server
+        )
+
+    async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
+        """HEAD; ManifestUnknown for 404. `digest` is None if the upstream names none."""
+        with self._observation.of("manifest_head"):
+            async with self._deadline():
+                answer = await self._ask("HEAD", name, f"manifests/{reference}", _MANIFEST_HEADERS)
+            async with answer.response as response:
+                if response.status == HTTPStatus.NOT_FOUND:
+                    raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
+                _check(answer, HTTPStatus.OK)
+                return Head(_digest(answer), _content_type(answer))
+
+    async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
+        """GET; ManifestUnknown for 404."""
+        with self._observation.of("manifest") as tally:
+            async with self._deadline():
+                answer = await self._ask("GET", name, f"manifests/{reference}", _MANIFEST_HEADERS)
+                async with answer.response as response:
+                    if response.status == HTTPStatus.NOT_FOUND:
+                        raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
+                    _check(answer, HTTPStatus.OK)
+                    raw = await read_whole(answer, MAX_MANIFEST)
+            tally.received = len(raw)
+            return Fetched(raw, _content_type(answer), _digest(answer))
+
+    async def blob_size(self, name: str, digest: Digest) -> int | None:
+        """HEAD; None if the upstream does not say. BlobUnknown for 404."""
+        with self._observation.of("blob_head"):
+            async with self._deadline():
+                answer = await self._ask("HEAD", name, f"blobs/{digest}", {})
+            async with answer.response as response:
+                if response.status == HTTPStatus.NOT_FOUND:
+                    raise BlobUnknown(f"{self._name} has no blob {name} {digest}")
+                _check(answer, HTTPStatus.OK)
+                return response.content_length
+
+    @asynccontextmanager
+    async def blob(
+        self, name: str, digest: Digest, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[BlobAnswer]:
+        """GET from byte `start` to byte `end` (inclusive; None is the last). BlobUnknown for 404.
+
+        RangeInvalid where the upstream answers 416. Whoever leaves early closes the connection.
+        """
+        headers = {}
+        if start > 0 or end is not None:
+            headers["Range"] = f"bytes={start}-{'' if end is None else end}"
+        with self._observation.of("blob") as tally:
+            async with self._deadline():
+                answer = await self._ask("GET", name, f"blobs/{digest}", headers)
+            async with answer.response as response:
+                if response.status == HTTPStatus.NOT_FOUND:
+                    raise BlobUnknown(f"{self._name} has no blob {name} {digest}")
+                if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
+                    raise await self._range_invalid(answer, name, digest)
+                _check(answer, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+                blob = parse_answer(answer, start=start, end=end)
+                try:
+                    yield blob
+                finally:
+                    tally.received = blob.received
+                    tally.outcome = "ok" if blob.finished else "abandoned"
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._authority.close()
+        await self._session.close()
+
+    async def _ask(self, method: str, name: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """The registry's answer, after as many challenges as it has a right to."""
+        authorization = await self._authority.known(name)
+        for _ in range(_ATTEMPTS):
+            answer = await self._session.send(
+                method,
+                f"/v2/{name}/{path}",
+                headers=headers,
+                authorization=authorization.value if authorization else None,
+            )
+            if answer.response.status != HTTPStatus.UNAUTHORIZED or answer.away:
+                return answer
+            lines = answer.response.headers.getall("WWW-Authenticate", [])
+            await drain(answer.response)
+            authorization = await self._authority.answer(name, lines, refused=authorization)
+        raise UpstreamDenied(f"{self._name} answered 401 to every login", status=401)
+
+    async def _range_invalid(
+        self, answer: Answer, name: str, digest: Digest
+    ) -> RangeInvalid | UpstreamInvalid:
+        size = unsatisfied_size(answer.response.headers.get("Content-Range"))
+        if size is None:
+            # S3 and its like say so only in XML.
+            size = await self.blob_size(name, digest)
+        if size is None:
+            return UpstreamInvalid(f"{answer.place} refuses the range, and does not say the size")
+        return RangeInvalid(f"{name} {digest} has {size} bytes", size=size)
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except TimeoutError:
+            raise UpstreamUnavailable(
+                f"{self._name} gave no whole answer within {self._timeout:g} s"
+            ) from None
+
+
+def _check(answer: Answer, *expected: HTTPStatus) -> None:
+    """UpstreamFailure for any answer but the `expected` ones with bytes that nobody has encoded."""
+    response = answer.response
+    if response.status not in expected:
+        failure = refusal(answer.place, response.status, response.headers)
+        if answer.away and isinstance(failure, UpstreamDenied):
+            # The registry let us in; that its storage does not is a fault, and may pass.
+            raise UpstreamUnavailable(failure.message, status=failure.status)
+        raise failure
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise UpstreamInvalid(f"{answer.place} sent a Content-Encoding that nobody asked for")
+
+
+def _digest(answer: Answer) -> Digest | None:
+    try:
+        return Digest(answer.response.headers.get("Docker-Content-Digest", "").strip())
+    except DigestInvalid:
+        return None
+
+
+def _content_type(answer: Answer) -> str:
+    """As it came, for it decides what is served; nothing that no header of ours could repeat."""
+    value = answer.response.headers.get("Content-Type", "")
+    return value if value.isascii() and value.isprintable() else ""

@@ -1,0 +1,126 @@
+"""One registry's connections: requests and their redirects, with nothing sent off its origin."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from yarl import URL
+
+from proxy.errors import UpstreamInvalid
+from proxy.upstream import redirect
+from proxy.upstream.address import Guard
+from proxy.upstream.failures import failures
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from proxy.upstream.transport import Transport
+
+# The body of a challenge or redirect is read only so that its connection can be used again.
+_DRAINED: Final = 64 * 1024
+_DRAIN_TIMEOUT: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer whose body is still to come. `place` says who gave it, for a person.
+
+    `away` is whether another origin than the registry's own gave it.
+    """
+
+    response: aiohttp.ClientResponse
+    place: str
+    away: bool = False
+
+
+class Session:
+    """The connections to one registry, and to where it sends us. Opened when first needed."""
+
+    def __init__(
+        self, *, name: str, url: str, transport: Transport, trusted: Collection[str] = ()
+    ) -> None:
+        """`trusted` hosts may be on a private network although the registry is not."""
+        self._name = name
+        self._base = URL(url)
+        self._transport = transport
+        self._trusted = trusted
+        self._open: tuple[aiohttp.ClientSession, Guard] | None = None
+
+    async def send(
+        self, method: str, path: str, *, headers: Mapping[str, str], authorization: str | None
+    ) -> Answer:
+        """The registry's answer, or that of the place where it redirects to.
+
+        `authorization` goes to the registry's own origin, and no further once it was left.
+        """
+        url = URL(f"{self._base}".rstrip("/") + path, encoded=True)
+        place, away, visited = self._name, False, {url}
+        while True:
+            sent = dict(headers)
+            if authorization is not None and not away:
+                sent["Authorization"] = authorization
+            response = await self._request(place, method, url, sent)
+            if response.status not in redirect.STATUSES:
+                return Answer(response, place, away)
+            await drain(response)
+            url = redirect.follow(place, url, response.headers.get("Location"))
+            if url in visited or len(visited) > redirect.MAX_REDIRECTS:
+                raise UpstreamInvalid(f"{self._name} redirects in circles, or too often")
+            visited.add(url)
+            away = away or redirect.origin(url) != redirect.origin(self._base)
+            place = f"{url.raw_host}, which {self._name} redirects to," if away else self._name
+
+    async def token(self, url: URL, headers: Mapping[str, str]) -> Answer:
+        """A token server's answer, whatever it is: redirects are not for credentials."""
+        place = f"{url.raw_host}, the token server of {self._name},"
+        return Answer(await self._request(place, "GET", url, headers), place, away=True)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._open is not None:
+            session, guard = self._open
+            self._open = None
+            await session.close()
+            await guard.close()
+
+    async def _request(
+        self, place: str, method: str, url: URL, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        if self._open is None:
+            guard = Guard(self._base.raw_host or "", self._trusted)
+            self._open = self._transport.open(guard), guard
+        session, guard = self._open
+        with failures(place):
+            await guard.admit(url.raw_host or "")
+            return await session.request(method, url, headers=headers, allow_redirects=False)
+
+
+async def drain(response: aiohttp.ClientResponse) -> None:
+    """Read a small rest, and give the connection back; close it where there is more."""
+    async with response:
+        with suppress(aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_DRAIN_TIMEOUT):
+                size = 0
+                while size <= _DRAINED and (chunk := await response.content.readany()):
+                    size += len(chunk)
+
+
+async def read_whole(answer: Answer, limit: int) -> bytes:
+    """The body; UpstreamInvalid as soon as it is longer than `limit` bytes."""
+    announced = answer.response.content_length
+    chunks: list[bytes] = []
+    size = 0
+    while announced is None or announced <= limit:
+        with failures(answer.place):
+            chunk = await answer.response.content.readany()
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            break
+    raise UpstreamInvalid(f"{answer.place} sent more than {limit} bytes")

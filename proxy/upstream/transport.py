@@ -1,0 +1,58 @@
+"""How a registry is dialled: time outs, limits, TLS, and what no request ever carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from proxy import __version__
+
+if TYPE_CHECKING:
+    import ssl
+
+    from aiohttp.abc import AbstractResolver
+
+USER_AGENT: Final = f"lighterage/{__version__}"
+# A blob arrives in pieces of at most twice this: fewer turns of the loop for each MiB.
+_READ_BUFFER: Final = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transport:
+    """Times are in seconds.
+
+    `connect_timeout` is for the name, the connection and TLS; `idle_timeout` the longest silence;
+    `answer_timeout` for a manifest or a token as a whole, and for the headers of a blob, with
+    every redirect and token on the way. A blob's body may take as long as it keeps coming.
+    """
+
+    connect_timeout: float = 5.0
+    idle_timeout: float = 60.0
+    answer_timeout: float = 30.0
+    connections: int = 512
+    tls: ssl.SSLContext | None = None
+
+    def open(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
+        """A session in the running loop: no cookies, no environment, nothing decompressed."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self.connections,
+                resolver=resolver,
+                ssl=True if self.tls is None else self.tls,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            # aiohttp's `*/*` would let an upstream choose what it likes to send.
+            skip_auto_headers=("Accept",),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=self.connect_timeout,
+                sock_connect=self.connect_timeout,
+                sock_read=self.idle_timeout,
+            ),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=_READ_BUFFER,
+        )

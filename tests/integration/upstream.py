@@ -1,0 +1,262 @@
+"""A registry for tests, in this process: content by method calls, and any fault on demand.
+
+    async with ScriptedUpstream() as upstream:
+        digest = upstream.add_manifest("library/alpine", "3.20", raw, MediaType.OCI_MANIFEST)
+        upstream.fault("GET", "/v2/*/manifests/*", Fault(status=503), times=1)
+        ...
+        assert upstream.count("HEAD", "/v2/library/alpine/manifests/3.20") == 1
+
+A second one plays the storage that the first redirects to (`serve`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Self
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from proxy.oci.reference import Digest
+from tests.integration.faults import (
+    Answer,
+    Fault,
+    Plan,
+    content,
+    error,
+    redirect,
+    send,
+    send_raw,
+    spoil,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from types import TracebackType
+
+    from multidict import CIMultiDictProxy
+
+__all__ = ["Fault", "Request", "ScriptedUpstream", "redirect"]
+
+_PATH: Final = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it came in. `query` is raw; `at` is monotonic, in seconds."""
+
+    method: str
+    path: str
+    query: str
+    headers: CIMultiDictProxy[str]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenRules:
+    login: str | None
+    expires_in: int | None
+    realm: str
+    service: str
+    key: str
+
+
+class ScriptedUpstream:
+    """A registry on a port of its own on 127.0.0.1, which remembers what it is asked."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        """`self.headers` are sent with every answer, as rate limits are."""
+        self.requests: list[Request] = []
+        self.headers: dict[str, str] = {}
+        self._tls = tls
+        self._manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
+        self._blobs: dict[tuple[str, str], bytes] = {}
+        self._files: dict[str, bytes] = {}
+        self._plan = Plan()
+        self._basic: str | None = None
+        self._tokens: _TokenRules | None = None
+        self._issued: dict[str, tuple[str, float]] = {}
+        self._server = web.Server(self._handle, handler_cancellation=True)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+        self._port = 0
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Close the port and every connection: from now on it refuses."""
+        await self._runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        """Without a slash at its end."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected now."""
+        return len(self._server.connections)
+
+    # Content
+
+    def add_manifest(self, name: str, tag: str | None, raw: bytes, media_type: str) -> Digest:
+        """Serve `raw` under its digest, and under `tag` from now on."""
+        digest = Digest.of(raw)
+        self._manifests[name, digest] = raw, media_type
+        if tag is not None:
+            self._manifests[name, tag] = raw, media_type
+        return digest
+
+    def add_blob(self, name: str, content: bytes) -> Digest:
+        """Serve `content` under its digest."""
+        digest = Digest.of(content)
+        self._blobs[name, digest] = content
+        return digest
+
+    def remove(self, name: str, reference: str) -> None:
+        """Forget a tag, a manifest or a blob."""
+        self._manifests.pop((name, reference), None)
+        self._blobs.pop((name, reference), None)
+
+    def serve(self, path: str, content: bytes) -> str:
+        """Serve `content` at any path, without a login, as object storage does; its whole URL."""
+        self._files[path] = content
+        return self.url + path
+
+    # What it was asked
+
+    def count(self, method: str = "*", path: str = "*") -> int:
+        """How often a method was asked for a path; both may have the shell's wildcards."""
+        return sum(
+            fnmatchcase(request.method, method) and fnmatchcase(request.path, path)
+            for request in self.requests
+        )
+
+    # What it does wrong, and whom it lets in
+
+    def fault(self, method: str, path: str, fault: Fault, *, times: int | None = None) -> None:
+        """Answer wrongly, `times` times or until `heal`; both patterns as in `count`."""
+        self._plan.add(method, path, fault, times)
+
+    def heal(self) -> None:
+        """Answer rightly from now on."""
+        self._plan.clear()
+
+    def require_basic(self, username: str, password: str) -> None:
+        """Let nobody in without this login."""
+        self._basic = _basic(username, password)
+
+    def require_token(
+        self,
+        username: str | None = None,
+        password: str = "",
+        *,
+        expires_in: int | None = 300,
+        realm: str | None = None,
+        service: str = "scripted",
+        key: str = "token",
+    ) -> None:
+        """Let in who has a token for the repository, issued at `/token`: to this login, or to all.
+
+        `key` is what the token is called in the answer; `expires_in`, in seconds, is kept to here
+        also where the answer leaves it out (None: 60).
+        """
+        login = None if username is None else _basic(username, password)
+        realm = realm or f"{self.url}/token"
+        self._tokens = _TokenRules(login, expires_in, realm, service, key)
+
+    def revoke_tokens(self) -> None:
+        """Refuse every token that was issued until now."""
+        self._issued.clear()
+
+    # Answering
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
+        self.requests.append(Request(request.method, path, query, request.headers, monotonic()))
+        fault = self._plan.take(request.method, path)
+        if fault.delay:
+            await asyncio.sleep(fault.delay)
+        if fault.raw is not None:
+            return await send_raw(request, fault.raw)
+        byte_range = None if fault.ignore_range else request.headers.get("Range")
+        answer = self._answer(request, path, byte_range)
+        answer.headers.update(self.headers)
+        return await send(request, spoil(answer, fault), fault)
+
+    def _answer(self, request: web.BaseRequest, path: str, byte_range: str | None) -> Answer:
+        if path in self._files:
+            return content(self._files[path], "application/octet-stream", byte_range)
+        if path == "/token" and self._tokens is not None:
+            return self._issue(request, self._tokens)
+        parts = _PATH.fullmatch(path)
+        challenge = self._challenge(request, parts["name"] if parts else "")
+        if challenge is not None:
+            answer = error(401, "UNAUTHORIZED")
+            answer.headers["WWW-Authenticate"] = challenge
+            return answer
+        if parts is None:
+            return content(b"{}", "application/json") if path == "/v2/" else error(404)
+        return self._content(parts["name"], parts["kind"], parts["reference"], byte_range)
+
+    def _content(self, name: str, kind: str, reference: str, byte_range: str | None) -> Answer:
+        manifest = self._manifests.get((name, reference))
+        blob = self._blobs.get((name, reference))
+        if kind == "manifests" and manifest is not None:
+            answer = content(*manifest)
+            answer.headers["Docker-Content-Digest"] = Digest.of(manifest[0])
+            return answer
+        if kind == "blobs" and blob is not None:
+            answer = content(blob, "application/octet-stream", byte_range)
+            answer.headers["Docker-Content-Digest"] = reference
+            return answer
+        return error(404, "BLOB_UNKNOWN" if kind == "blobs" else "MANIFEST_UNKNOWN")
+
+    def _challenge(self, request: web.BaseRequest, name: str) -> str | None:
+        """What the request lacks; None lets it in."""
+        sent = request.headers.get("Authorization", "")
+        if self._basic is not None and sent != self._basic:
+            return 'Basic realm="scripted"'
+        if self._tokens is None:
+            return None
+        scope = f"repository:{name}:pull"
+        good_for, until = self._issued.get(sent.removeprefix("Bearer "), ("", 0.0))
+        if good_for == scope and monotonic() < until:
+            return None
+        realm, service = self._tokens.realm, self._tokens.service
+        return f'Bearer realm="{realm}",service="{service}",scope="{scope}"'
+
+    def _issue(self, request: web.BaseRequest, rules: _TokenRules) -> Answer:
+        if rules.login is not None and request.headers.get("Authorization") != rules.login:
+            return error(401, "UNAUTHORIZED")
+        token = secrets.token_urlsafe(32)
+        life = 60 if rules.expires_in is None else rules.expires_in
+        self._issued[token] = request.rel_url.query.get("scope", ""), monotonic() + life
+        body: dict[str, str | int] = {rules.key: token}
+        if rules.expires_in is not None:
+            body["expires_in"] = rules.expires_in
+        return Answer(
+            200, CIMultiDict({"Content-Type": "application/json"}), json.dumps(body).encode()
+        )
+
+
+def _basic(username: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
