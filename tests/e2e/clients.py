@@ -6,11 +6,9 @@ image is removed again: the next pull finds nothing in the client's own store.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,15 +16,15 @@ from typing import TYPE_CHECKING, Final
 from tests import tools
 from tests.e2e.images import digest
 from tests.e2e.processes import Program
+from tests.e2e.rootfs import exported, tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _TIMEOUT: Final = 120.0
 _PLATFORM: Final = "linux/amd64"
-# What docker adds to every container, whatever the image.
-_DOCKERS_OWN: Final = (".dockerenv", "dev", "proc", "sys")
-_DOCKERS_OWN_FILES: Final = ("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf")
+# Whatever is asked outside the loopback address fails at once: no test reaches a network.
+_OFFLINE: Final = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
 
 
 class ClientError(Exception):
@@ -35,10 +33,7 @@ class ClientError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """An image as a client has it: the manifest's digest, and each path of the root file system.
-
-    A path's value is its mode in octal, and its content's digest or its target.
-    """
+    """An image as a client has it: the manifest's digest, and its files as `rootfs` tells them."""
 
     digest: str
     files: Mapping[str, str]
@@ -48,7 +43,7 @@ def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None 
     """The standard output of `command`; ClientError if its exit status is not 0."""
     done = subprocess.run(
         [str(part) for part in command],
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, **_OFFLINE, **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_TIMEOUT,
@@ -117,7 +112,7 @@ class Podman:
         try:
             inspected = json.loads(self._run("image", "inspect", reference))
             mounted = self._run("image", "mount", reference).decode().strip()
-            return Pulled(inspected[0]["Digest"], _tree(Path(mounted)))
+            return Pulled(inspected[0]["Digest"], tree(Path(mounted)))
         finally:
             self._run("rmi", "--force", reference)
 
@@ -149,13 +144,18 @@ class Containerd(Program):
             """
         )
         command = tools.require("containerd"), f"--config={configuration}"
-        super().__init__(command, directory=directory, listens=(self._socket,))
+        super().__init__(
+            command, directory=directory, listens=(self._socket,), environment=_OFFLINE
+        )
 
     def mirror(self, registry: str, url: str) -> None:
-        """Pull what is named `registry/...` from `url`, which is then asked with `?ns=`."""
+        """Pull what is named `registry/...` from `url`, which is then asked with `?ns=`.
+
+        Nothing else is asked, not even when that fails: no test reaches a network.
+        """
         file = self._hosts / registry / "hosts.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f'[host."{url}"]\ncapabilities = ["pull", "resolve"]\n')
+        file.write_text(f'server = "{url}"\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n')
 
     def pull(self, reference: str) -> Pulled:
         """Pull, unpack, look, and remove."""
@@ -168,7 +168,7 @@ class Containerd(Program):
             named = self._digest_of(reference)
             self._run("images", "mount", *native, reference, str(target))
             try:
-                return Pulled(named, _tree(target))
+                return Pulled(named, tree(target))
             finally:
                 self._run("images", "unmount", "--rm", "--snapshotter=native", str(target))
         finally:
@@ -200,6 +200,7 @@ class Docker(Program):
         configuration = directory / "daemon.json"
         configuration.write_text("{}")  # not the one in /etc
         command: list[str | Path] = [
+            *("unshare", "--mount"),  # what it mounts goes when it does
             tools.require("dockerd"),
             f"--config-file={configuration}",
             f"--host=unix://{socket}",
@@ -218,7 +219,8 @@ class Docker(Program):
             command,
             directory=directory,
             listens=(socket,),
-            environment={"PATH": tools.SEARCH_PATH},  # it starts containerd, and looks for runc
+            # It starts containerd, and looks for runc.
+            environment={**_OFFLINE, "PATH": tools.SEARCH_PATH},
         )
 
     def pull(self, reference: str) -> Pulled:
@@ -229,7 +231,7 @@ class Docker(Program):
             named = inspected[0]["RepoDigests"][0].partition("@")[2]
             container = self._run("create", "--network=none", reference).decode().strip()
             try:
-                return Pulled(named, _exported(self._run("export", container)))
+                return Pulled(named, exported(self._run("export", container)))
             finally:
                 self._run("rm", container)
         finally:
@@ -237,32 +239,3 @@ class Docker(Program):
 
     def _run(self, *arguments: str) -> bytes:
         return run([*self._docker, *arguments])
-
-
-def _tree(root: Path) -> dict[str, str]:
-    """What is below `root`."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        mode = path.lstat().st_mode & 0o7777
-        if path.is_symlink():
-            content = f"-> {path.readlink()}"
-        else:
-            content = digest(path.read_bytes()) if path.is_file() else "/"
-        found[str(path.relative_to(root))] = f"{mode:o} {content}"
-    return found
-
-
-def _exported(archive: bytes) -> dict[str, str]:
-    """What is in docker's tar of a container, without what docker put there."""
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for entry in tar:
-            if entry.name.partition("/")[0] in _DOCKERS_OWN or entry.name in _DOCKERS_OWN_FILES:
-                continue
-            if entry.issym():
-                content = f"-> {entry.linkname}"
-            else:
-                file = tar.extractfile(entry)
-                content = digest(file.read()) if file else "/"
-            found[entry.name] = f"{entry.mode & 0o7777:o} {content}"
-    return dict(sorted(found.items()))

@@ -200,3 +200,11 @@ def test_containerd_names_the_registry_that_it_wants_to_a_mirror(
         pulled = containerd.pull("docker.io/cargo/docker:1")
     assert pulled.digest == images.docker().digest
     assert {r.path.partition("?")[2] for r in registry.requests()} == {"ns=docker.io"}
+
+
+def test_containerd_asks_nobody_but_the_mirror(registry: Registry, short_path: Path) -> None:
+    with Containerd(short_path) as containerd:
+        containerd.mirror("docker.io", registry.url)
+        with pytest.raises(ClientError, match="not found") as refused:
+            containerd.pull("docker.io/cargo/missing:1")
+    assert "registry-1" not in str(refused.value)
