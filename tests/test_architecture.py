@@ -64,9 +64,9 @@ IMPURE: Final = {
     *("tempfile", "threading", "time", "urllib"),
 }
 
-# The one file that may start a task, because it keeps it: elsewhere a task is lost to the garbage
+# The files that may start a task, because they keep it: elsewhere a task is lost to the garbage
 # collector, unseen when it fails, and leaked on shutdown. A TaskGroup's own `create_task` is fine.
-TASK_OWNERS: Final = {"proxy.service.singleflight"}
+TASK_OWNERS: Final = {"proxy.service.singleflight", "proxy.upstream.tokens"}
 
 MODULES: Final = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
