@@ -48,7 +48,6 @@ MAY_KNOW: Final = {
     "prometheus_client": {"telemetry", "web"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
-    "pydantic_settings": {"config"},
     "redis": {"stores"},
     "rich": {"banner", "cli"},
     "structlog": _LOGS,
