@@ -19,6 +19,7 @@ from proxy.oci.negotiation import Policy
 from proxy.service import trace
 from proxy.service.blobs import Blobs
 from proxy.service.derivations import Derivations
+from proxy.service.listings import Listings
 from proxy.service.manifests import Manifests
 from proxy.service.originals import Originals
 from proxy.service.records import Records
@@ -87,15 +88,17 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         conversion = settings.conversion
         given = conversion.signing_key_file
+        lifetimes = Lifetimes(settings.tags.ttl, settings.tags.stale_if_error)
+        tags = Tags(
+            records=records,
+            originals=originals,
+            upstreams=upstreams,
+            flights=flights,
+            lifetimes=lifetimes,
+        )
         manifests = Manifests(
             records=records,
-            tags=Tags(
-                records=records,
-                originals=originals,
-                upstreams=upstreams,
-                flights=flights,
-                lifetimes=Lifetimes(settings.tags.ttl, settings.tags.stale_if_error),
-            ),
+            tags=tags,
             originals=originals,
             derivations=Derivations(
                 records=records,
@@ -116,6 +119,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             routes=_routes(settings),
             manifests=manifests,
             blobs=blobs,
+            listings=Listings(
+                cache=cache,
+                records=records,
+                tags=tags,
+                upstreams=upstreams,
+                flights=flights,
+                lifetimes=lifetimes,
+            ),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
         )

@@ -1,7 +1,8 @@
 """The domain's errors, in the distribution spec's words.
 
 RegistryError
-├── NameInvalid, TagInvalid, DigestInvalid       the client's request is malformed
+├── NameInvalid, TagInvalid, DigestInvalid,
+│   PaginationInvalid                            the client's request is malformed
 ├── NameUnknown, ManifestUnknown, BlobUnknown    there is no such content, or not for this client
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── Unsupported                                  a pull-through proxy does not do this
@@ -56,6 +57,12 @@ class DigestInvalid(RegistryError):
     """The digest is malformed, or of an algorithm that the spec does not register."""
 
     code = "DIGEST_INVALID"
+
+
+class PaginationInvalid(RegistryError):
+    """The page size is no number."""
+
+    code = "PAGINATION_NUMBER_INVALID"
 
 
 class NameUnknown(RegistryError):

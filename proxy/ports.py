@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from proxy.oci.page import Page
     from proxy.oci.reference import Digest, Tag
 
 
@@ -68,7 +69,7 @@ class Growing(Readable, Protocol):
         """How many bytes it will have in the end."""
         ...
 
-    async def current_size(self) -> int:
+    async def size(self) -> int:
         """How many are there now."""
         ...
 
@@ -234,6 +235,14 @@ class Upstream(Protocol):
 
         RangeInvalid where the upstream answers 416.
         """
+        ...
+
+    async def tags(self, name: str, query: str) -> Page:
+        """One page of the repository's tags; NameUnknown for 404. `query` is `n` and `last`."""
+        ...
+
+    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
+        """One page of what refers to `digest`; None where the upstream has no referrers API."""
         ...
 
     async def close(self) -> None:

@@ -145,7 +145,7 @@ class Transfer:
         self.total = growing.total
         waited = 0.0
         while not await growing.verified():
-            size = min(await growing.current_size(), growing.total)
+            size = min(await growing.size(), growing.total)
             if size > self._received:
                 self._received, waited = size, 0.0
                 self._announce()

@@ -67,7 +67,7 @@ class Records:
         self._stale = stale
         self._manifests: Recent[Digest, Manifest] = Recent(memory)
         self._pins: Recent[str, Pin] = Recent(memory // 16)
-        self._links: Recent[str, None] = Recent(memory // 16)
+        self._links: Recent[str, str] = Recent(memory // 16)
 
     def forget_mutable(self) -> None:
         """Drop from memory whatever another process may have changed."""
@@ -103,7 +103,7 @@ class Records:
             await self._cache.put(f"origin:{manifest.digest}", origin.encode(), life=_ORIGIN_LIFE)
         for link in links:
             await self._cache.put(link, b"1", life=_CONTENT_LIFE)
-            self._links.put(link, None, _LINK_COST)
+            self._links.put(link, link, _LINK_COST)
         self._remember(manifest)
 
     def _remember(self, manifest: Manifest) -> None:
@@ -154,19 +154,19 @@ class Records:
 
     def remembers_link(self, repository: Repository, digest: Digest) -> bool:
         """Whether this process knows that the repository has this content."""
-        return _link(repository, digest) in self._links
+        return self._links.get(_link(repository, digest)) is not None
 
     async def linked(self, repository: Repository, digest: Digest) -> bool:
         """Whether it is known that the repository has this content."""
         link = _link(repository, digest)
-        if link in self._links:
+        if self._links.get(link) is not None:
             return True
         known = await self._cache.get(link, extend=_CONTENT_LIFE) is not None
         if not known and await self._blobs.record(link) is not None:
             known = True
             await self._cache.put(link, b"1", life=_CONTENT_LIFE)
         if known:
-            self._links.put(link, None, _LINK_COST)
+            self._links.put(link, link, _LINK_COST)
         return known
 
     async def link(self, repository: Repository, digests: Iterable[Digest]) -> None:
@@ -175,7 +175,7 @@ class Records:
         await self._blobs.put_records([(link, b"") for link in links])
         for link in links:
             await self._cache.put(link, b"1", life=_CONTENT_LIFE)
-            self._links.put(link, None, _LINK_COST)
+            self._links.put(link, link, _LINK_COST)
 
     # -- representations ---------------------------------------------------------------------
 

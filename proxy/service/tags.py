@@ -82,6 +82,7 @@ class Tags:
 
             resolved = await self._flights.do(f"tag:{repository}:{tag}", work, elsewhere)
         trace.current().outcome = resolved.outcome
+        trace.current().stored = resolved.outcome is Outcome.MISS
         trace.current().detail = resolved.detail
         return resolved.manifest
 

@@ -11,12 +11,14 @@ from proxy.errors import (
     BlobUnknown,
     DigestInvalid,
     ManifestUnknown,
+    NameUnknown,
     RangeInvalid,
     UpstreamDenied,
     UpstreamInvalid,
     UpstreamUnavailable,
 )
-from proxy.oci.mediatype import UPSTREAM_ACCEPT
+from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
+from proxy.oci.page import Page, following
 from proxy.oci.reference import Digest
 from proxy.ports import Fetched, Head
 from proxy.upstream.auth import Authority
@@ -136,6 +138,37 @@ class RegistryClient:
                 finally:
                     tally.received = blob.received
                     tally.outcome = "ok" if blob.finished else "abandoned"
+
+    async def tags(self, name: str, query: str) -> Page:
+        """One page of the repository's tags; NameUnknown for 404. `query` is `n` and `last`."""
+        page = await self._page("tags", name, "tags/list", query, "application/json")
+        if page is None:
+            raise NameUnknown(f"{self._name} has no repository {name}")
+        return page
+
+    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
+        """One page of what refers to `digest`; None where the upstream has no referrers API."""
+        return await self._page(
+            "referrers", name, f"referrers/{digest}", query, MediaType.OCI_INDEX
+        )
+
+    async def _page(self, kind: str, name: str, path: str, query: str, accept: str) -> Page | None:
+        """None for 404: the repository, or the API, is not there."""
+        with self._observation.of(kind) as tally:
+            async with self._deadline():
+                path = f"{path}?{query}" if query else path
+                answer = await self._ask("GET", name, path, {"Accept": accept})
+                async with answer.response as response:
+                    if response.status == HTTPStatus.NOT_FOUND:
+                        return None
+                    _check(answer, HTTPStatus.OK)
+                    raw = await read_whole(answer, MAX_MANIFEST)
+            tally.received = len(raw)
+            return Page(
+                raw,
+                following(response.headers.get("Link")),
+                filtered="artifacttype" in response.headers.get("OCI-Filters-Applied", "").lower(),
+            )
 
     async def close(self) -> None:
         """Close every connection."""

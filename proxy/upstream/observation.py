@@ -39,7 +39,8 @@ class Tally:
 class Observation:
     """Reports to `report(kind, outcome, received)`.
 
-    Kinds: `manifest_head`, `manifest`, `blob_head`, `blob`, `token`. Outcomes: `ok`, `unknown`,
+    Kinds: `manifest_head`, `manifest`, `blob_head`, `blob`, `tags`, `referrers`,
+    `token`. Outcomes: `ok`, `unknown`,
     `denied`, `throttled`, `unavailable`, `invalid`, `abandoned`.
     """
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # docker up to 1.9 takes a registry without it for one of the v1 API.
 API_VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")
+SERVER: Final = ("Server", "lighterage")
 NO_SNIFF: Final = ("X-Content-Type-Options", "nosniff")
 HIT: Final = "Lighterage; hit"
 
@@ -24,6 +25,7 @@ def content_headers(digest: Digest, media_type: str, ns: str | None) -> CIMultiD
         [
             API_VERSION,
             NO_SNIFF,
+            SERVER,
             ("Content-Type", media_type),
             ("Docker-Content-Digest", digest),
             ("ETag", f'"{digest}"'),

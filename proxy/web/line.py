@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy import telemetry
-from proxy.web.target import BlobTarget, ManifestTarget
+from proxy.web.target import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -70,8 +70,10 @@ class Lines:
         repository = reference = ""
         if isinstance(line.target, ManifestTarget):
             repository, reference = str(line.target.repository), line.target.reference
-        elif isinstance(line.target, BlobTarget):
+        elif isinstance(line.target, BlobTarget | ReferrersTarget):
             repository, reference = str(line.target.repository), line.target.digest
+        elif isinstance(line.target, TagsTarget):
+            repository = str(line.target.repository)
         headers = request.headers
         self._log.info(
             "request.served",

@@ -15,6 +15,8 @@ from multidict import CIMultiDict
 
 from proxy.errors import RangeInvalid, RegistryError, Unsupported
 from proxy.oci.accept import Accept
+from proxy.oci.mediatype import MediaType
+from proxy.oci.page import link_to
 from proxy.oci.reference import Digest
 from proxy.recent import Recent
 from proxy.service import trace
@@ -22,12 +24,20 @@ from proxy.web.answer import Answer
 from proxy.web.conditions import not_modified
 from proxy.web.delivery import Delivery
 from proxy.web.errors import body_of, status_of
-from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, cache_status
+from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, SERVER, cache_status
 from proxy.web.line import Line, Lines
-from proxy.web.target import BlobTarget, ManifestTarget, Target, parse_target
+from proxy.web.target import (
+    BlobTarget,
+    ManifestTarget,
+    ReferrersTarget,
+    TagsTarget,
+    Target,
+    parse_target,
+)
 
 if TYPE_CHECKING:
     from proxy.service.blobs import Blobs
+    from proxy.service.listings import Listings
     from proxy.service.manifests import Manifests
     from proxy.service.routing import Routes
 
@@ -47,12 +57,14 @@ class Registry:
         routes: Routes,
         manifests: Manifests,
         blobs: Blobs,
+        listings: Listings,
         range_on_miss: bool,
         memory: int,
     ) -> None:
         """`memory` bounds, in bytes, the answers that are kept ready."""
         self._routes = routes
         self._manifests = manifests
+        self._listings = listings
         self._delivery = Delivery(blobs, range_on_miss=range_on_miss)
         self._lines = Lines()
         self._targets: Recent[tuple[str, str], Target] = Recent(memory // 8)
@@ -98,10 +110,9 @@ class Registry:
                 return await self._delivery.answer(request, target, line)
             finally:
                 line.take(happened)
-        return web.Response(
-            body=b"{}",
-            headers=CIMultiDict([API_VERSION, NO_SNIFF, ("Content-Type", "application/json")]),
-        )
+        if isinstance(target, TagsTarget | ReferrersTarget):
+            return await self._page(target, line)
+        return _json(b"{}")
 
     def _target(self, request: web.BaseRequest) -> Target:
         key = (request.raw_path, request.headers.get("Host", ""))
@@ -119,6 +130,29 @@ class Registry:
         else:
             digest = self._manifests.fresh(target.repository, reference)
         return None if digest is None else self._answers.get((target, digest, accept))
+
+    async def _page(self, target: TagsTarget | ReferrersTarget, line: Line) -> web.Response:
+        happened = trace.begin()
+        try:
+            if isinstance(target, TagsTarget):
+                page = await self._listings.tags(target.repository, target.query)
+                response = _json(page.raw)
+            else:
+                page = await self._listings.referrers(
+                    target.repository, target.digest, target.query, target.artifact_type
+                )
+                response = _json(page.raw, MediaType.OCI_INDEX)
+        finally:
+            line.take(happened)
+        if page.filtered:
+            response.headers["OCI-Filters-Applied"] = "artifactType"
+        if page.following is not None:
+            response.headers["Link"] = link_to(target.path, page.following, ns=target.ns)
+        if target.ns is not None:
+            response.headers["OCI-Namespace"] = target.ns
+        response.headers["Cache-Status"] = cache_status(happened)
+        line.sent = len(page.raw)
+        return response
 
     async def _manifest(
         self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: Line
@@ -139,6 +173,11 @@ class Registry:
             cost = len(answer.body) + _ANSWER_COST
             self._answers.put((target, digest, accept), answer, cost)
         return _respond(request, answer, cache_status(happened), line)
+
+
+def _json(body: bytes, media_type: str = "application/json") -> web.Response:
+    headers = CIMultiDict([API_VERSION, NO_SNIFF, SERVER, ("Content-Type", media_type)])
+    return web.Response(body=body, headers=headers)
 
 
 def _respond(
@@ -165,6 +204,7 @@ def _refused(request: web.BaseRequest, line: Line, error: RegistryError) -> web.
         [
             API_VERSION,
             NO_SNIFF,
+            SERVER,
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),
             ("X-Request-Id", line.id),

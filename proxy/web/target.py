@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qsl, unquote
 
-from proxy.errors import ManifestUnknown, NameInvalid, NameUnknown, Unsupported
+from proxy.errors import NameInvalid, NameUnknown, PaginationInvalid, Unsupported
+from proxy.oci.page import query_of
 from proxy.oci.reference import Digest, Repository, Tag, parse_reference
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # distribution spec, "API". A name may have a part called `blobs`: the last one counts.
 _KINDS: Final = ("manifests", "blobs", "tags", "referrers")
+_MOST_PARAMETERS: Final = 16
+_MOST_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,31 @@ class BlobTarget:
     route = "blob"
 
 
-Target: TypeAlias = Ping | ManifestTarget | BlobTarget
+@dataclass(frozen=True, slots=True)
+class TagsTarget:
+    """A page of a repository's tags. `query` is what of the client's goes upstream."""
+
+    repository: Repository
+    query: str
+    path: str
+    ns: str | None
+    route = "tags"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersTarget:
+    """A page of what refers to a manifest."""
+
+    repository: Repository
+    digest: Digest
+    artifact_type: str | None
+    query: str
+    path: str
+    ns: str | None
+    route = "referrers"
+
+
+Target: TypeAlias = Ping | ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget
 
 
 def parse_target(path: str, host: str, routes: Routes) -> Target:
@@ -60,7 +87,8 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
     if path.rstrip("/") == "/v2/_catalog":
         raise Unsupported("a pull-through proxy has no catalogue of its own")
     name, kind, rest = _split(path.removeprefix("/v2/"))
-    ns = parse_qs(query).get("ns", [None])[-1] if query else None
+    parameters = _parameters(query)
+    ns = parameters.pop("ns", None)
     if kind == "blobs" and rest.partition("/")[0] == "uploads":
         raise Unsupported("a pull-through proxy takes no pushes")
     # The name is taken as it stands: no character of a valid one needs an escape, and `%2f` or
@@ -71,8 +99,16 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
             return ManifestTarget(repository, parse_reference(unquote(rest)), ns)
         case "blobs":
             return BlobTarget(repository, Digest(unquote(rest)), ns)
+        case "tags" if rest == "list":
+            return TagsTarget(repository, query_of(_paging(parameters)), path, ns)
+        case "referrers":
+            artifact_type = parameters.get("artifactType")
+            paging = query_of(parameters)
+            return ReferrersTarget(
+                repository, Digest(unquote(rest)), artifact_type, paging, path, ns
+            )
         case _:
-            raise ManifestUnknown("this registry does not answer that yet")
+            raise NameUnknown("a repository has manifests, blobs, tags/list and referrers")
 
 
 def _split(path: str) -> tuple[str, str, str]:
@@ -80,6 +116,21 @@ def _split(path: str) -> tuple[str, str, str]:
     if at < 0:
         raise NameInvalid("the path names no manifest and no blob of a repository")
     return path[:at], kind, path[at + len(kind) + 2 :]
+
+
+def _parameters(query: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, max_num_fields=_MOST_PARAMETERS))
+    except ValueError:
+        raise NameInvalid("the query has too many parameters") from None
+
+
+def _paging(parameters: dict[str, str]) -> dict[str, str]:
+    """Checked here, for not every upstream does; unknown ones may be an upstream's page marks."""
+    n = parameters.get("n")
+    if n is not None and not (n.isascii() and n.isdigit() and len(n) <= _MOST_DIGITS):
+        raise PaginationInvalid("n is the number of tags that a page should have")
+    return parameters
 
 
 def _elsewhere(path: str) -> str:

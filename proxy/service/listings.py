@@ -1,0 +1,168 @@
+"""Listings: a repository's tags, and what refers to a manifest. The upstream's, not the cache's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from proxy import telemetry
+from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamInvalid
+from proxy.oci.manifest import Index
+from proxy.oci.mediatype import MediaType
+from proxy.oci.page import Page
+from proxy.oci.reference import Tag
+from proxy.service import trace
+from proxy.service.trace import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from proxy.oci.reference import Digest, Repository
+    from proxy.ports import ManifestCache, Upstream
+    from proxy.service.records import Records
+    from proxy.service.singleflight import Flights
+    from proxy.service.tags import Lifetimes, Tags
+
+# A repository can have a hundred thousand tags; a page of them is not worth pushing others out.
+_CACHED_LIMIT: Final = 256 * 1024
+_EMPTY_INDEX: Final = json.dumps(
+    {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}, separators=(",", ":")
+).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A page, and when it was had."""
+
+    page: Page
+    had_at: float
+
+    def encode(self) -> bytes:
+        head = {"at": self.had_at, "next": self.page.following, "filtered": self.page.filtered}
+        return json.dumps(head).encode() + b"\n" + self.page.raw
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> _Kept | None:
+        head, _, raw = (value or b"").partition(b"\n")
+        try:
+            read = json.loads(head)
+            return cls(Page(raw, read["next"], read["filtered"]), float(read["at"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Listings:
+    """Pages of tags and referrers, kept while a tag is believed, and while the upstream fails."""
+
+    def __init__(
+        self,
+        *,
+        cache: ManifestCache,
+        records: Records,
+        tags: Tags,
+        upstreams: Mapping[str, Upstream],
+        flights: Flights,
+        lifetimes: Lifetimes,
+    ) -> None:
+        self._cache = cache
+        self._records = records
+        self._tags = tags
+        self._upstreams = upstreams
+        self._flights = flights
+        self._lifetimes = lifetimes
+
+    async def tags(self, repository: Repository, query: str) -> Page:
+        """One page of tags, under the name as addressed; NameUnknown or an UpstreamFailure."""
+        upstream = self._upstreams[repository.registry]
+        page = await self._kept(
+            f"tags:{repository}:{query}", lambda: upstream.tags(repository.name, query)
+        )
+        names = _strings(_read(page.raw).get("tags"))
+        body = json.dumps({"name": repository.addressed, "tags": names}).encode()
+        return Page(body, page.following)
+
+    async def referrers(
+        self, repository: Repository, digest: Digest, query: str, artifact_type: str | None
+    ) -> Page:
+        """One page of referrers, filtered if that is asked for; empty where there are none.
+
+        Of a manifest that was made here no upstream knows anything. An upstream without the API
+        keeps referrers in an index under a tag (distribution spec, "Referrers Tag Schema").
+        """
+        if await self._records.origin(digest) is not None:
+            trace.current().outcome = Outcome.HIT
+            return Page(_EMPTY_INDEX, filtered=artifact_type is not None)
+        upstream = self._upstreams[repository.registry]
+
+        async def ask() -> Page:
+            page = await upstream.referrers(repository.name, digest, query)
+            return page or await self._from_tag(repository, digest)
+
+        page = await self._kept(f"referrers:{repository}:{digest}:{query}", ask)
+        if artifact_type is None or page.filtered:
+            return page
+        return _filtered(page, artifact_type)
+
+    async def _from_tag(self, repository: Repository, digest: Digest) -> Page:
+        try:
+            index = await self._tags.resolve(repository, Tag(f"{digest.algorithm}-{digest.hex}"))
+        except ManifestUnknown:
+            return Page(_EMPTY_INDEX)
+        if not isinstance(index, Index):
+            raise UpstreamInvalid(f"the upstream's list of referrers of {digest} is no index")
+        return Page(index.raw)
+
+    async def _kept(self, key: str, ask: Callable[[], Awaitable[Page]]) -> Page:
+        """The page, had within `ttl`, or now, or before if the upstream fails."""
+        kept = _Kept.decode(await self._cache.get(key))
+        if kept is not None and time() - kept.had_at < self._lifetimes.ttl:
+            trace.current().outcome = Outcome.HIT
+            return kept.page
+
+        async def work() -> Page:
+            page = await ask()
+            _read(page.raw)
+            if len(page.raw) <= _CACHED_LIMIT:
+                had = _Kept(page, time()).encode()
+                await self._cache.put(key, had, life=self._lifetimes.stale_if_error)
+            return page
+
+        try:
+            page = await self._flights.do(key, work)
+        except UpstreamFailure as failure:
+            if kept is None:
+                raise
+            telemetry.STALE.labels(type(failure).__name__).inc()
+            trace.current().outcome = Outcome.STALE
+            trace.current().detail = type(failure).__name__
+            return kept.page
+        trace.current().outcome = Outcome.MISS
+        return page
+
+
+def _read(raw: bytes) -> Mapping[str, object]:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise UpstreamInvalid("the upstream's listing is not JSON")
+    return document
+
+
+def _strings(value: object) -> list[str]:
+    """Old registries say null for none."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _filtered(page: Page, artifact_type: str) -> Page:
+    document = dict(_read(page.raw))
+    manifests = document.get("manifests")
+    document["manifests"] = [
+        item
+        for item in (manifests if isinstance(manifests, list) else [])
+        if isinstance(item, dict) and item.get("artifactType") == artifact_type
+    ]
+    return Page(json.dumps(document).encode(), page.following, filtered=True)
