@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e import images
 from tests.e2e.clients import ClientError, Containerd, Docker, Podman, skopeo_copy
-from tests.e2e.processes import Program, ProgramError, free_port
+from tests.e2e.processes import Program, ProgramError, Proxy, free_port
 from tests.e2e.registry import PASSWORD, USERNAME, Registry, Request
 from tests.e2e.wire import ask
 
@@ -208,3 +208,20 @@ def test_containerd_asks_nobody_but_the_mirror(registry: Registry, short_path: P
         with pytest.raises(ClientError, match="not found") as refused:
             containerd.pull("docker.io/cargo/missing:1")
     assert "registry-1" not in str(refused.value)
+
+
+def test_a_proxy_keeps_its_ports_and_data_when_it_restarts(tmp_path: Path) -> None:
+    content = images.oci()
+    accept = [("Accept", content.media_type)]
+    with Registry(tmp_path / "registry") as registry:
+        registry.push("cargo/kept", "1", content)
+        with Proxy(tmp_path / "proxy", upstream=registry.url) as proxy:
+            tag = f"{proxy.url}/v2/cargo/kept/manifests/1"
+            first = ask(tag, headers=accept)
+            registry.stop()
+            proxy.restart()
+            again = ask(tag, headers=accept)
+            assert first.body == again.body == content.manifest
+            assert ask(f"{proxy.admin_url}/healthz").status == 200
+            assert proxy.stop() == 0
+            assert "proxy.stopped" in proxy.log()
