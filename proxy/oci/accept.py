@@ -34,13 +34,18 @@ class Accept:
     def weight(self, media_type: str) -> float:
         """The q of a type that is named, 0 if it is not; a wildcard names nothing.
 
-        Either name of schema 1 is good for the signed one, which is what registries have always
-        answered to both.
+        Unsigned schema 1 is also a name of the signed one, where that has no q of its own:
+        registries have always answered it so.
         """
         named = dict(self.weights)
-        if media_type == MediaType.V2S1_SIGNED:
-            return max(named.get(MediaType.V2S1_SIGNED, 0.0), named.get(MediaType.V2S1, 0.0))
-        return named.get(media_type, 0.0)
+        name = media_type.lower()
+        if name == MediaType.V2S1_SIGNED and name not in named and name not in self.excluded:
+            name = MediaType.V2S1
+        return named.get(name, 0.0)
+
+    def excludes(self, media_type: str) -> bool:
+        """Whether the client names `media_type` with q=0."""
+        return media_type.lower() in self.excluded
 
     def names(self, media_type: str) -> bool:
         """Whether the client names `media_type` with q > 0."""

@@ -107,7 +107,7 @@ def negotiate(manifest: Manifest, accept: Accept, policy: Policy) -> tuple[Optio
     if named and not isinstance(manifest, Index):
         return (*options, Stored(Rule.NAMED))
     anything = accept.wildcard or not accept.names_manifest
-    if anything and manifest.media_type not in accept.excluded:
+    if anything and not accept.excludes(manifest.media_type):
         rule = Rule.WILDCARD if accept.wildcard else Rule.UNNAMED
         return (*options, Stored(rule))
     return options
