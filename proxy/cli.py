@@ -14,6 +14,8 @@ from proxy import __version__
 if TYPE_CHECKING:
     from proxy.config import Settings
 
+# As `proxy.offline.TARGETS` has them.
+_TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -33,6 +35,7 @@ def version() -> None:
 @click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
 @click.option("--admin-listen", metavar="HOST:PORT", help="Where probes and scrapers connect.")
 @click.option("--upstream", metavar="URL", help="The registry to stand in front of.")
+@click.option("--redis", metavar="URL", help="A Redis to share with other proxies; no SQLite then.")
 @click.option("--data", type=click.Path(path_type=Path), help="Where everything is kept.")
 def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     """Serve until SIGTERM."""
@@ -73,18 +76,33 @@ def config_schema() -> None:
 @main.command()
 @click.argument("manifest", type=_FILE)
 @click.option("--config", type=_FILE, help="The image's config blob, needed for v2s1.")
-@click.option("--to", "target", type=click.Choice(["v2s1"]), required=True)
+@click.option("--child", "children", type=_FILE, multiple=True, help="A manifest of an index.")
+@click.option("--to", "target", type=click.Choice(_TARGETS), required=True)
 @click.option("--name", default="", help="The repository's name, inside v2s1.")
 @click.option("--tag", default="", help="The tag, inside v2s1.")
 @click.option("--key", type=_FILE, help="A PEM P-256 key to sign with; a new one if not given.")
 @click.option("--unsigned", is_flag=True, help="Leave v2s1 without a signature.")
-def convert(manifest: Path, **options: Any) -> None:
-    """Convert MANIFEST, a file, and write the result to standard output byte for byte."""
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    default=["linux/amd64", "linux/arm64"],
+    show_default=True,
+    help="What of an index to convert.",
+)
+def convert(manifest: Path, platforms: tuple[str, ...], **options: Any) -> None:
+    """Convert MANIFEST, a file, and write the result to standard output byte for byte.
+
+    Content that is not given is looked for beside MANIFEST, as `skopeo copy` to `dir:` and `oci:`
+    leaves it.
+    """
     from proxy.errors import ManifestInvalid, Refused  # noqa: PLC0415
-    from proxy.offline import convert_file  # noqa: PLC0415
+    from proxy.oci.platform import Platform  # noqa: PLC0415
+    from proxy.offline import Request, convert_file  # noqa: PLC0415
 
     try:
-        converted = convert_file(manifest, **options)
+        chosen = [Platform.parse(platform) for platform in platforms]
+        converted = convert_file(manifest, Request(platforms=chosen, **options))
     except (Refused, ManifestInvalid, ValueError) as refusal:
         _fail(f"cannot convert {manifest}: {refusal}")
     sys.stdout.buffer.write(converted)
@@ -103,12 +121,14 @@ def _load(
 
 
 def _from_arguments(
-    listen: str | None, admin_listen: str | None, data: Path | None
+    listen: str | None, admin_listen: str | None, redis: str | None, data: Path | None
 ) -> dict[str, Any]:
     """The settings that the arguments name, and no other."""
     given: dict[str, Any] = {"listen": listen, "data": data}
     if admin_listen is not None:
         given["admin"] = {"listen": admin_listen}
+    if redis is not None:
+        given["manifests"] = {"store": "redis", "redis": {"url": redis}}
     return {key: value for key, value in given.items() if value is not None}
 
 

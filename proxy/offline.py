@@ -2,48 +2,106 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refused
 from proxy.oci import conversion
 from proxy.oci.derivation import Terms
+from proxy.oci.index import for_platform
 from proxy.oci.jws import SigningKey
-from proxy.oci.manifest import Image, read_manifest
+from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-_TARGETS: Final = {"v2s1": MediaType.V2S1_SIGNED}
+    from proxy.oci.manifest import Descriptor
+    from proxy.oci.platform import Platform
+    from proxy.oci.reference import Digest
+
+TARGETS: Final = {
+    "v2s1": MediaType.V2S1_SIGNED,
+    "v2s2": MediaType.V2S2,
+    "oci": MediaType.OCI_MANIFEST,
+    "list": MediaType.DOCKER_LIST,
+    "index": MediaType.OCI_INDEX,
+}
 
 
-def convert_file(
-    path: Path,
-    *,
-    config: Path | None,
-    target: str,
-    name: str,
-    tag: str,
-    key: Path | None,
-    unsigned: bool,
-) -> bytes:
-    """The manifest in `path` as `target`; Refused or ManifestInvalid if that cannot be.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to make, and out of what."""
 
-    The config is taken as it is given: whether it is the one that the manifest names is for
-    whoever made the files to know.
+    target: str
+    config: Path | None = None
+    children: Sequence[Path] = ()
+    name: str = ""
+    tag: str = ""
+    key: Path | None = None
+    unsigned: bool = False
+    platforms: Sequence[Platform] = ()
+
+
+def convert_file(path: Path, request: Request) -> bytes:
+    """The manifest in `path` as `request.target`; Refused or ManifestInvalid if that cannot be.
+
+    An index becomes an image by its first platform. The config is taken as it is given: whether
+    it is the one that the manifest names is for whoever made the files to know.
     """
+    beside = _Beside(path.parent, request)
     manifest = read_manifest(path.read_bytes())
-    wanted = MediaType.V2S1 if unsigned and target == "v2s1" else _TARGETS[target]
-    edges = conversion.path(manifest.media_type, wanted)
-    if edges is None:
+    wanted = TARGETS[request.target]
+    if isinstance(manifest, Index) and not wanted.is_index:
+        entry = for_platform(manifest, request.platforms[0])
+        manifest = read_manifest(beside.content(manifest, entry), entry.media_type)
+    if request.unsigned and wanted is MediaType.V2S1_SIGNED:
+        wanted = MediaType.V2S1
+    if manifest.media_type == wanted and not conversion.is_mixed(manifest):
+        return manifest.raw
+    path_there = conversion.path(manifest.media_type, wanted)
+    if path_there is None:
         raise Refused(f"there is no conversion from {manifest.media_type} to {wanted}")
-    content = {}
-    if isinstance(manifest, Image) and config is not None:
-        content[manifest.config.digest] = config.read_bytes()
-    signing = SigningKey.load(key.read_bytes()) if key else SigningKey.generate()
-    terms = Terms(name=name, tag=tag, key=signing)
-    for edge in edges:
-        if any(need.digest not in content for need in edge.needs(manifest, terms)):
-            raise Refused("it needs the image's config: give it with --config")
+    terms = Terms(
+        name=request.name,
+        tag=request.tag,
+        platforms=tuple(request.platforms),
+        key=SigningKey.load(request.key.read_bytes()) if request.key else SigningKey.generate(),
+    )
+    for edge in path_there:
+        content = {
+            need.digest: beside.content(manifest, need) for need in edge.needs(manifest, terms)
+        }
         manifest = edge.apply(manifest, content, terms).manifest
     return manifest.raw
+
+
+class _Beside:
+    """Content that a manifest names: given, or where skopeo's `dir:` and OCI layouts have it."""
+
+    def __init__(self, directory: Path, request: Request) -> None:
+        self._directory = directory
+        self._config = request.config
+        raws = [child.read_bytes() for child in request.children]
+        self._children = {read_manifest(raw).digest: raw for raw in raws}
+
+    def content(self, manifest: Manifest, need: Descriptor) -> bytes:
+        """The bytes; Refused if they are not there."""
+        is_config = isinstance(manifest, Image)
+        if is_config and self._config is not None:
+            return self._config.read_bytes()
+        if need.digest in self._children:
+            return self._children[need.digest]
+        for path in self._places(need.digest):
+            if path.is_file():
+                return path.read_bytes()
+        option = "--config" if is_config else "--child"
+        raise Refused(f"it needs {need.digest}: give it with {option}")
+
+    def _places(self, digest: Digest) -> Sequence[Path]:
+        return (
+            self._directory / digest.hex,
+            self._directory / f"{digest.hex}.manifest.json",
+            self._directory / "blobs" / digest.algorithm / digest.hex,
+        )
