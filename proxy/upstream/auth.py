@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
 from proxy.oci.challenge import Basic, Bearer, choose, parse_challenges
+from proxy.recent import Recent
 from proxy.upstream.tokens import Grant, Tokens
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from proxy.upstream.credentials import Credentials
     from proxy.upstream.token_server import TokenServer
 
-# Repositories whose registry wants another scope than their name says.
-_SCOPES: Final = 4096
+# Scopes that differ from what a repository's name says: in bytes, and a few thousand of them.
+_SCOPES: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Authority:
         self._source = credentials
         self._tokens = Tokens(server.ask)
         self._challenge: Challenge | None = None
-        self._scopes: OrderedDict[str, str] = OrderedDict()
+        self._scopes: Recent[str, str] = Recent(_SCOPES)
 
     async def known(self, repository: str) -> Authorization | None:
         """What the registry will want for `repository`, going by its last challenge.
@@ -136,8 +136,7 @@ class Authority:
             raise UpstreamUnavailable(f"the credentials for {self._name} cannot be read") from None
 
     def _remember(self, repository: str, scope: str | None) -> None:
-        self._scopes.pop(repository, None)
-        if scope is not None:
-            self._scopes[repository] = scope
-            while len(self._scopes) > _SCOPES:
-                self._scopes.popitem(last=False)
+        if scope is None:
+            self._scopes.delete(repository)
+        else:
+            self._scopes.put(repository, scope, len(repository) + len(scope))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Final
+
+from proxy.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from proxy.upstream.credentials import Credentials
 
-# Each may be 16 KiB; Docker Hub's are 3.
-_KEPT: Final = 1024
+# All tokens of one registry together, in bytes: a thousand of Docker Hub's.
+_MEMORY: Final = 4 * 2**20
+_OVERHEAD: Final = 1024
 # A token is replaced when this part of its life is left, or these seconds if they are more.
 _EARLY_SHARE: Final = 0.1
 _EARLY: Final = 10.0
@@ -53,7 +55,7 @@ class Tokens:
     def __init__(self, fetch: Callable[[Grant], Coroutine[None, None, Token]]) -> None:
         """`fetch` asks the token server; what it raises is raised for everybody who waits."""
         self._fetch = fetch
-        self._kept: OrderedDict[Grant, _Kept] = OrderedDict()
+        self._kept: Recent[Grant, _Kept] = Recent(_MEMORY)
         self._fetching: dict[Grant, asyncio.Task[Token]] = {}
 
     def kept(self, grant: Grant, *, refused: str | None = None) -> str | None:
@@ -62,9 +64,8 @@ class Tokens:
         if entry is None:
             return None
         if entry.token.value == refused or monotonic() >= entry.until:
-            del self._kept[grant]
+            self._kept.delete(grant)
             return None
-        self._kept.move_to_end(grant)
         return entry.token.value
 
     async def fetch(self, grant: Grant) -> str:
@@ -86,10 +87,8 @@ class Tokens:
     async def _renew(self, grant: Grant) -> Token:
         token = await self._fetch(grant)
         early = max(_EARLY, _EARLY_SHARE * token.lifetime)
-        self._kept[grant] = _Kept(token, monotonic() + token.lifetime - early)
-        self._kept.move_to_end(grant)
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+        kept = _Kept(token, monotonic() + token.lifetime - early)
+        self._kept.put(grant, kept, len(token.value) + len(grant.scope) + _OVERHEAD)
         return token
 
     def _fetched(self, grant: Grant, task: asyncio.Task[Token]) -> None:

@@ -64,7 +64,7 @@ class _TokenRules:
     login: str | None
     expires_in: int | None
     realm: str
-    service: str
+    scope: str
     key: str
 
 
@@ -79,6 +79,7 @@ class ScriptedUpstream:
         self._manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self._blobs: dict[tuple[str, str], bytes] = {}
         self._files: dict[str, bytes] = {}
+        self._arrival = asyncio.Event()
         self._plan = Plan()
         self._basic: str | None = None
         self._tokens: _TokenRules | None = None
@@ -150,6 +151,12 @@ class ScriptedUpstream:
             for request in self.requests
         )
 
+    async def asked(self, method: str = "*", path: str = "*", times: int = 1) -> None:
+        """Wait until it was asked so often."""
+        while self.count(method, path) < times:
+            self._arrival.clear()
+            await self._arrival.wait()
+
     # What it does wrong, and whom it lets in
 
     def fault(self, method: str, path: str, fault: Fault, *, times: int | None = None) -> None:
@@ -171,17 +178,17 @@ class ScriptedUpstream:
         *,
         expires_in: int | None = 300,
         realm: str | None = None,
-        service: str = "scripted",
+        scope: str = "repository:{name}:pull",
         key: str = "token",
     ) -> None:
         """Let in who has a token for the repository, issued at `/token`: to this login, or to all.
 
-        `key` is what the token is called in the answer; `expires_in`, in seconds, is kept to here
-        also where the answer leaves it out (None: 60).
+        `scope` is what the challenge asks for. `key` is what the token is called in the answer;
+        `expires_in`, in seconds, is kept to here also where the answer leaves it out (None: 60).
         """
         login = None if username is None else _basic(username, password)
         realm = realm or f"{self.url}/token"
-        self._tokens = _TokenRules(login, expires_in, realm, service, key)
+        self._tokens = _TokenRules(login, expires_in, realm, scope, key)
 
     def revoke_tokens(self) -> None:
         """Refuse every token that was issued until now."""
@@ -192,6 +199,7 @@ class ScriptedUpstream:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
         self.requests.append(Request(request.method, path, query, request.headers, monotonic()))
+        self._arrival.set()
         fault = self._plan.take(request.method, path)
         if fault.delay:
             await asyncio.sleep(fault.delay)
@@ -237,19 +245,19 @@ class ScriptedUpstream:
             return 'Basic realm="scripted"'
         if self._tokens is None:
             return None
-        scope = f"repository:{name}:pull"
+        scope = self._tokens.scope.format(name=name)
         good_for, until = self._issued.get(sent.removeprefix("Bearer "), ("", 0.0))
         if good_for == scope and monotonic() < until:
             return None
-        realm, service = self._tokens.realm, self._tokens.service
-        return f'Bearer realm="{realm}",service="{service}",scope="{scope}"'
+        return f'Bearer realm="{self._tokens.realm}",service="scripted",scope="{scope}"'
 
     def _issue(self, request: web.BaseRequest, rules: _TokenRules) -> Answer:
         if rules.login is not None and request.headers.get("Authorization") != rules.login:
             return error(401, "UNAUTHORIZED")
         token = secrets.token_urlsafe(32)
         life = 60 if rules.expires_in is None else rules.expires_in
-        self._issued[token] = request.rel_url.query.get("scope", ""), monotonic() + life
+        scope = " ".join(request.rel_url.query.getall("scope", []))
+        self._issued[token] = scope, monotonic() + life
         body: dict[str, str | int] = {rules.key: token}
         if rules.expires_in is not None:
             body["expires_in"] = rules.expires_in
