@@ -55,6 +55,11 @@ REFUSALS = Counter(
     "Conversions that the content did not allow, by edge of the graph.",
     ("edge",),
 )
+MIXED = Counter(
+    f"{_PREFIX}_mixed_images_total",
+    "Answers with an image that mixes OCI and docker types, as it is stored or converted.",
+    ("served",),
+)
 REBUILD_MISMATCHES = Counter(
     f"{_PREFIX}_rebuild_mismatches_total",
     "Derived manifests that could not be made again with the digest that was handed out.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
 from proxy.errors import ManifestUnknown, Refused
+from proxy.oci.conversion import is_mixed
 from proxy.oci.index import for_platform
 from proxy.oci.manifest import Index, Manifest, Schema1
 from proxy.oci.mediatype import MediaType
@@ -38,11 +39,15 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """A manifest as one client gets it. `converted_from` is what it was made or chosen from."""
+    """A manifest as one client gets it. `converted_from` is what it was made or chosen from.
+
+    `mixed` is whether what the upstream has mixes OCI and docker types.
+    """
 
     manifest: Manifest
     rule: Rule
     converted_from: Digest | None = None
+    mixed: bool = False
 
 
 class Manifests:
@@ -104,7 +109,7 @@ class Manifests:
                 reasons.append(str(refusal))
             else:
                 trace.current().rule = found.rule
-                return found
+                return replace(found, mixed=True) if is_mixed(manifest) else found
         raise ManifestUnknown(
             explain_refusal(manifest, accept, reasons),
             detail={"Tag": tag, "digest": manifest.digest},

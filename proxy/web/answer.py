@@ -23,6 +23,7 @@ class Answer:
     media_type: str
     rule: str
     headers: CIMultiDict[str]
+    mixed: bool
 
     @classmethod
     def of(cls, found: Representation, ns: str | None) -> Self:
@@ -33,4 +34,6 @@ class Answer:
         headers["Vary"] = "Accept"
         if found.converted_from is not None:
             headers["Lighterage-Converted-From"] = found.converted_from
-        return cls(manifest.raw, manifest.digest, manifest.media_type, found.rule, headers)
+        return cls(
+            manifest.raw, manifest.digest, manifest.media_type, found.rule, headers, found.mixed
+        )

@@ -38,6 +38,7 @@ class Line:
     media_type: str = ""
     upstream_calls: int = 0
     sent: int = 0
+    mixed: bool = False
     error: str = ""
     id: str = ""
 
@@ -91,6 +92,7 @@ class Lines:
             upstream_calls=line.upstream_calls,
             bytes=line.sent,
             seconds=round(seconds, 6),
+            **({"mixed": True} if line.mixed else {}),
             **({"error": line.error} if line.error else {}),
         )
 
@@ -101,6 +103,8 @@ class Lines:
             requests = telemetry.REQUESTS.labels(route, str(line.status), line.outcome)
             self._requests[key] = requests
         requests.inc()
+        if line.mixed:
+            telemetry.MIXED.labels("converted" if line.rule == "converted" else "stored").inc()
         if route not in self._durations:
             self._durations[route] = telemetry.REQUEST_SECONDS.labels(route)
             self._bytes[route] = telemetry.SENT_BYTES.labels(route)

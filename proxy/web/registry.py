@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.errors import RangeInvalid, RegistryError, Unsupported
+from proxy.errors import RangeInvalid, RegistryError, RequestInvalid, Unsupported
 from proxy.oci.accept import Accept
 from proxy.oci.mediatype import MediaType
 from proxy.oci.page import link_to
@@ -46,6 +46,7 @@ _log = structlog.get_logger()
 # What a parsed path costs in memory, and an answer besides its body.
 _TARGET_COST: Final = 1024
 _ANSWER_COST: Final = 2048
+_CRASHED: Final = "the proxy failed; its log says how"
 
 
 class Registry:
@@ -86,9 +87,25 @@ class Registry:
             response = _refused(request, line, error)
         except Exception:  # noqa: BLE001 -- whatever it is, the client gets an answer
             _log.exception("request.crashed", id=line.id, path=request.raw_path[:500])
-            response = _refused(request, line, RegistryError("the proxy failed; its log says how"))
+            response = _refused(request, line, RegistryError(_CRASHED))
         finally:
             self.running -= 1
+        line.status = response.status
+        self._lines.write(request, line)
+        return response
+
+    def rejected(
+        self, request: web.BaseRequest, status: int, error: BaseException | None
+    ) -> web.Response:
+        """The answer to what never became a request; `error` says why, to the log only."""
+        line = Line.begin()
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.error("request.crashed", id=line.id, exc_info=error)
+            refusal = RegistryError(_CRASHED)
+        else:
+            refusal = RequestInvalid("this is no HTTP request, or its head is too long")
+        response = _refused(request, line, refusal)
+        response.force_close()
         line.status = response.status
         self._lines.write(request, line)
         return response
@@ -184,7 +201,7 @@ def _respond(
     request: web.BaseRequest, answer: Answer, status: str, line: Line
 ) -> web.StreamResponse:
     """The answer, or 304 to who has it: compared with what was negotiated, not what is stored."""
-    line.media_type = answer.media_type
+    line.media_type, line.mixed = answer.media_type, answer.mixed
     headers = answer.headers.copy()
     headers["Cache-Status"] = status
     conditions = request.headers.getall("If-None-Match", ())
