@@ -42,7 +42,7 @@ _IMAGES: Final = frozenset({MediaType.V2S2, MediaType.OCI_MANIFEST})
 _SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
 
 # Asked of every upstream, always, so that none converts for us: what is best comes first.
-UPSTREAM_ACCEPT: Final = ", ".join(
+UPSTREAM_ACCEPT: Final = ", ".join(  # noqa: FLY002 -- one a line is easier to read
     [
         MediaType.OCI_INDEX,
         MediaType.DOCKER_LIST,
