@@ -7,7 +7,6 @@ two different things (CVE-2021-41190).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Final, TypeAlias
 
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.oci import jws
+from proxy.oci.document import Document, parse, spellings
 from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, manifest_type
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
@@ -25,12 +25,17 @@ Json: TypeAlias = Mapping[str, object]
 # containers/image and containerd agree on.
 MANIFEST_LIMIT: Final = 4 * 1024 * 1024
 
-# What makes a format what it is. The rest of these must be absent or null, in any letter case,
-# because Go's decoders, which most clients have, do not tell `Manifests` from `manifests`.
+# What makes a format what it is: those of another one must be absent or null.
 _DISTINCTIVE: Final = frozenset({"config", "fsLayers", "history", "layers", "manifests"})
-_SIGNIFICANT: Final = {
-    key.lower(): key for key in (*_DISTINCTIVE, "mediaType", "schemaVersion", "signatures")
-}
+# What decides something here, in a manifest and in what it consists of.
+_MEMBERS: Final = spellings(
+    *_DISTINCTIVE, "artifactType", "mediaType", "schemaVersion", "signatures"
+)
+_DESCRIPTOR: Final = spellings(
+    "annotations", "artifactType", "digest", "mediaType", "platform", "size", "urls"
+)
+_PLATFORM: Final = spellings("architecture", "os", "variant")
+_FS_LAYER: Final = spellings("blobSum")
 _ALLOWED: Final = {
     MediaType.V2S1: frozenset({"fsLayers", "history"}),
     MediaType.V2S1_SIGNED: frozenset({"fsLayers", "history"}),
@@ -131,7 +136,10 @@ def read_manifest(
     schema 1. (distribution registry/storage/manifeststore.go; containers/image
     internal/manifest/manifest.go.)
     """
-    document = _parse(raw)
+    if len(raw) > MANIFEST_LIMIT:
+        raise ManifestInvalid(f"the manifest is over {MANIFEST_LIMIT} bytes")
+    document = parse(raw)
+    document.refuse_ambiguous(_MEMBERS)
     media_type = _kind(document, content_type)
     if isinstance(media_type, MediaType):
         _refuse_ambiguous(document, media_type)
@@ -155,46 +163,6 @@ def _typed(media_type: MediaType | str, digest: Digest, raw: bytes, document: Js
         children = tuple(_descriptor(item) for item in _array(document, "manifests"))
         return Index(media_type, digest, raw, children, _subject(document))
     return _image(media_type, digest, raw, document)
-
-
-def _parse(raw: bytes) -> Json:
-    if len(raw) > MANIFEST_LIMIT:
-        raise ManifestInvalid(f"the manifest is over {MANIFEST_LIMIT} bytes")
-    try:
-        document = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_Members, parse_constant=_not_json
-        )
-    except (ValueError, RecursionError):
-        raise ManifestInvalid("the manifest is not JSON") from None
-    if not isinstance(document, _Members):
-        raise ManifestInvalid("the manifest is not a JSON object")
-    if document.ambiguous:
-        raise ManifestInvalid(f"the manifest has {document.ambiguous!r} twice or misspelt")
-    return document
-
-
-def _not_json(literal: str) -> object:
-    """Python would take NaN and Infinity for numbers."""
-    raise ValueError(literal)
-
-
-class _Members(dict[str, object]):
-    """A JSON object that remembers whether another reader could see other members in it."""
-
-    __slots__ = ("ambiguous",)
-
-    def __init__(self, pairs: list[tuple[str, object]]) -> None:
-        super().__init__(pairs)
-        self.ambiguous: str | None = None
-        seen: set[str] = set()
-        for key, value in pairs:
-            folded = key.lower()
-            spelling = _SIGNIFICANT.get(folded)
-            if spelling is None:
-                continue
-            if folded in seen or (key != spelling and value is not None):
-                self.ambiguous = key
-            seen.add(folded)
 
 
 def _kind(document: Json, content_type: str) -> MediaType | str:
@@ -276,27 +244,38 @@ def _array(document: Json, key: str) -> list[object]:
 
 
 def _descriptor(item: object) -> Descriptor:
-    if not isinstance(item, Mapping):
+    if not isinstance(item, Document):
         raise ManifestInvalid("a descriptor in the manifest is not an object")
-    media_type, size, urls = item.get("mediaType"), item.get("size"), item.get("urls")
-    annotations = item.get("annotations")
-    sized = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+    item.refuse_ambiguous(_DESCRIPTOR)
+    media_type, urls = item.get("mediaType"), item.get("urls")
+    annotations, platform = item.get("annotations"), item.get("platform")
+    if isinstance(platform, Document):
+        platform.refuse_ambiguous(_PLATFORM)
     return Descriptor(
         media_type=media_type if isinstance(media_type, str) else "",
         digest=_digest(item.get("digest")),
-        size=size if sized else None,
-        platform=Platform.read(item.get("platform")),
+        size=_size(item.get("size")),
+        platform=Platform.read(platform),
         urls=tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
         annotations=annotations if isinstance(annotations, Mapping) else {},
         members=item,
     )
 
 
+def _size(value: object) -> int | None:
+    """The size in bytes, or None where there is none that can be one."""
+    return value if type(value) is int and value >= 0 else None  # a bool is an int, too
+
+
 def _fs_layers(document: Json) -> tuple[Digest, ...]:
-    layers = _array(document, "fsLayers")
-    if not all(isinstance(layer, Mapping) for layer in layers):
+    return tuple(map(_blob_sum, _array(document, "fsLayers")))
+
+
+def _blob_sum(layer: object) -> Digest:
+    if not isinstance(layer, Document):
         raise ManifestInvalid("a layer of the schema 1 manifest is not an object")
-    return tuple(_digest(layer.get("blobSum")) for layer in layers if isinstance(layer, Mapping))
+    layer.refuse_ambiguous(_FS_LAYER)
+    return _digest(layer.get("blobSum"))
 
 
 def _opaque_references(document: Json) -> tuple[Digest, ...]:
