@@ -7,15 +7,15 @@ two different things (CVE-2021-41190).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.oci import jws
+from proxy.oci.detection import DISTINCTIVE, kind
 from proxy.oci.document import Document, parse, spellings
-from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, manifest_type
+from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 
@@ -25,29 +25,15 @@ Json: TypeAlias = Mapping[str, object]
 # containers/image and containerd agree on.
 MANIFEST_LIMIT: Final = 4 * 1024 * 1024
 
-# What makes a format what it is: those of another one must be absent or null.
-_DISTINCTIVE: Final = frozenset({"config", "fsLayers", "history", "layers", "manifests"})
 # What decides something here, in a manifest and in what it consists of.
 _MEMBERS: Final = spellings(
-    *_DISTINCTIVE, "artifactType", "mediaType", "schemaVersion", "signatures"
+    *DISTINCTIVE, "artifactType", "mediaType", "schemaVersion", "signatures"
 )
 _DESCRIPTOR: Final = spellings(
     "annotations", "artifactType", "digest", "mediaType", "platform", "size", "urls"
 )
 _PLATFORM: Final = spellings("architecture", "os", "variant")
 _FS_LAYER: Final = spellings("blobSum")
-_ALLOWED: Final = {
-    MediaType.V2S1: frozenset({"fsLayers", "history"}),
-    MediaType.V2S1_SIGNED: frozenset({"fsLayers", "history"}),
-    MediaType.V2S2: frozenset({"config", "layers"}),
-    MediaType.OCI_MANIFEST: frozenset({"config", "layers"}),
-    MediaType.DOCKER_LIST: frozenset({"manifests"}),
-    MediaType.OCI_INDEX: frozenset({"manifests"}),
-}
-# RFC 6838, section 4.2.
-_MEDIA_TYPE: Final = re.compile(
-    r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +119,13 @@ def read_manifest(
 
     `content_type` is what the upstream called it; it may be missing, generic or wrong in letter
     case, but must not contradict the body. `expected` is verified, over the payload for signed
-    schema 1. (distribution registry/storage/manifeststore.go; containers/image
-    internal/manifest/manifest.go.)
+    schema 1.
     """
     if len(raw) > MANIFEST_LIMIT:
         raise ManifestInvalid(f"the manifest is over {MANIFEST_LIMIT} bytes")
     document = parse(raw)
     document.refuse_ambiguous(_MEMBERS)
-    media_type = _kind(document, content_type)
-    if isinstance(media_type, MediaType):
-        _refuse_ambiguous(document, media_type)
+    media_type = kind(document, content_type)
     payload = jws.payload(raw, document) if media_type == MediaType.V2S1_SIGNED else raw
     if expected is not None and not expected.matches(payload):
         raise ManifestInvalid(f"the manifest's bytes are not those that {expected} names")
@@ -163,57 +146,6 @@ def _typed(media_type: MediaType | str, digest: Digest, raw: bytes, document: Js
         children = tuple(_descriptor(item) for item in _array(document, "manifests"))
         return Index(media_type, digest, raw, children, _subject(document))
     return _image(media_type, digest, raw, document)
-
-
-def _kind(document: Json, content_type: str) -> MediaType | str:
-    """The body decides; `Content-Type` only where the body leaves a choice."""
-    declared = document.get("mediaType")
-    named = manifest_type(content_type)
-    if declared is None:
-        return _undeclared(document, named)
-    if not isinstance(declared, str) or not _MEDIA_TYPE.fullmatch(declared):
-        raise ManifestInvalid("the manifest's mediaType is not a media type")
-    kind = manifest_type(declared)
-    if kind is None:
-        if named is not None:
-            raise ManifestInvalid(f"the manifest calls itself {declared}, but came as {named}")
-        return declared
-    if kind.is_schema1:
-        return _undeclared(document, named)
-    if named is not None and named != kind:
-        raise ManifestInvalid(f"the manifest calls itself {kind}, but came as {named}")
-    if document.get("schemaVersion") != 2:  # noqa: PLR2004 -- the spec's number
-        raise ManifestInvalid(f"a manifest of type {kind} must have schemaVersion 2")
-    return kind
-
-
-def _undeclared(document: Json, named: MediaType | None) -> MediaType:
-    """The kind of a body without `mediaType`, by its shape."""
-    version = document.get("schemaVersion")
-    if version == 1:
-        signed = document.get("signatures") is not None
-        kind = MediaType.V2S1_SIGNED if signed else MediaType.V2S1
-        if named is not None and not named.is_schema1:
-            raise ManifestInvalid(f"a schema 1 manifest came as {named}")
-        return kind
-    if version != 2:  # noqa: PLR2004 -- the spec's number
-        raise ManifestInvalid("the manifest has no known schemaVersion")
-    is_index = document.get("manifests") is not None
-    if named is not None:
-        if named.is_schema1 or named.is_index != is_index:
-            raise ManifestInvalid(f"the manifest's content is not that of {named}")
-        return named
-    if is_index:
-        return MediaType.OCI_INDEX
-    config = document.get("config")
-    docker = isinstance(config, Mapping) and config.get("mediaType") == DOCKER_CONFIG
-    return MediaType.V2S2 if docker else MediaType.OCI_MANIFEST
-
-
-def _refuse_ambiguous(document: Json, media_type: MediaType) -> None:
-    for key in _DISTINCTIVE - _ALLOWED[media_type]:
-        if document.get(key) is not None:
-            raise ManifestInvalid(f"a manifest of type {media_type} must not have {key!r}")
 
 
 def _image(media_type: MediaType, digest: Digest, raw: bytes, document: Json) -> Image:

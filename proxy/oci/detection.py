@@ -1,0 +1,102 @@
+"""Which kind a manifest is: by what it calls itself, by what it came as, and by its shape.
+
+The three must not contradict each other, or one reader would take it for an image that another
+takes for an index (CVE-2021-41190). (distribution registry/storage/manifeststore.go;
+containers/image internal/manifest/manifest.go and common.go.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from proxy.errors import ManifestInvalid
+from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, manifest_type
+
+# RFC 6838, section 4.2.
+_MEDIA_TYPE: Final = re.compile(
+    r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
+)
+# What makes a format what it is: the members of another one must be absent or null.
+_SCHEMA1: Final = frozenset({"fsLayers", "history"})
+_IMAGE: Final = frozenset({"config", "layers"})
+_INDEX: Final = frozenset({"manifests"})
+DISTINCTIVE: Final = _SCHEMA1 | _IMAGE | _INDEX
+
+
+def kind(document: Mapping[str, object], content_type: str) -> MediaType | str:
+    """The manifest's type, a known one if it can be; ManifestInvalid if it could be two, or none.
+
+    The body decides; `content_type` only where the body leaves a choice.
+    """
+    media_type = _declared(document, content_type)
+    present = {name for name in DISTINCTIVE if document.get(name) is not None}
+    if not any(present <= members for members in _formats(media_type)):
+        members = " and ".join(sorted(present))
+        raise ManifestInvalid(f"a manifest of type {media_type} must not have {members}")
+    return media_type
+
+
+def _formats(media_type: MediaType | str) -> tuple[frozenset[str], ...]:
+    """Of which formats' members the manifest may have those of one."""
+    if not isinstance(media_type, MediaType):
+        return (_SCHEMA1, _IMAGE, _INDEX)
+    if media_type.is_schema1:
+        return (_SCHEMA1,)
+    return (_INDEX if media_type.is_index else _IMAGE,)
+
+
+def _declared(document: Mapping[str, object], content_type: str) -> MediaType | str:
+    declared = document.get("mediaType")
+    named = manifest_type(content_type)
+    if declared is None:
+        return _undeclared(document, named)
+    if not isinstance(declared, str) or not _MEDIA_TYPE.fullmatch(declared):
+        raise ManifestInvalid("the manifest's mediaType is not a media type")
+    known = manifest_type(declared)
+    if known is None:
+        if named is not None:
+            raise ManifestInvalid(f"the manifest calls itself {declared}, but came as {named}")
+        return declared
+    version = 1 if known.is_schema1 else 2
+    if _version(document) != version:
+        raise ManifestInvalid(f"a manifest of type {known} must have schemaVersion {version}")
+    if known.is_schema1:
+        return _undeclared(document, named)
+    if named is not None and named != known:
+        raise ManifestInvalid(f"the manifest calls itself {known}, but came as {named}")
+    return known
+
+
+def _undeclared(document: Mapping[str, object], named: MediaType | None) -> MediaType:
+    """The kind of a body without `mediaType`, by its shape."""
+    match _version(document):
+        case 1:
+            if named is not None and not named.is_schema1:
+                raise ManifestInvalid(f"a schema 1 manifest came as {named}")
+            signed = document.get("signatures") is not None
+            return MediaType.V2S1_SIGNED if signed else MediaType.V2S1
+        case 2:
+            return _image_or_index(document, named)
+        case _:
+            raise ManifestInvalid("the manifest has no known schemaVersion")
+
+
+def _image_or_index(document: Mapping[str, object], named: MediaType | None) -> MediaType:
+    is_index = document.get("manifests") is not None
+    if named is not None:
+        if named.is_schema1 or named.is_index != is_index:
+            raise ManifestInvalid(f"the manifest's content is not that of {named}")
+        return named
+    if is_index:
+        return MediaType.OCI_INDEX
+    config = document.get("config")
+    docker = isinstance(config, Mapping) and config.get("mediaType") == DOCKER_CONFIG
+    return MediaType.V2S2 if docker else MediaType.OCI_MANIFEST
+
+
+def _version(document: Mapping[str, object]) -> int | None:
+    """The `schemaVersion`, None where it is no whole number: neither `true` nor `2.0` is one."""
+    version = document.get("schemaVersion")
+    return version if type(version) is int else None
