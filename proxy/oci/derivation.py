@@ -10,14 +10,16 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from proxy.errors import DigestInvalid, ManifestInvalid
+from proxy.errors import DigestInvalid, ManifestInvalid, Refused
+from proxy.oci.manifest import Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.oci.jws import SigningKey
-    from proxy.oci.manifest import Manifest
 
 # Part of every key and record of a derived manifest. Another number for another output.
 CONVERTER: Final = 1
@@ -52,6 +54,20 @@ class Derived:
 
     manifest: Manifest
     children: tuple[tuple[Manifest, Origin], ...] = ()
+
+
+def written(document: Mapping[str, object], media_type: MediaType) -> Manifest:
+    """The manifest with these members, always the same bytes; Refused if no client could read it.
+
+    A source under every limit may be over one with longer names of types, or with its text escaped.
+    """
+    try:
+        raw = json.dumps(document, separators=(",", ":")).encode()
+        return read_manifest(raw, media_type)
+    except ManifestInvalid as error:
+        raise Refused(f"as {media_type.short} {error.message}") from None
+    except RecursionError:
+        raise Refused("it is nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,5 +110,5 @@ class Origin:
                     max_children=value["max_children"],
                 ),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, DigestInvalid):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DigestInvalid):
             raise ManifestInvalid("the record of a derived manifest cannot be read") from None

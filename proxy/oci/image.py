@@ -6,11 +6,10 @@ The config blob keeps its bytes and so its digest, in both directions (container
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refused
-from proxy.oci.manifest import Image, read_manifest
+from proxy.oci.derivation import written
 from proxy.oci.mediatype import (
     DOCKER_CONFIG,
     DOCKER_TO_OCI,
@@ -24,7 +23,7 @@ from proxy.oci.mediatype import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.oci.manifest import Descriptor
+    from proxy.oci.manifest import Descriptor, Image, Manifest
 
 # Early pushers of v2s2 called the config so; docker takes it for an image all the same
 # (moby distribution/registry.go, v20.10).
@@ -86,19 +85,19 @@ def check_plain_layers(image: Image) -> None:
             raise Refused(f"it has a layer of type {layer.media_type!r}, unknown to schema 1")
 
 
-def to_docker(image: Image) -> Image:
+def to_docker(image: Image) -> Manifest:
     """`image` as v2s2; Refused for zstd, encrypted and unknown layers."""
     return _retyped(image, MediaType.V2S2, DOCKER_CONFIG, OCI_TO_DOCKER)
 
 
-def to_oci(image: Image) -> Image:
+def to_oci(image: Image) -> Manifest:
     """`image` as an OCI image manifest; Refused for unknown layers."""
     return _retyped(image, MediaType.OCI_MANIFEST, OCI_CONFIG, DOCKER_TO_OCI)
 
 
 def _retyped(
     image: Image, target: MediaType, config_type: str, renamed: Mapping[str, str]
-) -> Image:
+) -> Manifest:
     check_convertible(image)
     kept = frozenset(renamed.values())
     layers = []
@@ -115,9 +114,7 @@ def _retyped(
         "config": _descriptor(image.config, config_type),
         "layers": layers,
     }
-    converted = read_manifest(json.dumps(document, separators=(",", ":")).encode(), target)
-    assert isinstance(converted, Image)  # noqa: S101 -- written as one, three lines above
-    return converted
+    return written(document, target)
 
 
 def _descriptor(part: Descriptor, media_type: str) -> dict[str, object]:

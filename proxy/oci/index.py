@@ -5,12 +5,11 @@ A converted list is never mixed: its children are converted first, and it names 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ManifestInvalid, Refused
 from proxy.oci import image
-from proxy.oci.derivation import Derived, Origin, Terms
+from proxy.oci.derivation import Derived, Origin, Terms, written
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType, manifest_type
 
@@ -113,8 +112,7 @@ def _converted(
     if not entries:
         raise Refused(f"none of its images can be converted ({'; '.join(refusals)})")
     document = {"schemaVersion": 2, "mediaType": target, "manifests": entries}
-    raw = json.dumps(document, separators=(",", ":")).encode()
-    return Derived(read_manifest(raw, target), children=tuple(derived))
+    return Derived(written(document, target), children=tuple(derived))
 
 
 def _child(entry: Descriptor, raw: bytes, target: MediaType) -> Manifest:
