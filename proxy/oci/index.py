@@ -11,7 +11,7 @@ from proxy.errors import ManifestInvalid, Refused
 from proxy.oci import image
 from proxy.oci.derivation import Derived, Origin, Terms, written
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
-from proxy.oci.mediatype import MediaType, manifest_type
+from proxy.oci.mediatype import IMAGE_CONFIGS, MediaType, manifest_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ _ATTESTATION: Final = "vnd.docker.reference.type"
 
 
 def is_image_entry(entry: Descriptor) -> bool:
-    """Whether the entry is an image manifest, and neither an attestation nor another index."""
+    """Whether the entry is an image manifest: no attestation, no artifact, no other index."""
     media_type = manifest_type(entry.media_type)
     unknown = entry.platform is not None and entry.platform.os == "unknown"
     return (
@@ -33,6 +33,8 @@ def is_image_entry(entry: Descriptor) -> bool:
         and not media_type.is_index
         and not unknown
         and _ATTESTATION not in entry.annotations
+        # A listing of referrers names the config's type where the manifest is no artifact.
+        and (entry.artifact_type is None or entry.artifact_type in IMAGE_CONFIGS)
     )
 
 

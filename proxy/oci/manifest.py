@@ -46,6 +46,7 @@ class Descriptor:
     platform: Platform | None = None
     urls: tuple[str, ...] = ()
     annotations: Json = field(default_factory=dict)
+    artifact_type: str | None = None
     # Every member as it stood there, so that a conversion can keep what it does not change.
     members: Json = field(default_factory=dict, repr=False, compare=False)
 
@@ -149,16 +150,20 @@ def _typed(media_type: MediaType | str, digest: Digest, raw: bytes, document: Js
 
 
 def _image(media_type: MediaType, digest: Digest, raw: bytes, document: Json) -> Image:
-    artifact_type = document.get("artifactType")
     return Image(
         media_type=media_type,
         digest=digest,
         raw=raw,
         config=_descriptor(document.get("config")),
         layers=tuple(_descriptor(item) for item in _array(document, "layers")),
-        artifact_type=artifact_type if isinstance(artifact_type, str) and artifact_type else None,
+        artifact_type=_artifact_type(document),
         subject=_subject(document),
     )
+
+
+def _artifact_type(document: Json) -> str | None:
+    artifact_type = document.get("artifactType")
+    return artifact_type if isinstance(artifact_type, str) and artifact_type else None
 
 
 def _subject(document: Json) -> Descriptor | None:
@@ -190,6 +195,7 @@ def _descriptor(item: object) -> Descriptor:
         platform=Platform.read(platform),
         urls=tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
         annotations=annotations if isinstance(annotations, Mapping) else {},
+        artifact_type=_artifact_type(item),
         members=item,
     )
 
