@@ -18,19 +18,13 @@ from proxy.oci import jws
 from proxy.oci.jws import SigningKey
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import from_image
-from tests.e2e import odd_images, oracle
+from tests.e2e import odd_images
 from tests.e2e.oracle import Conversion, Oracle, Rejected
 
 pytestmark = pytest.mark.e2e
 
 GOLDEN: Final = Path(__file__).parents[1] / "unit" / "oci" / "golden"
 TIME: Final = "2020-01-02T03:04:05Z"
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
-    """The oracle, compiled once."""
-    return oracle.build(tmp_path_factory.mktemp("oracle"))
 
 
 def ours(case: Conversion) -> bytes | Refused:
