@@ -100,11 +100,11 @@ def negotiate(manifest: Manifest, accept: Accept, policy: Policy) -> tuple[Optio
     """The options for a request by tag, best first; none means that nothing serves."""
     if not accept.present:
         return _without_accept(manifest, policy)
-    named = accept.names(manifest.media_type)
+    named = _named(manifest, accept)
     if named and not _passed_over(manifest, accept, policy):
         return (Stored(Rule.NAMED),)
     options = _conversions(manifest, accept, Rule.CONVERTED)
-    if named and not isinstance(manifest, Index):
+    if named:
         return (*options, Stored(Rule.NAMED))
     anything = accept.wildcard or not accept.names_manifest
     if anything and not accept.excludes(manifest.media_type):
@@ -126,7 +126,7 @@ def negotiate_child(child: Manifest, accept: Accept, policy: Policy) -> tuple[Op
 def _options_for(
     manifest: Manifest, accept: Accept, policy: Policy, rule: Rule
 ) -> tuple[Option, ...]:
-    if not accept.names(manifest.media_type):
+    if not _named(manifest, accept):
         return _conversions(manifest, accept, rule)
     if not _passed_over(manifest, accept, policy):
         return (Stored(rule),)
@@ -152,20 +152,16 @@ def _is_image(manifest: Manifest) -> bool:
             return False
 
 
+def _named(manifest: Manifest, accept: Accept) -> bool:
+    """Whether the client names the stored type, and can read the images where that is an index."""
+    unreadable = isinstance(manifest, Index) and _has_unreadable_images(manifest, accept)
+    return accept.names(manifest.media_type) and not unreadable
+
+
 def _passed_over(manifest: Manifest, accept: Accept, policy: Policy) -> bool:
-    """Whether the stored bytes are not what the client needs, although it names their type."""
-    match manifest:
-        case Schema1():
-            return any(map(accept.names, _BETTER_THAN_SCHEMA1))
-        case Index():
-            return _has_unreadable_images(manifest, accept) or _made_consistent(manifest, policy)
-        case Image():
-            return _made_consistent(manifest, policy)
-        case _:
-            return False
-
-
-def _made_consistent(manifest: Manifest, policy: Policy) -> bool:
+    """Whether something better than the stored bytes is tried first, although they are named."""
+    if isinstance(manifest, Schema1):
+        return any(map(accept.names, _BETTER_THAN_SCHEMA1))
     return policy.mixed is Mixed.CONSISTENT and conversion.is_mixed(manifest)
 
 
@@ -179,8 +175,12 @@ def _has_unreadable_images(manifest: Index, accept: Accept) -> bool:
 
 
 def _reads(accept: Accept, image_type: MediaType) -> bool:
-    """Whether an index of such images is of use to the client."""
-    return accept.names(image_type) or not any(map(accept.names, _BETTER_THAN_SCHEMA1))
+    """Whether an index of such images is of use to the client.
+
+    Lists of schema 1 call it unsigned, signed or not; who asks for a digest gets it as needed.
+    """
+    name = MediaType.V2S1_SIGNED if image_type.is_schema1 else image_type
+    return accept.names(name) or not any(map(accept.names, _BETTER_THAN_SCHEMA1))
 
 
 def _conversions(manifest: Manifest, accept: Accept, rule: Rule) -> tuple[Option, ...]:
