@@ -89,6 +89,9 @@ _LEGACY: Final = Accept.parse((MediaType.V2S1_SIGNED,))
 # docker 26 to 28, crane and kaniko name schema 1, and then refuse it.
 _BETTER_THAN_SCHEMA1: Final = (MediaType.V2S2, MediaType.OCI_MANIFEST)
 
+# In characters; a dozen reasons of ordinary length.
+_LONGEST_REASON: Final = 1024
+
 # Of which images a converted index consists.
 _CHILDREN: Final = {
     MediaType.DOCKER_LIST: MediaType.V2S2,
@@ -207,9 +210,13 @@ def _conversions(manifest: Manifest, accept: Accept, rule: Rule) -> tuple[Option
 
 
 def explain_refusal(manifest: Manifest, accept: Accept, reasons: list[str]) -> str:
-    """Why this client cannot have this manifest, for the person who reads the client's log."""
+    """Why this client cannot have this manifest, for the person who reads the client's log.
+
+    The reasons quote the manifest, which may say anything at any length.
+    """
     asked = f"the client accepts {accept}" if accept.present else "the client sent no Accept header"
     why = "; ".join(dict.fromkeys(reasons)) or "nothing that was accepted can be made from it"
     return (
-        f"{manifest.digest} is of type {manifest.media_type}; {asked}; it was not converted: {why}"
+        f"{manifest.digest} is of type {manifest.media_type}; {asked}; "
+        f"it was not converted: {why[:_LONGEST_REASON]}"
     )
