@@ -38,7 +38,7 @@ class Fault:
 
     `headers` replace, and None removes, also `Content-Length` and `Docker-Content-Digest`. `cut`
     closes the connection after so many bytes of the body, or with `stall` only falls silent.
-    `delay` is before the answer, `pace` between pieces of 64 KiB, both in seconds. `raw` is
+    `delay` is before the answer, `pace` before each piece of 64 KiB, both in seconds. `raw` is
     written to the socket in place of an answer, and the connection closed.
     """
 
@@ -144,9 +144,9 @@ async def send(request: web.BaseRequest, answer: Answer, fault: Fault) -> web.St
         if writer is not None:
             writer.send_headers()
         for start in range(0, len(body), _PIECE):
-            await response.write(body[start : start + _PIECE])
             if fault.pace:
                 await asyncio.sleep(fault.pace)
+            await response.write(body[start : start + _PIECE])
     if fault.stall:
         await asyncio.sleep(_FOREVER)
     if (fault.cut is not None or odd) and request.transport is not None:

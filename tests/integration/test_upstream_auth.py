@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
@@ -84,6 +86,21 @@ async def test_a_token_is_fetched_once_and_then_sent_unasked(
     assert "Authorization" not in token.headers
 
 
+async def test_challenge_token_and_redirect_cost_no_second_connection(
+    upstream: ScriptedUpstream, connect: Connect
+) -> None:
+    upstream.require_token()
+    slowly = redirect(f"/v2/{NAME}/manifests/{TAG}")
+    upstream.fault("GET", "/v2/*/manifests/moved", replace(slowly, body=b"<a>", pace=0.05))
+    denied = {"WWW-Authenticate": f'Bearer realm="{upstream.url}/token"'}
+    challenge = Fault(status=401, headers=denied, pace=0.05)
+    upstream.fault("GET", "/v2/*/manifests/moved", challenge, times=1)
+    await connect().manifest(NAME, Tag("moved"))
+    ends = [request.path.rpartition("/")[2] for request in upstream.requests]
+    assert ends == ["moved", "token", "moved", TAG]
+    assert len({request.port for request in upstream.requests}) == 1
+
+
 async def test_another_repository_needs_a_token_but_no_challenge(
     upstream: ScriptedUpstream, connect: Connect
 ) -> None:
@@ -133,8 +150,8 @@ async def test_the_token_comes_although_the_first_who_wanted_it_left(
     assert upstream.count("GET", "/token") == 1
 
 
-async def test_a_token_that_everybody_left_is_still_kept_or_its_failure_forgotten(
-    upstream: ScriptedUpstream, connect: Connect
+async def test_a_token_that_everybody_left_may_fail_in_silence(
+    upstream: ScriptedUpstream, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream.require_token()
     upstream.fault("GET", "/token", Fault(delay=0.2, status=500), times=1)
@@ -143,6 +160,9 @@ async def test_a_token_that_everybody_left_is_still_kept_or_its_failure_forgotte
     await upstream.asked("GET", "/token")
     only.cancel()
     await asyncio.sleep(0.4)
+    del only  # which would keep the failure alive
+    gc.collect()
+    assert not caplog.records
     assert (await client.manifest(NAME, TAG)).raw == RAW
 
 

@@ -50,13 +50,17 @@ _PATH: Final = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<refer
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came in. `query` is raw; `at` is monotonic, in seconds."""
+    """A request as it came in. `query` is raw; `at` is monotonic, in seconds.
+
+    `port` is the client's, another one for each connection.
+    """
 
     method: str
     path: str
     query: str
     headers: CIMultiDictProxy[str]
     at: float
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +202,10 @@ class ScriptedUpstream:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
-        self.requests.append(Request(request.method, path, query, request.headers, monotonic()))
+        port = request.transport.get_extra_info("peername")[1] if request.transport else 0
+        self.requests.append(
+            Request(request.method, path, query, request.headers, monotonic(), port)
+        )
         self._arrival.set()
         fault = self._plan.take(request.method, path)
         if fault.delay:
