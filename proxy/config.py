@@ -63,6 +63,13 @@ def _size(value: object) -> object:
     return value
 
 
+def _urls(value: object) -> object:
+    """One URL is a list of one; in the environment and on the command line, commas part them."""
+    if isinstance(value, str):
+        return tuple(re.split(r"\s*,\s*(?=\w+://)", value.strip()))
+    return () if value is None else value
+
+
 def _address(value: object) -> object:
     if isinstance(value, str):
         host, colon, port = value.rpartition(":")
@@ -133,6 +140,13 @@ Listen = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^.*:\d{1,5}$"}),
 ]
 
+Urls = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_urls),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Patience = Annotated[Seconds, Field(gt=0)]
+
 
 def _platform(value: object) -> object:
     return Platform.parse(value) if isinstance(value, str) else value
@@ -190,11 +204,106 @@ class UpstreamSettings(_Section):
         return value.rstrip("/")
 
 
+_REDIS_URL: Final = re.compile(
+    r"rediss?://[^/?#\s]+(/\d*)?|unix://([^/?#@\s]*@)?/[^?#\s]+(\?db=\d+)?"
+)
+
+
+class RedisSettings(_Section):
+    """Where Redis is, and how to log in: one of `url` and `sentinels`."""
+
+    url: Urls = Field(default=(), repr=False)  # may hold a password
+    cluster: bool = False
+    sentinels: tuple[Listen, ...] = ()
+    service: str | None = None
+    tls: bool = False
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    check_hostname: bool = True
+    username: str | None = None
+    password: str | None = Field(default=None, repr=False)
+    password_file: Path | None = None
+    sentinel_password: str | None = Field(default=None, repr=False)
+    sentinel_password_file: Path | None = None
+    connect_timeout: Patience = 0.5
+    timeout: Patience = 0.25
+
+    @field_validator("url")
+    @classmethod
+    def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            try:
+                valid = _REDIS_URL.fullmatch(url) and urlsplit(url).port != 0
+            except ValueError:
+                valid = False
+            if not valid:
+                raise ValueError(
+                    "a Redis url is redis://HOST[:PORT][/DATABASE], rediss:// for TLS, or "
+                    "unix:///PATH[?db=DATABASE]; write a / in a password as %2F"
+                )
+        return urls
+
+    @model_validator(mode="after")
+    def _one_place(self) -> RedisSettings:
+        if self.url and self.sentinels:
+            raise ValueError("give either url or sentinels")
+        if bool(self.sentinels) != bool(self.service):
+            raise ValueError("sentinels and service, the name that they know Redis by, go together")
+        if self.cluster and not self.url:
+            raise ValueError("cluster is true, but there is no url of one of its nodes")
+        if len(self.url) > 1 and not self.cluster:
+            raise ValueError("several urls are the nodes of a cluster; say cluster: true")
+        schemes = {urlsplit(url).scheme for url in self.url}
+        if self.cluster and (schemes == {"unix"} or len(schemes) > 1):
+            raise ValueError("the urls of a cluster all begin with redis://, or all with rediss://")
+        if self.cluster and any(urlsplit(url).path not in {"", "/", "/0"} for url in self.url):
+            raise ValueError("a cluster has no database but 0")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_spoken(self) -> RedisSettings:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        wanted = self.tls or self.ca_file or self.certificate_file
+        if self.url and wanted and not all(url.startswith("rediss:") for url in self.url):
+            raise ValueError("TLS needs a url that begins with rediss://")
+        if self.sentinels and wanted and not self.tls:
+            raise ValueError("ca_file and certificate_file with sentinels need tls: true")
+        return self
+
+    @model_validator(mode="after")
+    def _one_login(self) -> RedisSettings:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("give either password_file or password")
+        if self.sentinel_password is not None and self.sentinel_password_file is not None:
+            raise ValueError("give either sentinel_password_file or sentinel_password")
+        secret = self.password is not None or self.password_file is not None
+        if self.username is not None and not secret:
+            raise ValueError("username needs a password_file")
+        if secret and any(urlsplit(url).password is not None for url in self.url):
+            raise ValueError("the url has a password in it, and there is another one beside it")
+        return self
+
+
 class ManifestSettings(_Section):
     """The cache of manifests, representations and tags."""
 
-    store: Literal["sqlite"] = "sqlite"
+    store: Literal["sqlite", "redis"] = "sqlite"
     memory: Bytes = 64 * 2**20
+    redis: RedisSettings = RedisSettings()
+
+    @model_validator(mode="after")
+    def _redis_is_somewhere(self) -> ManifestSettings:
+        somewhere = bool(self.redis.url or self.redis.sentinels)
+        if self.store == "redis" and not somewhere:
+            raise ValueError(
+                "store is redis, but redis does not say where: give redis.url, or redis.sentinels "
+                "and redis.service"
+            )
+        if self.store == "sqlite" and somewhere:
+            raise ValueError("redis says where Redis is, but store is sqlite; say store: redis")
+        return self
 
 
 class BlobSettings(_Section):
