@@ -34,17 +34,19 @@ from proxy.stores.signing_key import given_key, own_key
 from proxy.upstream.client import Credentials, RegistryClient, Transport
 from proxy.web.admin import Readiness, admin_app
 from proxy.web.registry import Registry
+from proxy.web.server import RegistryServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from proxy.config import Settings, UpstreamSettings
-    from proxy.ports import ManifestCache
+    from proxy.config import RedisSettings, Settings, UpstreamSettings
+    from proxy.stores.manifests_redis import RedisManifests
 
 _log = structlog.get_logger()
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _SWEEP_EVERY: Final = 60.0
+_LOOK_EVERY: Final = 60.0
 # Connections that wait to be accepted: a cluster that starts a DaemonSet comes all at once.
 _BACKLOG: Final = 1024
 
@@ -74,6 +76,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(client.close)
         flights = Flights(leases)
         stack.push_async_callback(flights.close)
+        readiness = Readiness()
+        if not isinstance(cache, SqliteManifests):
+            flights.start(_watch(cache, readiness))
         records = Records(
             cache, store, memory=settings.manifests.memory, stale=settings.tags.stale_if_error
         )
@@ -133,14 +138,59 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         janitor = Janitor(
             blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size
         )
-        yield Services(registry, Readiness(), flights, janitor)
+        yield Services(registry, readiness, flights, janitor)
 
 
-async def _open_cache(settings: Settings) -> ManifestCache:
-    return await SqliteManifests.open(
-        settings.data / "manifests.sqlite3",
-        on_error=lambda operation: telemetry.CACHE_ERRORS.labels(operation).inc(),
+async def _open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
+    def count(operation: str) -> None:
+        telemetry.CACHE_ERRORS.labels(operation).inc()
+
+    if settings.manifests.store == "redis":
+        return _redis(settings.manifests.redis, count)
+    return await SqliteManifests.open(settings.data / "manifests.sqlite3", on_error=count)
+
+
+def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifests:
+    # redis-py takes as long to import as all the rest: not where SQLite does.
+    from proxy.stores import redis_servers as servers  # noqa: PLC0415
+    from proxy.stores.manifests_redis import RedisManifests  # noqa: PLC0415
+
+    manner = servers.Manner(
+        login=servers.Login(
+            username=chosen.username,
+            password=chosen.password,
+            password_file=chosen.password_file,
+        ),
+        ca_file=chosen.ca_file,
+        certificate_file=chosen.certificate_file,
+        key_file=chosen.key_file,
+        check_hostname=chosen.check_hostname,
+        connect_timeout=chosen.connect_timeout,
+        timeout=chosen.timeout,
     )
+    if chosen.cluster:
+        found = servers.cluster(chosen.url, manner)
+    elif chosen.service is not None:
+        login = servers.Login(
+            password=chosen.sentinel_password, password_file=chosen.sentinel_password_file
+        )
+        found = servers.behind_sentinel(
+            chosen.sentinels, chosen.service, manner, sentinel_login=login, tls=chosen.tls
+        )
+    else:
+        found = servers.standalone(chosen.url[0], manner)
+    return RedisManifests(found, on_error=count)
+
+
+async def _watch(redis: RedisManifests, readiness: Readiness) -> None:
+    """Keep what is wrong with Redis among the warnings of /readyz."""
+    while True:
+        warning = (await redis.status()).warning
+        if warning is None:
+            readiness.warnings.pop("redis", None)
+        else:
+            readiness.warnings["redis"] = warning
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 def _client(name: str, chosen: UpstreamSettings) -> RegistryClient:
@@ -205,9 +255,7 @@ async def serve(settings: Settings, *, announce: Callable[[], None] = lambda: No
         await admin.setup()
         stack.push_async_callback(admin.cleanup)
         await web.TCPSite(admin, *settings.admin.listen).start()
-        runner = web.ServerRunner(
-            web.Server(services.registry, access_log=None), shutdown_timeout=1.0
-        )
+        runner = web.ServerRunner(RegistryServer(services.registry), shutdown_timeout=1.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, *settings.listen, backlog=_BACKLOG, ssl_context=_tls(settings))

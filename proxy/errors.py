@@ -1,8 +1,8 @@
 """The domain's errors, in the distribution spec's words.
 
 RegistryError
-├── NameInvalid, TagInvalid, DigestInvalid,
-│   PaginationInvalid                            the client's request is malformed
+├── RequestInvalid, NameInvalid, TagInvalid,
+│   DigestInvalid, PaginationInvalid             the client's request is malformed
 ├── NameUnknown, ManifestUnknown, BlobUnknown    there is no such content, or not for this client
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── Unsupported                                  a pull-through proxy does not do this
@@ -39,6 +39,10 @@ class RegistryError(Exception):
         self.message = message
         self.detail = detail
         self.retry_after = retry_after
+
+
+class RequestInvalid(RegistryError):
+    """What came is not an HTTP request, or one with a head that is too long."""
 
 
 class NameInvalid(RegistryError):

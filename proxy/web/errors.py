@@ -17,6 +17,7 @@ from proxy.errors import (
     PaginationInvalid,
     RangeInvalid,
     RegistryError,
+    RequestInvalid,
     StorageFailure,
     TagInvalid,
     Unsupported,
@@ -27,6 +28,7 @@ from proxy.errors import (
 
 STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     RegistryError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    RequestInvalid: HTTPStatus.BAD_REQUEST,
     NameInvalid: HTTPStatus.BAD_REQUEST,
     TagInvalid: HTTPStatus.BAD_REQUEST,
     DigestInvalid: HTTPStatus.BAD_REQUEST,
