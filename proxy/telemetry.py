@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -157,7 +158,9 @@ class _Render:
         self._second = 0
         self._stamp = ""
 
-    def __call__(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> str:
+    def __call__(self, logger: object, level: str, event: MutableMapping[str, Any]) -> str:
+        if "exc_info" in event:
+            event = structlog.processors.format_exc_info(logger, level, event)
         now = time.time()
         if (second := int(now)) != self._second:
             self._second = second
@@ -174,6 +177,19 @@ class _Lines:
         self.critical = self.exception = self.fatal = writer.line
 
 
+class _Libraries(logging.Handler):
+    """What libraries tell the standard library's logging, as lines of the same log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno,
+            "library.said",
+            library=record.name,
+            message=record.getMessage(),
+            **({"exc_info": record.exc_info} if record.exc_info else {}),
+        )
+
+
 def start_log(descriptor: int | None = None) -> LogWriter:
     """Send the log to `descriptor` (standard output), one JSON object a line."""
     writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor)
@@ -184,4 +200,5 @@ def start_log(descriptor: int | None = None) -> LogWriter:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
+    logging.lastResort = _Libraries(logging.WARNING)
     return writer
