@@ -80,6 +80,8 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
     registry has not, Unsupported for what a pull-through proxy does not do.
     """
     path, _, query = path.partition("?")
+    if not path.startswith("/"):
+        path, host = _origin_form(path, host)
     if path in {"/v2", "/v2/"}:
         return Ping()
     if not path.startswith("/v2/"):
@@ -109,6 +111,18 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
             )
         case _:
             raise NameUnknown("a repository has manifests, blobs, tags/list and referrers")
+
+
+def _origin_form(target: str, host: str) -> tuple[str, str]:
+    """Path and host of the form that proxies are sent, which every server must take.
+
+    (RFC 9112, 3.2.2.) The host is only ever compared with those of the settings.
+    """
+    _, absolute, rest = target.partition("://")
+    if not absolute:
+        return target, host
+    host, slash, path = rest.partition("/")
+    return slash + path, host
 
 
 def _split(path: str) -> tuple[str, str, str]:
