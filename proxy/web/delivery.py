@@ -82,8 +82,8 @@ class Delivery:
             response.headers["Content-Range"] = f"bytes {first}-{last}/{source.size}"
         response.content_length = last - first + 1
         response.headers["Cache-Status"] = cache_status(trace.current())
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             while first <= last:
                 piece = await source.read(first, min(_PIECE, last - first + 1))
                 await response.write(piece)
@@ -117,8 +117,8 @@ class Delivery:
             response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
             response.content_length = last - first + 1
             response.headers["Cache-Status"] = cache_status(trace.current())
-            await response.prepare(request)
             try:
+                await response.prepare(request)
                 async for chunk in stream.chunks():
                     await response.write(chunk)
                     line.sent += len(chunk)

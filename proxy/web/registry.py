@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.errors import RangeInvalid, RegistryError, RequestInvalid, Unsupported
+from proxy.errors import RangeInvalid, RegistryError, RequestInvalid, StorageFailure, Unsupported
 from proxy.oci.accept import Accept
 from proxy.oci.mediatype import MediaType
 from proxy.oci.page import link_to
@@ -85,6 +85,9 @@ class Registry:
             response = await self._answered(request, line)
         except RegistryError as error:
             response = _refused(request, line, error)
+        except OSError as error:
+            _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
+            response = _refused(request, line, StorageFailure("the proxy cannot use its storage"))
         except Exception:  # noqa: BLE001 -- whatever it is, the client gets an answer
             _log.exception("request.crashed", id=line.id, path=request.raw_path[:500])
             response = _refused(request, line, RegistryError(_CRASHED))
