@@ -1,0 +1,132 @@
+"""Manifests through the whole proxy: what each client gets, and what the upstream is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
+from tests.e2e import images
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.integration.proxy import Proxy
+    from tests.integration.upstream import ScriptedUpstream
+
+CARGO: Final = "/v2/library/cargo/manifests"
+DOCKER: Final = images.docker_with_empty_steps()
+OCI: Final = images.oci()
+LIST: Final = images.docker_list()
+INDEX: Final = images.oci_index()
+# What clients send, as far as it decides something.
+LEGACY: Final[tuple[str, ...]] = ()
+DOCKER_1_10: Final = (MediaType.V2S2, MediaType.V2S1_SIGNED, MediaType.V2S1)
+DOCKER_1_13: Final = (MediaType.V2S2, MediaType.DOCKER_LIST)
+CONTAINERD: Final = f"{UPSTREAM_ACCEPT}, */*"
+
+
+async def test_a_tag_is_answered_with_the_stored_bytes(proxy: Proxy) -> None:
+    answer = await proxy.get(f"{CARGO}/oci", Accept=MediaType.OCI_MANIFEST)
+    assert (answer.status, answer.body) == (200, OCI.manifest)
+    assert answer.cache == "Lighterage; fwd=miss; stored"
+    assert _lasting(answer.headers) == {
+        "content-type": MediaType.OCI_MANIFEST,
+        "content-length": str(len(OCI.manifest)),
+        "docker-content-digest": OCI.digest,
+        "docker-distribution-api-version": "registry/2.0",
+        "etag": f'"{OCI.digest}"',
+        "server": "lighterage",
+        "vary": "Accept",
+        "x-content-type-options": "nosniff",
+    }
+
+
+async def test_a_second_pull_within_the_ttl_asks_the_upstream_nothing(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    paths = [f"{CARGO}/index", *(f"{CARGO}/{child.digest}" for child in INDEX.children)]
+    paths += [f"/v2/library/cargo/blobs/{blob}" for x in INDEX.children for blob in x.blobs]
+    first = [await proxy.get(path, Accept=CONTAINERD) for path in paths]
+    assert {answer.status for answer in first} == {200}
+    upstream.requests.clear()
+    for path, before in zip(paths, first, strict=True):
+        for _ in range(2):
+            again = await proxy.get(path, Accept=CONTAINERD)
+            assert (again.status, again.body, again.digest) == (200, before.body, before.digest)
+            assert again.cache == "Lighterage; hit"
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("accept", [LEGACY, MediaType.OCI_MANIFEST, CONTAINERD])
+async def test_the_upstream_is_asked_for_everything_whatever_the_client_accepts(
+    proxy: Proxy, upstream: ScriptedUpstream, accept: str
+) -> None:
+    await proxy.get(f"{CARGO}/docker", Accept=accept, Authorization="Basic bm90OmZvciB5b3U=")
+    asked = [request for request in upstream.requests if "/manifests/" in request.path]
+    assert [request.method for request in asked] == ["HEAD", "GET"]
+    assert {request.headers["Accept"] for request in asked} == {UPSTREAM_ACCEPT}
+    assert not any("Authorization" in request.headers for request in upstream.requests)
+
+
+@pytest.mark.parametrize(
+    ("tag", "accept", "answered"),
+    [
+        ("docker", (MediaType.V2S2,), (MediaType.V2S2, "named")),
+        ("docker", DOCKER_1_10, (MediaType.V2S2, "named")),
+        ("docker", LEGACY, (MediaType.V2S1_SIGNED, "absent")),
+        ("docker", (MediaType.V2S1,), (MediaType.V2S1_SIGNED, "converted")),
+        ("docker", (MediaType.OCI_MANIFEST,), (MediaType.OCI_MANIFEST, "converted")),
+        ("docker", ("application/json",), (MediaType.V2S2, "unnamed")),
+        ("docker", ("*/*",), (MediaType.V2S2, "wildcard")),
+        (
+            "docker",
+            (f"{MediaType.V2S2};q=0, {MediaType.OCI_MANIFEST}",),
+            (MediaType.OCI_MANIFEST, "converted"),
+        ),
+        ("oci", (MediaType.V2S2,), (MediaType.V2S2, "converted")),
+        ("oci", (MediaType.V2S2, "*/*;q=0.1"), (MediaType.V2S2, "converted")),
+        ("oci", LEGACY, (MediaType.V2S1_SIGNED, "absent")),
+        ("list", LEGACY, (MediaType.V2S1_SIGNED, "absent")),
+        ("list", DOCKER_1_13, (MediaType.DOCKER_LIST, "named")),
+        ("list", (MediaType.OCI_INDEX, MediaType.OCI_MANIFEST), (MediaType.OCI_INDEX, "converted")),
+        ("list", (MediaType.V2S2,), (MediaType.V2S2, "converted")),
+        ("index", DOCKER_1_13, (MediaType.DOCKER_LIST, "converted")),
+        ("index", (MediaType.V2S2,), (MediaType.V2S2, "converted")),
+        ("index", (MediaType.OCI_MANIFEST,), (MediaType.OCI_MANIFEST, "converted")),
+        ("index", LEGACY, (MediaType.V2S1_SIGNED, "absent")),
+        ("index", (" , ;;q=, text/html;q=x, ,",), (MediaType.OCI_INDEX, "unnamed")),
+    ],
+)
+async def test_each_client_gets_what_it_can_read_and_head_says_the_same(
+    proxy: Proxy,
+    upstream: ScriptedUpstream,
+    tag: str,
+    accept: tuple[str, ...],
+    answered: tuple[MediaType, str],
+) -> None:
+    media_type, rule = answered
+    head = await proxy.head(f"{CARGO}/{tag}", Accept=accept)
+    answer = await proxy.get(f"{CARGO}/{tag}", Accept=accept)
+    assert (answer.status, head.status, head.body) == (200, 200, b"")
+    assert answer.headers["Content-Type"] == media_type
+    assert _lasting(head.headers) == _lasting(answer.headers)
+    assert {line["rule"] for line in await proxy.lines(2, reference=tag)} == {rule}
+
+    # What either of them calls the content, the proxy has, under every Accept, for good.
+    upstream.requests.clear()
+    for accepts in (accept, LEGACY, (MediaType.V2S2,), ("application/json",)):
+        exactly = await proxy.get(f"{CARGO}/{answer.digest}", Accept=accepts)
+        assert (exactly.status, exactly.body) == (200, answer.body)
+        assert exactly.headers["Content-Type"] == answer.headers["Content-Type"]
+        assert exactly.digest == answer.digest
+        by_digest = await proxy.head(f"{CARGO}/{answer.digest}", Accept=accepts)
+        assert _lasting(by_digest.headers) == _lasting(exactly.headers)
+    assert upstream.requests == []
+
+
+def _lasting(headers: Mapping[str, str]) -> dict[str, str]:
+    """All but what may differ from one answer to the next."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return {name: lower[name] for name in lower if name not in {"cache-status", "date"}}
