@@ -261,6 +261,7 @@ async def serve(settings: Settings, *, announce: Callable[[], None] = lambda: No
         site = web.TCPSite(runner, *settings.listen, backlog=_BACKLOG, ssl_context=_tls(settings))
         await site.start()
         services.flights.start(_keep_tidy(services.janitor))
+        services.flights.start(telemetry.watch_loop())
         services.readiness.serving = True
         # What start-up has made lives as long as the process: no collection need look at it.
         gc.collect()

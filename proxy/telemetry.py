@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PREFIX: Final = "lighterage"
+_LAG_EVERY: Final = 0.5
 _SECONDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 REQUESTS = Counter(
@@ -86,9 +88,23 @@ CACHE_ERRORS = Counter(
     ("operation",),
 )
 EVICTED_BYTES = Counter(f"{_PREFIX}_evicted_bytes_total", "Bytes of blobs removed to make room.")
+LOOP_LAG = Histogram(
+    f"{_PREFIX}_loop_lag_seconds",
+    "How much later than asked the event loop woke up, looked at twice a second.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
 LOG_DROPPED = Counter(
     f"{_PREFIX}_log_lines_dropped_total", "Log lines that standard output did not take in time."
 )
+
+
+async def watch_loop() -> None:
+    """Measure for ever how late the event loop is."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + _LAG_EVERY
+        await asyncio.sleep(_LAG_EVERY)
+        LOOP_LAG.observe(max(0.0, loop.time() - due))
 
 
 class LogWriter:
