@@ -1,4 +1,4 @@
-"""A mapping that forgets what was not used for longest, bounded in bytes."""
+"""What was used recently, in as many bytes of memory as it may take."""
 
 from __future__ import annotations
 
@@ -10,18 +10,29 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """The most recently used entries whose costs, in bytes, add up to at most `limit`."""
+    """A mapping bounded in bytes: what was used least recently goes first. Every call is O(1)."""
 
     __slots__ = ("_cost", "_entries", "_limit")
 
     def __init__(self, limit: int) -> None:
-        """`limit` is in bytes; an entry that costs more is not kept at all."""
+        """Hold entries that cost at most `limit` bytes together."""
         self._limit = limit
         self._cost = 0
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def cost(self) -> int:
+        """Of all entries together, in bytes."""
+        return self._cost
+
     def get(self, key: K) -> V | None:
-        """The value, now the most recently used, or None."""
+        """The value, which is now the most recently used one, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -29,11 +40,11 @@ class Recent(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, cost: int) -> None:
-        """Keep `value`, in place of an older one, and forget others until all fit."""
+        """Hold `value`, in place of what was there; not at all if it alone is over the limit."""
         self.delete(key)
         if cost > self._limit:
             return
-        self._entries[key] = value, cost
+        self._entries[key] = (value, cost)
         self._cost += cost
         while self._cost > self._limit:
             _, (_, freed) = self._entries.popitem(last=False)
@@ -49,14 +60,3 @@ class Recent(Generic[K, V]):
         """Forget everything."""
         self._entries.clear()
         self._cost = 0
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def cost(self) -> int:
-        """What the entries cost together, in bytes."""
-        return self._cost

@@ -1,122 +1,137 @@
-"""Keeping the disk tidy: blobs that were not used for longest go, and what nobody finished.
-
-Manifests, records and spools that are being written are never touched.
-"""
+"""Keeping the disk store within its size, and clearing away what nobody will finish."""
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import os
 import time
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.stores.files import TEMPORARY
-from proxy.stores.spool import meta_path
+from proxy.stores.blocking import in_thread
+from proxy.stores.layout import ANNOUNCEMENT, TEMPORARY, Layout
+from proxy.stores.leases import LEASE, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-# Down to this part of the limit, so that not every new blob needs a sweep of its own.
-_LOW_WATER: Final = 0.9
-# A spool that nobody writes is worth resuming for so long, in seconds.
-_ORPHANED: Final = 86400.0
+# Down to this part of the size, so that the next blob does not start the next eviction.
+_ROOM: Final = 0.9
+# An interrupted transfer is worth resuming for this long, in seconds.
+_ORPHAN_AGE: Final = 86400.0
+# The unit of st_blocks, whatever the file system's own block size (stat(2)).
+_BLOCK: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A blob on disk: its size in bytes, and when it was last used (seconds since 1970)."""
+class Stored:
+    """A blob as eviction sees it: bytes taken on the disk, and when it was used (since 1970)."""
 
     path: Path
     size: int
-    used: float
+    used_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed."""
+    """What one sweep removed; `freed` is in bytes on the disk."""
 
     freed: int = 0
     blobs: int = 0
     spools: int = 0
 
 
-def superfluous(held: Iterable[Held], limit: int) -> list[Held]:
-    """What to remove so that the rest fits: nothing below `limit` bytes, else to 90 % of it."""
-    by_use = sorted(held, key=lambda blob: blob.used)
-    total = sum(blob.size for blob in by_use)
-    if total <= limit:
-        return []
-    doomed = []
-    for blob in by_use:
-        if total <= limit * _LOW_WATER:
-            break
-        doomed.append(blob)
-        total -= blob.size
-    return doomed
-
-
 class Janitor:
-    """Sweeps one directory, if no other process is doing it."""
+    """Sweeps a disk store, in one process at a time. Never touches a record."""
 
-    def __init__(self, directory: Path, *, lock: Path, max_size: int) -> None:
-        """`max_size` is for all blobs together, in bytes."""
-        self._directory = directory
+    __slots__ = ("_clock", "_layout", "_lock", "_max_size")
+
+    def __init__(
+        self, path: Path, *, lock: Path, max_size: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Keep the blobs below `path` within `max_size` bytes; `lock` says whose turn it is."""
+        self._layout = Layout(path)
         self._lock = lock
         self._max_size = max_size
+        self._clock = clock
 
     async def sweep(self) -> Swept:
-        """Remove what is too much; nothing while another process sweeps. OSError if it fails."""
-        return await asyncio.to_thread(self._sweep)
+        """Remove what is too much or too old; nothing while another process does. OSError."""
+        return await in_thread(self._sweep)
 
     def _sweep(self) -> Swept:
-        with _exclusively(self._lock) as alone:
-            if not alone:
-                return Swept()
-            doomed = superfluous(self._held(), self._max_size)
-            for blob in doomed:
-                blob.path.unlink(missing_ok=True)
-            return Swept(
-                freed=sum(blob.size for blob in doomed),
-                blobs=len(doomed),
-                spools=self._sweep_spools(time.time() - _ORPHANED),
-            )
+        turn = locked(self._lock)
+        if turn is None:
+            return Swept()
+        try:
+            evicted = [
+                blob.size for blob in to_evict(self._blobs(), self._max_size) if _removed(blob.path)
+            ]
+            orphans = list(self._cleared())
+        finally:
+            turn.close()
+        return Swept(sum(evicted) + sum(orphans), len(evicted), len(orphans))
 
-    def _held(self) -> Iterator[Held]:
-        for path in (self._directory / "blobs").glob("*/*/*"):
-            with suppress(FileNotFoundError):
-                found = path.stat()
-                # What the blob takes on disk, not what it says.
-                used = max(found.st_atime, found.st_mtime)
-                yield Held(path, found.st_blocks * 512, used)
+    def _blobs(self) -> Iterator[Stored]:
+        for path in self._layout.blobs.glob("*/*/*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            used_at = max(status.st_atime, status.st_mtime)
+            yield Stored(path, status.st_blocks * _BLOCK, used_at)
 
-    def _sweep_spools(self, before: float) -> int:
-        spool = self._directory / "spool"
-        removed = 0
-        for path in spool.iterdir() if spool.is_dir() else ():
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime > before or path.suffix == ".meta":
-                    continue
-                with _exclusively(path) as orphaned:
-                    if orphaned:
-                        path.unlink()
-                        meta_path(path).unlink(missing_ok=True)
-                        removed += not path.name.startswith(TEMPORARY)
-        return removed
+    def _cleared(self) -> Iterator[int]:
+        """Remove what died in the spool directory; the sizes of the spools among it."""
+        for path in sorted(self._layout.spools.glob("*")):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            if status.st_mtime > self._clock() - _ORPHAN_AGE:
+                continue
+            if path.name.startswith(TEMPORARY):
+                _removed(path)
+            elif path.name.endswith(ANNOUNCEMENT):
+                # That of a spool goes with it; this one lost its spool in a crash.
+                if not path.with_suffix("").exists():
+                    _removed(path)
+            elif _abandoned(path) and not path.name.startswith(LEASE):
+                yield status.st_blocks * _BLOCK
 
 
-@contextmanager
-def _exclusively(path: Path) -> Iterator[bool]:
-    """Whether nobody else has the lock on `path`; held until the end if so."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+def to_evict(blobs: Iterable[Stored], max_size: int) -> list[Stored]:
+    """Those to remove, least recently used first; none while all fit into `max_size` bytes."""
+    oldest_first = sorted(blobs, key=lambda blob: blob.used_at)
+    total = sum(blob.size for blob in oldest_first)
+    if total <= max_size:
+        return []
+    chosen = []
+    for blob in oldest_first:
+        if total <= max_size * _ROOM:
+            break
+        chosen.append(blob)
+        total -= blob.size
+    return chosen
+
+
+def _abandoned(path: Path) -> bool:
+    """Remove the spool or lease at `path` unless somebody holds it; whether it was removed."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
+        file = locked(path, create=False)
+    except FileNotFoundError:
+        return False
+    if file is None:
+        return False
+    try:
+        _removed(path.with_name(path.name + ANNOUNCEMENT))
+        return _removed(path)
     finally:
-        os.close(descriptor)
+        file.close()
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,74 +1,86 @@
-"""Leases among the processes of one machine: `flock`, which the kernel frees when one dies."""
+"""Leases among the processes of one machine: the kernel's locks, which die with their holder."""
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
 import os
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import DigestInvalid
 from proxy.oci.reference import Digest
+from proxy.stores.blocking import in_thread
+from proxy.stores.openfile import OpenFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LEASE: Final = "lease-"
+
 
 class FlockLease:
-    """A lock on a file that is open here."""
+    """A locked file. Fits Lease."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    __slots__ = ("_file", "_path")
+
+    def __init__(self, file: OpenFile, path: Path) -> None:
+        """Own `file`, which is locked, and was opened at `path`."""
+        self._file = file
         self._path = path
-        self._descriptor = descriptor
 
     def release(self) -> None:
-        """Unlock. An empty file was only a lock and goes; a spool's bytes stay for the next one."""
-        with suppress(OSError):
-            here = os.fstat(self._descriptor)
-            if here.st_size == 0 and here.st_ino == self._path.stat().st_ino:
-                self._path.unlink()
-        os.close(self._descriptor)
+        """Unlock the file, and remove it unless it is a spool with something in it."""
+        # Only the holder of the lock may rename or unlink the file, so it cannot change meanwhile.
+        if self._file.is_at(self._path) and self._file.size == 0:
+            self._path.unlink(missing_ok=True)
+        self._file.close()
 
 
 class FlockLeases:
-    """Locks on the files of one directory. A digest's file is its spool."""
+    """Leases as locked files of one directory. Fits Leases; also excludes within a process."""
+
+    __slots__ = ("_directory",)
 
     def __init__(self, directory: Path) -> None:
-        """The directory is made when the first lease is claimed."""
+        """`directory` is the blob store's spool: the lease on a digest is a lock on its spool."""
+        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
 
     async def claim(self, key: str) -> FlockLease | None:
-        """The lease, or None while another process, or this one, has it."""
-        return await asyncio.to_thread(self._claim, self._directory / file_name(key))
+        """The lease on `key`, or None while anybody has it; OSError if files cannot be locked."""
+        path = self._directory / _file_name(key)
 
-    def _claim(self, path: Path) -> FlockLease | None:
-        while True:
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-            except FileNotFoundError:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                    return FlockLease(path, descriptor)
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                os.close(descriptor)
-                raise
-            # Whoever had it has moved or removed the file that we have locked: try the new one.
-            os.close(descriptor)
+        def claimed() -> FlockLease | None:
+            file = locked(path)
+            return None if file is None else FlockLease(file, path)
+
+        return await in_thread(claimed, dropped=FlockLease.release)
 
 
-def file_name(key: str) -> str:
-    """A digest as it is; anything else hashed, for it may hold slashes and be long."""
+def locked(path: Path, *, create: bool = True) -> OpenFile | None:
+    """The file at `path`, exclusively locked, or None while it is locked elsewhere. Never waits.
+
+    FileNotFoundError if it is not there and must not be created.
+    """
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    while True:
+        file = OpenFile(os.open(path, flags, 0o666))
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have renamed or unlinked it after we opened it.
+            if file.is_at(path):
+                return file
+        except BlockingIOError:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _file_name(key: str) -> str:
     try:
         return Digest(key)
     except DigestInvalid:
-        return "lease-" + hashlib.sha256(key.encode()).hexdigest()
+        return LEASE + hashlib.sha256(key.encode()).hexdigest()

@@ -1,60 +1,88 @@
-"""The manifest cache in SQLite: nothing to install, there after a restart, good to look into.
+"""The manifest cache in an SQLite file: the default, with nothing to install.
 
-Reads happen on the loop, for they cost microseconds; writes go through one thread, many to a
-transaction. The cache is never the only copy, so a write is not waited for, and a database that
-cannot be used is a cache that misses.
+Reads run on the event loop: they take microseconds, a thread would take longer. Writes are
+gathered, and written by one thread; until they are, reads find them in memory.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from proxy.stores.blocking import in_thread
+from proxy.stores.sqlite_file import open_for_reading, open_for_writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# The version of what is in the values, as Redis has it in its prefix.
-_VERSION: Final = 1
-_BUSY_SECONDS: Final = 5.0
-_GATHERED_SECONDS: Final = 0.02
-# An expiry is moved only by more than this part of the life that it is moved to.
-_WORTHWHILE: Final = 0.1
-_SWEEP_EVERY: Final = 60.0
-_SWEPT_ROWS: Final = 1000
+# A hit whose life would grow by less than this part is not worth a write.
+_WORTH_EXTENDING: Final = 0.1
+# What the disk has not taken yet; beyond it a cache that cannot keep up drops writes. In bytes.
+_BACKLOG: Final = 32 * 2**20
+# What a waiting write takes besides its key and its value, in bytes.
+_OVERHEAD: Final = 300
+# Expired rows go in portions, so that no transaction keeps other processes waiting.
+_PORTION: Final = 500
+_CLEAN_EVERY: Final = 60.0
+# The second is a key that is no Unicode, which nothing else would stop.
+_FAILURES: Final = (sqlite3.Error, UnicodeError)
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires REAL NOT NULL)
-WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS cache_expires ON cache (expires);
-"""
+_READ: Final = "SELECT value, expires FROM entries WHERE key = ?"
+_WRITE: Final = "REPLACE INTO entries (key, value, expires) VALUES (?, ?, ?)"
+_DELETE: Final = "DELETE FROM entries WHERE key = ?"
+_EXTEND: Final = "UPDATE entries SET expires = max(expires, ?) WHERE key = ?"
+_CLEAN: Final = (
+    "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE expires <= ? LIMIT ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A value and when it expires (seconds since 1970); None where the key was deleted."""
+
+    value: bytes | None
+    expires: float
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Writes for one transaction; the last one for each key counts."""
+
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    extended: dict[str, float] = field(default_factory=dict)
+    size: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.extended)
 
 
 class SqliteManifests:
-    """One table of keys, values and expiries, shared by the processes of one machine."""
+    """Entries in one file, shared by the processes of one machine. Fits ManifestCache.
+
+    Whatever SQLite cannot do is a miss, or a write that does not happen, and is counted by
+    `on_error`, which gets the operation's name (open, get, put, write) and may be called from
+    another thread.
+    """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        on_error: Callable[[str], None] = lambda _operation: None,
-        clock: Callable[[], float] = time.time,
+        self, path: Path, *, on_error: Callable[[str], None], clock: Callable[[], float]
     ) -> None:
-        """Nothing is opened yet: see `open`."""
+        """Nothing is open yet: see `open`."""
         self._path = path
         self._on_error = on_error
         self._clock = clock
         self._reader: sqlite3.Connection | None = None
-        # What was asked for and is not committed yet; None is a deletion.
-        self._pending: dict[str, tuple[bytes, float] | None] = {}
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._write_on, name="sqlite", daemon=True)
+        self._writer: sqlite3.Connection | None = None
+        self._gathering = _Batch()
+        self._writing = _Batch()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._clean_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="manifests", daemon=True)
 
     @classmethod
     async def open(
@@ -64,152 +92,145 @@ class SqliteManifests:
         on_error: Callable[[str], None] = lambda _operation: None,
         clock: Callable[[], float] = time.time,
     ) -> SqliteManifests:
-        """The cache at `path`; a file that is no database of ours is moved aside.
+        """The cache in the file at `path`, made if need be; `close` it in the end.
 
-        `on_error` is told the operation that failed; `clock` tells seconds since 1970.
+        If there can be no such file, everything is a miss.
         """
         cache = cls(path, on_error=on_error, clock=clock)
-        await asyncio.to_thread(cache._start)
+        await in_thread(cache._connect)
+        cache._thread.start()
         return cache
 
-    def _start(self) -> None:
-        try:
-            _prepare(self._path)
-        except sqlite3.DatabaseError:
-            self._on_error("open")
-            with suppress(OSError, sqlite3.Error):
-                _move_aside(self._path)
-                _prepare(self._path)
-        with suppress(sqlite3.Error):
-            self._reader = sqlite3.connect(
-                f"file:{self._path}?mode=ro",
-                uri=True,
-                timeout=0,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-        self._thread.start()
-
     async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
-        """The value, if it is there and alive."""
-        row = self._pending[key] if key in self._pending else self._read(key)
+        """The value, or None; its expiry is written only if it moves by a tenth of `extend`."""
+        entry = self._gathering.entries.get(key) or self._writing.entries.get(key)
+        entry = entry or self._row(key)
         now = self._clock()
-        if row is None or row[1] <= now:
+        if entry is None or entry.value is None or entry.expires <= now:
             return None
-        value, expires = row
-        if extend is not None and now + extend - expires > extend * _WORTHWHILE:
-            await self.put(key, value, life=extend)
-        return value
+        if extend is not None and now + extend - entry.expires > extend * _WORTH_EXTENDING:
+            self._extend(key, now + extend)
+        return entry.value
 
-    def _read(self, key: str) -> tuple[bytes, float] | None:
+    async def put(self, key: str, value: bytes, *, life: float) -> None:
+        """Keep `value` for `life` seconds; it can be got from now on, and is on disk soon."""
+        self._gather(key, _Entry(value, self._clock() + life))
+
+    async def delete(self, key: str) -> None:
+        """Forget `key`."""
+        self._gather(key, _Entry(None, 0.0))
+
+    async def flush(self) -> None:
+        """Return when everything that was asked for before is in the file, or was given up."""
+        await in_thread(self._written)
+
+    async def close(self) -> None:
+        """Write what is waiting, and close the file."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        reader, self._reader = self._reader, None
+        await in_thread(lambda: self._finish(reader))
+
+    # -- on the event loop -------------------------------------------------------------------
+
+    def _row(self, key: str) -> _Entry | None:
         if self._reader is None:
             self._on_error("get")
             return None
         try:
-            found = self._reader.execute("SELECT value, expires FROM cache WHERE key = ?", (key,))
-            row: tuple[bytes, float] | None = found.fetchone()
-        except sqlite3.Error:
+            row = self._reader.execute(_READ, (key,)).fetchone()
+        except _FAILURES:
             self._on_error("get")
             return None
-        return row
+        return row and _Entry(*row)
 
-    async def put(self, key: str, value: bytes, *, life: float) -> None:
-        """Keep `value` for `life` seconds; there at once for this process, soon for others."""
-        self._ask(key, (value, self._clock() + life))
-
-    async def delete(self, key: str) -> None:
-        """Forget `key`."""
-        self._ask(key, None)
-
-    def _ask(self, key: str, row: tuple[bytes, float] | None) -> None:
-        with self._lock:
-            self._pending[key] = row
-        self._wake.set()
-
-    async def close(self) -> None:
-        """Write what was asked for, and close the file."""
-        self._closing.set()
-        self._wake.set()
-        await asyncio.to_thread(self._thread.join)
-        if self._reader is not None:
-            self._reader.close()
-
-    # -- the writer's thread -----------------------------------------------------------------
-
-    def _write_on(self) -> None:
-        connection: sqlite3.Connection | None = None
-        swept = 0.0
-        while not (self._closing.is_set() and not self._pending):
-            self._wake.wait(_SWEEP_EVERY)
-            # More may be on its way, and a transaction costs the same for one and for a hundred.
-            self._closing.wait(_GATHERED_SECONDS)
-            self._wake.clear()
-            with self._lock:
-                batch = dict(self._pending)
-            try:
-                connection = connection or _connect(self._path)
-                _write(connection, batch)
-                if self._clock() - swept > _SWEEP_EVERY:
-                    swept = self._clock()
-                    _sweep(connection, swept)
-            except sqlite3.Error:
+    def _gather(self, key: str, entry: _Entry) -> None:
+        size = len(key) + len(entry.value or b"") + _OVERHEAD
+        with self._wake:
+            batch = self._gathering
+            # To forget is never forgotten: a tag that is gone must not come back.
+            if self._writer is None or (batch.size + size > _BACKLOG and entry.value is not None):
                 self._on_error("put")
-            with self._lock:
-                for key, row in batch.items():
-                    if self._pending.get(key) is row:
-                        del self._pending[key]
-        if connection is not None:
-            connection.close()
+                return
+            batch.entries[key] = entry
+            batch.extended.pop(key, None)
+            batch.size += size
+            self._wake.notify_all()
 
+    def _extend(self, key: str, expires: float) -> None:
+        with self._wake:
+            waiting = self._gathering.entries.get(key)
+            if waiting is not None:
+                self._gathering.entries[key] = _Entry(waiting.value, expires)
+            else:
+                self._gathering.extended[key] = expires
+            self._wake.notify_all()
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
+    # -- in the writer's thread --------------------------------------------------------------
 
+    def _connect(self) -> None:
+        try:
+            self._writer = open_for_writing(self._path)
+            self._reader = open_for_reading(self._path)
+        except (sqlite3.Error, OSError):
+            self._on_error("open")
 
-def _prepare(path: Path) -> None:
-    """A database of this version at `path`; DatabaseError if something else is there."""
-    connection = _connect(path)
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in {0, _VERSION}:
-            raise sqlite3.DatabaseError(f"version {version}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.execute("SELECT count(*) FROM (SELECT 1 FROM cache LIMIT 1)").fetchone()
-    finally:
-        connection.close()
+    def _finish(self, reader: sqlite3.Connection | None) -> None:
+        self._thread.join()
+        for connection in (reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._writer = None
 
+    def _run(self) -> None:
+        while self._gathered():
+            self._transaction(self._write)
+            with self._wake:
+                self._writing = _Batch()
+                self._wake.notify_all()
+            if self._clock() >= self._clean_at:
+                self._clean_at = self._clock() + _CLEAN_EVERY
+                self._transaction(self._clean)
 
-def _move_aside(path: Path) -> None:
-    path.replace(path.with_name(path.name + ".unusable"))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    def _gathered(self) -> bool:
+        """Wait for writes, or until it is time to clean; False when there will be no more."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._gathering or self._closing, _CLEAN_EVERY)
+            # In this order: a reader looks into both, the gathering ones first.
+            self._writing, self._gathering = self._gathering, _Batch()
+            return bool(self._writing) or not self._closing
 
+    def _written(self) -> None:
+        with self._wake:
+            self._wake.wait_for(lambda: not (self._gathering or self._writing))
 
-def _write(connection: sqlite3.Connection, batch: dict[str, tuple[bytes, float] | None]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.executemany(
-            "INSERT OR REPLACE INTO cache VALUES (?, ?, ?)",
-            [(key, *row) for key, row in batch.items() if row is not None],
+    def _write(self, database: sqlite3.Connection) -> None:
+        entries = self._writing.entries.items()
+        database.executemany(
+            _WRITE,
+            [(key, kept.value, kept.expires) for key, kept in entries if kept.value is not None],
         )
-        connection.executemany(
-            "DELETE FROM cache WHERE key = ?", [(key,) for key, row in batch.items() if row is None]
-        )
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+        database.executemany(_DELETE, [(key,) for key, gone in entries if gone.value is None])
+        extended = self._writing.extended.items()
+        database.executemany(_EXTEND, [(expires, key) for key, expires in extended])
 
+    def _clean(self, database: sqlite3.Connection) -> None:
+        database.execute(_CLEAN, (self._clock(), _PORTION))
 
-def _sweep(connection: sqlite3.Connection, now: float) -> None:
-    """Expired rows, a bounded number at a time."""
-    connection.execute(
-        "DELETE FROM cache WHERE key IN (SELECT key FROM cache WHERE expires <= ? LIMIT ?)",
-        (now, _SWEPT_ROWS),
-    )
+    def _transaction(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """All of `work` or nothing; what fails is counted, and forgotten."""
+        database = self._writer
+        if database is None:
+            return
+        try:
+            # Immediate: one that begins as a reader cannot wait for another process's writer.
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                work(database)
+                database.execute("COMMIT")
+            finally:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+        except _FAILURES:
+            self._on_error("write")

@@ -1,145 +1,197 @@
-"""Blobs on their way in: a file that grows, is verified, and then moves to its place."""
+"""A blob on its way to the disk: written by whoever holds its lease, read by anybody."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import UpstreamInvalid
-from proxy.stores.files import make_directory, sync_directory, write_new
-from proxy.stores.reading import OpenFile
+from proxy.stores.blocking import in_thread
+from proxy.stores.folders import Folders
+from proxy.stores.openfile import OpenFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.oci.reference import Digest
+    from proxy.stores.layout import Layout
 
-_PIECE: Final = 1024 * 1024
+# How much of an earlier holder's bytes is read and hashed at a time.
+_PIECE: Final = 2**20
 
 
 class DiskSpool:
-    """The spool of one digest. Its file is the one that the lease has locked."""
+    """The one writer of a spool. Fits Spool.
 
-    def __init__(self, digest: Digest, path: Path, place: Path) -> None:
-        """Open it; `place` is where the verified blob goes. Blocks: see `open`."""
+    Its file is never exchanged for another one: the lease is a lock on it, and readers have it
+    open. Whatever makes the bytes that they have read untrue empties the announcement first.
+    """
+
+    __slots__ = ("_digest", "_expected", "_file", "_hash", "_layout", "_size")
+
+    def __init__(self, layout: Layout, digest: Digest) -> None:
+        """Open the spool, and hash what an earlier holder left in it. Blocks."""
+        self._layout = layout
         self._digest = digest
-        self._path = path
-        self._place = place
-        self._total: int | None = None
+        self._expected: int | None = None
         self._hash = digest.hasher()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
         self._size = 0
-        while piece := os.pread(self._descriptor, _PIECE, self._size):
-            self._hash.update(piece)
-            self._size += len(piece)
+        self._file = OpenFile(os.open(layout.spool(digest), os.O_RDWR | os.O_CREAT, 0o666))
+        try:
+            self._read_back()
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
+        """Bytes written and hashed so far."""
         return self._size
 
     async def expect(self, total: int) -> None:
-        """Announce the whole length to other processes."""
-        if total != self._total:
-            self._total = total
-            await asyncio.to_thread(self._announce, total)
-
-    def _announce(self, total: int) -> None:
-        meta = meta_path(self._path)
-        write_new(meta, str(total).encode(), durable=False).replace(meta)
+        """Announce the whole length; a different one than before disappoints earlier readers."""
+        await in_thread(lambda: self._expect(total))
 
     async def append(self, chunk: bytes) -> None:
-        """Write and hash; OSError, and as if nothing had happened, if there is no room."""
-        await asyncio.to_thread(self._append, chunk)
-
-    def _append(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        at = self._size
-        try:
-            while rest:
-                written = os.pwrite(self._descriptor, rest, at)
-                rest, at = rest[written:], at + written
-        except OSError:
-            os.ftruncate(self._descriptor, self._size)
-            raise
-        self._hash.update(chunk)
-        self._size = at
+        """Write and hash `chunk`; after an OSError the spool is as it was before."""
+        await in_thread(lambda: self._append(chunk))
 
     async def commit(self) -> OpenFile:
-        """Verify, flush and move into place; UpstreamInvalid, and gone, if it is wrong."""
-        return await asyncio.to_thread(self._commit)
-
-    def _commit(self) -> OpenFile:
-        right = self._total in {None, self._size} and self._hash.hexdigest() == self._digest.hex
-        if not right:
-            self._remove()
-            raise UpstreamInvalid(f"the bytes that came are not those that {self._digest} names")
-        os.fsync(self._descriptor)
-        make_directory(self._place.parent)
-        self._path.rename(self._place)
-        sync_directory(self._place.parent)
-        meta_path(self._path).unlink(missing_ok=True)
-        return OpenFile(os.dup(self._descriptor))
+        """Verify, flush, rename into place; UpstreamInvalid, and gone, if it is not the blob."""
+        return await in_thread(self._commit, dropped=OpenFile.close)
 
     async def restart(self) -> None:
         """Forget every byte."""
-        os.ftruncate(self._descriptor, 0)
-        self._hash = self._digest.hasher()
-        self._size = 0
+        await in_thread(self._restart)
 
     async def discard(self) -> None:
         """Remove it."""
-        await asyncio.to_thread(self._remove)
-
-    def _remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-        meta_path(self._path).unlink(missing_ok=True)
+        await in_thread(self._remove)
 
     def reader(self) -> OpenFile:
-        """A reader that is good as long as it is open, wherever the file goes."""
-        return OpenFile(os.dup(self._descriptor))
+        """The same file, for reading."""
+        return self._file.duplicate()
+
+    def close(self) -> None:
+        """Let go of it, and leave it where it is."""
+        self._file.close()
+
+    def _read_back(self) -> None:
+        buffer = bytearray(_PIECE if self._file.size else 0)
+        while count := os.preadv(self._file.fileno(), [buffer], self._size):
+            self._hash.update(memoryview(buffer)[:count])
+            self._size += count
+
+    def _expect(self, total: int) -> None:
+        self._expected = total
+        path = self._layout.announcement(self._digest)
+        announced = str(total).encode()
+        with suppress(FileNotFoundError):
+            if path.read_bytes() == announced:
+                return
+            self._retract()
+        temporary = self._layout.temporary()
+        temporary.write_bytes(announced)
+        temporary.rename(path)
+
+    def _append(self, chunk: bytes) -> None:
+        rest, offset = memoryview(chunk), self._size
+        try:
+            while rest:
+                written = os.pwrite(self._file.fileno(), rest, offset)
+                rest, offset = rest[written:], offset + written
+        except OSError:
+            os.ftruncate(self._file.fileno(), self._size)
+            raise
+        self._hash.update(chunk)
+        self._size = offset
+
+    def _commit(self) -> OpenFile:
+        if self._expected not in {None, self._size} or self._hash.hexdigest() != self._digest.hex:
+            self._remove()
+            raise UpstreamInvalid(
+                f"the {self._size} bytes that the upstream sent are not {self._digest}"
+            )
+        os.fsync(self._file.fileno())
+        # To the eviction it was used now, not when its first byte came.
+        os.utime(self._file.fileno())
+        path = self._layout.blob(self._digest)
+        folders = Folders()
+        folders.prepare(path)
+        self._layout.spool(self._digest).rename(path)
+        folders.flush()
+        self._layout.announcement(self._digest).unlink(missing_ok=True)
+        return self._file.duplicate()
+
+    def _restart(self) -> None:
+        self._retract()
+        os.ftruncate(self._file.fileno(), 0)
+        self._hash = self._digest.hasher()
+        self._size = 0
+
+    def _remove(self) -> None:
+        self._retract()
+        self._layout.spool(self._digest).unlink(missing_ok=True)
+
+    def _retract(self) -> None:
+        path = self._layout.announcement(self._digest)
+        with suppress(FileNotFoundError):
+            os.truncate(path, 0)
+            path.unlink()
+
+
+class GrowingSpool:
+    """Somebody else's spool, read from outside. Fits Growing."""
+
+    __slots__ = ("_announcement", "_blob", "_file", "total")
+
+    def __init__(self, file: OpenFile, announcement: OpenFile, total: int, blob: Path) -> None:
+        """Own both files; `blob` is where the spool will be in the end."""
+        self._file = file
+        self._announcement = announcement
+        self._blob = blob
+        self.total = total
+
+    @classmethod
+    def at(cls, layout: Layout, digest: Digest) -> GrowingSpool | None:
+        """The spool of `digest`, or None if nobody has announced its length. Blocks."""
+        with suppress(FileNotFoundError):
+            path = layout.spool(digest)
+            file = OpenFile(os.open(path, os.O_RDONLY))
+            try:
+                announcement = OpenFile(os.open(layout.announcement(digest), os.O_RDONLY))
+            except BaseException:
+                file.close()
+                raise
+            announced = os.pread(announcement.fileno(), announcement.size, 0)
+            # Both belong together only if the spool has not been exchanged between the two.
+            if announced.isdigit() and file.is_at(path):
+                return cls(file, announcement, int(announced), layout.blob(digest))
+            file.close()
+            announcement.close()
+        return None
+
+    async def size(self) -> int:
+        """Bytes there are; UpstreamInvalid if those that were there before are so no more."""
+        self._require_announcement()
+        return self._file.size
+
+    async def verified(self) -> bool:
+        """Whether this very file has become the blob; UpstreamInvalid if it never can."""
+        verified = self._file.is_at(self._blob)
+        self._require_announcement()
+        return verified
+
+    async def read(self, offset: int, length: int) -> memoryview:
+        """At most `length` bytes from `offset`."""
+        return await self._file.read(offset, length)
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._descriptor)
+        self._announcement.close()
+        self._file.close()
 
-
-class GrowingFile(OpenFile):
-    """The spool of another process."""
-
-    def __init__(self, descriptor: int, total: int, place: Path) -> None:
-        super().__init__(descriptor)
-        self._total = total
-        self._place = place
-
-    @property
-    def total(self) -> int:
-        """What the writer announced, in bytes."""
-        return self._total
-
-    async def current_size(self) -> int:
-        """How many bytes are there now."""
-        return os.fstat(self.descriptor).st_size
-
-    async def verified(self) -> bool:
-        """Whether the writer has moved this file into its place."""
-        with suppress(OSError):
-            return os.fstat(self.descriptor).st_ino == self._place.stat().st_ino
-        return False
-
-
-def open_growing(path: Path, place: Path) -> GrowingFile | None:
-    """What another process is writing at `path`, or None before it has announced a length."""
-    try:
-        total = int(meta_path(path).read_bytes())
-        return GrowingFile(os.open(path, os.O_RDONLY), total, place)
-    except (OSError, ValueError):
-        return None
-
-
-def meta_path(spool: Path) -> Path:
-    """Where the length is announced."""
-    return spool.with_name(spool.name + ".meta")
+    def _require_announcement(self) -> None:
+        if self._announcement.size == 0:
+            raise UpstreamInvalid("what another process received of this blob was not the blob")

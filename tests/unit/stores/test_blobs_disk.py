@@ -1,0 +1,159 @@
+"""What is the disk's own: its files, its limits, and who is interrupted meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.oci.reference import Digest
+from proxy.stores.blobs_disk import DiskBlobs
+from tests.contract.test_blob_store import CONTENT, DIGEST, HALF, keep, leave, stored
+from tests.unit.stores.test_manifests_sqlite import files_limited_to
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TAG = "tag:docker.io/library/alpine:latest"
+LINKS = [f"link:docker.io/library/alpine/{Digest.of(bytes([n]))}" for n in range(40)]
+
+
+@pytest.fixture
+def store(data_dir: Path) -> DiskBlobs:
+    return DiskBlobs(data_dir)
+
+
+def files(directory: Path) -> dict[str, tuple[int, int]]:
+    """Every file below, with its inode and when it was written."""
+    return {
+        str(path.relative_to(directory)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+async def test_a_committed_blob_is_the_only_file_that_is_left(
+    data_dir: Path, store: DiskBlobs
+) -> None:
+    await keep(store, CONTENT)
+    assert files(data_dir).keys() == {f"blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}"}
+
+
+async def test_a_full_disk_leaves_the_spool_as_it_was(store: DiskBlobs) -> None:
+    spool = await store.spool(DIGEST)
+    await spool.append(CONTENT[:HALF])
+    reader = spool.reader()
+    with files_limited_to(HALF + 1000):
+        for _ in range(2):
+            with pytest.raises(OSError, match="too large") as caught:
+                await spool.append(CONTENT[HALF:])
+            assert caught.value.errno == errno.EFBIG
+            assert spool.size == reader.size == HALF
+    await spool.append(CONTENT[HALF:])
+    (await spool.commit()).close()
+    spool.close()
+    reader.close()
+    assert await stored(store, DIGEST) == CONTENT
+
+
+async def test_a_full_disk_keeps_the_old_record_and_no_rest(
+    data_dir: Path, store: DiskBlobs
+) -> None:
+    await store.put_records([(TAG, b"old")])
+    before = files(data_dir)
+    with files_limited_to(1000):
+        with pytest.raises(OSError, match="too large"):
+            await store.put_records([(TAG, bytes(2000))])
+        with pytest.raises(OSError, match="too large"):
+            await store.put_new_record(f"origin:{DIGEST}", bytes(2000))
+    assert files(data_dir) == before
+    assert await store.record(TAG) == b"old"
+
+
+async def test_what_was_put_before_a_failure_is_kept(store: DiskBlobs) -> None:
+    with files_limited_to(1000), pytest.raises(OSError, match="too large"):
+        await store.put_records([(LINKS[0], b""), (TAG, bytes(2000)), (LINKS[1], b"")])
+    assert await store.record(LINKS[0]) == b""
+    assert await store.record(TAG) is None
+    assert await store.record(LINKS[1]) is None
+
+
+async def test_an_equal_record_is_not_written_again(data_dir: Path, store: DiskBlobs) -> None:
+    records = [(TAG, b"value"), *((link, b"") for link in LINKS)]
+    await store.put_records(records)
+    before = files(data_dir)
+    assert len(before) == 41
+    await store.put_records(records)
+    assert await store.put_new_record(TAG, b"another") == b"value"
+    assert files(data_dir) == before
+
+
+async def test_a_cancelled_append_is_whole_or_not_there(store: DiskBlobs) -> None:
+    """And nobody else gets the lease while a thread still writes: the caller waits for it."""
+    spool = await store.spool(DIGEST)
+    appending = asyncio.ensure_future(spool.append(CONTENT[:HALF]))
+    await asyncio.sleep(0)
+    appending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+    assert spool.size == HALF
+    spool.close()
+    spool = await store.spool(DIGEST)
+    assert spool.size == HALF
+    await spool.append(CONTENT[HALF:])
+    (await spool.commit()).close()
+    spool.close()
+
+
+async def test_cancelled_callers_leave_no_file_open(store: DiskBlobs) -> None:
+    await keep(store, CONTENT)
+    other = Digest.of(b"other")
+    await leave(store, b"other", other)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- nothing of it is a path
+    for _ in range(20):
+        for work in (store.open(DIGEST), store.spool(other), store.growing(other)):
+            task = asyncio.ensure_future(work)
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 -- as above
+
+
+@pytest.mark.parametrize(("minutes", "touched"), [(10, False), (70, True)])
+async def test_the_time_of_use_is_written_once_an_hour(
+    data_dir: Path, store: DiskBlobs, minutes: int, *, touched: bool
+) -> None:
+    await keep(store, CONTENT)
+    path = data_dir / "blobs/sha256" / DIGEST.hex[:2] / DIGEST.hex
+    then = time.time() - 60 * minutes
+    for use in (store.size, store.open):
+        os.utime(path, (then, then - 1000))
+        opened = await use(DIGEST)
+        status = path.stat()
+        assert (status.st_atime > then + 1) is touched
+        assert status.st_mtime == pytest.approx(then - 1000)
+        if opened is not None and not isinstance(opened, int):
+            opened.close()
+
+
+async def test_a_truncated_announcement_is_none(data_dir: Path, store: DiskBlobs) -> None:
+    await leave(store, CONTENT[:10])
+    for damaged in (b"", b"many", b"-1", b"1e3"):
+        (data_dir / "spool" / f"{DIGEST}.meta").write_bytes(damaged)
+        assert await store.growing(DIGEST) is None
+
+
+async def test_records_of_a_manifest_do_not_take_a_file_handle_each(store: DiskBlobs) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))  # noqa: PTH208 -- as above
+    try:
+        await store.put_records([(link, b"") for link in LINKS])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert await store.record(LINKS[-1]) == b""

@@ -1,0 +1,227 @@
+"""Eviction and the sweep of spools: what goes, what stays, and how much room that makes."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.oci.reference import Digest
+from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.eviction import Janitor, Stored, Swept, to_evict
+from proxy.stores.leases import FlockLeases, locked
+from tests.contract.test_blob_store import CONTENT, DIGEST, keep, leave, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEBIBYTE = 2**20
+DAY = 86400.0
+HOUR = 3600.0
+
+
+def blob(name: str, size: int, used_at: float) -> Stored:
+    return Stored(Path(name), size, used_at)
+
+
+# -- the choice ----------------------------------------------------------------------------------
+
+
+def test_nothing_goes_while_everything_fits() -> None:
+    assert to_evict([blob("a", 60, 1), blob("b", 40, 2)], 100) == []
+    assert to_evict([], 0) == []
+
+
+def test_the_least_recently_used_go_until_a_tenth_is_free() -> None:
+    blobs = [blob("newest", 30, 4), blob("oldest", 5, 1), blob("old", 5, 2), blob("new", 65, 3)]
+    assert [chosen.path.name for chosen in to_evict(blobs, 100)] == ["oldest", "old", "new"]
+    assert [chosen.path.name for chosen in to_evict(blobs, 104)] == ["oldest", "old", "new"]
+    assert to_evict(blobs, 105) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9))),
+    st.integers(0, 500),
+)
+def test_what_stays_fits_and_was_used_later(blobs: list[tuple[int, int]], limit: int) -> None:
+    all_of_them = [blob(str(n), size, used) for n, (size, used) in enumerate(blobs)]
+    gone = to_evict(all_of_them, limit)
+    kept = [each for each in all_of_them if each not in gone]
+    assert sum(each.size for each in kept) <= limit
+    if gone:
+        assert max(each.used_at for each in gone) <= min((e.used_at for e in kept), default=9)
+        spared = sum(each.size for each in kept) + gone[-1].size
+        assert spared > limit * 0.9, "the last one need not have gone"
+
+
+# -- on the disk ---------------------------------------------------------------------------------
+
+
+def on_disk(directory: Path) -> int:
+    """Bytes that the files below `directory` take."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+@pytest.fixture
+def janitor(data_dir: Path) -> Callable[[int], Janitor]:
+    def make(max_size: int) -> Janitor:
+        return Janitor(data_dir, lock=data_dir / "janitor.lock", max_size=max_size)
+
+    return make
+
+
+def mebibyte(number: int) -> bytes:
+    """Random, for a file system that compresses."""
+    return random.Random(number).randbytes(MEBIBYTE)  # noqa: S311 -- bytes that nothing guesses
+
+
+async def keep_mebibyte(store: DiskBlobs, data_dir: Path, number: int, hours: float) -> Digest:
+    content = mebibyte(number)
+    digest = Digest.of(content)
+    await keep(store, content)
+    age(data_dir / "blobs/sha256" / digest.hex[:2] / digest.hex, hours * HOUR)
+    return digest
+
+
+async def test_old_blobs_make_room_on_the_disk(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    digests = [await keep_mebibyte(store, data_dir, n, hours=100 - n) for n in range(20)]
+    records = [("tag:docker.io/a:b", b"x" * MEBIBYTE), (f"link:docker.io/a/{DIGEST}", b"")]
+    await store.put_records(records)
+    await leave(store, CONTENT)
+    before = on_disk(data_dir)
+
+    swept = await janitor(12 * MEBIBYTE).sweep()
+
+    assert (swept.blobs, swept.spools) == (10, 0)
+    assert swept.freed == pytest.approx(10 * MEBIBYTE, rel=0.05)
+    assert before - on_disk(data_dir) == swept.freed
+    assert [await store.size(digest) is not None for digest in digests] == [False] * 10 + [
+        True
+    ] * 10
+    assert [(key, await store.record(key)) for key, _ in records] == records
+    spool = await store.spool(DIGEST)
+    assert spool.size == len(CONTENT)
+    spool.close()
+    assert await janitor(12 * MEBIBYTE).sweep() == Swept()
+
+
+@pytest.mark.parametrize("use", ["open", "size", "commit again"])
+async def test_use_saves_a_blob(
+    data_dir: Path, janitor: Callable[[int], Janitor], use: str
+) -> None:
+    store = DiskBlobs(data_dir)
+    first = await keep_mebibyte(store, data_dir, 1, hours=100)
+    second = await keep_mebibyte(store, data_dir, 2, hours=50)
+    match use:
+        case "open":
+            assert await stored(store, first) is not None
+        case "size":
+            assert await store.size(first) == MEBIBYTE
+        case "commit again":
+            await keep(store, mebibyte(1))
+    assert (await janitor(int(1.5 * MEBIBYTE)).sweep()).blobs == 1
+    assert await store.size(first) == MEBIBYTE
+    assert await store.size(second) is None
+
+
+async def test_a_blob_that_is_being_read_is_read_to_its_end(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    await keep(store, CONTENT)
+    reader = await store.open(DIGEST)
+    assert reader is not None
+    assert (await janitor(0).sweep()).blobs == 1
+    assert await store.open(DIGEST) is None
+    assert await reader.read(len(CONTENT) - 10, 100) == CONTENT[-10:]
+    reader.close()
+
+
+@pytest.mark.parametrize(("hours", "goes"), [(23, False), (25, True)])
+async def test_an_orphaned_spool_goes_after_a_day(
+    data_dir: Path, janitor: Callable[[int], Janitor], hours: float, *, goes: bool
+) -> None:
+    await leave(DiskBlobs(data_dir), CONTENT)
+    spool = data_dir / "spool" / DIGEST
+    age(spool, hours * HOUR)
+    age(spool.with_name(f"{DIGEST}.meta"), hours * HOUR)
+    announcement = spool.with_name(f"{DIGEST}.meta").stat().st_blocks * 512
+    before = on_disk(data_dir)
+    swept = await janitor(10**9).sweep()
+    assert (swept.spools, swept.blobs) == (int(goes), 0)
+    assert swept.freed >= len(CONTENT) * goes
+    names = {path.name for path in (data_dir / "spool").iterdir()}
+    assert names == (set() if goes else {DIGEST, f"{DIGEST}.meta"})
+    if goes:
+        assert before - on_disk(data_dir) == swept.freed + announcement
+
+
+async def test_a_spool_that_somebody_holds_stays_however_old(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
+    lease = await leases.claim(DIGEST)
+    assert lease is not None
+    await leave(store, CONTENT[:10])
+    age(data_dir / "spool" / DIGEST, 100 * DAY)
+    age(data_dir / "spool" / f"{DIGEST}.meta", 100 * DAY)
+    assert await janitor(0).sweep() == Swept()
+    assert await store.growing(DIGEST) is not None or pytest.fail("its announcement is gone")
+    lease.release()
+    assert (await janitor(0).sweep()).spools == 1
+
+
+async def test_what_a_crash_left_in_the_spool_directory_goes_too(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    leases = FlockLeases(data_dir / "spool")
+    held = await leases.claim("manifest:held")
+    lost = await leases.claim("manifest:lost")
+    assert held is not None
+    assert lost is not None
+    # As a kill leaves it: unlocked, and still there.
+    lost._file.close()
+    spools = data_dir / "spool"
+    for name in ("temp-0123", f"{DIGEST}.meta", "temp-young"):
+        (spools / name).write_bytes(b"x")
+    for path in spools.iterdir():
+        if path.name != "temp-young":
+            age(path, 2 * DAY)
+    assert await janitor(0).sweep() == Swept()
+    assert sorted(path.name for path in spools.iterdir()) == sorted(["temp-young", held._path.name])
+    held.release()
+
+
+async def test_one_process_sweeps_at_a_time(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    await keep(store, CONTENT)
+    turn = locked(data_dir / "janitor.lock")
+    assert turn is not None
+    assert await janitor(0).sweep() == Swept()
+    assert await store.size(DIGEST) == len(CONTENT)
+    turn.close()
+    assert (await janitor(0).sweep()).blobs == 1
+
+
+async def test_there_may_be_nothing_to_sweep(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    assert await janitor(0).sweep() == Swept()
+    DiskBlobs(data_dir)
+    assert await janitor(0).sweep() == Swept()
