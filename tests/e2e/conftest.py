@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
     from tests.e2e.oracle import Oracle
 
 
-class Store(TypedDict, total=False):
-    """The arguments that tell a `Proxy` where to keep manifests."""
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where manifests are kept: `redis` is its URL, or empty for SQLite."""
 
-    redis: str
+    redis: str = ""
 
 
 @contextmanager
 def _sqlite(_directory: Path) -> Iterator[Store]:
-    yield {}
+    yield Store()
 
 
 # Every test with a `store` runs once for each of them.
@@ -36,7 +38,7 @@ _STORES: Final[dict[str, Callable[[Path], AbstractContextManager[Store]]]] = {"s
 def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Store]:
-    """A running store for manifests: `Proxy(..., **store)`."""
+    """A running store for manifests: `Proxy(..., redis=store.redis)`."""
     with _STORES[request.param](tmp_path_factory.mktemp(request.param)) as store:
         yield store
 

@@ -82,7 +82,7 @@ def test_a_second_pull_asks_the_upstream_nothing(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
     """Inside the TTL, whoever pulls, and also after a restart."""
-    with Proxy(tmp_path / "proxy", upstream=registry.url, **store) as proxy:
+    with Proxy(tmp_path / "proxy", upstream=registry.url, redis=store.redis) as proxy:
         before = pull_everything(proxy)
         registry.forget()
         check_everything(proxy, before, status="hit")
@@ -95,7 +95,7 @@ def test_the_first_pulls_ask_the_upstream_once_for_each_content(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
     """One HEAD a tag, for all clients together, and one GET for each digest."""
-    with Proxy(tmp_path / "proxy", upstream=registry.url, **store) as proxy:
+    with Proxy(tmp_path / "proxy", upstream=registry.url, redis=store.redis) as proxy:
         registry.forget()
         pull_everything(proxy)
     asked = [(request.method, request.path) for request in registry.requests()]
@@ -109,7 +109,9 @@ def test_what_was_pulled_pulls_from_a_dead_upstream(
 ) -> None:
     """When no tag is fresh any more: stale, and saying so; before and after a restart."""
     settings = {"tags": {"ttl": "0s"}}
-    with Proxy(tmp_path / "proxy", upstream=registry.url, settings=settings, **store) as proxy:
+    with Proxy(
+        tmp_path / "proxy", upstream=registry.url, settings=settings, redis=store.redis
+    ) as proxy:
         before = pull_everything(proxy)
         copy = skopeo_copy(f"{proxy.host}/cargo/oci_index:1", tmp_path / "copy", everything=True)
         registry.kill()
@@ -126,7 +128,9 @@ def test_what_was_pulled_pulls_from_a_dead_upstream(
 def test_a_tag_that_moves_is_followed(registry: Registry, store: Store, tmp_path: Path) -> None:
     """And what it named before stays pullable by digest, derived ones included."""
     settings = {"tags": {"ttl": "0s"}}
-    with Proxy(tmp_path / "proxy", upstream=registry.url, settings=settings, **store) as proxy:
+    with Proxy(
+        tmp_path / "proxy", upstream=registry.url, settings=settings, redis=store.redis
+    ) as proxy:
         before = [pull(proxy, "cargo/oci", accept) for accept in CLIENTS.values()]
         registry.push("cargo/oci", "1", images.oci("moved"))
         after = [pull(proxy, "cargo/oci", accept) for accept in CLIENTS.values()]

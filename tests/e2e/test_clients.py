@@ -54,7 +54,7 @@ def proxy(
 ) -> Iterator[Proxy]:
     """In front of the upstream; cold for each client."""
     directory = tmp_path_factory.mktemp(type(client).__name__)
-    with Proxy(directory, upstream=registry.url, **store) as proxy:
+    with Proxy(directory, upstream=registry.url, redis=store.redis) as proxy:
         yield proxy
 
 
@@ -81,7 +81,7 @@ def test_containerd_unpacks_a_converted_schema_1(
     """It asks by HEAD what the tag names, and then for that digest."""
     image = f"cargo/{kind.__name__}"
     with (
-        Proxy(tmp_path, upstream=registry.url, **store) as proxy,
+        Proxy(tmp_path, upstream=registry.url, redis=store.redis) as proxy,
         WithoutAccept(proxy.port) as hop,
         Containerd(short_path) as containerd,
     ):

@@ -38,7 +38,7 @@ def proxy(
     registry: Registry, store: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """In front of the upstream."""
-    with Proxy(tmp_path_factory.mktemp("proxy"), upstream=registry.url, **store) as proxy:
+    with Proxy(tmp_path_factory.mktemp("proxy"), upstream=registry.url, redis=store.redis) as proxy:
         yield proxy
 
 

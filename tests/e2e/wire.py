@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from email.message import Message
 
 _TIMEOUT: Final = 60.0
+# Headers that say when and how it was answered, and not what.
+_PASSING: Final = frozenset({"Date", "Cache-Status"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ class Answer:
     status: int
     headers: Message
     body: bytes
+
+    @property
+    def lasting(self) -> dict[str, str]:
+        """The headers that the next answer must have too, and the one to HEAD."""
+        return {name: value for name, value in self.headers.items() if name not in _PASSING}
 
 
 def ask(
