@@ -90,19 +90,17 @@ def config_schema() -> None:
     show_default=True,
     help="What of an index to convert.",
 )
-def convert(manifest: Path, platforms: tuple[str, ...], **options: Any) -> None:
+def convert(manifest: Path, **options: Any) -> None:
     """Convert MANIFEST, a file, and write the result to standard output byte for byte.
 
     Content that is not given is looked for beside MANIFEST, as `skopeo copy` to `dir:` and `oci:`
     leaves it.
     """
     from proxy.errors import ManifestInvalid, Refused  # noqa: PLC0415
-    from proxy.oci.platform import Platform  # noqa: PLC0415
     from proxy.offline import Request, convert_file  # noqa: PLC0415
 
     try:
-        chosen = [Platform.parse(platform) for platform in platforms]
-        converted = convert_file(manifest, Request(platforms=chosen, **options))
+        converted = convert_file(manifest, Request(**options))
     except (Refused, ManifestInvalid, ValueError) as refusal:
         _fail(f"cannot convert {manifest}: {refusal}")
     sys.stdout.buffer.write(converted)

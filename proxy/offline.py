@@ -12,13 +12,13 @@ from proxy.oci.index import for_platform
 from proxy.oci.jws import SigningKey
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
+from proxy.oci.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from proxy.oci.manifest import Descriptor
-    from proxy.oci.platform import Platform
     from proxy.oci.reference import Digest
 
 TARGETS: Final = {
@@ -41,20 +41,23 @@ class Request:
     tag: str = ""
     key: Path | None = None
     unsigned: bool = False
-    platforms: Sequence[Platform] = ()
+    platforms: Sequence[str] = ()
 
 
 def convert_file(path: Path, request: Request) -> bytes:
     """The manifest in `path` as `request.target`; Refused or ManifestInvalid if that cannot be.
 
+    ValueError for a platform or key that is none.
+
     An index becomes an image by its first platform. The config is taken as it is given: whether
     it is the one that the manifest names is for whoever made the files to know.
     """
     beside = _Beside(path.parent, request)
+    platforms = tuple(map(Platform.parse, request.platforms))
     manifest = read_manifest(path.read_bytes())
     wanted = TARGETS[request.target]
     if isinstance(manifest, Index) and not wanted.is_index:
-        entry = for_platform(manifest, request.platforms[0])
+        entry = for_platform(manifest, platforms[0])
         manifest = read_manifest(beside.content(manifest, entry), entry.media_type)
     if request.unsigned and wanted is MediaType.V2S1_SIGNED:
         wanted = MediaType.V2S1
@@ -66,7 +69,7 @@ def convert_file(path: Path, request: Request) -> bytes:
     terms = Terms(
         name=request.name,
         tag=request.tag,
-        platforms=tuple(request.platforms),
+        platforms=platforms,
         key=SigningKey.load(request.key.read_bytes()) if request.key else SigningKey.generate(),
     )
     for edge in path_there:
