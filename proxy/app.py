@@ -17,6 +17,7 @@ from aiohttp import web
 from proxy import telemetry
 from proxy.oci.negotiation import Policy
 from proxy.service import trace
+from proxy.service.admission import Admission
 from proxy.service.blobs import Blobs
 from proxy.service.derivations import Derivations
 from proxy.service.listings import Listings
@@ -39,7 +40,7 @@ from proxy.web.server import RegistryServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from proxy.config import RedisSettings, Settings, UpstreamSettings
+    from proxy.config import Limits, RedisSettings, Settings, UpstreamSettings
     from proxy.stores.manifests_redis import RedisManifests
 
 _log = structlog.get_logger()
@@ -89,6 +90,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             leases=leases,
             upstreams=upstreams,
             flights=flights,
+            admission=_admission(settings.limits.share(settings.workers)),
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         conversion = settings.conversion
@@ -139,6 +141,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size
         )
         yield Services(registry, readiness, flights, janitor)
+
+
+def _admission(limits: Limits) -> Admission:
+    return Admission(
+        downloads=limits.downloads, spool=limits.spool, passed_through=limits.passed_through
+    )
 
 
 async def _open_cache(settings: Settings) -> SqliteManifests | RedisManifests:

@@ -103,6 +103,10 @@ class Address(tuple[str, int]):
         """Whether only this machine can reach it."""
         return self.host in _LOOPBACK or self.host.startswith("127.")
 
+    def __getnewargs__(self) -> tuple[str, int]:
+        """For pickle, with which a supervisor hands the settings to its workers."""
+        return self.host, self.port
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
@@ -341,9 +345,28 @@ class AccessSettings(_Section):
     allow_anonymous: bool = False
 
 
+class Limits(_Section):
+    """How much may go on at once, in all workers together."""
+
+    connections: int = Field(default=4096, ge=1)
+    downloads: int = Field(default=256, ge=1)
+    spool: Bytes = 20 * 2**30
+    passed_through: int = Field(default=64, ge=0)
+
+    def share(self, workers: int) -> Limits:
+        """Each worker's part."""
+        return Limits(
+            connections=-(-self.connections // workers),
+            downloads=-(-self.downloads // workers),
+            spool=self.spool // workers,
+            passed_through=-(-self.passed_through // workers),
+        )
+
+
 class Shutdown(_Section):
     """How the end is waited for."""
 
+    delay: Seconds = 0.0
     grace: Seconds = 300.0
 
 
@@ -370,6 +393,7 @@ class Settings(_Section):
 
     listen: Listen = Address("0.0.0.0", 5000)  # noqa: S104 -- a registry is there to be reached
     admin: Admin = Admin()
+    workers: int = Field(default=1, ge=1, le=256)
     data: Path = Path("data")
     upstreams: dict[str, UpstreamSettings] = Field(
         default_factory=lambda: {"docker.io": _DOCKER_HUB}, min_length=1
@@ -379,6 +403,7 @@ class Settings(_Section):
     tags: TagSettings = TagSettings()
     conversion: ConversionSettings = ConversionSettings()
     access: AccessSettings = AccessSettings()
+    limits: Limits = Limits()
     shutdown: Shutdown = Shutdown()
     tls: TlsSettings = TlsSettings()
 

@@ -82,6 +82,16 @@ FOLLOWERS = Gauge(
     "Clients that read a blob while it arrives.",
     multiprocess_mode="livesum",
 )
+PASSED_THROUGH = Counter(
+    f"{_PREFIX}_blobs_passed_through_total",
+    "Blobs sent to one client without being kept, by what there was no room in.",
+    ("reason",),
+)
+TURNED_AWAY = Counter(
+    f"{_PREFIX}_turned_away_total",
+    "Requests answered 503 because a limit was reached, by limit.",
+    ("limit",),
+)
 CACHE_ERRORS = Counter(
     f"{_PREFIX}_cache_errors_total",
     "Operations on the manifest cache that failed, each a miss, by operation.",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
 from proxy import telemetry
 from proxy.errors import Refused
 from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.service import trace
+from proxy.service.admission import NotKept
 from proxy.service.download import Transfer
+from proxy.service.passthrough import PassThrough
 from proxy.service.trace import Outcome
 
 if TYPE_CHECKING:
@@ -18,8 +22,11 @@ if TYPE_CHECKING:
 
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, BlobStream, Leases, Upstream
+    from proxy.service.admission import Admission
     from proxy.service.records import Records
     from proxy.service.singleflight import Flights
+
+_log = structlog.get_logger()
 
 
 class Source(Protocol):
@@ -52,21 +59,41 @@ class _Constant:
 
 
 class _Follower:
-    """One reader of a transfer."""
+    """One reader of a transfer, who goes on alone if that turns out not to be kept."""
 
-    def __init__(self, blobs: Blobs, transfer: Transfer) -> None:
+    def __init__(self, blobs: Blobs, repository: Repository, transfer: Transfer) -> None:
         self._blobs = blobs
+        self._repository = repository
         self._transfer = transfer
+        self._alone: PassThrough | None = None
+
+    async def started(self) -> None:
+        """Return when an answer may begin."""
+        try:
+            await self._transfer.started()
+        except NotKept as reason:
+            await self._leave_the_others(reason)
 
     @property
     def size(self) -> int:
-        return self._transfer.total or 0
+        return self._alone.size if self._alone is not None else self._transfer.total or 0
 
     async def read(self, offset: int, length: int) -> bytes | memoryview:
-        return await self._transfer.read(offset, length)
+        if self._alone is None:
+            try:
+                return await self._transfer.read(offset, length)
+            except NotKept as reason:
+                await self._leave_the_others(reason)
+        assert self._alone is not None  # noqa: S101 -- as of the line above, if not before
+        return await self._alone.read(offset, length)
 
     def close(self) -> None:
+        if self._alone is not None:
+            self._alone.close()
         self._blobs.left(self._transfer)
+
+    async def _leave_the_others(self, reason: NotKept) -> None:
+        self._alone = await self._blobs.passed_through(self._repository, self._transfer, reason)
 
 
 class Blobs:
@@ -80,6 +107,7 @@ class Blobs:
         leases: Leases,
         upstreams: Mapping[str, Upstream],
         flights: Flights,
+        admission: Admission,
         finish_abandoned: bool,
     ) -> None:
         """`finish_abandoned`: go on with a transfer that nobody reads any more."""
@@ -88,6 +116,7 @@ class Blobs:
         self._leases = leases
         self._upstreams = upstreams
         self._flights = flights
+        self._admission = admission
         self._finish_abandoned = finish_abandoned
         self._transfers: dict[Digest, tuple[Transfer, asyncio.Task[None]]] = {}
 
@@ -180,12 +209,13 @@ class Blobs:
         transfer = self._transfer(repository, digest)
         transfer.readers += 1
         telemetry.FOLLOWERS.inc()
+        follower = _Follower(self, repository, transfer)
         try:
-            await transfer.started()
+            await follower.started()
         except BaseException:
-            self.left(transfer)
+            follower.close()
             raise
-        return _Follower(self, transfer)
+        return follower
 
     def _transfer(self, repository: Repository, digest: Digest) -> Transfer:
         if digest in self._transfers:
@@ -197,12 +227,29 @@ class Blobs:
             upstream=self._upstreams[repository.registry],
             store=self._store,
             leases=self._leases,
+            admission=self._admission,
         )
         trace.current().stored = True
         task = self._flights.start(transfer.run())
         self._transfers[digest] = transfer, task
         task.add_done_callback(lambda _: self._ended(transfer))
         return transfer
+
+    async def passed_through(
+        self, repository: Repository, transfer: Transfer, reason: NotKept
+    ) -> PassThrough:
+        """The transfer's blob for one reader alone, of which nothing is kept."""
+        happened = trace.current()
+        happened.stored, happened.detail = False, "not-kept"
+        _log.warning("blob.passed_through", digest=transfer.digest, reason=reason.reason)
+        return await PassThrough.opened(
+            transfer.digest,
+            repository.name,
+            upstream=self._upstreams[repository.registry],
+            flights=self._flights,
+            admitted=self._admission.passed_through(reason.reason),
+            begun=transfer.begun,
+        )
 
     def left(self, transfer: Transfer) -> None:
         """A reader has gone."""

@@ -8,6 +8,7 @@ that is wrong: whoever reads along is cut off instead.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,7 +17,6 @@ from proxy import telemetry
 from proxy.errors import (
     RangeInvalid,
     RegistryError,
-    StorageFailure,
     UpstreamFailure,
     UpstreamInvalid,
 )
@@ -24,6 +24,7 @@ from proxy.errors import (
 if TYPE_CHECKING:
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, BlobStream, Growing, Leases, Readable, Spool, Upstream
+    from proxy.service.admission import Admission, Room
 
 _log = structlog.get_logger()
 
@@ -38,6 +39,15 @@ _LOOK_EVERY: Final = 0.005
 _CLAIM_EVERY: Final = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The first `length` bytes of a blob of `total`, unverified."""
+
+    source: Readable
+    length: int
+    total: int
+
+
 class Transfer:
     """A blob on its way in. `run` is one task; any number of readers wait on `readable`."""
 
@@ -49,6 +59,7 @@ class Transfer:
         upstream: Upstream,
         store: BlobStore,
         leases: Leases,
+        admission: Admission,
     ) -> None:
         self.digest = digest
         self.repository = repository
@@ -57,6 +68,7 @@ class Transfer:
         self._upstream = upstream
         self._store = store
         self._leases = leases
+        self._admission = admission
         self._received = 0
         self._verified = False
         self._failure: RegistryError | None = None
@@ -84,6 +96,13 @@ class Transfer:
             await self._progress()
         return await self._sources[-1].read(offset, min(length, self.readable() - offset))
 
+    @property
+    def begun(self) -> Begun | None:
+        """What has come so far, for who must go on without this transfer."""
+        if self.total is None or self._received == 0:
+            return None
+        return Begun(self._sources[-1], self._received, self.total)
+
     async def _progress(self) -> None:
         if self._failure is not None:
             raise self._failure
@@ -98,7 +117,8 @@ class Transfer:
     async def run(self) -> None:
         """Fetch, or follow another process that does; take over from one that dies.
 
-        What it raises, every reader raises. What was received stays in the spool for the next one.
+        What it raises, every reader raises: NotKept where there is no room, or the disk takes
+        nothing. What was received stays in the spool for the next one.
         """
         try:
             with telemetry.TRANSFERS.track_inprogress():
@@ -108,7 +128,7 @@ class Transfer:
             raise
         except OSError as error:
             _log.error("blob.not_kept", digest=self.digest, error=str(error))
-            self._failure = StorageFailure("the blob cannot be stored")
+            self._failure = self._admission.disk_failed()
             raise self._failure from None
         except BaseException:
             self._failure = UpstreamFailure("the transfer was given up")
@@ -125,7 +145,8 @@ class Transfer:
             if (blob := await self._store.open(self.digest)) is not None:
                 self._done(blob, blob.size)
                 return
-            await self._fetch()
+            with self._admission.download() as room:
+                await self._fetch(room)
         finally:
             lease.release()
 
@@ -163,18 +184,18 @@ class Transfer:
         lease.release()
         return True
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, room: Room) -> None:
         spool = await self._store.spool(self.digest)
         try:
             self._sources.append(spool.reader())
             self._received = spool.size
-            await self._filled(spool)
+            await self._filled(spool, room)
             blob = await spool.commit()
             self._done(blob, blob.size)
         finally:
             spool.close()
 
-    async def _filled(self, spool: Spool) -> None:
+    async def _filled(self, spool: Spool, room: Room) -> None:
         """All bytes into the spool, by Range where some are there; UpstreamFailure if they stop."""
         tries = 0
         while True:
@@ -183,7 +204,7 @@ class Transfer:
                 async with self._upstream.blob(
                     self.repository.name, self.digest, start=spool.size
                 ) as stream:
-                    await self._poured(stream, spool)
+                    await self._poured(stream, spool, room)
             except RangeInvalid:
                 # Nothing beyond what is there: it is whole, or it is not this blob's.
                 return
@@ -200,12 +221,13 @@ class Transfer:
             else:
                 return
 
-    async def _poured(self, stream: BlobStream, spool: Spool) -> None:
+    async def _poured(self, stream: BlobStream, spool: Spool, room: Room) -> None:
         if stream.total is not None:
             if self.total not in {None, stream.total}:
                 raise UpstreamInvalid(f"the upstream changed the size of {self.digest} midway")
             if spool.size > stream.total:
                 await spool.restart()
+            room.grow(stream.total)
             self.total = stream.total
             await spool.expect(stream.total)
             self._announce()
@@ -214,6 +236,7 @@ class Transfer:
             if skip >= len(chunk):
                 skip -= len(chunk)
                 continue
+            room.grow(spool.size + len(chunk) - skip)
             await spool.append(chunk[skip:] if skip else chunk)
             skip = 0
             self._received = spool.size
