@@ -72,7 +72,7 @@ NO_ACCEPT: Final = Accept(present=False)
 
 # A cluster has few kinds of clients; docker sends its lines in random order, so there are up to
 # 720 spellings of one meaning.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parse(lines: tuple[str, ...]) -> Accept:
     if not lines:
         return NO_ACCEPT

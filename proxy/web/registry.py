@@ -139,7 +139,7 @@ class Registry:
         target = self._targets.get(key)
         if target is None:
             target = parse_target(*key, self._routes)
-            self._targets.put(key, target, _TARGET_COST)
+            self._targets.put(key, target, _TARGET_COST + len(key[0]) + len(key[1]))
         return target
 
     def _ready(self, target: ManifestTarget, accept: Accept) -> Answer | None:
