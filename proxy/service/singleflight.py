@@ -12,7 +12,7 @@ from proxy.errors import Refused, RegistryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from proxy.ports import Leases
+    from proxy.ports import Lease, Leases
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ class Flights:
         """The result of `work`, which runs once for all who ask for `key` while it runs.
 
         A caller that leaves cancels nobody. An exception is raised for every caller. With
-        `elsewhere`, it also runs in one process at a time, and what that finds when another
-        process has ended is the result.
+        `elsewhere`, it also runs in one process at a time, and only if that finds nothing: another
+        process may just have done the same.
         """
         task = self._flights.get(key)
         if task is None:
@@ -64,15 +64,28 @@ class Flights:
         work: Callable[[], Coroutine[Any, Any, T]],
         elsewhere: Callable[[], Coroutine[Any, Any, T | None]],
     ) -> T:
-        waited = False
-        while (lease := await self._leases.claim(key)) is None:
-            waited = True
-            await asyncio.sleep(_LOOK_EVERY)
+        lease = await self._lease(key)
         try:
-            found = await elsewhere() if waited else None
+            # Whether we had to wait says nothing: the other one may have ended before we claimed,
+            # and after we had looked.
+            found = await elsewhere()
             return await work() if found is None else found
         finally:
-            lease.release()
+            if lease is not None:
+                lease.release()
+
+    async def _lease(self, key: str) -> Lease | None:
+        """The lease, as soon as nobody else has it; None if there can be none, on a full disk."""
+        try:
+            while True:
+                lease = await self._leases.claim(key)
+                if lease is not None:
+                    return lease
+                await asyncio.sleep(_LOOK_EVERY)
+        except OSError as error:
+            # To do it once in each process is better than not at all.
+            _log.error("lease.not_claimed", error=str(error))
+            return None
 
     def _landed(self, key: str, task: asyncio.Task[Any]) -> None:
         if self._flights.get(key) is task:
