@@ -147,7 +147,7 @@ class Blobs:
         if source is None:
             source = await self._joined(repository, digest)
             if not await self._records.linked(repository, digest):
-                await self._records.link(repository, [digest])
+                await self._link(repository, digest)
         return source
 
     async def size(self, repository: Repository, digest: Digest) -> int:
@@ -200,9 +200,16 @@ class Blobs:
         async def ask() -> None:
             upstream = self._upstreams[repository.registry]
             await upstream.blob_size(repository.name, digest)
-            await self._records.link(repository, [digest])
+            await self._link(repository, digest)
 
         await self._flights.do(f"grant:{repository}:{digest}", ask)
+
+    async def _link(self, repository: Repository, digest: Digest) -> None:
+        try:
+            await self._records.link(repository, [digest])
+        except OSError as error:
+            # The upstream has just said that it may be read; it will be asked again.
+            _log.error("blob.not_linked", repository=str(repository), error=str(error))
 
     async def _joined(self, repository: Repository, digest: Digest) -> Source:
         trace.current().outcome = Outcome.MISS
