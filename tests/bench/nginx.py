@@ -1,0 +1,70 @@
+"""nginx with `proxy_cache`, as people put it in front of a registry."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from tests import tools
+from tests.e2e.processes import LOOPBACK, Program, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Its log is buffered as ours is, and no connection is closed for having been used a lot.
+_CONFIGURATION: Final = """
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
+{user}
+events {{ worker_connections 1024; }}
+http {{
+    access_log {directory}/access.log combined buffer=64k flush=1s;
+    client_body_temp_path {directory}/client;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    scgi_temp_path {directory}/scgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    keepalive_requests 100000000;
+    proxy_cache_path {directory}/cache keys_zone=manifests:10m inactive=1h;
+    server {{
+        listen {address};
+        location / {{
+            proxy_pass {upstream};
+            proxy_cache manifests;
+            proxy_cache_valid 200 1h;
+        }}
+    }}
+}}
+"""
+
+
+class Nginx(Program):
+    """One worker, in front of the registry `upstream`."""
+
+    name = "nginx"
+
+    def __init__(self, directory: Path, *, upstream: str) -> None:
+        """`upstream` is a URL."""
+        self.port = free_port()
+        directory.mkdir(parents=True, exist_ok=True)
+        file = directory / "nginx.conf"
+        file.write_text(
+            _CONFIGURATION.format(
+                directory=directory,
+                user="user root;" if os.geteuid() == 0 else "",
+                address=f"{LOOPBACK}:{self.port}",
+                upstream=upstream,
+            )
+        )
+        super().__init__(
+            [tools.require("nginx"), "-e", directory / "error.log", "-c", file],
+            directory=directory,
+            listens=(self.port,),
+        )
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{LOOPBACK}:{self.port}"
