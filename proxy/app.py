@@ -16,7 +16,6 @@ from aiohttp import web
 
 from proxy import telemetry
 from proxy.oci.negotiation import Policy
-from proxy.service import trace
 from proxy.service.admission import Admission
 from proxy.service.blobs import Blobs
 from proxy.service.derivations import Derivations
@@ -32,7 +31,7 @@ from proxy.stores.eviction import Janitor
 from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
 from proxy.stores.signing_key import given_key, own_key
-from proxy.upstream.client import Credentials, RegistryClient, Transport
+from proxy.upstreams import client
 from proxy.web.admin import Readiness, admin_app
 from proxy.web.registry import Registry
 from proxy.web.server import RegistryServer
@@ -40,7 +39,7 @@ from proxy.web.server import RegistryServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from proxy.config import Limits, RedisSettings, Settings, UpstreamSettings
+    from proxy.config import Limits, RedisSettings, Settings
     from proxy.stores.manifests_redis import RedisManifests
 
 _log = structlog.get_logger()
@@ -72,9 +71,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         leases = FlockLeases(blob_path / "spool")
         cache = await _open_cache(settings)
         stack.push_async_callback(cache.close)
-        upstreams = {name: _client(name, chosen) for name, chosen in settings.upstreams.items()}
-        for client in upstreams.values():
-            stack.push_async_callback(client.close)
+        upstreams = {name: client(name, chosen) for name, chosen in settings.upstreams.items()}
+        for upstream in upstreams.values():
+            stack.push_async_callback(upstream.close)
         flights = Flights(leases)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
@@ -199,43 +198,6 @@ async def _watch(redis: RedisManifests, readiness: Readiness) -> None:
         else:
             readiness.warnings["redis"] = warning
         await asyncio.sleep(_LOOK_EVERY)
-
-
-def _client(name: str, chosen: UpstreamSettings) -> RegistryClient:
-    return RegistryClient(
-        name=name,
-        url=chosen.url,
-        credentials=_credentials(chosen),
-        transport=Transport(
-            connect_timeout=chosen.connect_timeout, idle_timeout=chosen.idle_timeout
-        ),
-        realms=chosen.realms,
-        observe=_observer(name),
-    )
-
-
-def _credentials(chosen: UpstreamSettings) -> Callable[[], Credentials | None]:
-    """Read when they are needed, so that a changed file is noticed."""
-    given = chosen.credentials
-    if given is None:
-        return lambda: None
-
-    def read() -> Credentials:
-        password = given.password
-        if password is None and given.password_file is not None:
-            password = given.password_file.read_text().rstrip("\r\n")
-        return Credentials(given.username, password or "")
-
-    return read
-
-
-def _observer(upstream: str) -> Callable[[str, str, int], None]:
-    def observe(kind: str, outcome: str, received: int) -> None:
-        telemetry.UPSTREAM_REQUESTS.labels(upstream, kind, outcome).inc()
-        telemetry.RECEIVED_BYTES.labels(upstream).inc(received)
-        trace.current().upstream_calls += 1
-
-    return observe
 
 
 def _routes(settings: Settings) -> Routes:
