@@ -118,7 +118,9 @@ class Blobs:
         self._flights = flights
         self._admission = admission
         self._finish_abandoned = finish_abandoned
-        self._transfers: dict[Digest, tuple[Transfer, asyncio.Task[None]]] = {}
+        # By repository and digest. What runs for another repository, or in another process, is
+        # found through its lease.
+        self._transfers: dict[tuple[str, Digest], tuple[Transfer, asyncio.Task[None]]] = {}
 
     async def here(self, repository: Repository, digest: Digest) -> Source | None:
         """The blob if it is here, or on its way; None if a transfer would have to be started.
@@ -136,19 +138,13 @@ class Blobs:
                 raise
             trace.current().outcome = Outcome.HIT
             return blob
-        if digest not in self._transfers:
+        if (str(repository), digest) not in self._transfers:
             return None
-        await self._granted(repository, digest)
         return await self._joined(repository, digest)
 
     async def open(self, repository: Repository, digest: Digest) -> Source:
         """The blob, fetched if need be; BlobUnknown, an UpstreamFailure or StorageFailure."""
-        source = await self.here(repository, digest)
-        if source is None:
-            source = await self._joined(repository, digest)
-            if not await self._records.linked(repository, digest):
-                await self._link(repository, digest)
-        return source
+        return await self.here(repository, digest) or await self._joined(repository, digest)
 
     async def size(self, repository: Repository, digest: Digest) -> int:
         """The blob's size in bytes, without fetching it where the upstream says it."""
@@ -192,14 +188,19 @@ class Blobs:
         finally:
             source.close()
 
-    async def _granted(self, repository: Repository, digest: Digest) -> None:
-        """Return if the repository has the blob, as a manifest said or the upstream does."""
+    async def _granted(
+        self, repository: Repository, digest: Digest, *, shown: bool = False
+    ) -> None:
+        """Return if the repository has the blob, as a manifest said or the upstream does.
+
+        `shown`: the upstream has just given it through this repository.
+        """
         if await self._records.linked(repository, digest):
             return
 
         async def ask() -> None:
-            upstream = self._upstreams[repository.registry]
-            await upstream.blob_size(repository.name, digest)
+            if not shown:
+                await self._upstreams[repository.registry].blob_size(repository.name, digest)
             await self._link(repository, digest)
 
         await self._flights.do(f"grant:{repository}:{digest}", ask)
@@ -219,15 +220,17 @@ class Blobs:
         follower = _Follower(self, repository, transfer)
         try:
             await follower.started()
+            await self._granted(repository, digest, shown=transfer.shown)
         except BaseException:
             follower.close()
             raise
         return follower
 
     def _transfer(self, repository: Repository, digest: Digest) -> Transfer:
-        if digest in self._transfers:
+        key = str(repository), digest
+        if key in self._transfers:
             trace.current().detail = "collapsed"
-            return self._transfers[digest][0]
+            return self._transfers[key][0]
         transfer = Transfer(
             digest=digest,
             repository=repository,
@@ -238,7 +241,7 @@ class Blobs:
         )
         trace.current().stored = True
         task = self._flights.start(transfer.run())
-        self._transfers[digest] = transfer, task
+        self._transfers[key] = transfer, task
         task.add_done_callback(lambda _: self._ended(transfer))
         return transfer
 
@@ -262,7 +265,7 @@ class Blobs:
         """A reader has gone."""
         transfer.readers -= 1
         telemetry.FOLLOWERS.dec()
-        running = self._transfers.get(transfer.digest)
+        running = self._transfers.get((str(transfer.repository), transfer.digest))
         if running is None or running[0] is not transfer:
             if transfer.readers == 0:
                 transfer.close()
@@ -270,6 +273,6 @@ class Blobs:
             running[1].cancel()
 
     def _ended(self, transfer: Transfer) -> None:
-        del self._transfers[transfer.digest]
+        del self._transfers[str(transfer.repository), transfer.digest]
         if transfer.readers == 0:
             transfer.close()

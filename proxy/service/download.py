@@ -65,6 +65,8 @@ class Transfer:
         self.repository = repository
         self.readers = 0
         self.total: int | None = None
+        # Whether the upstream has given it through this repository: nothing else proves a right.
+        self.shown = False
         self._upstream = upstream
         self._store = store
         self._leases = leases
@@ -204,6 +206,7 @@ class Transfer:
                 async with self._upstream.blob(
                     self.repository.name, self.digest, start=spool.size
                 ) as stream:
+                    self.shown = True
                     await self._poured(stream, spool, room)
             except RangeInvalid:
                 # Nothing beyond what is there: it is whole, or it is not this blob's.
