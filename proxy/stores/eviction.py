@@ -92,7 +92,7 @@ class Janitor:
             if path.name.startswith(TEMPORARY):
                 _removed(path)
             elif path.name.endswith(ANNOUNCEMENT):
-                # That of a spool goes with it; this one lost its spool in a crash.
+                # Its spool comes before it in this order, and went just now or in a crash.
                 if not path.with_suffix("").exists():
                     _removed(path)
             elif _abandoned(path) and not path.name.startswith(LEASE):
@@ -123,7 +123,6 @@ def _abandoned(path: Path) -> bool:
     if file is None:
         return False
     try:
-        _removed(path.with_name(path.name + ANNOUNCEMENT))
         return _removed(path)
     finally:
         file.close()

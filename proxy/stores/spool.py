@@ -114,8 +114,6 @@ class DiskSpool:
                 f"the {self._size} bytes that the upstream sent are not {self._digest}"
             )
         os.fsync(self._file.fileno())
-        # To the eviction it was used now, not when its first byte came.
-        os.utime(self._file.fileno())
         path = self._layout.blob(self._digest)
         folders = Folders()
         folders.prepare(path)

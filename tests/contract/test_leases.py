@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.reference import Digest
+from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.leases import FlockLeases
 from tests.contract.another_process import another_process
 
@@ -65,6 +66,22 @@ async def test_of_many_who_claim_at_once_one_succeeds(leases: Leases) -> None:
     claimed = await asyncio.gather(*(leases.claim(KEYS[2]) for _ in range(50)))
     (lease,) = [lease for lease in claimed if lease is not None]
     lease.release()
+
+
+async def test_a_late_release_does_not_take_another_s_lease_away(tmp_path: Path) -> None:
+    """The spool of an empty blob looks like a lease's file that nobody needs any more."""
+    digest = Digest.of(b"")
+    leases, store = FlockLeases(tmp_path / "spool"), DiskBlobs(tmp_path)
+    first = await leases.claim(digest)
+    assert first is not None
+    spool = await store.spool(digest)
+    (await spool.commit()).close()
+    spool.close()
+    second = await leases.claim(digest)
+    assert second is not None
+    first.release()
+    assert await leases.claim(digest) is None
+    second.release()
 
 
 async def test_another_process_is_excluded_too(leases: Leases, tmp_path: Path) -> None:

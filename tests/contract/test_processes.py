@@ -12,7 +12,7 @@ from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
 from tests.contract.another_process import another_process
-from tests.contract.test_blob_store import CONTENT, DIGEST, stored, whole
+from tests.contract.blob_stores import CONTENT, DIGEST, stored, whole
 
 if TYPE_CHECKING:
     from pathlib import Path

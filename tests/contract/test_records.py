@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.reference import Digest
-from tests.contract.test_blob_store import BLOB_STORES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from proxy.ports import BlobStore
 
@@ -52,16 +50,6 @@ NO_KEYS: Final = (
     "tag:",
     "",
 )
-
-
-@pytest.fixture(params=BLOB_STORES)
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], BlobStore]:
-    return lambda: BLOB_STORES[request.param](tmp_path)
-
-
-@pytest.fixture
-def store(make: Callable[[], BlobStore]) -> BlobStore:
-    return make()
 
 
 async def test_an_unknown_record_is_none(store: BlobStore) -> None:

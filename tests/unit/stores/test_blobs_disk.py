@@ -7,17 +7,14 @@ import errno
 import os
 import resource
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from proxy.oci.reference import Digest
 from proxy.stores.blobs_disk import DiskBlobs
-from tests.contract.test_blob_store import CONTENT, DIGEST, HALF, keep, leave, stored
+from tests.contract.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored
 from tests.unit.stores.test_manifests_sqlite import files_limited_to
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TAG = "tag:docker.io/library/alpine:latest"
 LINKS = [f"link:docker.io/library/alpine/{Digest.of(bytes([n]))}" for n in range(40)]
@@ -91,6 +88,65 @@ async def test_an_equal_record_is_not_written_again(data_dir: Path, store: DiskB
     await store.put_records(records)
     assert await store.put_new_record(TAG, b"another") == b"value"
     assert files(data_dir) == before
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was flushed to the disk, by the name that it had then."""
+    paths: list[Path] = []
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        paths.append(Path(f"/proc/self/fd/{file}").readlink())
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return paths
+
+
+async def test_a_batch_of_records_flushes_every_directory_once(
+    data_dir: Path, store: DiskBlobs, flushed: list[Path]
+) -> None:
+    records = [(f"manifest:{DIGEST}", b"value"), *((link, b"") for link in LINKS)]
+    await store.put_records(records)
+    content, *folders = flushed
+    assert content.parent == data_dir / "spool", "its content is there before its name"
+    below = data_dir / "records"
+    assert sorted(folders) == sorted(
+        [
+            data_dir,
+            below,
+            below / "manifest",
+            below / "manifest" / f"+{DIGEST.hex[:2]}",
+            below / "link",
+            below / "link/docker.io",
+            below / "link/docker.io/library",
+            below / "link/docker.io/library/alpine",
+        ]
+    )
+    flushed.clear()
+    await store.put_records(records)
+    assert flushed == []
+    await store.put_records([(f"link:docker.io/library/alpine/{DIGEST}", b""), *records])
+    assert flushed == [below / "link/docker.io/library/alpine"]
+
+
+async def test_a_new_record_is_durable_for_whoever_comes_second(
+    data_dir: Path, store: DiskBlobs, flushed: list[Path]
+) -> None:
+    await store.put_new_record(TAG, b"first")
+    flushed.clear()
+    await store.put_new_record(TAG, b"second")
+    assert flushed[-1] == data_dir / "records/tag/docker.io/library"
+
+
+async def test_a_blob_is_on_the_disk_before_it_has_its_name(
+    data_dir: Path, store: DiskBlobs, flushed: list[Path]
+) -> None:
+    await keep(store, CONTENT)
+    assert flushed[0] == data_dir / "spool" / DIGEST
+    folder = data_dir / "blobs/sha256" / DIGEST.hex[:2]
+    assert sorted(flushed[1:]) == [folder.parents[1], folder.parent, folder]
 
 
 async def test_a_cancelled_append_is_whole_or_not_there(store: DiskBlobs) -> None:

@@ -16,7 +16,7 @@ from proxy.oci.reference import Digest
 from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.eviction import Janitor, Stored, Swept, to_evict
 from proxy.stores.leases import FlockLeases, locked
-from tests.contract.test_blob_store import CONTENT, DIGEST, keep, leave, stored
+from tests.contract.blob_stores import CONTENT, DIGEST, keep, leave, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,8 @@ async def test_old_blobs_make_room_on_the_disk(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
     store = DiskBlobs(data_dir)
-    digests = [await keep_mebibyte(store, data_dir, n, hours=100 - n) for n in range(20)]
+    # Every other one is old, so that the order of use is not the order of creation.
+    digests = [await keep_mebibyte(store, data_dir, n, hours=10 + n % 2) for n in range(20)]
     records = [("tag:docker.io/a:b", b"x" * MEBIBYTE), (f"link:docker.io/a/{DIGEST}", b"")]
     await store.put_records(records)
     await leave(store, CONTENT)
@@ -109,9 +110,8 @@ async def test_old_blobs_make_room_on_the_disk(
     assert (swept.blobs, swept.spools) == (10, 0)
     assert swept.freed == pytest.approx(10 * MEBIBYTE, rel=0.05)
     assert before - on_disk(data_dir) == swept.freed
-    assert [await store.size(digest) is not None for digest in digests] == [False] * 10 + [
-        True
-    ] * 10
+    kept = [await store.size(digest) is not None for digest in digests]
+    assert kept == [True, False] * 10
     assert [(key, await store.record(key)) for key, _ in records] == records
     spool = await store.spool(DIGEST)
     assert spool.size == len(CONTENT)
@@ -168,6 +168,21 @@ async def test_an_orphaned_spool_goes_after_a_day(
     assert names == (set() if goes else {DIGEST, f"{DIGEST}.meta"})
     if goes:
         assert before - on_disk(data_dir) == swept.freed + announcement
+
+
+async def test_a_follower_of_a_swept_spool_is_not_told_that_it_is_the_blob(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    await leave(store, b"wrong")
+    growing = await store.growing(DIGEST)
+    assert growing is not None
+    for path in (data_dir / "spool").iterdir():
+        age(path, 2 * DAY)
+    assert (await janitor(10**9).sweep()).spools == 1
+    await keep(store, CONTENT)
+    assert not await growing.verified()
+    growing.close()
 
 
 async def test_a_spool_that_somebody_holds_stays_however_old(
