@@ -1,0 +1,94 @@
+"""How much goes on at once: what is taken is given back, however it ends."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from proxy.errors import Overloaded
+from proxy.service.admission import RETRY_AFTER, Admission, NotKept, Reason
+
+
+class _Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limits(
+    *, downloads: int = 2, spool: int = 100, passed_through: int = 1, clock: _Clock | None = None
+) -> Admission:
+    return Admission(
+        downloads=downloads, spool=spool, passed_through=passed_through, clock=clock or _Clock()
+    )
+
+
+def refusal(admission: Admission, *, size: int = 0) -> Reason | None:
+    """Why a download of `size` bytes would not be kept."""
+    try:
+        with admission.download() as room:
+            room.grow(size)
+    except NotKept as error:
+        return error.reason
+    return None
+
+
+def test_one_download_too_many_is_not_kept() -> None:
+    admission = limits(downloads=2)
+    with admission.download(), admission.download():
+        assert refusal(admission) is Reason.DOWNLOADS
+    assert refusal(admission) is None
+
+
+def test_a_failed_download_makes_room_again() -> None:
+    admission = limits(downloads=1, spool=100)
+    with suppress(ZeroDivisionError), admission.download() as room:
+        room.grow(100)
+        raise ZeroDivisionError
+    assert refusal(admission, size=100) is None
+
+
+def test_downloads_share_the_spool() -> None:
+    admission = limits(downloads=3, spool=100)
+    with admission.download() as room:
+        room.grow(60)
+        assert refusal(admission, size=40) is None
+        assert refusal(admission, size=41) is Reason.SPOOL
+        room.grow(60)  # said again by the upstream's next answer: it is taken once
+        room.grow(30)
+        assert refusal(admission, size=40) is None
+        room.grow(90)
+        assert refusal(admission, size=11) is Reason.SPOOL
+        with pytest.raises(NotKept):
+            room.grow(101)
+        assert refusal(admission, size=10) is None
+    assert refusal(admission, size=100) is None
+
+
+def test_a_blob_larger_than_the_spool_is_never_kept() -> None:
+    assert refusal(limits(spool=100), size=101) is Reason.SPOOL
+
+
+def test_a_full_disk_is_left_alone_for_a_while() -> None:
+    clock = _Clock()
+    admission = limits(clock=clock)
+    assert admission.disk_failed().reason is Reason.DISK
+    assert refusal(admission) is Reason.DISK
+    clock.now += 4.9
+    assert refusal(admission) is Reason.DISK
+    clock.now += 0.2
+    assert refusal(admission) is None
+    admission.disk_failed()
+    assert refusal(admission) is Reason.DISK
+
+
+def test_what_is_passed_through_is_bounded_too() -> None:
+    admission = limits(passed_through=1)
+    with admission.passed_through(Reason.SPOOL):
+        with pytest.raises(Overloaded) as refused, admission.passed_through(Reason.DISK):
+            pytest.fail("there was room for one only")
+        assert refused.value.retry_after == RETRY_AFTER
+    with admission.passed_through(Reason.DOWNLOADS):
+        pass
