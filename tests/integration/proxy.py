@@ -27,7 +27,7 @@ from proxy.config import Settings
 from proxy.web.server import RegistryServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from types import TracebackType
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tests.e2e.images import Content
     from tests.integration.upstream import ScriptedUpstream
 
-# How long the log's own thread may take, in seconds.
-_WRITTEN_WITHIN: Final = 5.0
+# How long what happens beside a request may take, in seconds.
+_SOON: Final = 5.0
 # What a client of this module does not say by itself.
 _SILENT: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
@@ -186,7 +186,7 @@ class Proxy:
         reader, writer = await asyncio.open_connection(*self.address)
         try:
             writer.write(request)
-            return await asyncio.wait_for(reader.read(), 5.0)
+            return await asyncio.wait_for(reader.read(), _SOON)
         finally:
             writer.close()
             await writer.wait_closed()
@@ -205,17 +205,24 @@ class Proxy:
     ) -> list[dict[str, Any]]:
         """The lines of an `event` that have these members, as soon as there are `count`."""
         wanted = {"event": event, **having}.items()
-        async with asyncio.timeout(_WRITTEN_WITHIN):
-            while True:
-                found = [line for line in self.log() if wanted <= line.items()]
-                if len(found) >= count:
-                    return found
-                await asyncio.sleep(0.01)
+
+        def found() -> list[dict[str, Any]]:
+            return [line for line in self.log() if wanted <= line.items()]
+
+        await until(lambda: len(found()) >= count)
+        return found()
 
     async def line(self, event: str = "request.served", **having: object) -> dict[str, Any]:
         """The one line that there is."""
         (line,) = await self.lines(1, event, **having)
         return line
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it holds, which it must soon."""
+    async with asyncio.timeout(_SOON):
+        while not condition():  # noqa: ASYNC110 -- for conditions that no event tells of
+            await asyncio.sleep(0.005)
 
 
 def metric(name: str, **labels: str) -> float:
