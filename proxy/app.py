@@ -19,6 +19,7 @@ from proxy.oci.negotiation import Policy
 from proxy.service.admission import Admission
 from proxy.service.blobs import Blobs
 from proxy.service.derivations import Derivations
+from proxy.service.epoch import Epoch
 from proxy.service.listings import Listings
 from proxy.service.manifests import Manifests
 from proxy.service.originals import Originals
@@ -58,6 +59,7 @@ class Services:
     registry: Registry
     readiness: Readiness
     flights: Flights
+    epoch: Epoch
     janitor: Janitor
 
 
@@ -139,7 +141,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         janitor = Janitor(
             blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size
         )
-        yield Services(registry, readiness, flights, janitor)
+
+        def forget() -> None:
+            records.forget_mutable()
+            registry.forget_mutable()
+
+        yield Services(registry, readiness, flights, Epoch(cache, forget), janitor)
 
 
 def _admission(limits: Limits) -> Admission:
@@ -232,6 +239,7 @@ async def serve(settings: Settings, *, announce: Callable[[], None] = lambda: No
         await site.start()
         services.flights.start(_keep_tidy(services.janitor))
         services.flights.start(telemetry.watch_loop())
+        services.flights.start(services.epoch.watch())
         services.readiness.serving = True
         # What start-up has made lives as long as the process: no collection need look at it.
         gc.collect()

@@ -1,0 +1,135 @@
+"""The epoch: no process misses a change, whatever becomes of the cache in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.service.epoch import KEY, Epoch
+from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.stores.memory import MemoryManifests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.ports import ManifestCache
+
+
+class _Memory:
+    """What one process remembers: how often it was told to forget it."""
+
+    def __init__(self, cache: ManifestCache) -> None:
+        self.forgotten = 0
+        self.epoch = Epoch(cache, self._forget)
+
+    def _forget(self) -> None:
+        self.forgotten += 1
+
+    async def news(self) -> bool:
+        """Whether a look makes it forget."""
+        before = self.forgotten
+        await self.epoch.look()
+        return self.forgotten > before
+
+
+class _Away(MemoryManifests):
+    """A cache that can be out of reach: all misses, as the port has it."""
+
+    __slots__ = ("away",)
+
+    def __init__(self) -> None:
+        super().__init__(2**20)
+        self.away = False
+
+    async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
+        return None if self.away else await super().get(key, extend=extend)
+
+    async def put(self, key: str, value: bytes, *, life: float) -> None:
+        if not self.away:
+            await super().put(key, value, life=life)
+
+
+async def test_every_process_forgets_once() -> None:
+    cache = MemoryManifests(2**20)
+    one, other = _Memory(cache), _Memory(cache)
+    assert not await one.news()
+    assert not await other.news()
+    assert await one.epoch.advance()
+    assert one.forgotten > 0
+    assert await other.news()
+    assert not await other.news()
+    assert not await one.news()
+
+
+async def test_each_change_is_another_one() -> None:
+    cache = MemoryManifests(2**20)
+    one, other = _Memory(cache), _Memory(cache)
+    marks = set()
+    for _ in range(5):
+        assert await one.epoch.advance()
+        marks.add(await cache.get(KEY))
+        assert await other.news()
+    assert len(marks) == 5
+
+
+async def test_a_change_during_an_outage_is_seen_after_it() -> None:
+    cache = _Away()
+    one, other = _Memory(cache), _Memory(cache)
+    await one.epoch.advance()
+    await other.epoch.look()
+    cache.away = True
+    assert not await other.news()
+    assert not await one.epoch.advance()
+    assert one.forgotten > 1, "it does not wait for the cache to forget by itself"
+    assert not await other.news()
+    cache.away = False
+    await one.epoch.look()
+    assert await other.news()
+
+
+async def test_a_flushed_cache_hides_no_change() -> None:
+    """With a plain counter the first change after the flush would have an old number."""
+    cache = MemoryManifests(2**20)
+    one, other = _Memory(cache), _Memory(cache)
+    await one.epoch.advance()
+    assert await other.news()
+    await cache.delete(KEY)
+    assert not await other.news()
+    await _Memory(cache).epoch.advance()
+    assert await other.news()
+    assert await one.news()
+
+
+async def test_two_changes_at_once_leave_nobody_behind() -> None:
+    cache = MemoryManifests(2**20)
+    one, other, third = _Memory(cache), _Memory(cache), _Memory(cache)
+    assert await one.epoch.advance()
+    assert await other.epoch.advance()
+    assert await third.news()
+    assert not await third.news()
+
+
+async def test_nonsense_in_the_cache_is_one_change() -> None:
+    cache = MemoryManifests(2**20)
+    memory = _Memory(cache)
+    await cache.put(KEY, b"\xff?", life=60.0)
+    assert await memory.news()
+    assert not await memory.news()
+    assert await memory.epoch.advance()
+
+
+async def test_processes_share_it_in_one_file(tmp_path: Path) -> None:
+    errors: list[str] = []
+    first = await SqliteManifests.open(tmp_path / "m.sqlite3", on_error=errors.append)
+    second = await SqliteManifests.open(tmp_path / "m.sqlite3", on_error=errors.append)
+    try:
+        one, other = _Memory(first), _Memory(second)
+        assert await one.epoch.advance()
+        await first.flush()
+        assert await other.news()
+        assert await other.epoch.advance()
+        await second.flush()
+        assert await one.news()
+        assert errors == []
+    finally:
+        await first.close()
+        await second.close()
