@@ -21,6 +21,7 @@ from proxy.oci.manifest import (
     Image,
     Index,
     Manifest,
+    Schema1,
     read_manifest,
 )
 from proxy.oci.mediatype import MediaType
@@ -29,6 +30,9 @@ from proxy.oci.reference import Digest
 Content: TypeAlias = Mapping[Digest, bytes]
 Needs: TypeAlias = Callable[[Manifest, Terms], tuple[Descriptor, ...]]
 Apply: TypeAlias = Callable[[Manifest, Content, Terms], Derived]
+
+# Of a type that is known, in which something names nothing.
+_UNREADABLE: Final = "its descriptors cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ def _to_schema1(manifest: Manifest, content: Content, terms: Terms) -> Derived:
 
 
 def _sign(manifest: Manifest, _content: Content, terms: Terms) -> Derived:
+    if not isinstance(manifest, Schema1):
+        raise Refused(_UNREADABLE)
     if terms.key is None:
         raise Refused("there is no key to sign it with")
     try:
@@ -110,13 +116,13 @@ def _created(manifest: Manifest) -> str | None:
 
 def _as_image(manifest: Manifest) -> Image:
     if not isinstance(manifest, Image):
-        raise Refused("its descriptors cannot be read")
+        raise Refused(_UNREADABLE)
     return manifest
 
 
 def _as_index(manifest: Manifest) -> Index:
     if not isinstance(manifest, Index):
-        raise Refused("its descriptors cannot be read")
+        raise Refused(_UNREADABLE)
     return manifest
 
 
