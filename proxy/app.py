@@ -20,19 +20,20 @@ from proxy.service.admission import Admission
 from proxy.service.blobs import Blobs
 from proxy.service.derivations import Derivations
 from proxy.service.epoch import Epoch
+from proxy.service.lifetimes import Lifetime, Lifetimes
 from proxy.service.listings import Listings
 from proxy.service.manifests import Manifests
 from proxy.service.originals import Originals
 from proxy.service.records import Records
 from proxy.service.routing import Routes
 from proxy.service.singleflight import Flights
-from proxy.service.tags import Lifetimes, Tags
+from proxy.service.tags import Tags
 from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.eviction import Janitor
 from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
 from proxy.stores.signing_key import given_key, own_key
-from proxy.upstreams import client
+from proxy.upstreams import guarded
 from proxy.web.admin import Readiness, admin_app
 from proxy.web.registry import Registry
 from proxy.web.server import RegistryServer
@@ -40,7 +41,7 @@ from proxy.web.server import RegistryServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from proxy.config import Limits, RedisSettings, Settings
+    from proxy.config import Limits, RedisSettings, Settings, TagSettings
     from proxy.stores.manifests_redis import RedisManifests
 
 _log = structlog.get_logger()
@@ -73,7 +74,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         leases = FlockLeases(blob_path / "spool")
         cache = await _open_cache(settings)
         stack.push_async_callback(cache.close)
-        upstreams = {name: client(name, chosen) for name, chosen in settings.upstreams.items()}
+        upstreams = {name: guarded(name, settings) for name in settings.upstreams}
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
         flights = Flights(leases)
@@ -81,9 +82,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         readiness = Readiness()
         if not isinstance(cache, SqliteManifests):
             flights.start(_watch(cache, readiness))
-        records = Records(
-            cache, store, memory=settings.manifests.memory, stale=settings.tags.stale_if_error
-        )
+        records = Records(cache, store, memory=settings.manifests.memory)
         originals = Originals(records=records, upstreams=upstreams, flights=flights)
         blobs = Blobs(
             records=records,
@@ -96,13 +95,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         conversion = settings.conversion
         given = conversion.signing_key_file
-        lifetimes = Lifetimes(settings.tags.ttl, settings.tags.stale_if_error)
+        lifetimes = _lifetimes(settings.tags)
         tags = Tags(
             records=records,
             originals=originals,
             upstreams=upstreams,
             flights=flights,
             lifetimes=lifetimes,
+            patience=settings.tags.patience,
         )
         manifests = Manifests(
             records=records,
@@ -133,7 +133,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 tags=tags,
                 upstreams=upstreams,
                 flights=flights,
-                lifetimes=lifetimes,
+                lifetime=lifetimes.default,
+                patience=settings.tags.patience,
             ),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
@@ -147,6 +148,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             registry.forget_mutable()
 
         yield Services(registry, readiness, flights, Epoch(cache, forget), janitor)
+
+
+def _lifetimes(tags: TagSettings) -> Lifetimes:
+    def life(ttl: float, if_error: float | None) -> Lifetime:
+        kept = tags.stale_if_error if if_error is None else if_error
+        return Lifetime(ttl, kept, tags.stale_while_revalidate)
+
+    rules = [(rule.match, life(rule.ttl, rule.stale_if_error)) for rule in tags.rules]
+    return Lifetimes(life(tags.ttl, None), rules)
 
 
 def _admission(limits: Limits) -> Admission:

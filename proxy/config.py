@@ -197,6 +197,7 @@ class UpstreamSettings(_Section):
     aliases: tuple[str, ...] = ()
     credentials: CredentialSettings | None = None
     realms: tuple[str, ...] = ()
+    offline: bool = False
     connect_timeout: Seconds = 5.0
     idle_timeout: Seconds = 60.0
 
@@ -320,11 +321,29 @@ class BlobSettings(_Section):
     finish_abandoned: bool = True
 
 
+class TagRule(_Section):
+    """Another lifetime for the tags that a pattern fits."""
+
+    match: str = Field(min_length=1)
+    ttl: Seconds
+    stale_if_error: Seconds | None = None
+
+
 class TagSettings(_Section):
     """How long a tag is believed."""
 
     ttl: Seconds = 60.0
+    stale_while_revalidate: Seconds = 30.0
     stale_if_error: Seconds = 30 * 86400.0
+    patience: Seconds = 0.75
+    rules: tuple[TagRule, ...] = ()
+
+
+class RefusalSettings(_Section):
+    """For how long an upstream's no is taken for an answer."""
+
+    not_found: Seconds = 5.0
+    denied: Seconds = 10.0
 
 
 class ConversionSettings(_Section):
@@ -401,6 +420,7 @@ class Settings(_Section):
     manifests: ManifestSettings = ManifestSettings()
     blobs: BlobSettings = BlobSettings()
     tags: TagSettings = TagSettings()
+    refusals: RefusalSettings = RefusalSettings()
     conversion: ConversionSettings = ConversionSettings()
     access: AccessSettings = AccessSettings()
     limits: Limits = Limits()
@@ -563,4 +583,4 @@ def _known_keys(place: tuple[int | str, ...]) -> list[str]:
 
 
 def _parts(annotation: object) -> tuple[object, ...]:
-    return get_args(annotation) if get_origin(annotation) in {Union, UnionType, dict} else ()
+    return get_args(annotation) if get_origin(annotation) in {Union, UnionType, dict, tuple} else ()

@@ -11,6 +11,7 @@ RegistryError
 ├── ManifestInvalid                              bytes that are not one unambiguous manifest
 └── UpstreamFailure                              a cached copy, however old, is the better answer
     ├── UpstreamUnavailable                      network, DNS, TLS, time out, 5xx, token server
+    │   └── UpstreamOffline                      the settings forbid to ask
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
     └── UpstreamInvalid                          an unusable answer: wrong digest, cut off, no JSON
@@ -145,6 +146,10 @@ class UpstreamFailure(RegistryError):
 
 class UpstreamUnavailable(UpstreamFailure):
     """The upstream or its token server cannot be reached, or failed."""
+
+
+class UpstreamOffline(UpstreamUnavailable):
+    """The settings say not to ask this upstream for anything."""
 
 
 class UpstreamDenied(UpstreamFailure):

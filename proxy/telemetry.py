@@ -69,8 +69,14 @@ REBUILD_MISMATCHES = Counter(
 )
 STALE = Counter(
     f"{_PREFIX}_stale_served_total",
-    "Tags answered with the last known image because the upstream failed, by kind of failure.",
+    "Tags and listings answered as they were known before, by why nobody waited for the upstream.",
     ("reason",),
+)
+BREAKER_OPEN = Gauge(
+    f"{_PREFIX}_upstream_breaker_open",
+    "Whether the upstream is left alone because it failed, but for one attempt now and then.",
+    ("upstream",),
+    multiprocess_mode="livemax",
 )
 TRANSFERS = Gauge(
     f"{_PREFIX}_transfers_in_flight",

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy import telemetry
+from proxy.breaker import Breaker
 from proxy.service import trace
+from proxy.service.guarded import Guarded
+from proxy.service.refusals import Refusals
 from proxy.upstream.client import Credentials, RegistryClient, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.config import UpstreamSettings
+    from proxy.config import Settings, UpstreamSettings
 
 
-def client(name: str, chosen: UpstreamSettings) -> RegistryClient:
-    """A client of the registry that the settings call `name`; it dials nothing yet."""
-    return RegistryClient(
+# When a registry that fails is tried again, in seconds: one that works again is used again within
+# the longer of the two.
+_FIRST_PROBE: Final = 1.0
+_LONGEST_BETWEEN_PROBES: Final = 10.0
+
+
+def guarded(name: str, settings: Settings) -> Guarded:
+    """The registry that the settings call `name`; it is not dialled yet."""
+    chosen = settings.upstreams[name]
+    credentials = _credentials(chosen)
+    client = RegistryClient(
         name=name,
         url=chosen.url,
-        credentials=_credentials(chosen),
+        credentials=credentials,
         transport=Transport(
             connect_timeout=chosen.connect_timeout, idle_timeout=chosen.idle_timeout
         ),
         realms=chosen.realms,
         observe=_observer(name),
+    )
+    return Guarded(
+        client,
+        name=name,
+        breaker=Breaker(first=_FIRST_PROBE, longest=_LONGEST_BETWEEN_PROBES),
+        refusals=Refusals(
+            not_found=settings.refusals.not_found,
+            denied=settings.refusals.denied,
+            login=credentials,
+        ),
+        offline=chosen.offline,
     )
 
 

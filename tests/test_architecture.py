@@ -17,8 +17,9 @@ ROOT: Final = Path(__file__).parents[1]
 # Each part of `proxy`, and the other parts that it may import, for types or at run time:
 # cli → app → web → service → ports ← stores, upstream; everything → oci → errors.
 _CORE: Final = {"errors", "oci"}
-_BESIDE: Final = _CORE | {"ports", "recent", "telemetry"}
+_BESIDE: Final = _CORE | {"breaker", "ports", "recent", "telemetry"}
 MAY_IMPORT: Final = {
+    "breaker": set[str](),
     "errors": set[str](),
     "oci": {"errors"},
     "ports": _CORE,
@@ -40,7 +41,7 @@ MAY_IMPORT: Final = {
 # Who may know a library that is not the standard one. The domain knows none, but for the
 # signatures of schema 1; the core of the service has no HTTP, no Redis and no settings in it.
 _SERVES_HTTP: Final = {"app", "upstream", "web"}
-_LOGS: Final = set(MAY_IMPORT) - {"errors", "oci", "ports", "recent"}
+_LOGS: Final = set(MAY_IMPORT) - {"breaker", "errors", "oci", "ports", "recent"}
 MAY_KNOW: Final = {
     "aiohttp": _SERVES_HTTP,
     "click": {"cli"},

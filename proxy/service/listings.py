@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from proxy import telemetry
 from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamInvalid
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.page import Page
 from proxy.oci.reference import Tag
 from proxy.service import trace
+from proxy.service.staleness import Reason, reason_of, served
 from proxy.service.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import ManifestCache, Upstream
+    from proxy.ports import ManifestCache
+    from proxy.service.guarded import Guarded
+    from proxy.service.lifetimes import Lifetime
     from proxy.service.records import Records
     from proxy.service.singleflight import Flights
-    from proxy.service.tags import Lifetimes, Tags
+    from proxy.service.tags import Tags
 
 # A repository can have a hundred thousand tags; a page of them is not worth pushing others out.
 _CACHED_LIMIT: Final = 256 * 1024
@@ -62,22 +65,27 @@ class Listings:
         cache: ManifestCache,
         records: Records,
         tags: Tags,
-        upstreams: Mapping[str, Upstream],
+        upstreams: Mapping[str, Guarded],
         flights: Flights,
-        lifetimes: Lifetimes,
+        lifetime: Lifetime,
+        patience: float,
     ) -> None:
+        """`patience`: how many seconds somebody waits who could have an old page at once."""
         self._cache = cache
         self._records = records
         self._tags = tags
         self._upstreams = upstreams
         self._flights = flights
-        self._lifetimes = lifetimes
+        self._lifetime = lifetime
+        self._patience = patience
 
     async def tags(self, repository: Repository, query: str) -> Page:
         """One page of tags, under the name as addressed; NameUnknown or an UpstreamFailure."""
         upstream = self._upstreams[repository.registry]
         page = await self._kept(
-            f"tags:{repository}:{query}", lambda: upstream.tags(repository.name, query)
+            repository,
+            f"tags:{repository}:{query}",
+            lambda: upstream.tags(repository.name, query),
         )
         names = _strings(_read(page.raw).get("tags"))
         body = json.dumps({"name": repository.addressed, "tags": names}).encode()
@@ -100,7 +108,7 @@ class Listings:
             page = await upstream.referrers(repository.name, digest, query)
             return page or await self._from_tag(repository, digest)
 
-        page = await self._kept(f"referrers:{repository}:{digest}:{query}", ask)
+        page = await self._kept(repository, f"referrers:{repository}:{digest}:{query}", ask)
         if artifact_type is None or page.filtered:
             return page
         return _filtered(page, artifact_type)
@@ -114,10 +122,12 @@ class Listings:
             raise UpstreamInvalid(f"the upstream's list of referrers of {digest} is no index")
         return Page(index.raw)
 
-    async def _kept(self, key: str, ask: Callable[[], Awaitable[Page]]) -> Page:
+    async def _kept(
+        self, repository: Repository, key: str, ask: Callable[[], Awaitable[Page]]
+    ) -> Page:
         """The page, had within `ttl`, or now, or before if the upstream fails."""
         kept = _Kept.decode(await self._cache.get(key))
-        if kept is not None and time() - kept.had_at < self._lifetimes.ttl:
+        if kept is not None and self._lifetime.is_fresh(time() - kept.had_at):
             trace.current().outcome = Outcome.HIT
             return kept.page
 
@@ -126,17 +136,19 @@ class Listings:
             _read(page.raw)
             if len(page.raw) <= _CACHED_LIMIT:
                 had = _Kept(page, time()).encode()
-                await self._cache.put(key, had, life=self._lifetimes.stale_if_error)
+                life = self._lifetime.ttl + self._lifetime.if_error
+                await self._cache.put(key, had, life=life)
             return page
 
+        in_vain = self._upstreams[repository.registry].trouble is not None
+        patience = 0.0 if in_vain else self._patience
         try:
-            page = await self._flights.do(key, work)
-        except UpstreamFailure as failure:
+            async with asyncio.timeout(None if kept is None else patience):
+                page = await self._flights.do(key, work)
+        except (UpstreamFailure, TimeoutError) as failure:
             if kept is None:
                 raise
-            telemetry.STALE.labels(type(failure).__name__).inc()
-            trace.current().outcome = Outcome.STALE
-            trace.current().detail = type(failure).__name__
+            served(Reason.SLOW if isinstance(failure, TimeoutError) else reason_of(failure))
             return kept.page
         trace.current().outcome = Outcome.MISS
         return page

@@ -58,13 +58,9 @@ class Pin:
 class Records:
     """The layers as one. `memory` bounds, in bytes, what is kept in this process."""
 
-    def __init__(
-        self, cache: ManifestCache, blobs: BlobStore, *, memory: int, stale: float
-    ) -> None:
-        """`stale` is for how many seconds a tag's last digest is worth keeping."""
+    def __init__(self, cache: ManifestCache, blobs: BlobStore, *, memory: int) -> None:
         self._cache = cache
         self._blobs = blobs
-        self._stale = stale
         self._manifests: Recent[Digest, Manifest] = Recent(memory)
         self._pins: Recent[str, Pin] = Recent(memory // 16)
         self._links: Recent[str, str] = Recent(memory // 16)
@@ -130,8 +126,11 @@ class Records:
             self._pins.put(key, pin, _LINK_COST)
         return pin
 
-    async def put_pin(self, repository: Repository, tag: Tag, pin: Pin) -> None:
-        """Remember what the tag names now; durably when that changed, and once a day."""
+    async def put_pin(self, repository: Repository, tag: Tag, pin: Pin, *, life: float) -> None:
+        """Remember what the tag names now; durably when that changed, and once a day.
+
+        It may be of use for `life` seconds.
+        """
         key = _tag(repository, tag)
         durable = Pin.decode(await self._blobs.record(key))
         if (
@@ -140,7 +139,7 @@ class Records:
             or pin.checked_at - durable.checked_at > _DAY
         ):
             await self._blobs.put_records([(key, pin.encode())])
-        await self._cache.put(key, pin.encode(), life=self._stale)
+        await self._cache.put(key, pin.encode(), life=life)
         self._pins.put(key, pin, _LINK_COST)
 
     async def drop_pin(self, repository: Repository, tag: Tag) -> None:

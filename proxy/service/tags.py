@@ -1,17 +1,24 @@
-"""Tags, the only thing that changes: what one names now, as far as can be known."""
+"""Tags, the only thing that changes: what one names now, as far as can be known.
+
+Who asks for a tag that was known before waits for the upstream only as long as a person would not
+notice: what it says later is for the next one who asks. An upstream's failure never costs what is
+here.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from time import time
-from typing import TYPE_CHECKING
+from time import monotonic, time
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
 from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamUnavailable
+from proxy.recent import Recent
 from proxy.service import trace
 from proxy.service.records import Pin
+from proxy.service.staleness import Reason, reason_of, served
 from proxy.service.trace import Outcome
 
 if TYPE_CHECKING:
@@ -19,27 +26,33 @@ if TYPE_CHECKING:
 
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
-    from proxy.ports import Head, Upstream
+    from proxy.ports import Head
+    from proxy.service.guarded import Guarded
+    from proxy.service.lifetimes import Lifetimes
     from proxy.service.originals import Originals
     from proxy.service.records import Records
     from proxy.service.singleflight import Flights
 
 _log = structlog.get_logger()
 
+# A tag whose upstream has just failed is not asked for again at once, in seconds.
+_HOLD_OFF: Final = 1.0
+_HELD_OFF_MEMORY: Final = 2**20
+_HELD_OFF_COST: Final = 512
+
 
 @dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """For how many seconds a tag is believed, and served when the upstream fails."""
+class _Copy:
+    """What is here of a tag, and how many seconds ago it was known to be right."""
 
-    ttl: float
-    stale_if_error: float
+    manifest: Manifest
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
     manifest: Manifest
     outcome: Outcome
-    detail: str = ""
 
 
 class Tags:
@@ -50,20 +63,29 @@ class Tags:
         *,
         records: Records,
         originals: Originals,
-        upstreams: Mapping[str, Upstream],
+        upstreams: Mapping[str, Guarded],
         flights: Flights,
         lifetimes: Lifetimes,
+        patience: float,
     ) -> None:
+        """`patience`: how many seconds somebody waits who could have an old answer at once."""
         self._records = records
         self._originals = originals
         self._upstreams = upstreams
         self._flights = flights
         self._lifetimes = lifetimes
+        self._patience = patience
+        self._held_off: Recent[str, tuple[float, Reason]] = Recent(_HELD_OFF_MEMORY)
+        # When the questions that an upstream has not answered yet were asked, the oldest first.
+        self._asking: dict[str, dict[str, float]] = {name: {} for name in upstreams}
 
     def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
         """What the tag names, if that needs neither a store nor the upstream to know."""
         pin = self._records.remembered_pin(repository, tag)
-        return pin.digest if pin is not None and self._is_fresh(pin) else None
+        if pin is None:
+            return None
+        age = time() - pin.checked_at
+        return pin.digest if self._lifetimes.of(repository, tag).is_fresh(age) else None
 
     async def resolve(self, repository: Repository, tag: Tag) -> Manifest:
         """What the tag names: a fresh pin, else what the upstream says, else the stale pin.
@@ -71,42 +93,89 @@ class Tags:
         ManifestUnknown if the upstream has no such tag; an UpstreamFailure if it cannot be asked
         and nothing is known.
         """
-        resolved = await self._pinned(repository, tag)
-        if resolved is None:
+        life = self._lifetimes.of(repository, tag)
+        copy = await self._copy(repository, tag)
+        if copy is not None and life.is_fresh(copy.age):
+            return _told(_Resolved(copy.manifest, Outcome.HIT))
+        if copy is not None and (
+            life.serves_errors(copy.age) or self._upstreams[repository.registry].offline
+        ):
+            return await self._soon(repository, tag, copy)
+        return _told(await self._current(repository, tag, None))
 
-            async def elsewhere() -> _Resolved | None:
-                return await self._pinned(repository, tag)
-
-            async def work() -> _Resolved:
-                return await self._revalidated(repository, tag)
-
-            resolved = await self._flights.do(f"tag:{repository}:{tag}", work, elsewhere)
-        trace.current().outcome = resolved.outcome
-        trace.current().stored = resolved.outcome is Outcome.MISS
-        trace.current().detail = resolved.detail
-        return resolved.manifest
-
-    async def _pinned(self, repository: Repository, tag: Tag) -> _Resolved | None:
-        """What a pin says that is fresh, here or in the shared cache."""
+    async def _copy(self, repository: Repository, tag: Tag) -> _Copy | None:
+        """What the newest pin names, here or in the shared cache."""
         pin = self._records.remembered_pin(repository, tag)
-        if pin is None or not self._is_fresh(pin):
+        life = self._lifetimes.of(repository, tag)
+        if pin is None or not life.is_fresh(time() - pin.checked_at):
             pin = await self._records.pin(repository, tag)
-        if pin is None or not self._is_fresh(pin):
+        if pin is None:
             return None
         manifest = await self._originals.held(repository, pin.digest)
-        return _Resolved(manifest, Outcome.HIT) if manifest else None
+        return _Copy(manifest, time() - pin.checked_at) if manifest else None
 
-    async def _revalidated(self, repository: Repository, tag: Tag) -> _Resolved:
+    async def _soon(self, repository: Repository, tag: Tag, copy: _Copy) -> Manifest:
+        """What the upstream says if it says it soon, else the copy."""
+        until, reason = self._held_off.get(_key(repository, tag)) or (0.0, Reason.UNAVAILABLE)
+        if monotonic() >= until:
+            patience, reason = self._impatience(repository, tag, copy)
+            try:
+                async with asyncio.timeout(patience):
+                    resolved = await self._current(repository, tag, copy)
+            except UpstreamFailure as failure:
+                reason = reason_of(failure)
+            except TimeoutError:
+                pass
+            else:
+                return _told(resolved)
+        served(reason)
+        return copy.manifest
+
+    def _impatience(self, repository: Repository, tag: Tag, copy: _Copy) -> tuple[float, Reason]:
+        """For how many seconds to wait, and why it was not worth waiting longer."""
+        if (trouble := self._upstreams[repository.registry].trouble) is not None:
+            return 0.0, reason_of(trouble)
+        if self._lifetimes.of(repository, tag).may_wait(copy.age):
+            return 0.0, Reason.REVALIDATING
+        oldest = next(iter(self._asking[repository.registry].values()), None)
+        if oldest is not None and monotonic() > oldest + self._patience:
+            # Somebody has waited for this upstream in vain, and still is.
+            return 0.0, Reason.SLOW
+        return self._patience, Reason.SLOW
+
+    async def _current(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
+        """What the upstream says, by one question for all who ask meanwhile."""
+        life = self._lifetimes.of(repository, tag)
+
+        async def elsewhere() -> _Resolved | None:
+            found = await self._copy(repository, tag)
+            if found is None or not life.is_fresh(found.age):
+                return None
+            return _Resolved(found.manifest, Outcome.HIT)
+
+        async def work() -> _Resolved:
+            return await self._revalidated(repository, tag, copy)
+
+        return await self._flights.do(_key(repository, tag), work, elsewhere)
+
+    async def _revalidated(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
+        key, asking = _key(repository, tag), self._asking[repository.registry]
+        asking[key] = monotonic()
         try:
             resolved = await self._asked(repository, tag)
         except ManifestUnknown:
             await self._forget(repository, tag)
             raise
         except UpstreamFailure as failure:
-            return await self._stale(repository, tag, failure)
+            self._hold_off(repository, tag, copy, failure)
+            raise
+        finally:
+            del asking[key]
+        self._held_off.delete(key)
         try:
             pin = Pin(resolved.manifest.digest, time())
-            await self._records.put_pin(repository, tag, pin)
+            life = self._lifetimes.of(repository, tag)
+            await self._records.put_pin(repository, tag, pin, life=life.ttl + life.if_error)
         except OSError as error:
             _log.error("tag.not_kept", repository=str(repository), tag=tag, error=str(error))
         return resolved
@@ -138,23 +207,20 @@ class Tags:
                 raise
             return None
 
-    async def _stale(self, repository: Repository, tag: Tag, failure: UpstreamFailure) -> _Resolved:
-        pin = await self._records.pin(repository, tag)
-        if pin is None or time() - pin.checked_at > self._lifetimes.stale_if_error:
-            raise failure
-        manifest = await self._originals.held(repository, pin.digest)
-        if manifest is None:
-            raise failure
-        reason = type(failure).__name__
-        telemetry.STALE.labels(reason).inc()
-        _log.warning(
-            "tag.served_stale",
-            repository=str(repository),
-            tag=tag,
-            age=round(time() - pin.checked_at),
-            reason=failure.message,
-        )
-        return _Resolved(manifest, Outcome.STALE, reason)
+    def _hold_off(
+        self, repository: Repository, tag: Tag, copy: _Copy | None, failure: UpstreamFailure
+    ) -> None:
+        until = monotonic() + _HOLD_OFF
+        held_off = until, reason_of(failure)
+        self._held_off.put(_key(repository, tag), held_off, _HELD_OFF_COST)
+        if copy is not None and not self._upstreams[repository.registry].offline:
+            _log.warning(
+                "tag.left_stale",
+                repository=str(repository),
+                tag=tag,
+                age=round(copy.age),
+                reason=failure.message,
+            )
 
     async def _forget(self, repository: Repository, tag: Tag) -> None:
         try:
@@ -162,8 +228,13 @@ class Tags:
         except OSError as error:
             _log.error("tag.not_forgotten", repository=str(repository), tag=tag, error=str(error))
 
-    def _is_fresh(self, pin: Pin) -> bool:
-        return pin.checked_at <= time() < pin.checked_at + self._lifetimes.ttl or (
-            # A clock that was set back must not make pins immortal, nor all of them stale at once.
-            0 < pin.checked_at - time() < self._lifetimes.ttl
-        )
+
+def _told(resolved: _Resolved) -> Manifest:
+    """The manifest, and in the trace where it came from."""
+    trace.current().outcome = resolved.outcome
+    trace.current().stored = resolved.outcome is Outcome.MISS
+    return resolved.manifest
+
+
+def _key(repository: Repository, tag: Tag) -> str:
+    return f"tag:{repository}:{tag}"

@@ -1,0 +1,179 @@
+"""An upstream that is spared: not asked while it is down, nor for what it refused just now.
+
+Whatever is asked of one registry goes through one of these, so all operations learn from each
+other: a manifest that cannot be had saves the blobs the time to find out for themselves.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy import telemetry
+from proxy.errors import (
+    BlobUnknown,
+    ManifestUnknown,
+    NameUnknown,
+    RegistryError,
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamOffline,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from proxy.breaker import Breaker
+    from proxy.oci.page import Page
+    from proxy.oci.reference import Digest, Tag
+    from proxy.ports import BlobStream, Fetched, Head, Upstream
+    from proxy.service.refusals import Refusals
+
+_log = structlog.get_logger()
+
+# An upstream that wants to be left alone for longer is asked once in so many seconds all the same:
+# what some put into Retry-After is a date, or a day.
+MAX_HOLD: Final = 300.0
+_SERVER_ERROR: Final = 500
+
+
+class Guarded:
+    """Fits ports.Upstream. `offline` is never asked for anything."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        name: str,
+        breaker: Breaker,
+        refusals: Refusals,
+        offline: bool = False,
+    ) -> None:
+        """`name` is what people call the registry."""
+        self._upstream = upstream
+        self._name = name
+        self._breaker = breaker
+        self._refusals = refusals
+        self._failure: UpstreamFailure | None = None
+        self._open = telemetry.BREAKER_OPEN.labels(name)
+        self._open.set(0)
+        self.offline = offline
+
+    @property
+    def trouble(self) -> UpstreamFailure | None:
+        """Why nothing good is to be expected now: waiting for an answer is in vain."""
+        if self.offline:
+            return self._is_offline()
+        return self._failure if self._breaker.is_open else None
+
+    def forget(self) -> None:
+        """Ask again for what was refused."""
+        self._refusals.forget()
+
+    async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
+        """HEAD; ManifestUnknown for 404."""
+        with self._guard(name, "HEAD", reference):
+            return await self._upstream.head_manifest(name, reference)
+
+    async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
+        """GET; ManifestUnknown for 404."""
+        with self._guard(name, "GET", reference):
+            return await self._upstream.manifest(name, reference)
+
+    async def blob_size(self, name: str, digest: Digest) -> int | None:
+        """HEAD; BlobUnknown for 404."""
+        with self._guard(name, "blob HEAD", digest):
+            return await self._upstream.blob_size(name, digest)
+
+    @asynccontextmanager
+    async def blob(
+        self, name: str, digest: Digest, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[BlobStream]:
+        """GET; BlobUnknown for 404. What happens once it has begun says nothing about others."""
+        async with AsyncExitStack() as stack:
+            with self._guard(name, "blob GET", digest):
+                stream = await stack.enter_async_context(
+                    self._upstream.blob(name, digest, start=start, end=end)
+                )
+            yield stream
+
+    async def tags(self, name: str, query: str) -> Page:
+        """One page of tags; NameUnknown for 404."""
+        with self._guard(name, "tags", query):
+            return await self._upstream.tags(name, query)
+
+    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
+        """One page of referrers; None where there is no such API."""
+        with self._guard(name, "referrers", digest):
+            return await self._upstream.referrers(name, digest, query)
+
+    async def close(self) -> None:
+        """Close the upstream."""
+        await self._upstream.close()
+
+    @contextmanager
+    def _guard(self, name: str, *question: str) -> Iterator[None]:
+        """Refuse what is in vain, and learn from how the block ends."""
+        if self.offline:
+            raise self._is_offline()
+        # A login that is refused for one manifest of a repository is for all of them.
+        self._refusals.check(name)
+        self._refusals.check((name, *question))
+        if not self._breaker.allows():
+            raise self._not_now()
+        try:
+            yield
+        except UpstreamDenied as denied:
+            self._answered()
+            self._refusals.add(name, denied)
+            raise
+        except (ManifestUnknown, BlobUnknown, NameUnknown) as unknown:
+            self._answered()
+            self._refusals.add((name, *question), unknown)
+            raise
+        except UpstreamFailure as failure:
+            self._judge(failure)
+            raise
+        except RegistryError:
+            self._answered()
+            raise
+        self._answered()
+
+    def _judge(self, failure: UpstreamFailure) -> None:
+        """Whether the failure is of the registry, or only of what was asked."""
+        down = isinstance(failure, UpstreamThrottled) or (
+            isinstance(failure, UpstreamUnavailable)
+            and (failure.status is None or failure.status >= _SERVER_ERROR)
+        )
+        if not down:
+            if failure.status is not None:
+                self._answered()
+            return
+        self._failure = failure
+        if failure.retry_after is not None:
+            opened = self._breaker.hold(min(failure.retry_after, MAX_HOLD))
+        else:
+            opened = self._breaker.failed()
+        if opened:
+            self._open.set(1)
+            _log.warning("upstream.left_alone", upstream=self._name, reason=failure.message)
+
+    def _answered(self) -> None:
+        if self._breaker.succeeded():
+            self._open.set(0)
+            _log.info("upstream.answers_again", upstream=self._name)
+
+    def _not_now(self) -> UpstreamFailure:
+        """What went wrong last, as an error that costs nobody any time."""
+        failure = self._failure
+        wait = self._breaker.retry_in
+        if failure is None:
+            raise AssertionError("only a failure opens the breaker")
+        return type(failure)(f"{failure.message}; it is left alone for now", retry_after=wait)
+
+    def _is_offline(self) -> UpstreamOffline:
+        return UpstreamOffline(f"{self._name} is set to be offline, and this is not in the cache")

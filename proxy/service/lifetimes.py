@@ -1,0 +1,75 @@
+"""For how long a tag is believed: by rules, of which the first that fits is taken."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING, Final
+
+from proxy.recent import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.oci.reference import Repository, Tag
+
+# For what was decided before, and what a decision costs, in bytes.
+_MEMORY: Final = 2**20
+_COST: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """All in seconds.
+
+    Within `ttl` a tag is believed. Within `revalidate` after that, which is never more than
+    another `ttl`, the old answer is given while the upstream is asked; and within `if_error`
+    after the `ttl`, when the upstream fails.
+    """
+
+    ttl: float
+    if_error: float
+    revalidate: float = 0.0
+
+    def is_fresh(self, age: float) -> bool:
+        """Whether a tag that was checked `age` seconds ago is believed.
+
+        A clock that was set back must neither make tags immortal, nor all of them stale at once.
+        """
+        return -self.ttl < age < self.ttl
+
+    def may_wait(self, age: float) -> bool:
+        """Whether the old answer is good enough while the upstream is asked."""
+        return age < self.ttl + min(self.revalidate, self.ttl)
+
+    def serves_errors(self, age: float) -> bool:
+        """Whether the old answer is better than an error."""
+        return age < self.ttl + self.if_error
+
+
+class Lifetimes:
+    """The lifetime of each tag."""
+
+    def __init__(self, default: Lifetime, rules: Sequence[tuple[str, Lifetime]] = ()) -> None:
+        """`rules` are patterns as the shell has them, for `registry/name:tag` or `name:tag`."""
+        self.default = default
+        self._rules = [(re.compile(translate(pattern)), life) for pattern, life in rules]
+        self._decided: Recent[tuple[str, str, str], Lifetime] = Recent(_MEMORY)
+
+    def of(self, repository: Repository, tag: Tag) -> Lifetime:
+        """What the first rule that fits says."""
+        if not self._rules:
+            return self.default
+        key = (repository.registry, repository.name, tag)
+        life = self._decided.get(key)
+        if life is None:
+            life = self._decide(f"{repository.name}:{tag}", repository.registry)
+            self._decided.put(key, life, _COST)
+        return life
+
+    def _decide(self, reference: str, registry: str) -> Lifetime:
+        for pattern, life in self._rules:
+            if pattern.fullmatch(reference) or pattern.fullmatch(f"{registry}/{reference}"):
+                return life
+        return self.default
