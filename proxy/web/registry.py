@@ -13,13 +13,22 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.errors import RangeInvalid, RegistryError, RequestInvalid, StorageFailure, Unsupported
+from proxy import telemetry
+from proxy.errors import (
+    Overloaded,
+    RangeInvalid,
+    RegistryError,
+    RequestInvalid,
+    StorageFailure,
+    Unsupported,
+)
 from proxy.oci.accept import Accept
 from proxy.oci.mediatype import MediaType
 from proxy.oci.page import link_to
 from proxy.oci.reference import Digest
 from proxy.recent import Recent
 from proxy.service import trace
+from proxy.service.admission import RETRY_AFTER
 from proxy.web.answer import Answer
 from proxy.web.conditions import not_modified
 from proxy.web.delivery import Delivery
@@ -107,7 +116,16 @@ class Registry:
             refusal = RegistryError(_CRASHED)
         else:
             refusal = RequestInvalid("this is no HTTP request, or its head is too long")
-        response = _refused(request, line, refusal)
+        return self._hung_up(request, line, refusal)
+
+    async def turned_away(self, request: web.BaseRequest) -> web.Response:
+        """The answer to a request on a connection for which there is no room."""
+        telemetry.TURNED_AWAY.labels("connections").inc()
+        refusal = Overloaded("this proxy has too many clients", retry_after=RETRY_AFTER)
+        return self._hung_up(request, Line.begin(), refusal)
+
+    def _hung_up(self, request: web.BaseRequest, line: Line, error: RegistryError) -> web.Response:
+        response = _refused(request, line, error)
         response.force_close()
         line.status = response.status
         self._lines.write(request, line)

@@ -1,45 +1,129 @@
-"""The registry's HTTP server: what is no HTTP gets an answer in the registry's form, too."""
+"""The registry's HTTP server: how many connections there may be, and how they end.
+
+What is no HTTP gets an answer in the registry's form, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+
     from proxy.web.registry import Registry
 
 # A cloud registry's login can be longer than aiohttp's 8 KiB; it is ignored here, and refusing it
 # for its length would be odd.
 _LONGEST_FIELD: Final = 32 * 1024
+# So many connections beyond the limit get an answer that says so. Further ones are closed without:
+# file descriptors end somewhere.
+TURNED_AWAY_AT_ONCE: Final = 256
+# Their requests must come within so many seconds.
+_PATIENCE: Final = 10.0
 
 
 class RegistryServer(web.Server):
-    """Speaks HTTP for a `Registry`, which writes the log and the error bodies."""
+    """Speaks HTTP for a `Registry`, which writes the log and the error bodies.
 
-    def __init__(self, registry: Registry) -> None:
-        """Needs a running loop."""
-        super().__init__(registry)
+    A connection beyond the limit takes the place of one that waits for its client's next request.
+    Where all are busy it is accepted, answered 503 with `Retry-After`, and closed: a connection
+    that is left in the system's queue tells neither the client nor a load balancer anything until
+    it times out, and containerd, docker and balancers all know what to do with a 503.
+    """
+
+    def __init__(self, registry: Registry, *, connections: int | None = None) -> None:
+        """`connections` is their limit. Needs a running loop."""
+        super().__init__(registry, request_factory=_request)
         self._registry = registry
+        self._limit = connections
+        self._open: dict[_Connection, asyncio.Transport] = {}
+        self.draining = False
+
+    @property
+    def open(self) -> int:
+        """Connections, those included whose last bytes are still to be sent."""
+        return len(self._open)
+
+    def finish(self) -> None:
+        """Close the connections that wait for a request, and each other one after its answer.
+
+        One that has only just been made, or whose request has only just come, needs another call.
+        """
+        self.draining = True
+        for connection in tuple(self._open):
+            connection.finish()
 
     def __call__(self) -> web.RequestHandler:
         """For one connection."""
-        return _Connection(self, self._registry)
+        full = self._limit is not None and len(self._open) >= self._limit
+        if full and self._make_room():
+            full = False
+        return _Connection(self, self._registry, turned_away=full)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count it, unless there are far too many."""
+        super().connection_made(handler, transport)
+        if isinstance(handler, _Connection):
+            self._open[handler] = transport
+        if self._limit is not None and len(self._open) > self._limit + TURNED_AWAY_AT_ONCE:
+            transport.abort()
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Everything that was sent to it has left this process."""
+        super().connection_lost(handler, exc)
+        if isinstance(handler, _Connection):
+            self._open.pop(handler, None)
+
+    def _make_room(self) -> bool:
+        """Close the first connection that waits for a request; whether there was one."""
+        waiting = next((one for one in self._open if one.waits), None)
+        if waiting is None:
+            return False
+        waiting.force_close()
+        return True
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_registry",)
+    __slots__ = ("_registry", "_server")
 
-    def __init__(self, server: RegistryServer, registry: Registry) -> None:
+    def __init__(self, server: RegistryServer, registry: Registry, *, turned_away: bool) -> None:
+        options: dict[str, Any] = {"keepalive_timeout": _PATIENCE} if turned_away else {}
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # aiohttp's code knows None, its type does not
             max_field_size=_LONGEST_FIELD,
+            **options,
         )
         self._registry = registry
+        self._server = server
+        if turned_away:
+            self._request_handler = registry.turned_away
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is between two requests."""
+        return self._waiter is not None and not self._waiter.done()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the answer that is being prepared is the last one here."""
+        return self._close or self._server.draining
+
+    def finish(self) -> None:
+        """Close it, now or after its answer."""
+        if self.waits:
+            self.force_close()
+        else:
+            self.close()
 
     def handle_error(
         self,
@@ -52,3 +136,22 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun: there can be no other one")
         return self._registry.rejected(request, status, exc)
+
+
+class _Request(web.BaseRequest):
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the answer may leave the connection open; it says `Connection: close` if not."""
+        connection = self.protocol
+        assert isinstance(connection, _Connection)  # noqa: S101 -- see `RegistryServer`
+        return not (connection.is_last or self._message.should_close)
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
