@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.config import Settings, UpstreamSettings
+    from proxy.upstream.observation import Observed
 
 
 # When a registry that fails is tried again, in seconds: one that works again is used again within
@@ -65,10 +66,11 @@ def _credentials(chosen: UpstreamSettings) -> Callable[[], Credentials | None]:
     return read
 
 
-def _observer(upstream: str) -> Callable[[str, str, int], None]:
-    def observe(kind: str, outcome: str, received: int) -> None:
-        telemetry.UPSTREAM_REQUESTS.labels(upstream, kind, outcome).inc()
-        telemetry.RECEIVED_BYTES.labels(upstream).inc(received)
+def _observer(upstream: str) -> Callable[[Observed], None]:
+    def observe(seen: Observed) -> None:
+        telemetry.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
+        telemetry.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
+        telemetry.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
 
     return observe

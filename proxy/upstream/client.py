@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
     from proxy.oci.reference import Tag
+    from proxy.upstream.observation import Observed, Tally
 
 __all__ = ["Credentials", "RegistryClient", "Transport"]
 
@@ -57,13 +58,13 @@ class RegistryClient:
         credentials: Callable[[], Credentials | None] = lambda: None,
         transport: Transport | None = None,
         realms: Collection[str] = (),
-        observe: Callable[[str, str, int], None] = lambda _kind, _outcome, _received: None,
+        observe: Callable[[Observed], None] = lambda _observed: None,
     ) -> None:
         """`name` is what people call it, `url` its origin.
 
         `credentials` is asked whenever they are needed. `realms` are further hosts that the
         registry may name as token servers, and redirect to wherever they are. `observe` is told of
-        each operation: see `Observation`.
+        each operation when it ends.
         """
         transport = transport or Transport()
         self._name = name
@@ -79,9 +80,11 @@ class RegistryClient:
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """HEAD; ManifestUnknown for 404. `digest` is None if the upstream names none."""
-        with self._observation.of("manifest_head"):
+        with self._observation.of("manifest_head") as tally:
             async with self._deadline():
-                answer = await self._ask("HEAD", name, f"manifests/{reference}", _MANIFEST_HEADERS)
+                answer = await self._ask(
+                    tally, "HEAD", name, f"manifests/{reference}", _MANIFEST_HEADERS
+                )
             async with answer.response as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
@@ -92,7 +95,9 @@ class RegistryClient:
         """GET; ManifestUnknown for 404."""
         with self._observation.of("manifest") as tally:
             async with self._deadline():
-                answer = await self._ask("GET", name, f"manifests/{reference}", _MANIFEST_HEADERS)
+                answer = await self._ask(
+                    tally, "GET", name, f"manifests/{reference}", _MANIFEST_HEADERS
+                )
                 async with answer.response as response:
                     if response.status == HTTPStatus.NOT_FOUND:
                         raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
@@ -103,9 +108,9 @@ class RegistryClient:
 
     async def blob_size(self, name: str, digest: Digest) -> int | None:
         """HEAD; None if the upstream does not say. BlobUnknown for 404."""
-        with self._observation.of("blob_head"):
+        with self._observation.of("blob_head") as tally:
             async with self._deadline():
-                answer = await self._ask("HEAD", name, f"blobs/{digest}", {})
+                answer = await self._ask(tally, "HEAD", name, f"blobs/{digest}", {})
             async with answer.response as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     raise BlobUnknown(f"{self._name} has no blob {name} {digest}")
@@ -125,7 +130,7 @@ class RegistryClient:
             headers["Range"] = f"bytes={start}-{'' if end is None else end}"
         with self._observation.of("blob") as tally:
             async with self._deadline():
-                answer = await self._ask("GET", name, f"blobs/{digest}", headers)
+                answer = await self._ask(tally, "GET", name, f"blobs/{digest}", headers)
             async with answer.response as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     raise BlobUnknown(f"{self._name} has no blob {name} {digest}")
@@ -157,7 +162,7 @@ class RegistryClient:
         with self._observation.of(kind) as tally:
             async with self._deadline():
                 path = f"{path}?{query}" if query else path
-                answer = await self._ask("GET", name, path, {"Accept": accept})
+                answer = await self._ask(tally, "GET", name, path, {"Accept": accept})
                 async with answer.response as response:
                     if response.status == HTTPStatus.NOT_FOUND:
                         return None
@@ -175,7 +180,9 @@ class RegistryClient:
         await self._authority.close()
         await self._session.close()
 
-    async def _ask(self, method: str, name: str, path: str, headers: Mapping[str, str]) -> Answer:
+    async def _ask(
+        self, tally: Tally, method: str, name: str, path: str, headers: Mapping[str, str]
+    ) -> Answer:
         """The registry's answer, after as many challenges as it has a right to."""
         authorization = await self._authority.known(name)
         for _ in range(_ATTEMPTS):
@@ -186,6 +193,7 @@ class RegistryClient:
                 authorization=authorization.value if authorization else None,
             )
             if answer.response.status != HTTPStatus.UNAUTHORIZED or answer.away:
+                tally.begin(answer.response.headers)
                 return answer
             lines = answer.response.headers.getall("WWW-Authenticate", [])
             await drain(answer.response)

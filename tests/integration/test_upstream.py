@@ -23,6 +23,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
+from proxy.oci.ratelimit import RateLimit
 from proxy.oci.reference import Digest, Tag
 from proxy.ports import Fetched, Head, Upstream
 from proxy.upstream.client import MAX_MANIFEST, RegistryClient, Transport
@@ -31,6 +32,8 @@ from tests.integration.upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from proxy.upstream.observation import Observed
 
 NAME: Final = "library/alpine"
 TAG: Final = Tag("3.20")
@@ -472,10 +475,8 @@ async def test_plain_http_where_tls_is_spoken(upstream: ScriptedUpstream) -> Non
 
 
 async def test_every_operation_is_observed_with_its_end(upstream: ScriptedUpstream) -> None:
-    seen: list[tuple[str, str, int]] = []
-    client = RegistryClient(
-        name="docker.io", url=upstream.url, observe=lambda *operation: seen.append(operation)
-    )
+    seen: list[Observed] = []
+    client = RegistryClient(name="docker.io", url=upstream.url, observe=seen.append)
     await client.head_manifest(NAME, TAG)
     await client.manifest(NAME, TAG)
     await client.blob_size(NAME, BLOB)
@@ -487,7 +488,7 @@ async def test_every_operation_is_observed_with_its_end(upstream: ScriptedUpstre
     upstream.fault("*", "*", Fault(status=429))
     with pytest.raises(UpstreamThrottled):
         await client.manifest(NAME, TAG)
-    assert seen == [
+    assert [(one.kind, one.outcome, one.received) for one in seen] == [
         ("manifest_head", "ok", 0),
         ("manifest", "ok", len(RAW)),
         ("blob_head", "ok", 0),
@@ -495,5 +496,43 @@ async def test_every_operation_is_observed_with_its_end(upstream: ScriptedUpstre
         ("manifest", "unknown", 0),
         ("blob", "abandoned", len(first)),
         ("manifest", "throttled", 0),
+    ]
+    await client.close()
+
+
+async def test_the_time_until_an_answer_begins_does_not_count_its_body(
+    upstream: ScriptedUpstream,
+) -> None:
+    seen: list[Observed] = []
+    client = RegistryClient(name="docker.io", url=upstream.url, observe=seen.append)
+    upstream.fault("HEAD", "*", Fault(delay=0.2))
+    upstream.fault("GET", "*", Fault(pace=0.2))
+    await client.head_manifest(NAME, TAG)
+    await read(client, BLOB)
+    late, slow = seen
+    assert late.seconds >= 0.2 > slow.seconds
+    await client.close()
+
+
+async def test_the_rate_limit_is_read_from_whatever_answer_has_it(
+    upstream: ScriptedUpstream,
+) -> None:
+    seen: list[Observed] = []
+    client = RegistryClient(name="docker.io", url=upstream.url, observe=seen.append)
+    await client.head_manifest(NAME, TAG)
+    upstream.headers = {
+        "ratelimit-limit": "100;w=21600",
+        "ratelimit-remaining": "1;w=21600",
+        "docker-ratelimit-source": "192.0.2.7",
+    }
+    await client.head_manifest(NAME, TAG)
+    upstream.headers["ratelimit-remaining"] = "0;w=21600"
+    upstream.fault("GET", "*", Fault(status=429, headers=upstream.headers))
+    with pytest.raises(UpstreamThrottled):
+        await client.manifest(NAME, TAG)
+    assert [one.rate_limit for one in seen] == [
+        None,
+        RateLimit(100, 1, 21600, "192.0.2.7"),
+        RateLimit(100, 0, 21600, "192.0.2.7"),
     ]
     await client.close()

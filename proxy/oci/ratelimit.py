@@ -1,0 +1,44 @@
+"""How many pulls a registry still grants, as Docker Hub says it in headers of every manifest.
+
+`RateLimit-Limit: 100;w=21600`, `RateLimit-Remaining: 76;w=21600` (so many in `w` seconds) and
+`Docker-RateLimit-Source`, the account or address that they are counted for. Whoever is not limited
+gets none of them. Docker documents it under "Pull usage and limits".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Ten digits are more pulls, and more seconds, than anybody has.
+_QUOTA: Final = re.compile(r"(\d{1,10})(?:\s*;\s*w=(\d{1,10}))?")
+_SOURCE: Final = re.compile(r"[0-9A-Za-z.:_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """`remaining` of `limit` pulls in `window` seconds (0 if that is not said), for `source`."""
+
+    limit: int
+    remaining: int
+    window: int = 0
+    source: str = ""
+
+    @classmethod
+    def parse(cls, headers: Mapping[str, str]) -> RateLimit | None:
+        """What the headers say, whose names any case may have; None if they say nothing usable."""
+        limit = _QUOTA.match(headers.get("RateLimit-Limit", "").strip())
+        remaining = _QUOTA.match(headers.get("RateLimit-Remaining", "").strip())
+        if limit is None or remaining is None or int(limit[1]) == 0:
+            return None
+        source = headers.get("Docker-RateLimit-Source", "").strip()
+        return cls(
+            limit=int(limit[1]),
+            remaining=int(remaining[1]),
+            window=int(limit[2] or remaining[2] or 0),
+            source=source if _SOURCE.fullmatch(source) else "",
+        )
