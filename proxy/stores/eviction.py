@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.stores.blocking import in_thread
 from proxy.stores.layout import ANNOUNCEMENT, TEMPORARY, Layout
 from proxy.stores.leases import LEASE, locked
+from proxy.stores.spool import retract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -92,7 +93,7 @@ class Janitor:
             if path.name.startswith(TEMPORARY):
                 _removed(path)
             elif path.name.endswith(ANNOUNCEMENT):
-                # Its spool comes before it in this order, and went just now or in a crash.
+                # That of a spool goes with it; this one lost its spool in a crash.
                 if not path.with_suffix("").exists():
                     _removed(path)
             elif _abandoned(path) and not path.name.startswith(LEASE):
@@ -123,6 +124,7 @@ def _abandoned(path: Path) -> bool:
     if file is None:
         return False
     try:
+        retract(path.with_name(path.name + ANNOUNCEMENT))
         return _removed(path)
     finally:
         file.close()

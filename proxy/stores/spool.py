@@ -133,10 +133,14 @@ class DiskSpool:
         self._layout.spool(self._digest).unlink(missing_ok=True)
 
     def _retract(self) -> None:
-        path = self._layout.announcement(self._digest)
-        with suppress(FileNotFoundError):
-            os.truncate(path, 0)
-            path.unlink()
+        retract(self._layout.announcement(self._digest))
+
+
+def retract(announcement: Path) -> None:
+    """Remove it, and tell whoever has it open that what they follow will never be the blob."""
+    with suppress(FileNotFoundError):
+        os.truncate(announcement, 0)
+        announcement.unlink()
 
 
 class GrowingSpool:

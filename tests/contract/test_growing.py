@@ -44,6 +44,17 @@ async def test_a_follower_sees_the_spool_grow_until_it_is_verified(
     growing.close()
 
 
+async def test_a_spool_is_not_verified_by_a_blob_that_was_there_before(
+    store: BlobStore, elsewhere: BlobStore
+) -> None:
+    await keep(store, CONTENT)
+    await leave(store, CONTENT[:HALF])
+    growing = await elsewhere.growing(DIGEST)
+    assert growing is not None
+    assert not await growing.verified()
+    growing.close()
+
+
 async def test_a_follower_stays_when_the_next_holder_goes_on(
     store: BlobStore, elsewhere: BlobStore
 ) -> None:

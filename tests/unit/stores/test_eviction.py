@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.errors import UpstreamInvalid
 from proxy.oci.reference import Digest
 from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.eviction import Janitor, Stored, Swept, to_evict
@@ -94,6 +95,13 @@ async def keep_mebibyte(store: DiskBlobs, data_dir: Path, number: int, hours: fl
     return digest
 
 
+async def keep_rest(store: DiskBlobs) -> None:
+    spool = await store.spool(DIGEST)
+    await spool.append(CONTENT[spool.size :])
+    (await spool.commit()).close()
+    spool.close()
+
+
 async def test_old_blobs_make_room_on_the_disk(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
@@ -138,6 +146,20 @@ async def test_use_saves_a_blob(
     assert await store.size(second) is None
 
 
+async def test_a_blob_counts_as_used_when_it_arrives(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    """And not when its transfer began, which may be long before."""
+    store = DiskBlobs(data_dir)
+    first = await keep_mebibyte(store, data_dir, 1, hours=10)
+    await leave(store, CONTENT[:10])
+    age(data_dir / "spool" / DIGEST, 20 * HOUR)
+    await keep_rest(store)
+    assert (await janitor(len(CONTENT) * 6 // 5).sweep()).blobs == 1
+    assert await store.size(first) is None
+    assert await store.size(DIGEST) == len(CONTENT)
+
+
 async def test_a_blob_that_is_being_read_is_read_to_its_end(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
@@ -170,7 +192,7 @@ async def test_an_orphaned_spool_goes_after_a_day(
         assert before - on_disk(data_dir) == swept.freed + announcement
 
 
-async def test_a_follower_of_a_swept_spool_is_not_told_that_it_is_the_blob(
+async def test_a_follower_of_a_swept_spool_learns_that_it_will_never_be_the_blob(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
     store = DiskBlobs(data_dir)
@@ -181,7 +203,8 @@ async def test_a_follower_of_a_swept_spool_is_not_told_that_it_is_the_blob(
         age(path, 2 * DAY)
     assert (await janitor(10**9).sweep()).spools == 1
     await keep(store, CONTENT)
-    assert not await growing.verified()
+    with pytest.raises(UpstreamInvalid):
+        await growing.verified()
     growing.close()
 
 
