@@ -20,8 +20,8 @@ from tests.e2e.wire import ask
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.e2e.conftest import Store
     from tests.e2e.images import Content
+    from tests.e2e.stores import Store
 
 pytestmark = pytest.mark.e2e
 

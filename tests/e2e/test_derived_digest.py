@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.manifests_sqlite import SqliteManifests
 from tests.e2e import images
 from tests.e2e.accepts import DOCKER_1_13, NOTHING, ONLY_V2S2, accept
 from tests.e2e.closure import closure
@@ -23,6 +22,8 @@ from tests.e2e.wire import Answer, ask
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.e2e.stores import Store
 
 pytestmark = pytest.mark.e2e
 
@@ -57,9 +58,9 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def proxy(registry: Registry, tmp_path: Path) -> Iterator[Proxy]:
+def proxy(registry: Registry, store: Store, tmp_path: Path) -> Iterator[Proxy]:
     """In front of the upstream."""
-    with Proxy(tmp_path / "proxy", upstream=registry.url) as proxy:
+    with Proxy(tmp_path / "proxy", upstream=registry.url, redis=store.redis) as proxy:
         yield proxy
 
 
@@ -94,18 +95,13 @@ def check(proxy: Proxy, handed_out: list[Derived]) -> None:
         assert (head.status, head.lasting) == (200, derived.get.lasting)
 
 
-def lose(proxy: Proxy, digests: set[str]) -> None:
+def lose(store: Store, data: Path, handed_out: list[Derived]) -> None:
     """Delete these manifests' bytes from the cache and the durable records."""
-    asyncio.run(_lose(proxy.data, {f"manifest:{digest}" for digest in digests}))
-
-
-async def _lose(data: Path, keys: set[str]) -> None:
-    blobs, cache = DiskBlobs(data), await SqliteManifests.open(data / "manifests.sqlite3")
-    for key in keys:
-        assert await cache.get(key) == await blobs.record(key) is not None
-        await cache.delete(key)
-        await blobs.delete_record(key)
-    await cache.close()
+    blobs = DiskBlobs(data)
+    for key in {f"manifest:{derived.digest}" for derived in handed_out}:
+        store.lose(key, data)
+        assert asyncio.run(blobs.record(key)) is not None
+        asyncio.run(blobs.delete_record(key))
 
 
 def test_it_is_what_was_handed_out(proxy: Proxy, handed_out: list[Derived]) -> None:
@@ -134,23 +130,22 @@ def test_it_survives_the_kill_of_the_proxy_that_has_just_handed_it_out(
 
 
 def test_it_survives_the_loss_of_the_cache(
-    registry: Registry, proxy: Proxy, handed_out: list[Derived]
+    registry: Registry, store: Store, proxy: Proxy, handed_out: list[Derived]
 ) -> None:
     registry.kill()
     proxy.stop()
-    for file in proxy.data.glob("manifests.sqlite3*"):
-        file.unlink()
+    store.lose_everything(proxy.data)
     proxy.start()
     check(proxy, handed_out)
 
 
 def test_it_survives_the_loss_of_its_bytes(
-    registry: Registry, proxy: Proxy, handed_out: list[Derived]
+    registry: Registry, store: Store, proxy: Proxy, handed_out: list[Derived]
 ) -> None:
     """Made again from its origin and what that names, without the upstream."""
     registry.kill()
     proxy.stop()
-    lose(proxy, {derived.digest for derived in handed_out})
+    lose(store, proxy.data, handed_out)
     proxy.start()
     check(proxy, handed_out)
     proxy.restart()
@@ -158,12 +153,11 @@ def test_it_survives_the_loss_of_its_bytes(
 
 
 def test_it_survives_the_loss_of_everything_but_records_of_where_it_came_from(
-    proxy: Proxy, handed_out: list[Derived]
+    store: Store, proxy: Proxy, handed_out: list[Derived]
 ) -> None:
     """What is missing comes from the upstream."""
     proxy.stop()
-    for file in proxy.data.glob("manifests.sqlite3*"):
-        file.unlink()
+    store.lose_everything(proxy.data)
     shutil.rmtree(proxy.data / "records" / "manifest")
     shutil.rmtree(proxy.data / "blobs")
     proxy.start()
@@ -171,12 +165,12 @@ def test_it_survives_the_loss_of_everything_but_records_of_where_it_came_from(
 
 
 def test_it_does_not_depend_on_what_the_settings_are_by_then(
-    registry: Registry, proxy: Proxy, handed_out: list[Derived], tmp_path: Path
+    registry: Registry, store: Store, proxy: Proxy, handed_out: list[Derived], tmp_path: Path
 ) -> None:
     """Also when it has to be made again."""
     registry.kill()
     proxy.stop()
-    lose(proxy, {derived.digest for derived in handed_out})
+    lose(store, proxy.data, handed_out)
     conversion = {
         "accept_missing": "stored",
         "mixed": "consistent",
@@ -187,6 +181,7 @@ def test_it_does_not_depend_on_what_the_settings_are_by_then(
     with Proxy(
         tmp_path / "changed",
         upstream=registry.url,
+        redis=store.redis,
         data=proxy.data,
         settings={"conversion": conversion},
     ) as changed:
@@ -194,10 +189,12 @@ def test_it_does_not_depend_on_what_the_settings_are_by_then(
 
 
 def test_a_second_proxy_on_the_same_directory_has_it(
-    registry: Registry, proxy: Proxy, handed_out: list[Derived], tmp_path: Path
+    registry: Registry, store: Store, proxy: Proxy, handed_out: list[Derived], tmp_path: Path
 ) -> None:
     """While the first one runs; and the first has what the second made."""
-    with Proxy(tmp_path / "second", upstream=registry.url, data=proxy.data) as second:
+    with Proxy(
+        tmp_path / "second", upstream=registry.url, redis=store.redis, data=proxy.data
+    ) as second:
         name = "cargo/docker"
         registry.push(name, "2", images.docker("second"))
         answer = ask(f"{second.url}/v2/{name}/manifests/2", headers=NOTHING)

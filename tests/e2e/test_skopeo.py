@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.e2e.conftest import Store
     from tests.e2e.images import Content
+    from tests.e2e.stores import Store
 
 pytestmark = pytest.mark.e2e
 
