@@ -8,12 +8,12 @@ import pytest
 
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from tests.e2e import images
+from tests.integration.proxy import Proxy, push, settings
+from tests.integration.upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from tests.integration.proxy import Proxy
-    from tests.integration.upstream import ScriptedUpstream
+    from pathlib import Path
 
 CARGO: Final = "/v2/library/cargo/manifests"
 DOCKER: Final = images.docker_with_empty_steps()
@@ -123,6 +123,94 @@ async def test_each_client_gets_what_it_can_read_and_head_says_the_same(
         assert exactly.digest == answer.digest
         by_digest = await proxy.head(f"{CARGO}/{answer.digest}", Accept=accepts)
         assert _lasting(by_digest.headers) == _lasting(exactly.headers)
+    assert upstream.requests == []
+
+
+# Conditions
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_condition_is_compared_with_what_was_negotiated(proxy: Proxy, method: str) -> None:
+    made = await proxy.get(f"{CARGO}/docker")
+    assert made.digest != DOCKER.digest
+    for known, status in (
+        (f'"{made.digest}"', 304),
+        (f'W/"{made.digest}"', 304),
+        (made.digest, 304),
+        (f'"x", "{made.digest}"', 304),
+        ("*", 304),
+        (f'"{DOCKER.digest}"', 200),
+        (f'"{made.digest}x"', 200),
+        ("", 200),
+    ):
+        answer = await proxy.ask(method, f"{CARGO}/docker", If_None_Match=known)
+        assert (answer.status, answer.digest) == (status, made.digest)
+        assert answer.body == (made.body if (status, method) == (200, "GET") else b"")
+        assert answer.headers["ETag"] == f'"{made.digest}"'
+        assert ("Content-Length" in answer.headers) == (status == 200)
+
+
+async def test_a_condition_does_not_hide_a_tag_that_moved(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    answer = await proxy.get(f"{CARGO}/oci", Accept=CONTAINERD, If_None_Match=f'"{OCI.digest}"')
+    assert (answer.status, answer.body) == (304, b"")
+    assert upstream.count("GET") == 1
+
+
+# Addresses
+
+
+async def test_an_image_is_addressed_in_four_ways(data_dir: Path) -> None:
+    async with ScriptedUpstream() as hub, ScriptedUpstream() as quay:
+        push(hub, "library/cargo", "1", DOCKER)
+        push(hub, "org/cargo", "1", LIST)
+        push(quay, "org/cargo", "1", OCI)
+        push(quay, "cargo", "1", INDEX)
+        upstreams = {
+            "docker.io": {"url": hub.url, "default": True, "aliases": ["index.docker.io"]},
+            "quay.io": {"url": quay.url, "aliases": ["q.local:5000"]},
+        }
+        async with Proxy(settings(upstreams, data_dir)) as proxy:
+            for path, host, expected in (
+                ("cargo/manifests/1", "", DOCKER),
+                ("library/cargo/manifests/1", "", DOCKER),
+                ("docker.io/cargo/manifests/1", "", DOCKER),
+                ("index.docker.io/library/cargo/manifests/1", "", DOCKER),
+                ("org/cargo/manifests/1", "", LIST),
+                ("quay.io/org/cargo/manifests/1", "", OCI),
+                ("quay.io/cargo/manifests/1", "", INDEX),
+                ("org/cargo/manifests/1?ns=quay.io", "", OCI),
+                ("cargo/manifests/1?ns=quay.io", "", INDEX),
+                ("cargo/manifests/1?ns=docker.io", "", DOCKER),
+                ("org/cargo/manifests/1", "quay.io", OCI),
+                ("org/cargo/manifests/1", "quay.io:443", OCI),
+                ("org/cargo/manifests/1", "q.local:5000", OCI),
+                ("org/cargo/manifests/1", "docker.io", LIST),
+                ("org/cargo/manifests/1", "somewhere.else:5000", LIST),
+                ("org/cargo/manifests/1?ns=docker.io", "quay.io", LIST),
+            ):
+                headers = {"Host": host} if host else {}
+                answer = await proxy.get(f"/v2/{path}", Accept=CONTAINERD, **headers)
+                assert (answer.status, answer.digest) == (200, expected.digest), (path, host)
+                ns = path.partition("?ns=")[2] or None
+                assert answer.headers.get("OCI-Namespace") == ns
+
+
+async def test_a_namespace_is_said_back_to_who_named_it_only(proxy: Proxy) -> None:
+    named = await proxy.get(f"{CARGO}/oci?ns=docker.io", Accept=CONTAINERD)
+    silent = await proxy.get(f"{CARGO}/oci", Accept=CONTAINERD)
+    again = await proxy.get(f"{CARGO}/oci?ns=docker.io", Accept=CONTAINERD)
+    spaces = [answer.headers.get("OCI-Namespace") for answer in (named, silent, again)]
+    assert spaces == ["docker.io", None, "docker.io"]
+
+
+async def test_the_ping_needs_no_upstream(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    for path in ("/v2/", "/v2", "/v2/?ns=docker.io"):
+        answer, head = await proxy.get(path), await proxy.head(path)
+        assert (answer.status, answer.body) == (200, b"{}")
+        assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+        assert _lasting(head.headers) == _lasting(answer.headers)
     assert upstream.requests == []
 
 
