@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from redis.exceptions import ClusterDownError, ResponseError
+from redis.exceptions import ClusterDownError, InvalidResponse, ResponseError
 
 from proxy.stores.breaker import Breaker
 
@@ -27,6 +27,13 @@ _log = structlog.get_logger()
 _PREFIX: Final = "lighterage:1:"
 # Operations of this process at once. More would only wait in Redis, which runs one at a time.
 _AT_ONCE: Final = 32
+# What Redis may answer; anything else does not come from Redis.
+_PLAUSIBLE: Final[Mapping[str, Callable[[object], bool]]] = {
+    "GET": lambda reply: reply is None or isinstance(reply, bytes),
+    "GETEX": lambda reply: reply is None or isinstance(reply, bytes),
+    "SET": lambda reply: reply is True,
+    "DEL": lambda reply: isinstance(reply, int),
+}
 # No life is longer, in seconds: Redis refuses what does not fit its clock.
 _LONGEST: Final = 100 * 365 * 86400.0
 
@@ -62,13 +69,10 @@ class RedisManifests:
     async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
         """The value, or None; with `extend` it lives for that many seconds from now."""
         if extend is None:
-            reply = await self._ask("get", "GET", key)
+            value = await self._ask("get", "GET", key)
         else:
-            reply = await self._ask("get", "GETEX", key, "PX", _milliseconds(extend))
-        if reply is None or isinstance(reply, bytes):
-            return reply
-        self._on_error("get")  # something that is no Redis
-        return None
+            value = await self._ask("get", "GETEX", key, "PX", _milliseconds(extend))
+        return value if isinstance(value, bytes) else None
 
     async def put(self, key: str, value: bytes, *, life: float) -> None:
         """Keep `value` for `life` seconds, if Redis takes it."""
@@ -114,6 +118,8 @@ class RedisManifests:
                     self._on_error(operation)
                     return None
                 reply = await self._servers.execute(command, key, *arguments)
+                if not _PLAUSIBLE[command](reply):
+                    raise InvalidResponse(f"{reply!r:.40} is no answer to {command}")  # noqa: TRY301 -- it is treated like redis-py's own
         # Besides its own errors redis-py lets out OSError, ValueError, KeyError and the like, when
         # connections break and answers are garbled: all of it is an outage, none of it a fault
         # that a client should see.

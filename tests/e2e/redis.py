@@ -41,9 +41,10 @@ class RedisServer(Program):
 
     name = "redis-server"
 
-    def __init__(self, directory: Path, *options: str, port: int | None = None) -> None:
+    def __init__(self, directory: Path, *options: str, password: str | None = None) -> None:
         """`options` are lines of redis.conf, such as `maxmemory 2mb`."""
-        self.port = port or free_port()
+        self.port = free_port()
+        self.password = password
         directory.mkdir(parents=True, exist_ok=True)
         self._configuration = directory / "redis.conf"
         super().__init__(
@@ -52,6 +53,8 @@ class RedisServer(Program):
             listens=(self.port,),
         )
         lines = [f"port {self.port}", f"bind {LOOPBACK}", f"dir {directory}", *options]
+        if password is not None:
+            lines.append(f"requirepass {password}")
         self._configuration.write_text("\n".join([*lines, *self._keeps_nothing(), ""]))
 
     def _mode(self) -> Sequence[str]:
@@ -62,12 +65,12 @@ class RedisServer(Program):
 
     @property
     def url(self) -> str:
-        """As settings have it."""
+        """As settings have it, without a password."""
         return f"redis://{LOOPBACK}:{self.port}"
 
-    def ask(self, *command: str | int, **login: Any) -> Any:
+    def ask(self, *command: str | int) -> Any:
         """The answer to one command, on a connection of its own."""
-        with redis.Redis(LOOPBACK, self.port, socket_timeout=5.0, **login) as client:
+        with redis.Redis(LOOPBACK, self.port, password=self.password) as client:
             return client.execute_command(*command)
 
 
@@ -119,22 +122,26 @@ class SentinelSet(_Together):
     service = "lighterage-test"
 
     def __init__(
-        self, directory: Path, *options: str, sentinel_options: Sequence[str] = ()
+        self, directory: Path, *, password: str | None = None, sentinel_password: str | None = None
     ) -> None:
-        """`options` are for master and replica."""
-        options = (*options, "repl-diskless-sync-delay 0")
-        self.master = RedisServer(directory / "master", *options)
-        self.replica = RedisServer(
-            directory / "replica", f"replicaof {LOOPBACK} {self.master.port}", *options
-        )
-        watch = f"sentinel monitor {self.service} {LOOPBACK} {self.master.port} 2"
+        """The first password is what master and replica ask for, the second what sentinels do."""
+        options, watching = ["repl-diskless-sync-delay 0"], []
+        if password is not None:
+            options.append(f"masterauth {password}")
+            watching.append(f"sentinel auth-pass {self.service} {password}")
+        if sentinel_password is not None:
+            watching.append(f"sentinel sentinel-pass {sentinel_password}")
+        self.master = RedisServer(directory / "master", *options, password=password)
+        options.append(f"replicaof {LOOPBACK} {self.master.port}")
+        self.replica = RedisServer(directory / "replica", *options, password=password)
         self.sentinels = tuple(
             SentinelServer(
                 directory / f"sentinel-{number}",
-                watch,
+                f"sentinel monitor {self.service} {LOOPBACK} {self.master.port} 2",
                 f"sentinel down-after-milliseconds {self.service} 500",
                 f"sentinel failover-timeout {self.service} 2000",
-                *sentinel_options,
+                *watching,
+                password=sentinel_password,
             )
             for number in range(3)
         )
@@ -145,6 +152,11 @@ class SentinelSet(_Together):
         """Of the sentinels."""
         return [(LOOPBACK, sentinel.port) for sentinel in self.sentinels]
 
+    def fail_over(self) -> None:
+        """Make the replica the master, as far as the sentinels know."""
+        self.sentinels[0].ask("SENTINEL", "FAILOVER", self.service)
+        eventually(self._name_the_replica, "the sentinels did not agree on the new master")
+
     def _start(self) -> None:
         self.master.start()
         self.replica.start()
@@ -153,6 +165,11 @@ class SentinelSet(_Together):
         for sentinel in self.sentinels:
             sentinel.start()
         eventually(self._know_each_other, "the sentinels did not find each other")
+
+    def _name_the_replica(self) -> bool:
+        question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
+        port = str(self.replica.port).encode()
+        return all(sentinel.ask(*question)[1] == port for sentinel in self.sentinels)
 
     def _replicates(self) -> bool:
         replica = self.master.ask("INFO", "replication").get("slave0", {})
@@ -172,8 +189,8 @@ class ClusterServers(_Together):
     # The first slot of each node, and the end.
     _BOUNDS: Final = (0, 5461, 10922, 16384)
 
-    def __init__(self, directory: Path) -> None:
-        """Nothing runs yet."""
+    def __init__(self, directory: Path, *, password: str | None = None) -> None:
+        """`password` is what every node asks for."""
         self._bus_ports = tuple(free_port() for _ in self._BOUNDS[1:])
         self.servers = tuple(
             RedisServer(
@@ -182,6 +199,7 @@ class ClusterServers(_Together):
                 f"cluster-port {bus_port}",
                 "cluster-node-timeout 1000",
                 "cluster-require-full-coverage no",
+                password=password,
             )
             for number, bus_port in enumerate(self._bus_ports)
         )
