@@ -88,14 +88,10 @@ class ScriptedUpstream:
         self._basic: str | None = None
         self._tokens: _TokenRules | None = None
         self._issued: dict[str, tuple[str, float]] = {}
-        self._server = web.Server(self._handle, handler_cancellation=True)
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
-        self._port = 0
+        self.port = 0
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
-        self._port = self._runner.addresses[0][1]
+        await self.start()
         return self
 
     async def __aexit__(
@@ -106,6 +102,15 @@ class ScriptedUpstream:
     ) -> None:
         await self.stop()
 
+    async def start(self, *, tls: ssl.SSLContext | None = None) -> None:
+        """Listen; after `stop`, on the same port again. `tls` is another certificate to show."""
+        self._server = web.Server(self._handle, handler_cancellation=True)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls or self._tls)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
     async def stop(self) -> None:
         """Close the port and every connection: from now on it refuses."""
         await self._runner.cleanup()
@@ -113,7 +118,7 @@ class ScriptedUpstream:
     @property
     def url(self) -> str:
         """Without a slash at its end."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def open_connections(self) -> int:
