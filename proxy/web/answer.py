@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from proxy.web.headers import content_headers
+from proxy.web.headers import HIT, content_headers
+from proxy.web.ready import Ready
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.service.manifests import Representation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """Headers and body as they are, but for `Cache-Status`."""
 
@@ -24,6 +25,9 @@ class Answer:
     rule: str
     headers: CIMultiDict[str]
     mixed: bool
+    # What a hit is answered with, to GET and to HEAD.
+    whole: Ready
+    head: Ready
 
     @classmethod
     def of(cls, found: Representation, ns: str | None) -> Self:
@@ -34,6 +38,15 @@ class Answer:
         headers["Vary"] = "Accept"
         if found.converted_from is not None:
             headers["Lighterage-Converted-From"] = found.converted_from
+        ready = headers.copy()
+        ready["Cache-Status"] = HIT
         return cls(
-            manifest.raw, manifest.digest, manifest.media_type, found.rule, headers, found.mixed
+            body=manifest.raw,
+            digest=manifest.digest,
+            media_type=manifest.media_type,
+            rule=found.rule,
+            headers=headers,
+            mixed=found.mixed,
+            whole=Ready(ready, manifest.raw),
+            head=Ready(ready, b""),
         )

@@ -35,6 +35,7 @@ from proxy.web.delivery import Delivery
 from proxy.web.errors import body_of, status_of
 from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, SERVER, cache_status
 from proxy.web.line import Line, Lines
+from proxy.web.ready import Ready
 from proxy.web.target import (
     BlobTarget,
     ManifestTarget,
@@ -141,7 +142,7 @@ class Registry:
             if answer is None:
                 return await self._manifest(request, target, accept, line)
             line.outcome, line.rule = "hit", answer.rule
-            return _respond(request, answer, HIT, line)
+            return _again(request, answer, line)
         if isinstance(target, BlobTarget):
             happened = trace.begin()
             try:
@@ -216,6 +217,17 @@ class Registry:
 def _json(body: bytes, media_type: str = "application/json") -> web.Response:
     headers = CIMultiDict([API_VERSION, NO_SNIFF, SERVER, ("Content-Type", media_type)])
     return web.Response(body=body, headers=headers)
+
+
+def _again(request: web.BaseRequest, answer: Answer, line: Line) -> web.StreamResponse:
+    """A hit: the bytes that are ready, unless the client wants something out of the ordinary."""
+    if "If-None-Match" in request.headers or not Ready.suits(request, answer.body):
+        return _respond(request, answer, HIT, line)
+    line.media_type, line.mixed = answer.media_type, answer.mixed
+    if request.method == "HEAD":
+        return answer.head
+    line.sent = len(answer.body)
+    return answer.whole
 
 
 def _respond(
