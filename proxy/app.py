@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import signal
-import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-import structlog
-from aiohttp import web
 
 from proxy import telemetry
 from proxy.oci.negotiation import Policy
@@ -34,9 +28,8 @@ from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
 from proxy.stores.signing_key import given_key, own_key
 from proxy.upstreams import guarded
-from proxy.web.admin import Readiness, admin_app
+from proxy.web.admin import Readiness
 from proxy.web.registry import Registry
-from proxy.web.server import RegistryServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -44,13 +37,8 @@ if TYPE_CHECKING:
     from proxy.config import Limits, RedisSettings, Settings, TagSettings
     from proxy.stores.manifests_redis import RedisManifests
 
-_log = structlog.get_logger()
-
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
-_SWEEP_EVERY: Final = 60.0
 _LOOK_EVERY: Final = 60.0
-# Connections that wait to be accepted: a cluster that starts a DaemonSet comes all at once.
-_BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +46,7 @@ class Services:
     """What the listeners need."""
 
     registry: Registry
+    blobs: Blobs
     readiness: Readiness
     flights: Flights
     epoch: Epoch
@@ -147,7 +136,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             records.forget_mutable()
             registry.forget_mutable()
 
-        yield Services(registry, readiness, flights, Epoch(cache, forget), janitor)
+        yield Services(registry, blobs, readiness, flights, Epoch(cache, forget), janitor)
 
 
 def _lifetimes(tags: TagSettings) -> Lifetimes:
@@ -229,61 +218,3 @@ def _routes(settings: Settings) -> Routes:
         if name in _DOCKER_HUB or urlsplit(upstream.url).hostname in _DOCKER_HUB
     }
     return Routes(names, settings.default_upstream, frozenset(hubs))
-
-
-async def serve(settings: Settings, *, announce: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what runs, within `shutdown.grace`."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    async with open_services(settings) as services, AsyncExitStack() as stack:
-        admin = web.AppRunner(admin_app(services.readiness), access_log=None)
-        await admin.setup()
-        stack.push_async_callback(admin.cleanup)
-        await web.TCPSite(admin, *settings.admin.listen).start()
-        runner = web.ServerRunner(RegistryServer(services.registry), shutdown_timeout=1.0)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, *settings.listen, backlog=_BACKLOG, ssl_context=_tls(settings))
-        await site.start()
-        services.flights.start(_keep_tidy(services.janitor))
-        services.flights.start(telemetry.watch_loop())
-        services.flights.start(services.epoch.watch())
-        services.readiness.serving = True
-        # What start-up has made lives as long as the process: no collection need look at it.
-        gc.collect()
-        gc.freeze()
-        announce()
-        await stopping.wait()
-        services.readiness.draining = True
-        _log.info("proxy.draining", running=services.registry.running)
-        await site.stop()
-        await _drained(services, settings.shutdown.grace)
-
-
-async def _drained(services: Services, grace: float) -> None:
-    """Return when no answer is being given any more, or after `grace` seconds."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + grace
-    while services.registry.running and loop.time() < end:  # noqa: ASYNC110 -- a number, once
-        await asyncio.sleep(0.05)
-    _log.info("proxy.stopped", cut_off=services.registry.running)
-
-
-async def _keep_tidy(janitor: Janitor) -> None:
-    while True:
-        try:
-            swept = await janitor.sweep()
-            telemetry.EVICTED_BYTES.inc(swept.freed)
-        except OSError as error:
-            _log.error("janitor.failed", error=str(error))
-        await asyncio.sleep(_SWEEP_EVERY)
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls.certificate_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.tls.certificate_file, settings.tls.key_file)
-    return context

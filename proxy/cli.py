@@ -37,24 +37,31 @@ def version() -> None:
 @click.option("--upstream", metavar="URL", help="The registry to stand in front of.")
 @click.option("--redis", metavar="URL", help="A Redis to share with other proxies; no SQLite then.")
 @click.option("--data", type=click.Path(path_type=Path), help="Where everything is kept.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that serve.")
 def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     """Serve until SIGTERM."""
     settings = _load(config, _from_arguments(**arguments), upstream)
-    import asyncio  # noqa: PLC0415 -- see the module's docstring
+    from proxy.banner import announce  # noqa: PLC0415 -- see the module's docstring
 
-    import uvloop  # noqa: PLC0415
-
-    from proxy import app, telemetry  # noqa: PLC0415
-    from proxy.banner import announce  # noqa: PLC0415
-
-    log = telemetry.start_log()
+    if settings.workers == 1:
+        from proxy.serving import run  # noqa: PLC0415
+    else:
+        from proxy.supervisor import run  # noqa: PLC0415
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(app.serve(settings, announce=lambda: announce(settings)))
+        run(settings, announce=lambda: announce(settings))
     except (OSError, ValueError) as error:
         _fail(f"cannot start: {error}")
-    finally:
-        log.close()
+
+
+@main.command(hidden=True)
+def worker() -> None:
+    """Serve as one of several processes: a supervisor starts it, and says how."""
+    from proxy.worker import run  # noqa: PLC0415
+
+    try:
+        run()
+    except (OSError, ValueError, EOFError) as error:
+        _fail(f"cannot start: {error}")
 
 
 @main.command("check-config")
@@ -119,10 +126,14 @@ def _load(
 
 
 def _from_arguments(
-    listen: str | None, admin_listen: str | None, redis: str | None, data: Path | None
+    listen: str | None,
+    admin_listen: str | None,
+    redis: str | None,
+    data: Path | None,
+    workers: int | None,
 ) -> dict[str, Any]:
     """The settings that the arguments name, and no other."""
-    given: dict[str, Any] = {"listen": listen, "data": data}
+    given: dict[str, Any] = {"listen": listen, "data": data, "workers": workers}
     if admin_listen is not None:
         given["admin"] = {"listen": admin_listen}
     if redis is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -12,11 +13,19 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, values
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping, MutableMapping
+    from pathlib import Path
     from typing import Any
+
+# In a worker's environment, beside prometheus' own PROMETHEUS_MULTIPROC_DIR: which one it is.
+WORKER: Final = "LIGHTERAGE_WORKER"
+if (_number := os.environ.get(WORKER)) is not None:
+    # By number and not by process: a successor goes on where the files of the last one end, and
+    # there are never more of them.
+    values.ValueClass = values.MultiProcessValue(lambda: _number)  # type: ignore[no-untyped-call]
 
 _PREFIX: Final = "lighterage"
 _LAG_EVERY: Final = 0.5
@@ -133,9 +142,14 @@ class LogWriter:
     _FLUSH_SECONDS: Final = 0.1
     _BACKLOG_BYTES: Final = 8 * 2**20
 
-    def __init__(self, descriptor: int) -> None:
-        """Start the thread; `close` ends it."""
+    def __init__(self, descriptor: int, *, turn: Path | None = None) -> None:
+        """Start the thread; `close` ends it.
+
+        `turn` is a file that processes which share the descriptor lock to write: a pipe takes
+        more than a page in pieces, between which another one's lines would come.
+        """
         self._descriptor = descriptor
+        self._turn = None if turn is None else turn.open("ab")
         self._lines: list[bytes] = []
         self._size = 0
         self._lock = threading.Lock()
@@ -161,6 +175,8 @@ class LogWriter:
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout=1.0)
+        if self._turn is not None and not self._thread.is_alive():
+            self._turn.close()
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -172,12 +188,19 @@ class LogWriter:
     def _flush(self) -> None:
         with self._lock:
             lines, self._lines, self._size = self._lines, [], 0
+        if not lines:
+            return
         rest = memoryview(b"".join(lines))
         try:
+            if self._turn is not None:
+                fcntl.flock(self._turn, fcntl.LOCK_EX)
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
             LOG_DROPPED.inc(len(lines))
+        finally:
+            if self._turn is not None:
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -186,7 +209,8 @@ _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 class _Render:
     """One JSON object a line; the only processor. The second is formatted once a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, always: Mapping[str, Any]) -> None:
+        self._always = always
         self._second = 0
         self._stamp = ""
 
@@ -198,7 +222,7 @@ class _Render:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         stamp = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
-        return _encode({"time": stamp, "level": level, **event})
+        return _encode({"time": stamp, "level": level, **self._always, **event})
 
 
 class _Lines:
@@ -222,12 +246,17 @@ class _Libraries(logging.Handler):
         )
 
 
-def start_log(descriptor: int | None = None) -> LogWriter:
-    """Send the log to `descriptor` (standard output), one JSON object a line."""
-    writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor)
+def start_log(
+    descriptor: int | None = None, *, turn: Path | None = None, **always: Any
+) -> LogWriter:
+    """Send the log to `descriptor` (standard output), one JSON object a line.
+
+    `always` is in every line; `turn` as in `LogWriter`.
+    """
+    writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor, turn=turn)
     lines = _Lines(writer)
     structlog.configure(
-        processors=[_Render()],
+        processors=[_Render(always)],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,

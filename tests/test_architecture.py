@@ -33,27 +33,34 @@ MAY_IMPORT: Final = {
     "upstreams": _BESIDE | {"config", "service", "upstream"},
     "app": _BESIDE | {"config", "service", "stores", "upstream", "upstreams", "web"},
     "banner": {"config"},
+    "ending": set[str](),
+    "nofile": {"config", "web"},
+    "serving": {"app", "config", "ending", "nofile", "stores", "telemetry", "web"},
+    "channel": {"config", "web"},
+    "worker": {"app", "channel", "ending", "serving", "telemetry", "web"},
+    "merged": set[str](),
+    "private": set[str](),
+    "supervisor": {"channel", "config", "ending", "merged", "private", "telemetry", "web"},
     "offline": _CORE,
-    "supervisor": {"app", "config", "errors", "telemetry"},
-    "cli": {"app", "banner", "config", "errors", "offline", "supervisor", "telemetry"},
+    "cli": {"banner", "config", "errors", "offline", "serving", "supervisor", "worker"},
 }
 
 # Who may know a library that is not the standard one. The domain knows none, but for the
 # signatures of schema 1; the core of the service has no HTTP, no Redis and no settings in it.
-_SERVES_HTTP: Final = {"app", "upstream", "web"}
+_SERVES_HTTP: Final = {"serving", "upstream", "web"}
 _LOGS: Final = set(MAY_IMPORT) - {"breaker", "errors", "oci", "ports", "recent"}
 MAY_KNOW: Final = {
     "aiohttp": _SERVES_HTTP,
     "click": {"cli"},
     "cryptography": {"oci"},
     "multidict": _SERVES_HTTP,
-    "prometheus_client": {"telemetry", "web"},
+    "prometheus_client": {"merged", "telemetry", "web"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "redis": {"stores"},
     "rich": {"banner", "cli"},
     "structlog": _LOGS,
-    "uvloop": {"app", "cli"},
+    "uvloop": {"serving", "supervisor", "worker"},
     "yaml": {"config"},
     "yarl": _SERVES_HTTP,
 }
@@ -183,7 +190,7 @@ def test_a_violation_is_seen(module: str, source: str) -> None:
         ("proxy.service.blobs", "from . import trace"),
         ("proxy.service.blobs", "async with TaskGroup() as group:\n    group.create_task(work())"),
         ("proxy.service.singleflight", "asyncio.get_running_loop().create_task(work())"),
-        ("proxy.app", "from proxy.stores.blobs_disk import DiskBlobs\nimport uvloop"),
+        ("proxy.serving", "from proxy.app import open_services\nimport uvloop"),
     ],
 )
 def test_what_is_allowed_is_not_a_violation(module: str, source: str) -> None:

@@ -122,6 +122,11 @@ class Blobs:
         # found through its lease.
         self._transfers: dict[tuple[str, Digest], tuple[Transfer, asyncio.Task[None]]] = {}
 
+    @property
+    def transfers(self) -> int:
+        """How many blobs are on their way here."""
+        return len(self._transfers)
+
     async def here(self, repository: Repository, digest: Digest) -> Source | None:
         """The blob if it is here, or on its way; None if a transfer would have to be started.
 

@@ -1,0 +1,134 @@
+"""One process that serves: its listener, its chores, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from proxy import nofile, telemetry
+from proxy.app import open_services
+from proxy.ending import Ending
+from proxy.web.admin import admin_app, listening
+from proxy.web.server import RegistryServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.app import Services
+    from proxy.config import Settings
+    from proxy.stores.eviction import Janitor
+    from proxy.web.admin import Readiness
+
+_log = structlog.get_logger()
+
+_SWEEP_EVERY: Final = 60.0
+# Connections that wait to be accepted: a cluster that starts a DaemonSet comes all at once.
+_BACKLOG: Final = 1024
+# While draining: how often the connections are looked through, in seconds.
+_LOOK_EVERY: Final = 0.05
+# How long an answer may take to notice that it is cut, in seconds.
+_CUT_WITHIN: Final = 0.2
+
+
+def run(settings: Settings, *, announce: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; OSError or ValueError if it cannot start."""
+    log = telemetry.start_log()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_alone(settings, announce))
+    finally:
+        log.close()
+
+
+async def _alone(settings: Settings, announce: Callable[[], None]) -> None:
+    ending = Ending()
+    ending.listen(signal.SIGTERM, signal.SIGINT)
+    async with open_services(settings) as services:
+        check_descriptors(settings, services.readiness)
+        async with listening(admin_app(services.readiness), settings.admin.listen):
+            await serve(settings, services, ending, started=announce)
+
+
+def check_descriptors(settings: Settings, readiness: Readiness) -> None:
+    """Have as many as the system allows, and warn if they are too few for the limits."""
+    shortage = nofile.shortage(settings.limits.share(settings.workers), nofile.raise_limit())
+    if shortage is not None:
+        readiness.warnings["nofile"] = shortage
+        _log.warning("nofile.too_low", message=shortage)
+
+
+async def serve(
+    settings: Settings,
+    services: Services,
+    ending: Ending,
+    *,
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Take connections until `ending` comes, and then finish what has begun."""
+    limits = settings.limits.share(settings.workers)
+    server = RegistryServer(services.registry, connections=limits.connections)
+    runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
+    await runner.setup()
+    try:
+        site = web.TCPSite(
+            runner,
+            *settings.listen,
+            backlog=_BACKLOG,
+            ssl_context=_tls(settings),
+            reuse_port=settings.workers > 1,
+        )
+        await site.start()
+        for chore in (_keep_tidy(services.janitor), telemetry.watch_loop(), services.epoch.watch()):
+            services.flights.start(chore)
+        services.readiness.serving = True
+        # What start-up has made lives as long as the process: no collection need look at it.
+        gc.collect()
+        gc.freeze()
+        started()
+        await ending.draining.wait()
+        # From here on every answer says `Connection: close`.
+        services.readiness.draining = server.draining = True
+        _log.info("proxy.draining", connections=server.open, transfers=services.blobs.transfers)
+        await ending.is_now_within(settings.shutdown.delay)
+        await site.stop()
+        await _finish(server, services, ending, settings.shutdown.grace)
+    finally:
+        await runner.cleanup()
+
+
+async def _finish(server: RegistryServer, services: Services, ending: Ending, grace: float) -> None:
+    """Return when every answer has been sent and every blob is here, after `grace`, or at once."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + grace
+    server.finish()
+    while (server.open or services.blobs.transfers) and loop.time() < end:
+        if await ending.is_now_within(_LOOK_EVERY):
+            break
+        server.finish()
+    # What was received of a blob stays in its spool: whoever asks for it next goes on from there.
+    _log.info("proxy.stopped", cut_off=server.open, unfinished=services.blobs.transfers)
+
+
+async def _keep_tidy(janitor: Janitor) -> None:
+    while True:
+        try:
+            swept = await janitor.sweep()
+            telemetry.EVICTED_BYTES.inc(swept.freed)
+        except OSError as error:
+            _log.error("janitor.failed", error=str(error))
+        await asyncio.sleep(_SWEEP_EVERY)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls.certificate_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls.certificate_file, settings.tls.key_file)
+    return context

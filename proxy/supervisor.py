@@ -1,0 +1,229 @@
+"""Several processes that serve at one address, and the one that looks after them.
+
+It starts them, again where one ends, tells them to drain, and answers for all of them at the admin
+listener. It takes no traffic. If it is killed, they see the end of their channel, and end, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import uvloop
+
+from proxy import channel, telemetry
+from proxy.channel import Assignment
+from proxy.config import Address
+from proxy.ending import Ending
+from proxy.merged import MergedMetrics
+from proxy.private import private_directory, private_memory
+from proxy.web.admin import Readiness, admin_app, listening
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxy.config import Settings
+
+_log = structlog.get_logger()
+
+# A worker that ends is started again after this, then after twice as long and so on, in seconds;
+# one that has served for the longer time begins anew.
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 10.0
+# How much longer than they may take the workers are waited for, in seconds.
+_LENIENCE: Final = 2.0
+_LOOK_EVERY: Final = 0.05
+
+
+class CannotStartError(OSError):
+    """A worker ended before any had served; it has said why."""
+
+
+def run(settings: Settings, *, announce: Callable[[], None]) -> None:
+    """Have `settings.workers` processes serve until SIGTERM or SIGINT; OSError if none can."""
+    with private_directory(settings.data) as directory:
+        log = telemetry.start_log(turn=directory / "log")
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_supervise(settings, directory, announce))
+        finally:
+            log.close()
+
+
+async def _supervise(settings: Settings, directory: Path, announce: Callable[[], None]) -> None:
+    ending = Ending()
+    ending.listen(signal.SIGTERM, signal.SIGINT)
+    address = await _nobody_elses(settings.listen)
+    settings = settings.model_copy(update={"listen": address})
+    merged = MergedMetrics(directory)
+    with private_memory() as tokens:
+        workers = [
+            _Worker(Assignment(number, settings, directory, tokens), ending)
+            for number in range(1, settings.workers + 1)
+        ]
+        crew = _Crew(workers, merged, announce)
+        async with listening(admin_app(crew.readiness, merged.generate), settings.admin.listen):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    running = [group.create_task(crew.keep(worker)) for worker in workers]
+                    await ending.draining.wait()
+                    await _drain(crew, running, ending, settings)
+            except ExceptionGroup as failures:
+                # The first one has cancelled the others.
+                raise failures.exceptions[0] from None
+
+
+async def _drain(
+    crew: _Crew, running: list[asyncio.Task[None]], ending: Ending, settings: Settings
+) -> None:
+    """Have every worker finish what it does; hang up on those that take too long."""
+    crew.readiness.draining = True
+    _log.info("supervisor.draining", workers=len(running))
+    for worker in crew.workers:
+        worker.drain()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + settings.shutdown.delay + settings.shutdown.grace + _LENIENCE
+    while not all(task.done() for task in running):
+        if await ending.is_now_within(_LOOK_EVERY) or loop.time() > end:
+            for worker in crew.workers:
+                worker.hang_up()
+            return
+
+
+class _Worker:
+    """One of the processes, and its successors."""
+
+    def __init__(self, assignment: Assignment, ending: Ending) -> None:
+        self.number = assignment.number
+        self.ending = ending
+        self.readiness = Readiness()
+        self._assignment = assignment
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def live(self, changed: Callable[[], None]) -> int:
+        """Start the process, and follow what it says until it ends; its exit status."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await self._spawned(theirs)
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            self._writer.write(self._assignment.encode())
+            if self.ending.draining.is_set():
+                self.drain()
+            # What a killed process had not read makes its end an error instead of an end.
+            with suppress(ConnectionError):
+                while line := await reader.readline():
+                    self.readiness = channel.decode(line)
+                    changed()
+        finally:
+            self.hang_up()
+            self.readiness = Readiness()
+            changed()
+            status = await _status(process)
+        return status
+
+    def drain(self) -> None:
+        """Tell it to finish what it does."""
+        if self._writer is not None:
+            self._writer.write(channel.DRAIN)
+
+    def hang_up(self) -> None:
+        """Have it end at once."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def _spawned(self, stdin: socket.socket) -> Process:
+        assignment = self._assignment
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            sys.argv[0],
+            "worker",
+            stdin=stdin.fileno(),
+            pass_fds=() if assignment.tokens is None else (assignment.tokens,),
+            env={
+                **os.environ,
+                # prometheus reads it when it is imported.
+                "PROMETHEUS_MULTIPROC_DIR": str(assignment.directory),
+                telemetry.WORKER: str(self.number),
+            },
+        )
+
+
+class _Crew:
+    """All workers, as an operator sees them."""
+
+    def __init__(
+        self, workers: list[_Worker], merged: MergedMetrics, announce: Callable[[], None]
+    ) -> None:
+        self.workers = workers
+        self.readiness = Readiness()
+        self._merged = merged
+        self._announce = announce
+        self._has_served = False
+        self._announced = False
+
+    async def keep(self, worker: _Worker) -> None:
+        """Have it run until the end comes; CannotStartError if it never gets that far."""
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE
+        while not worker.ending.draining.is_set():
+            began = loop.time()
+            status = await worker.live(self._look)
+            self._merged.forget(worker.number)
+            if worker.ending.draining.is_set():
+                return
+            if not self._has_served:
+                raise CannotStartError(f"worker {worker.number} ended with status {status}")
+            if loop.time() - began > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            self._merged.ended.inc()
+            _log.error("worker.ended", worker=worker.number, status=status, again_in=pause)
+            await worker.ending.comes_within(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _look(self) -> None:
+        """Notice what a worker has said."""
+        ready = [worker for worker in self.workers if worker.readiness.ready]
+        self._merged.serving.set(len(ready))
+        self.readiness.serving = bool(ready)
+        self.readiness.warnings = {
+            subject: warning
+            for worker in self.workers
+            for subject, warning in worker.readiness.warnings.items()
+        }
+        self._has_served = self._has_served or bool(ready)
+        if len(ready) == len(self.workers) and not self._announced:
+            self._announced = True
+            self._announce()
+
+
+async def _nobody_elses(address: Address) -> Address:
+    """`address`, with a port if it had none; OSError if somebody listens there already.
+
+    With SO_REUSEPORT the system would let us share it with another proxy of the same user.
+    """
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, *address, start_serving=False)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return Address(address.host, port)
+
+
+async def _status(process: Process) -> int:
+    """The exit status of a process that has been told to end; it is killed if it does not."""
+    try:
+        async with asyncio.timeout(_LENIENCE):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        return await process.wait()

@@ -1,0 +1,70 @@
+"""One of several processes that serve at the same address, started by a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from proxy import channel, telemetry
+from proxy.app import open_services
+from proxy.ending import Ending
+from proxy.serving import check_descriptors, serve
+
+if TYPE_CHECKING:
+    from proxy.channel import Assignment
+    from proxy.web.admin import Readiness
+
+# How soon the supervisor learns of a change, in seconds.
+_REPORT_EVERY: Final = 0.05
+
+
+def run() -> None:
+    """Serve as the supervisor at standard input says, and no longer than it lives.
+
+    OSError or ValueError if it cannot start.
+    """
+    # A terminal sends it to all processes of the group: the supervisor's is the one that counts.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    upstairs = socket.socket(fileno=sys.stdin.fileno())
+    assignment = channel.Assignment.receive(upstairs)
+    log = telemetry.start_log(turn=assignment.directory / "log", worker=assignment.number)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(assignment, upstairs))
+    finally:
+        log.close()
+
+
+async def _work(assignment: Assignment, upstairs: socket.socket) -> None:
+    ending = Ending()
+    ending.listen(signal.SIGTERM)
+    reader, writer = await asyncio.open_unix_connection(sock=upstairs)
+    async with open_services(assignment.settings) as services:
+        check_descriptors(assignment.settings, services.readiness)
+        services.flights.start(_obey(reader, ending))
+        services.flights.start(_report(services.readiness, writer))
+        await serve(assignment.settings, services, ending)
+    writer.close()
+
+
+async def _obey(reader: asyncio.StreamReader, ending: Ending) -> None:
+    while line := await reader.readline():
+        # A manager of services may have sent SIGTERM to every process: then this is no second one.
+        if line == channel.DRAIN:
+            ending.draining.set()
+    ending.stop()
+
+
+async def _report(readiness: Readiness, writer: asyncio.StreamWriter) -> None:
+    reported = b""
+    while True:
+        line = channel.encode(readiness)
+        if line != reported:
+            writer.write(line)
+            reported = line
+        await asyncio.sleep(_REPORT_EVERY)
