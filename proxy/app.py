@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from proxy.config import Limits, RedisSettings, Settings, TagSettings
     from proxy.stores.manifests_redis import RedisManifests
+    from proxy.stores.redis_servers import Servers
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _LOOK_EVERY: Final = 60.0
@@ -63,10 +64,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         leases = FlockLeases(blob_path / "spool")
         cache = await _open_cache(settings)
         stack.push_async_callback(cache.close)
-        upstreams = {name: guarded(name, settings) for name in settings.upstreams}
+        flights = Flights(leases)
+        upstreams = {name: guarded(name, settings, cache, flights) for name in settings.upstreams}
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
-        flights = Flights(leases)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         if not isinstance(cache, SqliteManifests):
@@ -165,11 +166,13 @@ async def _open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
 
 def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifests:
     # redis-py takes as long to import as all the rest: not where SQLite does.
-    from proxy.stores import redis_servers as servers  # noqa: PLC0415
     from proxy.stores.manifests_redis import RedisManifests  # noqa: PLC0415
+    from proxy.stores.redis_cluster import RedisClusterServers  # noqa: PLC0415
+    from proxy.stores.redis_manner import Login, Manner  # noqa: PLC0415
+    from proxy.stores.redis_servers import behind_sentinel, standalone  # noqa: PLC0415
 
-    manner = servers.Manner(
-        login=servers.Login(
+    manner = Manner(
+        login=Login(
             username=chosen.username,
             password=chosen.password,
             password_file=chosen.password_file,
@@ -181,17 +184,21 @@ def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifest
         connect_timeout=chosen.connect_timeout,
         timeout=chosen.timeout,
     )
+    found: Servers
     if chosen.cluster:
-        found = servers.cluster(chosen.url, manner)
+        found = RedisClusterServers(chosen.url, manner)
     elif chosen.service is not None:
-        login = servers.Login(
-            password=chosen.sentinel_password, password_file=chosen.sentinel_password_file
-        )
-        found = servers.behind_sentinel(
-            chosen.sentinels, chosen.service, manner, sentinel_login=login, tls=chosen.tls
+        found = behind_sentinel(
+            chosen.sentinels,
+            chosen.service,
+            manner,
+            sentinel_login=Login(
+                password=chosen.sentinel_password, password_file=chosen.sentinel_password_file
+            ),
+            tls=chosen.tls,
         )
     else:
-        found = servers.standalone(chosen.url[0], manner)
+        found = standalone(chosen.url[0], manner)
     return RedisManifests(found, on_error=count)
 
 

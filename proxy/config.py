@@ -63,6 +63,12 @@ def _size(value: object) -> object:
     return value
 
 
+def _share(value: object) -> object:
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())):
+        return float(found[1]) / 100
+    return value
+
+
 def _urls(value: object) -> object:
     """One URL is a list of one; in the environment and on the command line, commas part them."""
     if isinstance(value, str):
@@ -134,6 +140,19 @@ Bytes = Annotated[
             "anyOf": [
                 {"type": "integer", "minimum": 0},
                 {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(KiB|MiB|GiB|TiB)?$"},
+            ]
+        }
+    ),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    Field(ge=0, le=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"},
             ]
         }
     ),
@@ -346,6 +365,12 @@ class RefusalSettings(_Section):
     denied: Seconds = 10.0
 
 
+class BudgetSettings(_Section):
+    """What of an upstream's rate limit is kept for images that are not here."""
+
+    reserve: Share = 0.1
+
+
 class ConversionSettings(_Section):
     """What is made for clients that cannot read what is stored."""
 
@@ -421,6 +446,7 @@ class Settings(_Section):
     blobs: BlobSettings = BlobSettings()
     tags: TagSettings = TagSettings()
     refusals: RefusalSettings = RefusalSettings()
+    budget: BudgetSettings = BudgetSettings()
     conversion: ConversionSettings = ConversionSettings()
     access: AccessSettings = AccessSettings()
     limits: Limits = Limits()

@@ -14,6 +14,7 @@ RegistryError
     │   └── UpstreamOffline                      the settings forbid to ask
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
+    │   └── BudgetReserved                       it would be 429 soon, and is not worth a pull
     └── UpstreamInvalid                          an unusable answer: wrong digest, cut off, no JSON
 
 `Refused` stands apart: it is how a conversion says no, and is never an answer by itself.
@@ -162,6 +163,10 @@ class UpstreamThrottled(UpstreamFailure):
     """The upstream answered 429."""
 
     code = "TOOMANYREQUESTS"
+
+
+class BudgetReserved(UpstreamThrottled):
+    """What the upstream still grants is kept for content that is not here at all."""
 
 
 class UpstreamInvalid(UpstreamFailure):

@@ -87,6 +87,18 @@ BREAKER_OPEN = Gauge(
     ("upstream",),
     multiprocess_mode="livemax",
 )
+BUDGET_LIMIT = Gauge(
+    f"{_PREFIX}_upstream_pull_limit",
+    "How many pulls the upstream grants in its window, as it said last.",
+    ("upstream",),
+    multiprocess_mode="livemostrecent",
+)
+BUDGET_REMAINING = Gauge(
+    f"{_PREFIX}_upstream_pulls_remaining",
+    "How many of them are left, as it said last.",
+    ("upstream",),
+    multiprocess_mode="livemostrecent",
+)
 TRANSFERS = Gauge(
     f"{_PREFIX}_transfers_in_flight",
     "Blobs that are being fetched from an upstream.",

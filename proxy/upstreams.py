@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from proxy import telemetry
 from proxy.breaker import Breaker
 from proxy.service import trace
+from proxy.service.budget import Budget
 from proxy.service.guarded import Guarded
 from proxy.service.refusals import Refusals
 from proxy.upstream.client import Credentials, RegistryClient, Transport
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.config import Settings, UpstreamSettings
+    from proxy.ports import ManifestCache
+    from proxy.service.singleflight import Flights
     from proxy.upstream.observation import Observed
 
 
@@ -24,10 +27,16 @@ _FIRST_PROBE: Final = 1.0
 _LONGEST_BETWEEN_PROBES: Final = 10.0
 
 
-def guarded(name: str, settings: Settings) -> Guarded:
+def guarded(name: str, settings: Settings, cache: ManifestCache, flights: Flights) -> Guarded:
     """The registry that the settings call `name`; it is not dialled yet."""
     chosen = settings.upstreams[name]
     credentials = _credentials(chosen)
+
+    def account() -> str | None:
+        login = credentials()
+        return None if login is None else login.username
+
+    budget = Budget(cache, flights, upstream=name, reserve=settings.budget.reserve, account=account)
     client = RegistryClient(
         name=name,
         url=chosen.url,
@@ -36,7 +45,7 @@ def guarded(name: str, settings: Settings) -> Guarded:
             connect_timeout=chosen.connect_timeout, idle_timeout=chosen.idle_timeout
         ),
         realms=chosen.realms,
-        observe=_observer(name),
+        observe=_observer(name, budget),
     )
     return Guarded(
         client,
@@ -47,6 +56,7 @@ def guarded(name: str, settings: Settings) -> Guarded:
             denied=settings.refusals.denied,
             login=credentials,
         ),
+        budget=budget,
         offline=chosen.offline,
     )
 
@@ -66,11 +76,13 @@ def _credentials(chosen: UpstreamSettings) -> Callable[[], Credentials | None]:
     return read
 
 
-def _observer(upstream: str) -> Callable[[Observed], None]:
+def _observer(upstream: str, budget: Budget) -> Callable[[Observed], None]:
     def observe(seen: Observed) -> None:
         telemetry.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
         telemetry.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
         telemetry.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
+        if seen.rate_limit is not None:
+            budget.saw(seen.rate_limit)
 
     return observe

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.oci.page import Page
     from proxy.oci.reference import Digest, Tag
     from proxy.ports import BlobStream, Fetched, Head, Upstream
+    from proxy.service.budget import Budget
     from proxy.service.refusals import Refusals
 
 _log = structlog.get_logger()
@@ -51,6 +52,7 @@ class Guarded:
         name: str,
         breaker: Breaker,
         refusals: Refusals,
+        budget: Budget,
         offline: bool = False,
     ) -> None:
         """`name` is what people call the registry."""
@@ -58,6 +60,7 @@ class Guarded:
         self._name = name
         self._breaker = breaker
         self._refusals = refusals
+        self._budget = budget
         self._failure: UpstreamFailure | None = None
         self._open = telemetry.BREAKER_OPEN.labels(name)
         self._open.set(0)
@@ -69,6 +72,10 @@ class Guarded:
         if self.offline:
             return self._is_offline()
         return self._failure if self._breaker.is_open else None
+
+    async def is_at_its_reserve(self) -> bool:
+        """Whether a GET of a manifest should wait while there is something else to serve."""
+        return await self._budget.is_at_its_reserve()
 
     def forget(self) -> None:
         """Ask again for what was refused."""

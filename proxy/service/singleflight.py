@@ -99,10 +99,11 @@ class Flights:
 
     async def close(self) -> None:
         """Cancel everything, and return when it has ended."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # The end of one may be the beginning of another.
+        while tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from proxy import telemetry
 from proxy.errors import (
+    BudgetReserved,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamInvalid,
@@ -34,6 +35,7 @@ class Reason(StrEnum):
 # The first row that fits.
 _REASONS: Final[tuple[tuple[type[UpstreamFailure], Reason], ...]] = (
     (UpstreamOffline, Reason.OFFLINE),
+    (BudgetReserved, Reason.BUDGET),
     (UpstreamUnavailable, Reason.UNAVAILABLE),
     (UpstreamDenied, Reason.DENIED),
     (UpstreamThrottled, Reason.THROTTLED),

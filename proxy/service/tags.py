@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamUnavailable
+from proxy.errors import BudgetReserved, ManifestUnknown, UpstreamFailure, UpstreamUnavailable
 from proxy.recent import Recent
 from proxy.service import trace
 from proxy.service.records import Pin
@@ -37,6 +37,7 @@ _log = structlog.get_logger()
 
 # A tag whose upstream has just failed is not asked for again at once, in seconds.
 _HOLD_OFF: Final = 1.0
+_LONGEST_HOLD_OFF: Final = 60.0
 _HELD_OFF_MEMORY: Final = 2**20
 _HELD_OFF_COST: Final = 512
 
@@ -162,7 +163,7 @@ class Tags:
         key, asking = _key(repository, tag), self._asking[repository.registry]
         asking[key] = monotonic()
         try:
-            resolved = await self._asked(repository, tag)
+            resolved = await self._asked(repository, tag, copy)
         except ManifestUnknown:
             await self._forget(repository, tag)
             raise
@@ -180,20 +181,33 @@ class Tags:
             _log.error("tag.not_kept", repository=str(repository), tag=tag, error=str(error))
         return resolved
 
-    async def _asked(self, repository: Repository, tag: Tag) -> _Resolved:
-        """One HEAD; a GET only for what is not here, or to settle what HEAD left open."""
+    async def _asked(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
+        """One HEAD; a GET only for what is not here, or to settle what HEAD left open.
+
+        A GET is a pull from the upstream's budget: BudgetReserved if that is near its end, and
+        there is a copy that can be served instead.
+        """
         head = await self._head(repository, tag)
         if head is not None and head.digest is not None:
             held = await self._originals.held(repository, head.digest)
             if held is not None:
                 return _Resolved(held, Outcome.REVALIDATED)
+            await self._spend(repository, copy)
             try:
                 fetched = await self._originals.fetch(repository, head.digest)
                 return _Resolved(fetched, Outcome.MISS)
             except ManifestUnknown:
                 # Moved on since, or an upstream that does not serve what it converted itself.
                 _log.info("tag.moved", repository=str(repository), tag=tag, digest=head.digest)
+        await self._spend(repository, copy)
         return _Resolved(await self._originals.fetch(repository, tag), Outcome.MISS)
+
+    async def _spend(self, repository: Repository, copy: _Copy | None) -> None:
+        upstream = self._upstreams[repository.registry]
+        if copy is not None and await upstream.is_at_its_reserve():
+            raise BudgetReserved(
+                f"what {repository.registry} still grants is kept for images that are not here"
+            )
 
     async def _head(self, repository: Repository, tag: Tag) -> Head | None:
         """None where the answer to HEAD proves nothing: a 404, a 405, a 5xx."""
@@ -210,8 +224,11 @@ class Tags:
     def _hold_off(
         self, repository: Repository, tag: Tag, copy: _Copy | None, failure: UpstreamFailure
     ) -> None:
-        until = monotonic() + _HOLD_OFF
-        held_off = until, reason_of(failure)
+        reason = reason_of(failure)
+        life = self._lifetimes.of(repository, tag)
+        # The meter will show no more in a second than it does now.
+        seconds = min(life.ttl, _LONGEST_HOLD_OFF) if reason is Reason.BUDGET else _HOLD_OFF
+        held_off = monotonic() + seconds, reason
         self._held_off.put(_key(repository, tag), held_off, _HELD_OFF_COST)
         if copy is not None and not self._upstreams[repository.registry].offline:
             _log.warning(
