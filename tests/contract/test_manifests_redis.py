@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from proxy.app import _open_cache
+from proxy.config import load
 from proxy.stores.manifests_redis import RedisManifests
-from proxy.stores.redis_servers import Login, Manner, behind_sentinel, cluster, standalone
+from proxy.stores.redis_cluster import RedisClusterServers
+from proxy.stores.redis_manner import Login, Manner
+from proxy.stores.redis_servers import behind_sentinel, standalone
 from tests.contract.test_manifest_cache import *  # noqa: F403 -- the suite
 from tests.contract.test_manifest_cache import Opened, _at_once
 from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from proxy.stores.redis_servers import Servers
@@ -30,16 +34,17 @@ del test_extending_never_shortens_a_life  # noqa: F821 -- it is one of the suite
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Servers that run, and how they are reached."""
+    """Servers that run, how they are reached, and the settings that say so."""
 
     masters: Sequence[RedisServer]
     reach: Callable[[], Servers]
+    settings: Mapping[str, object]
 
 
 @contextmanager
 def _standalone(directory: Path) -> Iterator[Setup]:
     with RedisServer(directory) as server:
-        yield Setup([server], lambda: standalone(server.url, MANNER))
+        yield Setup([server], lambda: standalone(server.url, MANNER), {"url": server.url})
 
 
 @contextmanager
@@ -58,6 +63,12 @@ def _sentinel(directory: Path) -> Iterator[Setup]:
                 sentinel_login=Login(password_file=files[1]),
                 tls=False,
             ),
+            {
+                "sentinels": [f"{host}:{port}" for host, port in found.addresses],
+                "service": found.service,
+                "password_file": files[0],
+                "sentinel_password_file": files[1],
+            },
         )
 
 
@@ -65,7 +76,8 @@ def _sentinel(directory: Path) -> Iterator[Setup]:
 def _cluster(directory: Path) -> Iterator[Setup]:
     with ClusterServers(directory, password="p/w") as nodes:
         url = nodes.urls[0].replace("redis://", "redis://:p%2Fw@")
-        yield Setup(nodes.servers, lambda: cluster([url], MANNER))
+        settings = {"url": url, "cluster": True}
+        yield Setup(nodes.servers, lambda: RedisClusterServers([url], MANNER), settings)
 
 
 SETUPS: Final = {"standalone": _standalone, "sentinel": _sentinel, "cluster": _cluster}
@@ -95,6 +107,16 @@ async def opened(setup: Setup) -> AsyncIterator[Opened]:
     for server in setup.masters:
         server.ask("FLUSHALL")
     assert errors == []
+
+
+async def test_the_settings_lead_to_it(setup: Setup, tmp_path: Path) -> None:
+    manifests = {"store": "redis", "redis": setup.settings}
+    settings = load(environ={}, arguments={"data": tmp_path, "manifests": manifests})
+    cache = await _open_cache(settings)
+    await cache.put("key", b"value", life=60)
+    assert await cache.get("key") == b"value"
+    await cache.delete("key")
+    await cache.close()
 
 
 async def test_keys_name_the_format(opened: Opened, setup: Setup) -> None:

@@ -11,7 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.stores.manifests_redis import RedisManifests
-from proxy.stores.redis_servers import Login, Manner, cluster, standalone
+from proxy.stores.redis_cluster import RedisClusterServers
+from proxy.stores.redis_manner import Login, Manner
+from proxy.stores.redis_servers import standalone
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.e2e.redis import RedisServer, eventually
 from tests.integration.certificates import pem
@@ -110,7 +112,7 @@ async def test_a_cluster_over_tls(tmp_path: Path) -> None:
     with Secured(tmp_path / "redis", *options) as node:
         node.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         eventually(lambda: node.ask("CLUSTER INFO")["cluster_state"] == "ok", "no cluster")
-        async with opened(cluster([node.tls_url], node.manner)) as cache:
+        async with opened(RedisClusterServers([node.tls_url], node.manner)) as cache:
             assert await works(cache)
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.stores.manifests_redis import RedisManifests
-from proxy.stores.redis_servers import Login, Manner, behind_sentinel, cluster, standalone
+from proxy.stores.redis_cluster import RedisClusterServers
+from proxy.stores.redis_manner import Login, Manner
+from proxy.stores.redis_servers import behind_sentinel, standalone
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
 from tests.integration.redis_faults import answering, link_to
@@ -302,7 +304,7 @@ async def test_a_cluster_goes_on_without_one_of_its_nodes(tmp_path: Path) -> Non
         owners = {key: nodes.owner_of(f"lighterage:1:{key}") for key in keys}
         kept = [key for key in keys if owners[key] is not lost_node]
         lost = [key for key in keys if owners[key] is lost_node]
-        async with opened(cluster(nodes.urls[:1], MANNER)) as redis:
+        async with opened(RedisClusterServers(nodes.urls[:1], MANNER)) as redis:
             for key in keys:
                 assert await redis.works(key)
             assert redis.errors == []
@@ -315,7 +317,7 @@ async def test_a_cluster_goes_on_without_one_of_its_nodes(tmp_path: Path) -> Non
                     assert await redis.works(key)
                 assert redis.errors == []
                 await asyncio.sleep(0.3)
-            async with opened(cluster(nodes.urls, MANNER)) as restarted:
+            async with opened(RedisClusterServers(nodes.urls, MANNER)) as restarted:
                 for key in kept:
                     assert await restarted.works(key)
                 assert restarted.errors == []
@@ -323,3 +325,33 @@ async def test_a_cluster_goes_on_without_one_of_its_nodes(tmp_path: Path) -> Non
             await redis.works_again(lost[0])
             for key in keys:
                 await redis.works_again(key)
+
+
+async def test_a_slot_without_a_node_is_a_miss_until_it_has_one(tmp_path: Path) -> None:
+    with ClusterServers(tmp_path) as nodes:
+        slot = nodes.servers[0].ask("CLUSTER", "KEYSLOT", "lighterage:1:key")
+        owner = nodes.owner_of("lighterage:1:key")
+        for node in nodes.servers:
+            node.ask("CLUSTER", "DELSLOTS", slot)
+        async with opened(RedisClusterServers(nodes.urls, MANNER)) as redis:
+            assert not await redis.works("key")
+            assert await redis.works("another")
+            owner.ask("CLUSTER", "ADDSLOTS", slot)
+            await redis.works_again("key")
+
+
+async def test_a_slot_that_moves_is_followed(tmp_path: Path) -> None:
+    with ClusterServers(tmp_path) as nodes:
+        slot = nodes.servers[0].ask("CLUSTER", "KEYSLOT", "lighterage:1:key")
+        async with opened(RedisClusterServers(nodes.urls, MANNER)) as redis:
+            assert await redis.works("key")
+            new = next(
+                node for node in nodes.servers if node is not nodes.owner_of("lighterage:1:key")
+            )
+            identity = new.ask("CLUSTER", "MYID")
+            nodes.owner_of("lighterage:1:key").ask("FLUSHALL")
+            for node in (new, *nodes.servers):
+                node.ask("CLUSTER", "SETSLOT", slot, "NODE", identity)
+            assert await redis.works("key")
+            assert redis.errors == []
+            assert new.ask("GET", "lighterage:1:key") == b"value"
