@@ -27,6 +27,7 @@ from proxy.stores.eviction import Janitor
 from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
 from proxy.stores.signing_key import given_key, own_key
+from proxy.upstream.token_board import Sharing, TokenBoard
 from proxy.upstreams import guarded
 from proxy.web.admin import Readiness
 from proxy.web.registry import Registry
@@ -55,8 +56,13 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Everything behind the listeners, open; no upstream is contacted yet."""
+async def open_services(
+    settings: Settings, *, tokens: int | None = None
+) -> AsyncIterator[Services]:
+    """Everything behind the listeners, open; no upstream is contacted yet.
+
+    `tokens` is a descriptor of the memory in which several workers share theirs.
+    """
     async with AsyncExitStack() as stack:
         settings.data.mkdir(parents=True, exist_ok=True)
         blob_path = settings.blobs.path or settings.data
@@ -65,7 +71,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         cache = await _open_cache(settings)
         stack.push_async_callback(cache.close)
         flights = Flights(leases)
-        upstreams = {name: guarded(name, settings, cache, flights) for name in settings.upstreams}
+        sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
+        upstreams = {
+            name: guarded(name, settings, cache, flights, sharing) for name in settings.upstreams
+        }
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
         stack.push_async_callback(flights.close)
@@ -136,6 +145,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         def forget() -> None:
             records.forget_mutable()
             registry.forget_mutable()
+            for upstream in upstreams.values():
+                upstream.forget()
 
         yield Services(registry, blobs, readiness, flights, Epoch(cache, forget), janitor)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.ports import ManifestCache
     from proxy.service.singleflight import Flights
     from proxy.upstream.observation import Observed
+    from proxy.upstream.token_board import Sharing
 
 
 # When a registry that fails is tried again, in seconds: one that works again is used again within
@@ -27,8 +28,17 @@ _FIRST_PROBE: Final = 1.0
 _LONGEST_BETWEEN_PROBES: Final = 10.0
 
 
-def guarded(name: str, settings: Settings, cache: ManifestCache, flights: Flights) -> Guarded:
-    """The registry that the settings call `name`; it is not dialled yet."""
+def guarded(
+    name: str,
+    settings: Settings,
+    cache: ManifestCache,
+    flights: Flights,
+    sharing: Sharing | None = None,
+) -> Guarded:
+    """The registry that the settings call `name`; it is not dialled yet.
+
+    `sharing` is how its tokens are those of other processes, too.
+    """
     chosen = settings.upstreams[name]
     credentials = _credentials(chosen)
 
@@ -46,6 +56,7 @@ def guarded(name: str, settings: Settings, cache: ManifestCache, flights: Flight
         ),
         realms=chosen.realms,
         observe=_observer(name, budget),
+        shared=sharing,
     )
     return Guarded(
         client,

@@ -44,7 +44,7 @@ async def _work(assignment: Assignment, upstairs: socket.socket) -> None:
     ending = Ending()
     ending.listen(signal.SIGTERM)
     reader, writer = await asyncio.open_unix_connection(sock=upstairs)
-    async with open_services(assignment.settings) as services:
+    async with open_services(assignment.settings, tokens=assignment.tokens) as services:
         check_descriptors(assignment.settings, services.readiness)
         services.flights.start(_obey(reader, ending))
         services.flights.start(_report(services.readiness, writer))

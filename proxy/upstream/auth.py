@@ -11,11 +11,11 @@ from proxy.recent import Recent
 from proxy.upstream.tokens import Grant, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from proxy.oci.challenge import Challenge
     from proxy.upstream.credentials import Credentials
-    from proxy.upstream.token_server import TokenServer
+    from proxy.upstream.tokens import Token
 
 # Scopes that differ from what a repository's name says: in bytes, and a few thousand of them.
 _SCOPES: Final = 2**20
@@ -40,14 +40,17 @@ class Authority:
         url: str,
         realms: Collection[str],
         credentials: Callable[[], Credentials | None],
-        server: TokenServer,
+        ask: Callable[[Grant], Coroutine[None, None, Token]],
     ) -> None:
-        """`credentials` is asked each time, so that a changed file is noticed."""
+        """`credentials` is asked each time, so that a changed file is noticed.
+
+        `ask` is a token server's, or of whoever asks it for us.
+        """
         self._name = name
         self._url = url
         self._realms = realms
         self._source = credentials
-        self._tokens = Tokens(server.ask)
+        self._tokens = Tokens(ask)
         self._challenge: Challenge | None = None
         self._scopes: Recent[str, str] = Recent(_SCOPES)
 

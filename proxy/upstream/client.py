@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from proxy.oci.reference import Tag
     from proxy.upstream.observation import Observed, Tally
+    from proxy.upstream.token_board import Sharing
 
 __all__ = ["Credentials", "RegistryClient", "Transport"]
 
@@ -59,12 +60,13 @@ class RegistryClient:
         transport: Transport | None = None,
         realms: Collection[str] = (),
         observe: Callable[[Observed], None] = lambda _observed: None,
+        shared: Sharing | None = None,
     ) -> None:
         """`name` is what people call it, `url` its origin.
 
         `credentials` is asked whenever they are needed. `realms` are further hosts that the
         registry may name as token servers, and redirect to wherever they are. `observe` is told of
-        each operation when it ends.
+        each operation when it ends. Tokens are `shared` with other processes that way.
         """
         transport = transport or Transport()
         self._name = name
@@ -75,7 +77,11 @@ class RegistryClient:
             name=name, session=self._session, timeout=self._timeout, observation=self._observation
         )
         self._authority = Authority(
-            name=name, url=url, realms=realms, credentials=credentials, server=server
+            name=name,
+            url=url,
+            realms=realms,
+            credentials=credentials,
+            ask=server.ask if shared is None else shared.between(name, server.ask),
         )
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:

@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import struct
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -18,9 +19,12 @@ from proxy.upstream.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import TypeAlias
 
     from proxy.ports import Lease, Leases
     from proxy.upstream.tokens import Grant
+
+    Ask: TypeAlias = Callable[[Grant], Coroutine[None, None, Token]]
 
 # A token of Docker Hub has some 4 KiB. What is longer is fetched by each process for itself.
 _SLOT: Final = 8 * 1024
@@ -70,12 +74,24 @@ class TokenBoard:
             self._memory[start : start + len(head) + len(value)] = head + value
 
 
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """With what the processes of one proxy share tokens."""
+
+    board: TokenBoard
+    leases: Leases
+
+    def between(self, name: str, ask: Ask) -> Ask:
+        """`ask`, which asks the token server of the registry `name`, but once for all of them."""
+        return SharedTokenServer(ask, name=name, board=self.board, leases=self.leases).ask
+
+
 class SharedTokenServer:
     """A token server that is asked by one process for all of them."""
 
     def __init__(
         self,
-        ask: Callable[[Grant], Coroutine[None, None, Token]],
+        ask: Ask,
         *,
         name: str,
         board: TokenBoard,
