@@ -25,6 +25,7 @@ Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distributio
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -173,5 +174,24 @@ class UpstreamInvalid(UpstreamFailure):
     """The upstream's answer cannot be used, and nothing of it was kept."""
 
 
+class Obstacle(StrEnum):
+    """What kind of reason a conversion has to refuse: the label of a metric."""
+
+    ARTIFACT = "artifact"
+    CONFIG = "config"
+    LAYERS = "layers"
+    FOREIGN_LAYERS = "foreign_layers"
+    PLATFORM = "platform"
+    CHILDREN = "children"
+    ABSENT = "absent"
+    SIZE = "size"
+    FORMAT = "format"
+
+
 class Refused(Exception):
     """Why a conversion does not apply to this content, as half a sentence for a person."""
+
+    def __init__(self, reason: str, obstacle: Obstacle = Obstacle.FORMAT) -> None:
+        """`obstacle` is the kind of reason; most are that the content is not as it should be."""
+        super().__init__(reason)
+        self.obstacle = obstacle

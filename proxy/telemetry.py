@@ -64,8 +64,8 @@ CONVERSIONS = Counter(
 )
 REFUSALS = Counter(
     f"{_PREFIX}_conversion_refusals_total",
-    "Conversions that the content did not allow, by edge of the graph.",
-    ("edge",),
+    "Conversions that the content did not allow, by edge of the graph and kind of reason.",
+    ("edge", "reason"),
 )
 MIXED = Counter(
     f"{_PREFIX}_mixed_images_total",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from proxy.errors import ManifestInvalid, Refused
+from proxy.errors import ManifestInvalid, Obstacle, Refused
 from proxy.oci import image, index, jws, schema1
 from proxy.oci.derivation import Derived, Terms
 from proxy.oci.manifest import (
@@ -58,7 +58,7 @@ def _config(manifest: Manifest, _terms: Terms) -> tuple[Descriptor, ...]:
     source = _as_image(manifest)
     image.check_plain_layers(source)
     if (source.config.size or 0) > MANIFEST_LIMIT:
-        raise Refused("its config is too large to be put into a schema 1 manifest")
+        raise Refused("its config is too large to be put into a schema 1 manifest", Obstacle.SIZE)
     return (source.config,)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import Refused
+from proxy.errors import Obstacle, Refused
 from proxy.oci.derivation import written
 from proxy.oci.mediatype import (
     DOCKER_CONFIG,
@@ -65,12 +65,16 @@ def has_mixed_types(image: Image) -> bool:
 def check_convertible(image: Image) -> None:
     """Refused, with the reason, for content that no conversion of an image keeps whole."""
     if image.artifact_type is not None:
-        raise Refused(f"it is an artifact of type {image.artifact_type}")
+        raise Refused(f"it is an artifact of type {image.artifact_type}", Obstacle.ARTIFACT)
     if not _has_image_config(image):
-        raise Refused(f"its config is of type {image.config.media_type!r}, not an image's")
+        raise Refused(
+            f"its config is of type {image.config.media_type!r}, not an image's", Obstacle.CONFIG
+        )
     if not is_container_image(image):
         odd = next(x for x in image.layers if not x.media_type.startswith(_LAYER_FAMILIES))
-        raise Refused(f"it has a layer of type {odd.media_type!r}, which is no image layer")
+        raise Refused(
+            f"it has a layer of type {odd.media_type!r}, which is no image layer", Obstacle.ARTIFACT
+        )
     if any(part.size is None for part in (image.config, *image.layers)):
         raise Refused("one of its descriptors has no size")
 
@@ -80,9 +84,13 @@ def check_plain_layers(image: Image) -> None:
     check_convertible(image)
     for layer in image.layers:
         if layer.urls or "foreign" in layer.media_type or "nondistributable" in layer.media_type:
-            raise Refused("it has foreign layers, which schema 1 cannot name")
+            raise Refused(
+                "it has foreign layers, which schema 1 cannot name", Obstacle.FOREIGN_LAYERS
+            )
         if layer.media_type not in PLAIN_LAYERS:
-            raise Refused(f"it has a layer of type {layer.media_type!r}, unknown to schema 1")
+            raise Refused(
+                f"it has a layer of type {layer.media_type!r}, unknown to schema 1", Obstacle.LAYERS
+            )
 
 
 def to_docker(image: Image) -> Manifest:
@@ -105,7 +113,8 @@ def _retyped(
         media_type = renamed.get(layer.media_type, layer.media_type)
         if media_type not in kept:
             raise Refused(
-                f"it has a layer of type {layer.media_type!r}, which {target} cannot name"
+                f"it has a layer of type {layer.media_type!r}, which {target} cannot name",
+                Obstacle.LAYERS,
             )
         layers.append(_descriptor(layer, media_type))
     document = {

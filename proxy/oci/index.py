@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ManifestInvalid, Refused
+from proxy.errors import ManifestInvalid, Obstacle, Refused
 from proxy.oci import image
 from proxy.oci.derivation import Derived, Origin, Terms, written
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
@@ -57,14 +57,20 @@ def for_platform(index: Index, wanted: Platform) -> Descriptor:
     if len(images) == 1 and images[0].platform is None:
         return images[0]
     offered = sorted({str(entry.platform) for entry in images if entry.platform is not None})
-    raise Refused(f"it has no image for {wanted} (it has {', '.join(offered[:16]) or 'none'})")
+    raise Refused(
+        f"it has no image for {wanted} (it has {', '.join(offered[:16]) or 'none'})",
+        Obstacle.PLATFORM,
+    )
 
 
 def children(index: Index, terms: Terms) -> tuple[Descriptor, ...]:
     """The images of the platforms in `terms`, in the index's order; Refused if none or too many."""
     images = [entry for entry in index.manifests if is_image_entry(entry)]
     if len(images) > terms.max_children:
-        raise Refused(f"it has {len(images)} images, and {terms.max_children} are the limit")
+        raise Refused(
+            f"it has {len(images)} images, and {terms.max_children} are the limit",
+            Obstacle.CHILDREN,
+        )
     wanted = [
         entry
         for entry in images
@@ -72,7 +78,7 @@ def children(index: Index, terms: Terms) -> tuple[Descriptor, ...]:
     ]
     if not wanted:
         platforms = ", ".join(map(str, terms.platforms))
-        raise Refused(f"it has no image for any of {platforms}")
+        raise Refused(f"it has no image for any of {platforms}", Obstacle.PLATFORM)
     return tuple(wanted)
 
 
@@ -112,7 +118,9 @@ def _converted(
             }
         )
     if not entries:
-        raise Refused(f"none of its images can be converted ({'; '.join(refusals)})")
+        raise Refused(
+            f"none of its images can be converted ({'; '.join(refusals)})", Obstacle.CHILDREN
+        )
     document = {"schemaVersion": 2, "mediaType": target, "manifests": entries}
     return Derived(written(document, target), children=tuple(derived))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha256, sha384
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import Refused
+from proxy.errors import Obstacle, Refused
 from proxy.oci import gojson
 from proxy.oci.imageconfig import ImageConfig, read_config
 from proxy.oci.manifest import MANIFEST_LIMIT
@@ -42,11 +42,13 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
         text = config.decode()
         image = read_config(text)
     except ValueError as error:
-        raise Refused(f"its config cannot be read as an image's ({error})") from None
+        raise Refused(
+            f"its config cannot be read as an image's ({error})", Obstacle.CONFIG
+        ) from None
     except RecursionError:
-        raise Refused("its config is nested too deeply") from None
+        raise Refused("its config is nested too deeply", Obstacle.CONFIG) from None
     if image.rootfs is None:
-        raise Refused("its config has no rootfs")
+        raise Refused("its config has no rootfs", Obstacle.CONFIG)
     blobs = _blobs(image, image.rootfs, layers)
 
     *lower, newest = zip(image.history, blobs, strict=True)
@@ -69,13 +71,18 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
 def _blobs(image: ImageConfig, rootfs: RootFS, layers: Sequence[Digest]) -> list[Digest]:
     """For each history entry the blob of its step, oldest first."""
     if not image.history:
-        raise Refused("its config has no history")
+        raise Refused("its config has no history", Obstacle.CONFIG)
     if rootfs.diff_ids != len(layers):
-        raise Refused(f"its config has {rootfs.diff_ids} diff ids, and it has {len(layers)} layers")
+        raise Refused(
+            f"its config has {rootfs.diff_ids} diff ids, and it has {len(layers)} layers",
+            Obstacle.CONFIG,
+        )
     steps = sum(not entry.empty_layer for entry in image.history)
     # distribution converts where there are fewer steps than layers, and loses the last ones.
     if steps != len(layers):
-        raise Refused(f"its history makes {steps} layers, and it has {len(layers)}")
+        raise Refused(
+            f"its history makes {steps} layers, and it has {len(layers)}", Obstacle.CONFIG
+        )
     remaining = iter(layers)
     return [EMPTY_LAYER if entry.empty_layer else next(remaining) for entry in image.history]
 
@@ -119,7 +126,7 @@ def _manifest(
     """The manifest of `steps` and their `blobs`, newest first, indented as Go and libtrust do."""
     # Quoting makes them longer still: there is no need to do it to know.
     if sum(map(len, steps)) > MANIFEST_LIMIT:
-        raise Refused(_TOO_LONG)
+        raise Refused(_TOO_LONG, Obstacle.SIZE)
     layers = [f'"blobSum": {gojson.quote(blob)}' for blob in blobs]
     history = [f'"v1Compatibility": {gojson.quote(step)}' for step in steps]
     manifest = (
@@ -133,7 +140,7 @@ def _manifest(
         "}"
     ).encode()
     if len(manifest) > MANIFEST_LIMIT:
-        raise Refused(_TOO_LONG)
+        raise Refused(_TOO_LONG, Obstacle.SIZE)
     return manifest
 
 

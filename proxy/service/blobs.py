@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from proxy import telemetry
-from proxy.errors import Refused
+from proxy.errors import Obstacle, Refused
 from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.service import trace
 from proxy.service.admission import NotKept
@@ -185,7 +185,9 @@ class Blobs:
         source = await self.open(repository, digest)
         try:
             if source.size > limit:
-                raise Refused(f"{digest} is {source.size} bytes, and {limit} are the limit")
+                raise Refused(
+                    f"{digest} is {source.size} bytes, and {limit} are the limit", Obstacle.SIZE
+                )
             content = bytearray()
             while len(content) < source.size:
                 content += await source.read(len(content), source.size - len(content))

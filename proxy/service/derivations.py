@@ -12,6 +12,7 @@ from proxy import telemetry
 from proxy.errors import (
     BlobUnknown,
     ManifestUnknown,
+    Obstacle,
     Refused,
     StorageFailure,
 )
@@ -144,8 +145,8 @@ class Derivations:
                     for need in edge.needs(made.manifest, terms)
                 }
                 step = await _apply(edge, made.manifest, content, signing)
-            except Refused:
-                telemetry.REFUSALS.labels(name).inc()
+            except Refused as refusal:
+                telemetry.REFUSALS.labels(name, refusal.obstacle).inc()
                 raise
             telemetry.CONVERSIONS.labels(name).inc()
             made = Derived(step.manifest, (*made.children, *step.children))
@@ -157,7 +158,9 @@ class Derivations:
                 return (await self._originals.get(repository, need.digest)).raw
             return await self._blobs.read(repository, need.digest, limit=MANIFEST_LIMIT)
         except (ManifestUnknown, BlobUnknown):
-            raise Refused(f"the upstream has no {need.digest}, which it names") from None
+            raise Refused(
+                f"the upstream has no {need.digest}, which it names", Obstacle.ABSENT
+            ) from None
 
     async def _record(self, repository: Repository, made: Derived, origin: Origin) -> None:
         try:

@@ -19,6 +19,7 @@ from proxy.errors import (
     RegistryError,
     UpstreamFailure,
     UpstreamInvalid,
+    UpstreamUnavailable,
 )
 
 if TYPE_CHECKING:
@@ -189,6 +190,9 @@ class Transfer:
     async def _fetch(self, room: Room) -> None:
         spool = await self._store.spool(self.digest)
         try:
+            if spool.size < self._received:
+                # What was read along from is gone: readers hold bytes of another file.
+                raise UpstreamUnavailable(f"the transfer of {self.digest} was lost midway")
             self._sources.append(spool.reader())
             self._received = spool.size
             await self._filled(spool, room)

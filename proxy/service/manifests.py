@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
-from proxy.errors import ManifestUnknown, Refused
+from proxy.errors import ManifestUnknown, Obstacle, Refused
 from proxy.oci.conversion import is_mixed
 from proxy.oci.index import for_platform
 from proxy.oci.manifest import Index, Manifest, Schema1
@@ -168,7 +168,9 @@ class Manifests:
         try:
             return await self._originals.get(repository, digest)
         except ManifestUnknown:
-            raise Refused(f"the upstream has no manifest {digest}, which the index names") from None
+            raise Refused(
+                f"the upstream has no manifest {digest}, which the index names", Obstacle.ABSENT
+            ) from None
 
 
 def _wants_signature(accept: Accept) -> bool:

@@ -87,10 +87,12 @@ async def test_a_conversion_that_is_refused_says_why_and_concerns_nobody_else(
 
 async def test_a_refusal_names_what_was_accepted(proxy: Proxy, upstream: ScriptedUpstream) -> None:
     push(upstream, "library/cargo", "odd", REFUSED["zstd"][0])
-    before = metric("conversion_refusals_total", edge="oci_manifest-v2s2")
+    before = metric("conversion_refusals_total", edge="oci_manifest-v2s2", reason="layers")
     answer = await proxy.get(f"{CARGO}/odd", Accept=f"{MediaType.V2S2}, text/html;q=0.5")
     assert f"the client accepts {MediaType.V2S2}, text/html" in answer.message
-    assert metric("conversion_refusals_total", edge="oci_manifest-v2s2") == before + 1
+    assert (
+        metric("conversion_refusals_total", edge="oci_manifest-v2s2", reason="layers") == before + 1
+    )
 
 
 async def test_what_is_no_image_is_served_as_it_is_to_who_says_nothing(
