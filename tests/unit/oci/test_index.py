@@ -1,0 +1,282 @@
+"""Indexes: which entry is for whom, and lists in which everything is of one family."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from proxy.errors import Refused
+from proxy.oci import index
+from proxy.oci.derivation import Derived, Terms
+from proxy.oci.manifest import MANIFEST_LIMIT, Index
+from proxy.oci.mediatype import MediaType
+from proxy.oci.platform import Platform
+from tests.e2e import images
+from tests.e2e.images import DOCKER, OCI, Content
+from tests.unit.oci.kinds import (
+    KINDS,
+    Document,
+    artifact,
+    document,
+    edited,
+    with_entries,
+    with_layers,
+    zstd,
+)
+from tests.unit.oci.serving import AMD64, ARM64, TERMS, read, shelf
+from tests.unit.oci.soundness import assert_sound
+
+ARM_V6: Final = Platform("linux", "arm", "v6")
+ARM_V7: Final = Platform("linux", "arm", "v7")
+PLATFORM: Final = {"os": "linux", "architecture": "amd64"}
+
+
+def an_index(content: Content) -> Index:
+    """`content`, read."""
+    manifest = read(content)
+    assert isinstance(manifest, Index)
+    return manifest
+
+
+def entry(number: int, media_type: str = OCI.manifest, **members: object) -> Document:
+    """A descriptor of nothing that exists, for linux/amd64 unless `members` say otherwise."""
+    digest = f"sha256:{number:064}"
+    usual = {"mediaType": media_type, "digest": digest, "size": 1, "platform": PLATFORM}
+    return usual | members
+
+
+def index_of(*entries: Document) -> Index:
+    """An OCI index of `entries`."""
+    return an_index(edited(images.oci_index(), manifests=list(entries)))
+
+
+def chosen(found: Index, wanted: Platform = AMD64) -> int:
+    """The number of the entry for `wanted`."""
+    return int(index.for_platform(found, wanted).digest.hex)
+
+
+def to_docker_list(content: Content, terms: Terms = TERMS) -> Derived:
+    """`content` as a list, sound."""
+    derived = index.to_docker_list(an_index(content), shelf(content), terms)
+    assert_sound(an_index(content), derived, shelf(content))
+    return derived
+
+
+def platforms(derived: Derived) -> list[str]:
+    """For what the entries of a derived index are."""
+    assert isinstance(derived.manifest, Index)
+    return [str(entry.platform) for entry in derived.manifest.manifests]
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "is_image"),
+    [
+        (entry(1), True),
+        (entry(1, DOCKER.manifest), True),
+        (entry(1, MediaType.V2S1), True),
+        (entry(1, OCI.manifest.upper()), True),
+        (entry(1, platform=None), True),
+        (entry(1, artifactType=OCI.config), True),
+        (entry(1, artifactType=None), True),
+        (entry(1, annotations={"a": "b"}), True),
+        (entry(1, OCI.index), False),
+        (entry(1, DOCKER.index), False),
+        (entry(1, "application/vnd.example+json"), False),
+        (entry(1, ""), False),
+        (entry(1, artifactType="application/vnd.example.sbom"), False),
+        (entry(1, platform={"os": "unknown", "architecture": "unknown"}), False),
+        (entry(1, annotations={"vnd.docker.reference.type": "attestation-manifest"}), False),
+    ],
+)
+def test_which_entries_are_images(descriptor: Document, *, is_image: bool) -> None:
+    """Neither attestations nor artifacts nor further indexes."""
+    (found,) = index_of(descriptor).manifests
+    assert index.is_image_entry(found) is is_image
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_mixed"),
+    [("list", False), ("index", False), ("mixed-list", True), ("docker-in-index", False)],
+)
+def test_which_lists_are_mixed(kind: str, *, is_mixed: bool) -> None:
+    """An OCI index may have docker's images by right."""
+    assert index.has_mixed_types(an_index(KINDS[kind])) is is_mixed
+
+
+def test_the_first_image_for_a_platform() -> None:
+    """As docker picks it: variants do not count unless one is wanted."""
+    found = index_of(
+        entry(1, platform={"os": "unknown", "architecture": "unknown"}),
+        entry(2, OCI.index),
+        entry(3, platform={"os": "linux", "architecture": "arm", "variant": "v6"}),
+        entry(4, platform={"os": "linux", "architecture": "arm", "variant": "v7"}),
+        entry(5, artifactType="a/b"),
+        entry(6, platform=PLATFORM | {"variant": "v3"}),
+        entry(7),
+        entry(8, platform=None),
+    )
+    assert chosen(found) == 6
+    assert chosen(found, Platform("linux", "arm")) == 3
+    assert chosen(found, ARM_V7) == 4
+    with pytest.raises(
+        Refused, match=r"no image for linux/arm64 .it has linux/amd64, linux/amd64/"
+    ):
+        chosen(found, ARM64)
+
+
+def test_a_single_image_without_platform_is_for_every_one() -> None:
+    """But not one of several, and nothing else that is single."""
+    assert chosen(index_of(entry(1, platform=None)), ARM64) == 1
+    attested = entry(2, platform={"os": "unknown", "architecture": "unknown"})
+    assert chosen(index_of(attested, entry(1, platform=None)), ARM64) == 1
+    for entries in (
+        (entry(1, platform=None), entry(2, platform=None)),
+        (entry(1, platform=None), entry(2)),
+        (entry(1, OCI.index, platform=None),),
+        (entry(1),),
+        (attested,),
+        (),
+    ):
+        with pytest.raises(Refused, match="no image for linux/arm64"):
+            chosen(index_of(*entries), ARM64)
+
+
+def test_a_refusal_does_not_list_a_thousand_platforms() -> None:
+    """It is for a person to read."""
+    many = [entry(n, platform={"os": "o", "architecture": str(n)}) for n in range(1000)]
+    with pytest.raises(Refused) as caught:
+        index.for_platform(index_of(*many), AMD64)
+    assert len(str(caught.value)) < 200
+
+
+def test_children_are_those_of_the_platforms() -> None:
+    """In the index's order, all variants of them."""
+    found = index_of(
+        entry(1, platform={"os": "linux", "architecture": "arm64", "variant": "v8"}),
+        entry(2, platform={"os": "windows", "architecture": "amd64"}),
+        entry(3),
+        entry(4, platform=PLATFORM | {"variant": "v2"}),
+        entry(5, platform=None),
+    )
+    assert [int(child.digest.hex) for child in index.children(found, TERMS)] == [1, 3, 4]
+    arm = Terms(platforms=(ARM_V6, Platform("windows", "amd64")))
+    assert [int(child.digest.hex) for child in index.children(found, arm)] == [2]
+    with pytest.raises(Refused, match="no image for any of linux/arm/v6"):
+        index.children(found, Terms(platforms=(ARM_V6,)))
+
+
+def test_an_index_of_a_thousand_children() -> None:
+    """Is refused before anything is fetched; attestations are not counted."""
+    images_and_more = [entry(n) for n in range(8)] + [
+        entry(n, platform={"os": "unknown", "architecture": "unknown"}) for n in range(1000)
+    ]
+    assert len(index.children(index_of(*images_and_more), TERMS)) == 8
+    with pytest.raises(Refused, match="it has 9 images, and 8 are the limit"):
+        index.children(index_of(*images_and_more, entry(9)), TERMS)
+    with pytest.raises(Refused, match="it has 1000 images, and 8 are the limit"):
+        index.children(index_of(*map(entry, range(1000))), TERMS)
+
+
+def test_a_list_of_an_oci_index() -> None:
+    """In one fixed form; its children were made before it, each with a record of its own."""
+    derived = to_docker_list(images.oci_index())
+    (amd64, from_amd64), (arm64, from_arm64) = derived.children
+    assert (
+        derived.manifest.raw
+        == json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": DOCKER.index,
+                "manifests": [
+                    {
+                        "mediaType": DOCKER.manifest,
+                        "size": len(child.raw),
+                        "digest": child.digest,
+                        "platform": {"architecture": architecture, "os": "linux"},
+                    }
+                    for child, architecture in ((amd64, "amd64"), (arm64, "arm64"))
+                ],
+            },
+            separators=(",", ":"),
+        ).encode()
+    )
+    assert (from_amd64.source, from_arm64.source) == an_index(images.oci_index()).references
+    assert from_amd64.target == from_arm64.target == MediaType.V2S2
+
+
+def test_children_that_are_right_already_stay_as_they_are() -> None:
+    """They have no record, because they are the upstream's own."""
+    derived = to_docker_list(KINDS["docker-in-index"])
+    assert derived.children == ()
+    assert isinstance(derived.manifest, Index)
+    assert derived.manifest.references == an_index(KINDS["docker-in-index"]).references
+
+
+def test_mixed_children_do_not_stay_as_they_are() -> None:
+    """Each is made consistent."""
+    mixed = images.index(DOCKER, {"amd64": KINDS["mixed-docker"], "arm64": images.docker()})
+    derived = to_docker_list(mixed)
+    assert len(derived.children) == 1
+    assert platforms(derived) == ["linux/amd64", "linux/arm64"]
+
+
+def test_attestations_are_left_out() -> None:
+    """A list for clients that know nothing of them."""
+    assert platforms(to_docker_list(KINDS["attested"])) == ["linux/amd64", "linux/arm64"]
+
+
+def test_a_platform_is_kept_whole() -> None:
+    """Also what is never looked at here."""
+    platform = PLATFORM | {"os.version": "10.0", "os.features": ["win32k"], "x": {"é": 1.5}}
+    source = with_entries(images.oci_index(), lambda item: item | {"platform": platform})
+    derived = to_docker_list(source)
+    assert [x["platform"] for x in json.loads(derived.manifest.raw)["manifests"]] == [platform] * 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        zstd(),
+        artifact(),
+        with_layers(images.oci(), OCI.layer + "+encrypted"),
+        replace(images.docker_list(), media_type=OCI.manifest),
+        replace(images.docker(), media_type=OCI.manifest),
+        KINDS["empty-config"],
+        Content(OCI.manifest, b'{"schemaVersion": 2'),
+    ],
+)
+def test_a_child_that_cannot_be_converted_is_left_out(bad: Content) -> None:
+    """If there is another one."""
+    derived = to_docker_list(images.index(OCI, {"amd64": bad, "arm64": images.oci()}))
+    assert platforms(derived) == ["linux/arm64"]
+    with pytest.raises(Refused, match=r"none of its images can be converted .linux/amd64: "):
+        to_docker_list(images.index(OCI, {"amd64": bad}))
+
+
+def test_another_child_than_the_index_names() -> None:
+    """Is not put into a list, whoever delivered it."""
+    source = images.oci_index()
+    content = dict.fromkeys(an_index(source).references, images.oci("other").manifest)
+    with pytest.raises(Refused, match="not those that sha256"):
+        index.to_docker_list(an_index(source), content, TERMS)
+
+
+def test_a_list_that_becomes_too_large() -> None:
+    """With its text escaped, six characters may stand for one of two bytes."""
+    platform = PLATFORM | {"os.version": "é" * (MANIFEST_LIMIT // 4)}
+    source = images.index(OCI, {"amd64": images.oci()})
+    source = with_entries(source, lambda item: item | {"platform": platform})
+    raw = json.dumps(document(source), ensure_ascii=False).encode()
+    with pytest.raises(Refused, match="as docker_list the manifest is over"):
+        to_docker_list(replace(source, manifest=raw))
+
+
+def test_a_platform_that_cannot_be_written() -> None:
+    """Python reads a number that it writes as no number."""
+    source = images.index(OCI, {"amd64": images.oci()})
+    raw = source.manifest.replace(b'"os": "linux"', b'"os": "linux", "x": 1e999')
+    with pytest.raises(Refused, match="as docker_list the manifest is not JSON"):
+        to_docker_list(replace(source, manifest=raw))
