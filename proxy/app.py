@@ -18,6 +18,7 @@ from proxy.service.lifetimes import Lifetime, Lifetimes
 from proxy.service.listings import Listings
 from proxy.service.manifests import Manifests
 from proxy.service.originals import Originals
+from proxy.service.purges import Purges
 from proxy.service.records import Records
 from proxy.service.routing import Routes
 from proxy.service.singleflight import Flights
@@ -52,6 +53,7 @@ class Services:
     readiness: Readiness
     flights: Flights
     epoch: Epoch
+    purges: Purges
     janitor: Janitor
 
 
@@ -122,8 +124,9 @@ async def open_services(
                 mixed=conversion.mixed,
             ),
         )
+        routes = _routes(settings)
         registry = Registry(
-            routes=_routes(settings),
+            routes=routes,
             manifests=manifests,
             blobs=blobs,
             listings=Listings(
@@ -145,10 +148,27 @@ async def open_services(
         def forget() -> None:
             records.forget_mutable()
             registry.forget_mutable()
+            tags.forget()
             for upstream in upstreams.values():
                 upstream.forget()
 
-        yield Services(registry, blobs, readiness, flights, Epoch(cache, forget), janitor)
+        epoch = Epoch(cache, forget)
+        purges = Purges(routes=routes, records=records, epoch=epoch)
+        yield Services(registry, blobs, readiness, flights, epoch, purges, janitor)
+
+
+@asynccontextmanager
+async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
+    """What a process needs that purges for others, and serves nobody itself."""
+    cache = await _open_cache(settings)
+    try:
+        yield Purges(
+            routes=_routes(settings),
+            records=Records(cache, DiskBlobs(settings.blobs.path or settings.data), memory=0),
+            epoch=Epoch(cache, lambda: None),
+        )
+    finally:
+        await cache.close()
 
 
 def _lifetimes(tags: TagSettings) -> Lifetimes:

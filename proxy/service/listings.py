@@ -127,6 +127,8 @@ class Listings:
     ) -> Page:
         """The page, had within `ttl`, or now, or before if the upstream fails."""
         kept = _Kept.decode(await self._cache.get(key))
+        if kept and kept.had_at <= await self._records.void_before("listings", repository):
+            kept = None
         if kept is not None and self._lifetime.is_fresh(time() - kept.had_at):
             trace.current().outcome = Outcome.HIT
             return kept.page

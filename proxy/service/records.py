@@ -7,7 +7,7 @@ known only to a cache. Values that cannot be read, or are not what their digest 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.oci.derivation import CONVERTER, Origin
@@ -32,6 +32,10 @@ _CACHED_LIMIT: Final = 256 * 1024
 # What an entry costs besides its bytes, measured over parsed manifests.
 _OVERHEAD: Final = 2048
 _LINK_COST: Final = 300
+
+
+# What a repository has that changes.
+Mutable = Literal["tags", "listings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,13 @@ class Records:
         self._manifests: Recent[Digest, Manifest] = Recent(memory)
         self._pins: Recent[str, Pin] = Recent(memory // 16)
         self._links: Recent[str, str] = Recent(memory // 16)
+        self._voids: Recent[str, float] = Recent(memory // 16)
 
     def forget_mutable(self) -> None:
         """Drop from memory whatever another process may have changed."""
         self._pins.clear()
         self._links.clear()
+        self._voids.clear()
 
     # -- manifests ---------------------------------------------------------------------------
 
@@ -122,8 +128,9 @@ class Records:
         pin = Pin.decode(await self._cache.get(key))
         if pin is None:
             pin = Pin.decode(await self._blobs.record(key))
-        if pin is not None:
-            self._pins.put(key, pin, _LINK_COST)
+        if pin is None or pin.checked_at <= await self.void_before("tags", repository):
+            return None
+        self._pins.put(key, pin, _LINK_COST)
         return pin
 
     async def put_pin(self, repository: Repository, tag: Tag, pin: Pin, *, life: float) -> None:
@@ -148,6 +155,31 @@ class Records:
         await self._blobs.delete_record(key)
         await self._cache.delete(key)
         self._pins.delete(key)
+
+    # -- marks -------------------------------------------------------------------------------
+
+    async def void(self, kind: Mutable, repository: Repository, now: float) -> None:
+        """Have nothing of this kind count that is from before `now`; OSError if it cannot be kept.
+
+        A cache cannot list its keys, and need not: a mark says from when on they count.
+        """
+        key, value = _void(kind, repository), f"{now:.3f}".encode()
+        await self._blobs.put_records([(key, value)])
+        await self._cache.put(key, value, life=_CONTENT_LIFE)
+        self._voids.put(key, now, _LINK_COST)
+
+    async def void_before(self, kind: Mutable, repository: Repository) -> float:
+        """From when on they count, in seconds since 1970."""
+        key = _void(kind, repository)
+        moment = self._voids.get(key)
+        if moment is None:
+            value = await self._cache.get(key) or await self._blobs.record(key)
+            try:
+                moment = float(value or b"0")
+            except ValueError:
+                moment = 0.0
+            self._voids.put(key, moment, _LINK_COST)
+        return moment
 
     # -- links -------------------------------------------------------------------------------
 
@@ -208,6 +240,10 @@ class Records:
 
 def _tag(repository: Repository, tag: Tag) -> str:
     return f"tag:{repository}:{tag}"
+
+
+def _void(kind: Mutable, repository: Repository) -> str:
+    return f"void:{kind}:{repository}"
 
 
 def _link(repository: Repository, digest: Digest) -> str:

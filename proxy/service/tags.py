@@ -80,6 +80,10 @@ class Tags:
         # When the questions that an upstream has not answered yet were asked, the oldest first.
         self._asking: dict[str, dict[str, float]] = {name: {} for name in upstreams}
 
+    def forget(self) -> None:
+        """Ask again also for what could not be had just now."""
+        self._held_off.clear()
+
     def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
         """What the tag names, if that needs neither a store nor the upstream to know."""
         pin = self._records.remembered_pin(repository, tag)

@@ -1,0 +1,52 @@
+"""Purging: what a tag names, and what an upstream was seen to have or not, is asked for again."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy.errors import StorageFailure
+from proxy.oci.reference import Digest, Tag
+
+if TYPE_CHECKING:
+    from proxy.oci.reference import Repository
+    from proxy.service.epoch import Epoch
+    from proxy.service.records import Records
+    from proxy.service.routing import Routes
+
+_log = structlog.get_logger()
+
+
+class Purges:
+    """Forgets on demand, in every process that shares the cache. Content stays: a digest is one."""
+
+    def __init__(self, *, routes: Routes, records: Records, epoch: Epoch) -> None:
+        """`epoch` tells the other processes."""
+        self._routes = routes
+        self._records = records
+        self._epoch = epoch
+
+    async def purge(self, addressed: str, reference: Digest | Tag | None) -> Repository:
+        """Forget one tag of a repository, or all; and its listings, and what was refused, always.
+
+        `addressed` is its name as clients write it. NameInvalid or NameUnknown for none of ours;
+        StorageFailure if it must be tried again.
+        """
+        repository = self._routes.repository(addressed, ns=None, host="")
+        now = time()
+        try:
+            if isinstance(reference, Tag):
+                await self._records.drop_pin(repository, reference)
+            elif reference is None:
+                await self._records.void("tags", repository, now)
+            await self._records.void("listings", repository, now)
+        except OSError:
+            raise StorageFailure("the blob store does not take it: nothing is purged") from None
+        if not await self._epoch.advance():
+            raise StorageFailure(
+                "the cache does not take it: other processes may not have forgotten; try again"
+            )
+        _log.info("repository.purged", repository=str(repository), reference=reference)
+        return repository
