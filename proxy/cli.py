@@ -75,9 +75,9 @@ def check_config(config: Path | None) -> None:
 @main.command("config-schema")
 def config_schema() -> None:
     """Print the JSON schema of the settings."""
-    from proxy.config import Settings  # noqa: PLC0415
+    from proxy.config import schema  # noqa: PLC0415
 
-    click.echo(json.dumps(Settings.model_json_schema(), indent=2))
+    click.echo(json.dumps(schema(), indent=2))
 
 
 @main.command()

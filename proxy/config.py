@@ -9,6 +9,8 @@ import difflib
 import json
 import os
 import re
+from ipaddress import ip_address
+from math import isfinite
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
@@ -20,12 +22,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import GenerateJsonSchema
 
+from proxy.errors import NameInvalid
 from proxy.oci.negotiation import AcceptMissing, Mixed
 from proxy.oci.platform import Platform
 from proxy.oci.reference import parse_name
@@ -38,9 +43,8 @@ if TYPE_CHECKING:
 ENVIRONMENT_PREFIX: Final = "LIGHTERAGE_"
 SECRETS_DIRECTORY: Final = Path("/run/secrets/lighterage")
 
-_DURATIONS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATIONS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class SettingsError(Exception):
@@ -49,18 +53,26 @@ class SettingsError(Exception):
 
 def _duration(value: object) -> object:
     if isinstance(value, str) and (
-        found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value.strip())
+        found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|ms|s|m|h|d)", value.strip())
     ):
         return float(found[1]) * _DURATIONS[found[2]]
+    if not _is_number(value):
+        raise ValueError("a duration is a number with ms, s, m, h or d behind it, such as 90s")
     return value
 
 
 def _size(value: object) -> object:
     if isinstance(value, str) and (
-        found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|KiB|MiB|GiB|TiB)", value.strip())
+        found := re.fullmatch(r"(\d+|\d+\.\d+(?=\s*\w))\s*(|KiB|MiB|GiB|TiB)", value.strip())
     ):
         return int(float(found[1]) * _SIZES[found[2]])
+    if not _is_number(value):
+        raise ValueError("a size is a number of bytes, or one with KiB, MiB, GiB or TiB behind it")
     return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _share(value: object) -> object:
@@ -77,12 +89,12 @@ def _urls(value: object) -> object:
 
 
 def _address(value: object) -> object:
-    if isinstance(value, str):
-        host, colon, port = value.rpartition(":")
-        if not colon or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 -- TCP's
-            raise ValueError("an address is HOST:PORT, such as 0.0.0.0:5000 or [::]:5000")
-        return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 -- what an empty host means
-    return value
+    if isinstance(value, Address):
+        return value
+    host, colon, port = str(value).rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 -- TCP's
+        raise ValueError("an address is HOST:PORT, such as 0.0.0.0:5000 or [::]:5000")
+    return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 -- what an empty host means
 
 
 class Address(tuple[str, int]):
@@ -107,7 +119,10 @@ class Address(tuple[str, int]):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host in _LOOPBACK or self.host.startswith("127.")
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     def __getnewargs__(self) -> tuple[str, int]:
         """For pickle, with which a supervisor hands the settings to its workers."""
@@ -160,6 +175,7 @@ Share = Annotated[
 Listen = Annotated[
     Address,
     BeforeValidator(_address),
+    PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": r"^.*:\d{1,5}$"}),
 ]
 
@@ -178,6 +194,7 @@ def _platform(value: object) -> object:
 PlatformName = Annotated[
     Platform,
     BeforeValidator(_platform),
+    PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$"}),
 ]
 
@@ -427,6 +444,7 @@ class TlsSettings(_Section):
         return self
 
 
+_DOCKER_HUB_NAME: Final = "docker.io"
 _DOCKER_HUB: Final = UpstreamSettings(
     url="https://registry-1.docker.io", default=True, aliases=("index.docker.io",)
 )
@@ -440,7 +458,7 @@ class Settings(_Section):
     workers: int = Field(default=1, ge=1, le=256)
     data: Path = Path("data")
     upstreams: dict[str, UpstreamSettings] = Field(
-        default_factory=lambda: {"docker.io": _DOCKER_HUB}, min_length=1
+        default_factory=lambda: {_DOCKER_HUB_NAME: _DOCKER_HUB}, min_length=1
     )
     manifests: ManifestSettings = ManifestSettings()
     blobs: BlobSettings = BlobSettings()
@@ -469,7 +487,10 @@ class Settings(_Section):
                 if alias in seen:
                     raise ValueError(f"{alias!r} names two upstreams")
                 seen.add(alias)
-                parse_name(re.sub(r":\d+$", "", alias))
+                try:
+                    parse_name(re.sub(r":\d+$", "", alias))
+                except NameInvalid:
+                    raise ValueError(f"{alias!r} is not a valid name for an upstream") from None
         return self
 
     @model_validator(mode="after")
@@ -484,6 +505,22 @@ class Settings(_Section):
                 "is what you want"
             )
         return self
+
+
+class _SchemaAsWritten(GenerateJsonSchema):
+    """Defaults as they stand in a file, and not as they are in memory."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Address | Platform):
+            return str(dft)
+        if isinstance(dft, tuple):
+            return [self.encode_default(part) for part in dft]
+        return super().encode_default(dft)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a settings file."""
+    return Settings.model_json_schema(schema_generator=_SchemaAsWritten)
 
 
 def load(
@@ -502,6 +539,7 @@ def load(
     merged: dict[str, Any] = {}
     for source in (_file(path), _secrets(secrets), _environment(environ), arguments or {}):
         merged = _merged(merged, source)
+    merged = _completed(merged)
     if upstream is not None:
         merged["upstreams"] = _in_front_of(upstream, merged.get("upstreams", {}))
     try:
@@ -510,14 +548,27 @@ def load(
         raise SettingsError("\n".join(map(_sentence, error.errors(include_input=False)))) from None
 
 
+def _completed(merged: dict[str, Any]) -> dict[str, Any]:
+    """Whoever says no more of Docker Hub than its login means the one that is built in."""
+    upstreams = merged.get("upstreams")
+    if not isinstance(upstreams, dict):
+        return merged
+    hub = upstreams.get(_DOCKER_HUB_NAME)
+    if not isinstance(hub, dict) or "url" in hub:
+        return merged
+    known = _DOCKER_HUB.model_dump(exclude_defaults=True)
+    known["default"] = not any(map(_is_default, upstreams.values()))
+    return _merged(merged, {"upstreams": {_DOCKER_HUB_NAME: {**known, **hub}}})
+
+
 def _in_front_of(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
-    name = urlsplit(url).netloc.rpartition("@")[2] or url
-    kept = {
-        key: value
-        for key, value in others.items()
-        if not (isinstance(value, dict) and str(value.get("default")).lower() == "true")
-    }
+    name = urlsplit(url).netloc.rpartition("@")[2].lower() or url
+    kept = {key: value for key, value in others.items() if not _is_default(value)}
     return {**kept, name: {"url": url, "default": True}}
+
+
+def _is_default(upstream: object) -> bool:
+    return isinstance(upstream, dict) and str(upstream.get("default")).lower() == "true"
 
 
 def _file(path: Path | None) -> dict[str, Any]:
@@ -540,7 +591,11 @@ def _secrets(directory: Path) -> dict[str, Any]:
     files = sorted(directory.iterdir()) if directory.is_dir() else []
     for file in files:
         if not file.name.startswith(".") and file.is_file():
-            merged = _merged(merged, _nested(file.name.split("__"), file.read_text().strip()))
+            try:
+                secret = file.read_text().strip()
+            except (OSError, UnicodeDecodeError):
+                raise SettingsError(f"the secret {file} cannot be read") from None
+            merged = _merged(merged, _nested(file.name.split("__"), secret))
     return merged
 
 

@@ -1,0 +1,415 @@
+"""The settings: what they are by default, who is stronger, and what a mistake is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from proxy.config import Address, Settings, SettingsError, load, schema
+from tests.unit.json_schema import accepts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SHIPPED: Final = Path(__file__).parents[2] / "config" / "lighterage.yaml"
+HUB: Final = {"url": "https://registry-1.docker.io", "default": True}
+
+
+def given(environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
+    """From the environment and the arguments only."""
+    return load(environ=environ or {}, arguments=arguments)
+
+
+def mistake(environ: Mapping[str, str] | None = None, **arguments: Any) -> str:
+    with pytest.raises(SettingsError) as raised:
+        given(environ, **arguments)
+    return str(raised.value)
+
+
+# The shipped file
+
+
+def test_the_shipped_file_states_the_defaults() -> None:
+    assert load(SHIPPED, environ={}) == Settings() == load(environ={})
+
+
+def test_the_shipped_file_states_every_setting() -> None:
+    assert _stated(yaml.safe_load(SHIPPED.read_bytes())) >= set(_places(Settings()))
+
+
+def _places(section: BaseModel, prefix: str = "") -> Iterator[str]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, dict):
+            for key, below in value.items():
+                yield from _places(below, f"{prefix}{name}.{key}.")
+        elif isinstance(value, BaseModel):
+            yield from _places(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _stated(document: dict[str, Any], prefix: str = "") -> set[str]:
+    places: set[str] = set()
+    for key, value in document.items():
+        below = _stated(value, f"{prefix}{key}.") if isinstance(value, dict) else set()
+        places |= below or {prefix + key}
+    return places
+
+
+# Who is stronger
+
+
+def test_a_file_is_weaker_than_secrets_than_the_environment_than_arguments(tmp_path: Path) -> None:
+    file, secrets = tmp_path / "lighterage.yaml", tmp_path / "secrets"
+    file.write_text(
+        "tags: {ttl: 1s, stale_if_error: 1d}\nconversion: {max_children: 1}\nworkers: 1"
+    )
+    secrets.mkdir()
+    (secrets / "tags__ttl").write_text("2s\n")
+    (secrets / "conversion__max_children").write_text("2\n")
+    (secrets / "workers").write_text("2")
+    environ = {
+        "LIGHTERAGE_SECRETS_DIR": str(secrets),
+        "LIGHTERAGE_CONVERSION__MAX_CHILDREN": "3",
+        "LIGHTERAGE_WORKERS": "3",
+    }
+    settings = load(file, environ=environ, arguments={"workers": 4})
+    assert settings.tags.stale_if_error == 86400
+    assert settings.tags.ttl == 2
+    assert settings.conversion.max_children == 3
+    assert settings.workers == 4
+
+
+def test_a_secret_completes_what_the_file_says(tmp_path: Path) -> None:
+    """As Kubernetes mounts it: links, a directory of its own, and a newline at the end."""
+    file, secrets = tmp_path / "lighterage.yaml", tmp_path / "secrets"
+    lent = {"username": "robot"}
+    file.write_text(json.dumps({"upstreams": {"docker.io": {**HUB, "credentials": lent}}}))
+    (secrets / "..data").mkdir(parents=True)
+    (secrets / "..data" / "password").write_text("[s3cr3t\n")
+    (secrets / "upstreams__docker.io__credentials__password").symlink_to("..data/password")
+    environ = {"LIGHTERAGE_SECRETS_DIR": str(secrets), "LIGHTERAGE_LISTEN": "127.0.0.1:5000"}
+    settings = load(file, environ=environ)
+    credentials = settings.upstreams["docker.io"].credentials
+    assert credentials is not None
+    assert (credentials.username, credentials.password) == ("robot", "[s3cr3t")
+    assert "s3cr3t" not in repr(settings)
+
+
+def test_a_login_alone_completes_docker_hub() -> None:
+    environ = {
+        "LIGHTERAGE_LISTEN": "127.0.0.1:5000",
+        "LIGHTERAGE_UPSTREAMS__DOCKER.IO__CREDENTIALS__USERNAME": "robot",
+        "LIGHTERAGE_UPSTREAMS__DOCKER.IO__CREDENTIALS__PASSWORD": "s3cr3t",
+    }
+    hub = given(environ).upstreams["docker.io"]
+    assert (hub.url, hub.default, hub.aliases) == (HUB["url"], True, ("index.docker.io",))
+    assert hub.credentials is not None
+
+
+def test_docker_hub_is_not_the_default_beside_one_that_is() -> None:
+    upstreams = {"docker.io": {}, "quay.io": {"url": "https://quay.io", "default": True}}
+    assert given(upstreams=upstreams).default_upstream == "quay.io"
+
+
+def test_json_in_the_environment() -> None:
+    environ = {"LIGHTERAGE_CONVERSION__PLATFORMS": '["linux/arm64", "linux/arm/v7"]'}
+    assert [str(x) for x in given(environ).conversion.platforms] == ["linux/arm64", "linux/arm/v7"]
+    assert "starts like JSON" in mistake({"LIGHTERAGE_CONVERSION__PLATFORMS": "[linux/arm64"})
+
+
+@pytest.mark.parametrize(
+    "name", ["LIGHTERAGE_PORT", "LIGHTERAGE_SERVICE_HOST", "LIGHTERAGE_PORT_5000_TCP", "TAGS__TTL"]
+)
+def test_what_kubernetes_puts_into_the_environment_is_not_for_us(name: str) -> None:
+    assert given({name: "tcp://10.96.0.10:5000"}) == Settings()
+
+
+# --upstream
+
+
+def test_upstream_takes_the_place_of_the_default_one_and_its_login(tmp_path: Path) -> None:
+    file = tmp_path / "lighterage.yaml"
+    lent = {"username": "robot", "password": "s3cr3t"}
+    quay = {"url": "https://quay.io", "realms": ["auth.quay.io"]}
+    hub = {**HUB, "aliases": ["index.docker.io"], "credentials": lent}
+    file.write_text(json.dumps({"upstreams": {"docker.io": hub, "quay.io": quay}}))
+    settings = load(file, environ={}, upstream="http://127.0.0.1:5001/")
+    assert settings.default_upstream == "127.0.0.1:5001"
+    assert settings.upstreams.keys() == {"127.0.0.1:5001", "quay.io"}
+    chosen = settings.upstreams["127.0.0.1:5001"]
+    assert (chosen.url, chosen.credentials, chosen.aliases) == ("http://127.0.0.1:5001", None, ())
+    assert settings.upstreams["quay.io"].realms == ("auth.quay.io",)
+
+
+def test_upstream_takes_the_place_of_a_login_for_docker_hub() -> None:
+    environ = {
+        "LIGHTERAGE_UPSTREAMS__DOCKER.IO__CREDENTIALS__USERNAME": "robot",
+        "LIGHTERAGE_UPSTREAMS__DOCKER.IO__CREDENTIALS__PASSWORD": "s3cr3t",
+    }
+    settings = load(environ=environ, upstream="http://127.0.0.1:5001")
+    assert settings.upstreams.keys() == {"127.0.0.1:5001"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "registry.example",
+        "ftp://x",
+        "https://user:s3cr3t@x",
+        "https://x/path",
+        "https://x?s3cr3t",
+    ],
+)
+def test_what_is_no_url_of_a_registry_is_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"an upstream's url is http\(s\)://HOST") as raised:
+        load(environ={}, upstream=url)
+    assert "s3cr3t" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["http://LOCALHOST:5001", "https://Registry.Example"])
+def test_a_host_has_no_letter_case(url: str) -> None:
+    assert load(environ={}, upstream=url).default_upstream == url.partition("://")[2].lower()
+
+
+def test_an_upstream_without_a_name_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match="is not a valid name"):
+        load(environ={}, upstream="http://[::1]:5001")
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"tags": {"tll": 1}}, "tags.tll: there is no such setting; did you mean 'ttl'?"),
+        ({"tag": {}}, "tag: there is no such setting; did you mean 'tags'?"),
+        (
+            {"upstreams": {"x": {"url": "http://x", "default": True, "urls": 1}}},
+            "upstreams.x.urls: there is no such setting; did you mean 'url'?",
+        ),
+        (
+            {"upstreams": {"x": {**HUB, "credentials": {"user": "", "password": ""}}}},
+            "upstreams.x.credentials.user: there is no such setting; did you mean 'username'?",
+        ),
+        ({"admin": {"q": 1}}, "admin.q: there is no such setting; known here: "),
+    ],
+)
+def test_an_unknown_key_is_told_the_nearest_one(arguments: dict[str, Any], sentence: str) -> None:
+    assert sentence in mistake(**arguments)
+
+
+def test_an_unknown_key_is_found_in_every_source(tmp_path: Path) -> None:
+    sentence = "tags.tll: there is no such setting; did you mean 'ttl'?"
+    file, secrets = tmp_path / "lighterage.yaml", tmp_path / "secrets"
+    file.write_text("tags: {tll: 1s}")
+    secrets.mkdir()
+    (secrets / "tags__tll").write_text("1s")
+    with pytest.raises(SettingsError) as raised:
+        load(file, environ={})
+    assert str(raised.value) == sentence
+    assert mistake({"LIGHTERAGE_TAGS__TLL": "1s"}) == sentence
+    assert mistake({"LIGHTERAGE_SECRETS_DIR": str(secrets)}) == sentence
+
+
+def test_every_mistake_is_a_line() -> None:
+    lines = mistake(listen="nowhere", tags={"ttl": "soon"}, workers=0).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["listen", "workers", "tags.ttl"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"tags: {", "is not YAML"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"- a", "does not hold a mapping"),
+        (b"tags: soon", "tags: "),
+        (b"!!python/object:os.system {}", "is not YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes, sentence: str) -> None:
+    file = tmp_path / "lighterage.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=sentence):
+        load(file, environ={})
+
+
+def test_a_file_that_is_empty_or_missing(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert load(tmp_path / "empty", environ={}) == Settings()
+    with pytest.raises(SettingsError, match="No such file"):
+        load(tmp_path / "missing", environ={})
+
+
+def test_a_secret_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "tags__ttl").write_bytes(b"s3cr3t\xff")
+    sentence = mistake({"LIGHTERAGE_SECRETS_DIR": str(tmp_path)})
+    assert "tags__ttl" in sentence
+    assert "s3cr3t" not in sentence
+
+
+def test_upstreams_have_clear_names() -> None:
+    x, y = {"url": "http://x", "default": True}, {"url": "http://y"}
+    assert "one upstream must be the default one; 0 are" in mistake(upstreams={"y": y})
+    assert "2 are" in mistake(upstreams={"x": x, "y": {**y, "default": True}})
+    assert "'x' names two upstreams" in mistake(upstreams={"x": x, "y": {**y, "aliases": ["x"]}})
+    assert "'UPPER' is not a valid name" in mistake(upstreams={"UPPER": x})
+    assert "'../x' is not a valid name" in mistake(upstreams={"x": {**x, "aliases": ["../x"]}})
+    assert "upstreams: " in mistake(upstreams={})
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("60s", 60),
+        ("1.5h", 5400),
+        ("5 m", 300),
+        ("30d", 2_592_000),
+        ("7", 7),
+        (7, 7),
+        (0, 0),
+    ],
+)
+def test_a_duration(text: object, seconds: float) -> None:
+    assert given(tags={"ttl": text}).tags.ttl == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "1 minute", "1h30m", "-1s", "s", "inf", "nan", True, [], ""]
+)
+def test_what_is_no_duration(text: object) -> None:
+    assert "tags.ttl: a duration is " in mistake(tags={"ttl": text})
+
+
+def test_a_duration_is_not_negative_or_endless() -> None:
+    for seconds in (-1, float("inf"), float("nan")):
+        assert "tags.ttl: " in mistake(tags={"ttl": seconds})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1024", 1024),
+        (1024, 1024),
+        ("1KiB", 1024),
+        ("1.5 MiB", 1_572_864),
+        ("50GiB", 50 * 2**30),
+        ("2TiB", 2 * 2**40),
+    ],
+)
+def test_a_size(text: object, size: int) -> None:
+    assert given(blobs={"max_size": text}).blobs.max_size == size
+
+
+@pytest.mark.parametrize("text", ["10GB", "big", "-1", "1.5", "", "KiB", True])
+def test_what_is_no_size(text: object) -> None:
+    assert "blobs.max_size: a size is " in mistake(blobs={"max_size": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0.0.0.0:5000", Address("0.0.0.0", 5000)),
+        (":5000", Address("0.0.0.0", 5000)),
+        ("[::]:5000", Address("::", 5000)),
+        ("localhost:0", Address("localhost", 0)),
+    ],
+)
+def test_an_address(text: str, address: Address) -> None:
+    assert given(listen=text).listen == address
+
+
+@pytest.mark.parametrize("text", ["5000", 5000, "localhost", "localhost:", "x:65536", "x:http", ""])
+def test_what_is_no_address(text: object) -> None:
+    assert "listen: an address is HOST:PORT" in mistake(listen=text)
+
+
+def test_an_address_is_written_as_it_is_read() -> None:
+    for text in ("[::1]:5000", "127.0.0.1:5000"):
+        assert str(given(listen=text).listen) == text
+
+
+# Whom credentials are lent to
+
+
+LENT: Final = {"docker.io": {**HUB, "credentials": {"username": "robot", "password": "s3cr3t"}}}
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:5000", "[::]:5000", "10.0.0.1:5000", "127.evil.example:5"]
+)
+def test_credentials_are_not_lent_to_everybody_by_accident(listen: str) -> None:
+    sentence = mistake(listen=listen, upstreams=LENT)
+    assert "the credentials for docker.io would be lent to everybody" in sentence
+    assert "access.allow_anonymous: true" in sentence
+    assert "s3cr3t" not in sentence
+    allowed = given(listen=listen, upstreams=LENT, access={"allow_anonymous": True})
+    assert allowed.upstreams["docker.io"].credentials is not None
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:5000", "127.8.9.10:5000", "[::1]:5000", "localhost:1"]
+)
+def test_this_machine_may_have_them(listen: str) -> None:
+    assert given(listen=listen, upstreams=LENT).listen.is_loopback
+
+
+def test_a_password_comes_from_one_place(tmp_path: Path) -> None:
+    for lent in (
+        {"username": "x"},
+        {"username": "x", "password": "s3cr3t", "password_file": str(tmp_path)},
+    ):
+        upstreams = {"docker.io": {**HUB, "credentials": lent}}
+        sentence = mistake(listen="127.0.0.1:1", upstreams=upstreams)
+        assert "give either password_file or password" in sentence
+        assert "s3cr3t" not in sentence
+
+
+# The schema
+
+
+SCHEMA: Final = schema()
+
+
+def test_the_schema_accepts_the_shipped_file() -> None:
+    shipped = yaml.safe_load(SHIPPED.read_bytes())
+    assert accepts(SCHEMA, shipped, SCHEMA)
+    assert accepts(SCHEMA, {}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"listen": "nowhere"},
+        {"tags": {"ttl": "soon"}},
+        {"tags": {"tll": 1}},
+        {"blobs": {"max_size": "10GB"}},
+        {"conversion": {"mixed": "sometimes"}},
+        {"conversion": {"platform": "linux"}},
+        {"upstreams": {"x": {}}},
+        {"upstreams": {"x": {"url": 5}}},
+    ],
+)
+def test_the_schema_accepts_no_mistake(wrong: dict[str, Any]) -> None:
+    assert not accepts(SCHEMA, wrong, SCHEMA)
+
+
+def test_the_schema_states_the_defaults_as_they_are_written() -> None:
+    sections = [SCHEMA, *SCHEMA["$defs"].values()]
+    stated = [x for section in sections for x in section.get("properties", {}).values()]
+    assert len([x for x in stated if "default" in x]) > 40
+    for setting in stated:
+        assert "default" not in setting or accepts(setting, setting["default"], SCHEMA), setting
