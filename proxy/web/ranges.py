@@ -8,7 +8,7 @@ from typing import Final
 
 from proxy.errors import RangeInvalid
 
-_ONE_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
+_ONE_RANGE: Final = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ByteRange:
 def parse_range(header: str | None) -> ByteRange | None:
     """The range, or None for what a server must ignore: other units, several ranges, nonsense."""
     found = _ONE_RANGE.fullmatch(header or "")
-    if found is None or found[0].strip().endswith("=-"):
+    if found is None:
         return None
     first, last = (int(text) if text else None for text in found.groups())
     if first is None and last is None:
