@@ -52,7 +52,8 @@ async def _alone(settings: Settings, announce: Callable[[], None]) -> None:
     ending.listen(signal.SIGTERM, signal.SIGINT)
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
-        async with listening(admin_app(services.readiness), settings.admin.listen):
+        admin = admin_app(services.readiness, purge=services.purges.purge)
+        async with listening(admin, settings.admin.listen):
             await serve(settings, services, ending, started=announce)
 
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config import Settings
+    from proxy.oci.reference import Digest, Repository, Tag
 
 _log = structlog.get_logger()
 
@@ -70,7 +72,9 @@ async def _supervise(settings: Settings, directory: Path, announce: Callable[[],
             for number in range(1, settings.workers + 1)
         ]
         crew = _Crew(workers, merged, announce)
-        async with listening(admin_app(crew.readiness, merged.generate), settings.admin.listen):
+        purge = partial(_purge, settings)
+        admin = admin_app(crew.readiness, purge=purge, metrics=merged.generate)
+        async with listening(admin, settings.admin.listen):
             try:
                 async with asyncio.TaskGroup() as group:
                     running = [group.create_task(crew.keep(worker)) for worker in workers]
@@ -79,6 +83,15 @@ async def _supervise(settings: Settings, directory: Path, announce: Callable[[],
             except ExceptionGroup as failures:
                 # The first one has cancelled the others.
                 raise failures.exceptions[0] from None
+
+
+async def _purge(settings: Settings, addressed: str, reference: Digest | Tag | None) -> Repository:
+    """Purge for the workers, who notice it in the cache."""
+    # Everything that serves, which a supervisor does not: only for the moment that it is needed.
+    from proxy.app import open_purges  # noqa: PLC0415
+
+    async with open_purges(settings) as purges:
+        return await purges.purge(addressed, reference)
 
 
 async def _drain(

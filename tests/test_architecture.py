@@ -40,9 +40,12 @@ MAY_IMPORT: Final = {
     "worker": {"app", "channel", "ending", "serving", "telemetry", "web"},
     "merged": set[str](),
     "private": set[str](),
-    "supervisor": {"channel", "config", "ending", "merged", "private", "telemetry", "web"},
+    "supervisor": {
+        *("app", "channel", "config", "ending", "merged", "oci", "private", "telemetry", "web"),
+    },
     "offline": _CORE,
-    "cli": {"banner", "config", "errors", "offline", "serving", "supervisor", "worker"},
+    "remote": set[str](),
+    "cli": {"banner", "config", "errors", "offline", "remote", "serving", "supervisor", "worker"},
 }
 
 # Who may know a library that is not the standard one. The domain knows none, but for the

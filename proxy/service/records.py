@@ -243,7 +243,7 @@ def _tag(repository: Repository, tag: Tag) -> str:
 
 
 def _void(kind: Mutable, repository: Repository) -> str:
-    return f"void:{kind}:{repository}"
+    return f"void:{repository}:{kind}"
 
 
 def _link(repository: Repository, digest: Digest) -> str:

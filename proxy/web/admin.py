@@ -1,4 +1,4 @@
-"""The listener for operators: is it alive, is it ready, what does it measure."""
+"""The listener for operators: is it alive, is it ready, what does it measure; and purging."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from proxy.errors import RegistryError, RequestInvalid
+from proxy.oci.reference import Digest, Tag
+from proxy.web.errors import body_of, status_of
+from proxy.web.overview import overview
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 # A probe or a scrape that is being answered may take so many seconds to end.
 _SHUTDOWN: Final = 1.0
+_PURGED_BY: Final = ("repository", "tag", "digest")
+_AT_MOST: Final = 2
 
 
 @dataclass(slots=True)
@@ -35,29 +42,91 @@ class Readiness:
         """Whether new connections are welcome."""
         return self.serving and not self.draining
 
+    @property
+    def state(self) -> str:
+        """In a word."""
+        return "draining" if self.draining else "ready" if self.ready else "starting"
+
+
+class Purge(Protocol):
+    """Forgets what is known of a repository, or of one tag of it; says which one was meant."""
+
+    async def __call__(self, addressed: str, reference: Digest | Tag | None) -> object:
+        """A RegistryError says why it cannot."""
+        ...
+
 
 def admin_app(
-    readiness: Readiness, metrics: Callable[[], bytes] = generate_latest
+    readiness: Readiness, *, purge: Purge, metrics: Callable[[], bytes] = generate_latest
 ) -> web.Application:
-    """`/healthz`, `/readyz` and `/metrics`, which are those of this process if not given."""
+    """`/healthz`, `/readyz`, `/metrics`, `/status` and `/purge`.
+
+    `metrics` are those of this process if not given.
+    """
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.Response(body=b"ok\n", content_type="text/plain")
 
     async def readyz(_request: web.Request) -> web.Response:
-        state = "draining" if readiness.draining else "ready" if readiness.ready else "starting"
-        status = HTTPStatus.OK if readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE
-        body = json.dumps({"status": state, "warnings": readiness.warnings}).encode()
-        return web.Response(status=status, body=body, content_type="application/json")
+        code = HTTPStatus.OK if readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json({"status": readiness.state, "warnings": readiness.warnings}, code)
 
     async def measured(_request: web.Request) -> web.Response:
         return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def status(_request: web.Request) -> web.Response:
+        state = {"status": readiness.state, "warnings": readiness.warnings}
+        return _json(state | overview(metrics().decode()))
+
+    async def purged(request: web.Request) -> web.Response:
+        try:
+            addressed, reference = await _what(request)
+            repository = await purge(addressed, reference)
+        except RegistryError as error:
+            body = body_of(error)
+            return web.Response(status=status_of(error), body=body, content_type="application/json")
+        return _json({"purged": str(repository), "reference": reference})
+
     app = web.Application()
     app.add_routes(
-        [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", measured)]
+        [
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/metrics", measured),
+            web.get("/status", status),
+            web.post("/purge", purged),
+        ]
     )
     return app
+
+
+async def _what(request: web.Request) -> tuple[str, Digest | Tag | None]:
+    """`repository`, and `tag` or `digest` of it, from the query or a JSON object."""
+    given: dict[str, object] = dict(request.query)
+    if request.can_read_body:
+        try:
+            body = await request.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise RequestInvalid("the body is no JSON object")
+        given |= body
+    unknown = given.keys() - _PURGED_BY
+    if unknown:
+        raise RequestInvalid(f"there is no {min(unknown)!r} here; say {', '.join(_PURGED_BY)}")
+    words = {key: value for key, value in given.items() if value is not None}
+    if not all(isinstance(value, str) for value in words.values()):
+        raise RequestInvalid("repository, tag and digest are strings")
+    if "repository" not in words or len(words) > _AT_MOST:
+        raise RequestInvalid("say which repository, and at most one of tag and digest")
+    digest, tag = words.get("digest"), words.get("tag")
+    reference = Digest(str(digest)) if digest else Tag(str(tag)) if tag else None
+    return str(words["repository"]), reference
+
+
+def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    body = json.dumps(document).encode()
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 @asynccontextmanager

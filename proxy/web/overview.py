@@ -1,0 +1,65 @@
+"""What an operator asks first, out of the metrics: of all workers, where there are several."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.samples import Sample
+
+
+def overview(exposition: str) -> dict[str, object]:
+    """From metrics in prometheus' text format.
+
+    `requests` by where the content came from, `stale` by reason; and for each upstream whether its
+    `breaker` is open, its `requests` by outcome, and its `budget` if it ever told one.
+    """
+    requests: Counter[str] = Counter()
+    stale: Counter[str] = Counter()
+    breakers: dict[str, str] = {}
+    asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    budgets: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for sample in _samples(exposition):
+        labels, value = sample.labels, int(sample.value)
+        match sample.name:
+            case "lighterage_requests_total":
+                requests[labels["cache"]] += value
+            case "lighterage_stale_served_total":
+                stale[labels["reason"]] += value
+            case "lighterage_upstream_breaker_open":
+                breakers[labels["upstream"]] = "open" if value else "closed"
+            case "lighterage_upstream_requests_total":
+                asked[labels["upstream"]][labels["outcome"]] += value
+            case "lighterage_upstream_pull_limit":
+                budgets[labels["upstream"]]["limit"] = value
+            case "lighterage_upstream_pulls_remaining":
+                budgets[labels["upstream"]]["remaining"] = value
+            case _:
+                pass
+    return {
+        "requests": requests,
+        "stale": stale,
+        "upstreams": {
+            name: {
+                "breaker": breaker,
+                "requests": asked[name],
+                "budget": _told(budgets[name]),
+            }
+            for name, breaker in sorted(breakers.items())
+        },
+    }
+
+
+def _told(budget: dict[str, int]) -> dict[str, int] | None:
+    """A limit of 0 is none: a meter that was never read."""
+    return budget if budget.get("limit") else None
+
+
+def _samples(exposition: str) -> Iterator[Sample]:
+    for family in text_string_to_metric_families(exposition):
+        yield from family.samples
