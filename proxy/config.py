@@ -212,16 +212,25 @@ class Admin(_Section):
 
 
 class CredentialSettings(_Section):
-    """How to log in to an upstream; the password in a file, or in the secrets directory."""
+    """How to log in to an upstream: one of the four secrets. Files are read again when needed."""
 
-    username: str
+    username: str | None = None
     password: str | None = Field(default=None, repr=False)
     password_file: Path | None = None
+    token_file: Path | None = None
+    docker_config_file: Path | None = None
 
     @model_validator(mode="after")
-    def _one_password(self) -> CredentialSettings:
-        if (self.password is None) == (self.password_file is None):
-            raise ValueError("give either password_file or password")
+    def _one_secret(self) -> CredentialSettings:
+        places = (self.password, self.password_file, self.token_file, self.docker_config_file)
+        if sum(place is not None for place in places) != 1:
+            raise ValueError(
+                "give either password_file or password, or token_file, or docker_config_file"
+            )
+        if self.username is None and self.token_file is None and self.docker_config_file is None:
+            raise ValueError("a password needs a username")
+        if self.username is not None and self.docker_config_file is not None:
+            raise ValueError("docker_config_file has the username in it")
         return self
 
 

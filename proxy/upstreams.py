@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from proxy import telemetry
 from proxy.breaker import Breaker
@@ -10,10 +11,13 @@ from proxy.service import trace
 from proxy.service.budget import Budget
 from proxy.service.guarded import Guarded
 from proxy.service.refusals import Refusals
-from proxy.upstream.client import Credentials, RegistryClient, Transport
+from proxy.upstream.client import RegistryClient, Transport
+from proxy.upstream.credentials import Credentials, CredentialsError
+from proxy.upstream.docker_config import credentials_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from proxy.config import Settings, UpstreamSettings
     from proxy.ports import ManifestCache
@@ -40,7 +44,7 @@ def guarded(
     `sharing` is how its tokens are those of other processes, too.
     """
     chosen = settings.upstreams[name]
-    credentials = _credentials(chosen)
+    credentials = _credentials(chosen, name)
 
     def account() -> str | None:
         login = credentials()
@@ -72,19 +76,32 @@ def guarded(
     )
 
 
-def _credentials(chosen: UpstreamSettings) -> Callable[[], Credentials | None]:
+def _credentials(chosen: UpstreamSettings, name: str) -> Callable[[], Credentials | None]:
     """Read when they are needed, so that a changed file is noticed."""
     given = chosen.credentials
     if given is None:
         return lambda: None
+    hosts = (urlsplit(chosen.url).netloc, name)
 
     def read() -> Credentials:
-        password = given.password
-        if password is None and given.password_file is not None:
-            password = given.password_file.read_text().rstrip("\r\n")
-        return Credentials(given.username, password or "")
+        if given.docker_config_file is not None:
+            return credentials_for(hosts, given.docker_config_file.read_text())
+        if given.token_file is not None:
+            token = _secret(given.token_file)
+            return Credentials(given.username or "", token, identity=True)
+        if given.password_file is not None:
+            return Credentials(given.username or "", _secret(given.password_file))
+        return Credentials(given.username or "", given.password or "")
 
     return read
+
+
+def _secret(file: Path) -> str:
+    """What is in it, but for the end of its line; an empty file is being written, or a mistake."""
+    secret = file.read_text().rstrip("\r\n")
+    if not secret:
+        raise CredentialsError("the file is empty")
+    return secret
 
 
 def _observer(upstream: str, budget: Budget) -> Callable[[Observed], None]:

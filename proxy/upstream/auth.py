@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
 from proxy.oci.challenge import Basic, Bearer, choose, parse_challenges
 from proxy.recent import Recent
+from proxy.upstream.credentials import CredentialsError
 from proxy.upstream.tokens import Grant, Tokens
 
 if TYPE_CHECKING:
@@ -135,6 +136,10 @@ class Authority:
     def _credentials(self) -> Credentials | None:
         try:
             return self._source()
+        except CredentialsError as error:
+            raise UpstreamUnavailable(
+                f"the credentials for {self._name} cannot be read: {error}"
+            ) from None
         except (OSError, ValueError):
             raise UpstreamUnavailable(f"the credentials for {self._name} cannot be read") from None
 

@@ -6,12 +6,21 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 
 
+class CredentialsError(ValueError):
+    """They cannot be had; the message says why, about a file, and quotes nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A username and its password, or the access token that stands for one."""
+    """A username and its password, or the access token that stands for one.
+
+    With `identity` the password is an identity token: what a token server gave out after a login,
+    and takes in its place (OAuth 2's refresh token). A username is not needed then.
+    """
 
     username: str
     password: str = field(repr=False)
+    identity: bool = False
 
     @property
     def basic(self) -> str:

@@ -74,10 +74,18 @@ class Session:
             away = away or redirect.origin(url) != redirect.origin(self._base)
             place = f"{url.raw_host}, which {self._name} redirects to," if away else self._name
 
-    async def token(self, url: URL, headers: Mapping[str, str]) -> Answer:
-        """A token server's answer, whatever it is: redirects are not for credentials."""
+    async def token(
+        self, url: URL, headers: Mapping[str, str], *, form: bytes | None = None
+    ) -> Answer:
+        """A token server's answer, whatever it is: redirects are not for credentials.
+
+        GET, or POST of a `form`, which is encoded as a URL's query is.
+        """
         place = f"{url.raw_host}, the token server of {self._name},"
-        return Answer(await self._request(place, "GET", url, headers), place, away=True)
+        method, sent = "GET", dict(headers)
+        if form is not None:
+            method, sent["Content-Type"] = "POST", "application/x-www-form-urlencoded"
+        return Answer(await self._request(place, method, url, sent, form), place, away=True)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -88,7 +96,12 @@ class Session:
             await guard.close()
 
     async def _request(
-        self, place: str, method: str, url: URL, headers: Mapping[str, str]
+        self,
+        place: str,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
     ) -> aiohttp.ClientResponse:
         if self._open is None:
             guard = Guard(self._base.raw_host or "", self._trusted)
@@ -96,7 +109,9 @@ class Session:
         session, guard = self._open
         with failures(place):
             await guard.admit(url.raw_host or "")
-            return await session.request(method, url, headers=headers, allow_redirects=False)
+            return await session.request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            )
 
 
 async def drain(response: aiohttp.ClientResponse) -> None:

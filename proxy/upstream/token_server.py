@@ -8,11 +8,12 @@ import re
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
 
 import structlog
 from yarl import URL
 
-from proxy.errors import UpstreamInvalid, UpstreamUnavailable
+from proxy.errors import UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
 from proxy.upstream.failures import refusal
 from proxy.upstream.session import read_whole
 from proxy.upstream.tokens import Token
@@ -28,6 +29,18 @@ MAX_TOKEN: Final = 16 * 1024
 # The specification's default, and the least that a client may assume, in seconds.
 MIN_LIFETIME: Final = 60.0
 MAX_LIFETIME: Final = 86_400.0
+
+# As distribution's token specification wants one: 4 to 32 characters.
+_CLIENT: Final = "lighterage"
+# What token servers that know no POST answer to one: GCR, Artifactory, ACR and others.
+_NO_POST: Final = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+    }
+)
 
 _HEADER_SAFE: Final = re.compile(r"[!-~]+")
 
@@ -48,33 +61,68 @@ class TokenServer:
 
     async def ask(self, grant: Grant) -> Token:
         """A token; an UpstreamFailure that says what the token server did instead."""
-        query = [("service", grant.service)] if grant.service else []
-        query += [("scope", scope) for scope in grant.scope.split()]
-        headers = {"Accept": "application/json"}
-        if grant.credentials is not None:
-            query.append(("account", grant.credentials.username))
-            headers["Authorization"] = grant.credentials.basic
-        try:
-            url = URL(grant.realm, encoded=True).extend_query(query)
-        except ValueError:
-            raise UpstreamInvalid(f"{self._name} names a token realm that is no URL") from None
         with self._observation.of("token"):
             try:
                 async with asyncio.timeout(self._timeout):
-                    return await self._exchange(url, headers)
+                    return await self._asked(grant)
             except TimeoutError:
                 raise UpstreamUnavailable(
                     f"the token server of {self._name} gave no answer in time"
                 ) from None
-
-    async def _exchange(self, url: URL, headers: dict[str, str]) -> Token:
-        answer = await self._session.token(url, headers)
-        async with answer.response as response:
-            if response.status != HTTPStatus.OK:
-                failure = refusal(answer.place, response.status, response.headers)
+            except UpstreamFailure as failure:
                 # It was not asked for the content, so it answered nothing about it.
                 failure.status = None
-                raise failure
+                raise
+
+    async def _asked(self, grant: Grant) -> Token:
+        if grant.credentials is not None and grant.credentials.identity:
+            try:
+                return await self._posted(grant, grant.credentials.password)
+            except UpstreamFailure as failure:
+                if failure.status not in _NO_POST:
+                    raise
+        return await self._got(grant)
+
+    async def _posted(self, grant: Grant, identity_token: str) -> Token:
+        """By OAuth 2, in exchange for an identity token (distribution, docs/spec/auth/oauth.md)."""
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": identity_token,
+            "client_id": _CLIENT,
+            "scope": grant.scope,
+        }
+        if grant.service:
+            form["service"] = grant.service
+        return await self._exchange(grant, [], {}, form=urlencode(form).encode())
+
+    async def _got(self, grant: Grant) -> Token:
+        query = [("service", grant.service)] if grant.service else []
+        query += [("scope", scope) for scope in grant.scope.split()]
+        headers = {}
+        if grant.credentials is not None:
+            if grant.credentials.username:
+                query.append(("account", grant.credentials.username))
+            headers["Authorization"] = grant.credentials.basic
+        return await self._exchange(grant, query, headers)
+
+    async def _exchange(
+        self,
+        grant: Grant,
+        query: list[tuple[str, str]],
+        headers: dict[str, str],
+        *,
+        form: bytes | None = None,
+    ) -> Token:
+        try:
+            url = URL(grant.realm, encoded=True).extend_query(query)
+        except ValueError:
+            raise UpstreamInvalid(f"{self._name} names a token realm that is no URL") from None
+        answer = await self._session.token(
+            url, {"Accept": "application/json", **headers}, form=form
+        )
+        async with answer.response as response:
+            if response.status != HTTPStatus.OK:
+                raise refusal(answer.place, response.status, response.headers)
             token = parse_token(
                 await read_whole(answer, MAX_ANSWER), answer.place, datetime.now(UTC)
             )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import parse_qs
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -61,6 +62,7 @@ class Request:
     headers: CIMultiDictProxy[str]
     at: float
     port: int
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class _TokenRules:
     realm: str
     scope: str
     key: str
+    identity: str | None
 
 
 class ScriptedUpstream:
@@ -189,15 +192,17 @@ class ScriptedUpstream:
         realm: str | None = None,
         scope: str = "repository:{name}:pull",
         key: str = "token",
+        identity: str | None = None,
     ) -> None:
         """Let in who has a token for the repository, issued at `/token`: to this login, or to all.
 
         `scope` is what the challenge asks for. `key` is what the token is called in the answer;
         `expires_in`, in seconds, is kept to here also where the answer leaves it out (None: 60).
+        An `identity` token, by POST, is as good as the login.
         """
         login = None if username is None else _basic(username, password)
         realm = realm or f"{self.url}/token"
-        self._tokens = _TokenRules(login, expires_in, realm, scope, key)
+        self._tokens = _TokenRules(login, expires_in, realm, scope, key, identity)
 
     def revoke_tokens(self) -> None:
         """Refuse every token that was issued until now."""
@@ -208,9 +213,9 @@ class ScriptedUpstream:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
         port = request.transport.get_extra_info("peername")[1] if request.transport else 0
-        self.requests.append(
-            Request(request.method, path, query, request.headers, monotonic(), port)
-        )
+        body = await request.read()
+        asked = Request(request.method, path, query, request.headers, monotonic(), port, body)
+        self.requests.append(asked)
         self._arrival.set()
         fault = self._plan.take(request.method, path)
         if fault.delay:
@@ -218,11 +223,11 @@ class ScriptedUpstream:
         if fault.raw is not None:
             return await send_raw(request, fault.raw)
         byte_range = None if fault.ignore_range else request.headers.get("Range")
-        answer = self._answer(request, path, byte_range)
+        answer = self._answer(asked, path, byte_range)
         answer.headers.update(self.headers)
         return await send(request, spoil(answer, fault), fault)
 
-    def _answer(self, request: web.BaseRequest, path: str, byte_range: str | None) -> Answer:
+    def _answer(self, request: Request, path: str, byte_range: str | None) -> Answer:
         if path in self._files:
             return content(self._files[path], "application/octet-stream", byte_range)
         if path == "/token" and self._tokens is not None:
@@ -250,7 +255,7 @@ class ScriptedUpstream:
             return answer
         return error(404, "BLOB_UNKNOWN" if kind == "blobs" else "MANIFEST_UNKNOWN")
 
-    def _challenge(self, request: web.BaseRequest, name: str) -> str | None:
+    def _challenge(self, request: Request, name: str) -> str | None:
         """What the request lacks; None lets it in."""
         sent = request.headers.get("Authorization", "")
         if self._basic is not None and sent != self._basic:
@@ -263,12 +268,17 @@ class ScriptedUpstream:
             return None
         return f'Bearer realm="{self._tokens.realm}",service="scripted",scope="{scope}"'
 
-    def _issue(self, request: web.BaseRequest, rules: _TokenRules) -> Answer:
-        if rules.login is not None and request.headers.get("Authorization") != rules.login:
+    def _issue(self, request: Request, rules: _TokenRules) -> Answer:
+        query = parse_qs((request.body or request.query.encode()).decode())
+        given = query.get("refresh_token"), request.headers.get("Authorization")
+        if rules.login is not None and given not in (
+            (None, rules.login),
+            ([rules.identity], None),
+        ):
             return error(401, "UNAUTHORIZED")
         token = secrets.token_urlsafe(32)
         life = 60 if rules.expires_in is None else rules.expires_in
-        scope = " ".join(request.rel_url.query.getall("scope", []))
+        scope = " ".join(query.get("scope", []))
         self._issued[token] = scope, monotonic() + life
         body: dict[str, str | int] = {rules.key: token}
         if rules.expires_in is not None:
