@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from proxy.stores.redis_servers import Servers
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+# How often Redis is asked how it is, in seconds: when nothing fails, and while something does.
 _LOOK_EVERY: Final = 60.0
+_LOOK_AGAIN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +236,17 @@ def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifest
 
 
 async def _watch(redis: RedisManifests, readiness: Readiness) -> None:
-    """Keep what is wrong with Redis among the warnings of /readyz."""
+    """Keep what is wrong with Redis among the warnings of /readyz, for a minute after the last."""
     while True:
         warning = (await redis.status()).warning
         if warning is None:
             readiness.warnings.pop("redis", None)
         else:
             readiness.warnings["redis"] = warning
-        await asyncio.sleep(_LOOK_EVERY)
+        await asyncio.sleep(_LOOK_AGAIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_EVERY):
+                await redis.trouble()
 
 
 def _routes(settings: Settings) -> Routes:

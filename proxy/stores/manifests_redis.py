@@ -64,6 +64,7 @@ class RedisManifests:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
         self._last_error: str | None = None
+        self._troubled = asyncio.Event()
         self._closed = False
 
     async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
@@ -91,7 +92,7 @@ class RedisManifests:
             _log.warning("redis.close_failed", error=_described(error))
 
     async def status(self) -> Status:
-        """Ask Redis how it is set up: one command, for whoever asks once a minute."""
+        """Ask Redis how it is set up: one command, for whoever asks now and then."""
         try:
             async with asyncio.timeout(self._servers.patience):
                 warning = _warning(await self._servers.memory())
@@ -100,10 +101,15 @@ class RedisManifests:
         except Exception as error:  # noqa: BLE001 -- as below
             last = type(error).__name__
             return Status(connected=False, last_error=last, warning=f"Redis fails: {last}")
-        recent, self._last_error = self._last_error, None
+        recent = self._last_error if self._troubled.is_set() else None
+        self._troubled.clear()
         if recent and not warning:
             warning = f"Redis failed for a while, or refuses some commands: {recent}"
         return Status(connected=True, last_error=recent, warning=warning)
+
+    async def trouble(self) -> None:
+        """Wait for an operation to fail; at once if one did since Redis last gave its status."""
+        await self._troubled.wait()
 
     async def _ask(
         self, operation: str, command: str, key: str, *arguments: bytes | str | int
@@ -115,7 +121,7 @@ class RedisManifests:
         try:
             async with asyncio.timeout(self._servers.patience), self._turns:
                 if self._closed or not breaker.allows():
-                    self._on_error(operation)
+                    self._missed(operation)
                     return None
                 reply = await self._servers.execute(command, key, *arguments)
                 if not _PLAUSIBLE[command](reply):
@@ -124,8 +130,8 @@ class RedisManifests:
         # connections break and answers are garbled: all of it is an outage, none of it a fault
         # that a client should see.
         except Exception as error:  # noqa: BLE001
-            self._on_error(operation)
             self._last_error = type(error).__name__
+            self._missed(operation)
             if not _is_answer(error):
                 if breaker.failed():
                     _log.warning("redis.lost", node=node, error=_described(error))
@@ -134,6 +140,10 @@ class RedisManifests:
         if breaker.succeeded():
             _log.info("redis.found", node=node)
         return reply
+
+    def _missed(self, operation: str) -> None:
+        self._on_error(operation)
+        self._troubled.set()
 
 
 def _is_answer(error: Exception) -> bool:
