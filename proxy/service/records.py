@@ -231,11 +231,9 @@ class Records:
     async def origin(self, digest: Digest) -> Origin | None:
         """What a derived manifest was made from, or None if `digest` is not one of ours."""
         key = f"origin:{digest}"
-        value = await self._cache.get(key, extend=_ORIGIN_LIFE) or await self._blobs.record(key)
-        try:
-            return Origin.decode(value) if value else None
-        except ManifestInvalid:
-            return None
+        return _origin(await self._cache.get(key, extend=_ORIGIN_LIFE)) or _origin(
+            await self._blobs.record(key)
+        )
 
 
 def _tag(repository: Repository, tag: Tag) -> str:
@@ -252,6 +250,13 @@ def _link(repository: Repository, digest: Digest) -> str:
 
 def _representation(source: Digest, target: MediaType, terms: Terms) -> str:
     return f"rep:{CONVERTER}:{source}:{target}:{terms.bearing_on(target)}"
+
+
+def _origin(value: bytes | None) -> Origin | None:
+    try:
+        return Origin.decode(value) if value else None
+    except ManifestInvalid:
+        return None
 
 
 def _pack(manifest: Manifest) -> bytes:

@@ -43,6 +43,7 @@ class Routes:
         return self._in(self.default, addressed, addressed)
 
     def _by_host(self, host: str) -> str | None:
+        host = host.lower()
         return self.names.get(host) or self.names.get(host.rpartition(":")[0])
 
     def _in(self, registry: str, name: str, addressed: str) -> Repository:

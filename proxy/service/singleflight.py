@@ -111,4 +111,4 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
     if task.cancelled() or (error := task.exception()) is None:
         return
     if not isinstance(error, RegistryError | Refused):
-        _log.error("task.failed", error=repr(error))
+        _log.error("task.failed", exc_info=error)
