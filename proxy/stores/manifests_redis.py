@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from redis.exceptions import ClusterDownError, InvalidResponse, ResponseError
 
-from proxy.stores.breaker import Breaker
+from proxy.breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

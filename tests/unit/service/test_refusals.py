@@ -1,0 +1,92 @@
+"""What an upstream refused is remembered briefly, and not under another login."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.errors import ManifestUnknown, RegistryError, UpstreamDenied
+from proxy.service.refusals import Refusals
+
+UNKNOWN = ManifestUnknown("there is no such manifest", detail={"Tag": "1"})
+DENIED = UpstreamDenied("the upstream answered 403", status=403)
+
+
+class World:
+    """The time, and who we are."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.login: object = "me"
+        self.readable = True
+
+    def who(self) -> object:
+        if not self.readable:
+            raise PermissionError
+        return self.login
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def refusals(world: World) -> Refusals:
+    refusals = Refusals(not_found=5.0, denied=10.0, login=world.who, clock=world.clock)
+    refusals.add("tag", UNKNOWN)
+    refusals.add("name", DENIED)
+    return refusals
+
+
+def is_refused(refusals: Refusals, asked: str) -> bool:
+    try:
+        refusals.check(asked)
+    except RegistryError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("asked", "error"), [("tag", UNKNOWN), ("name", DENIED)])
+def test_the_same_refusal_is_raised_anew(
+    refusals: Refusals, asked: str, error: RegistryError
+) -> None:
+    with pytest.raises(type(error)) as raised:
+        refusals.check(asked)
+    assert raised.value is not error
+    assert (raised.value.message, raised.value.detail) == (error.message, error.detail)
+
+
+def test_each_kind_has_its_time(refusals: Refusals, world: World) -> None:
+    world.now = 4.9
+    assert is_refused(refusals, "tag")
+    world.now = 5.0
+    assert not is_refused(refusals, "tag")
+    assert is_refused(refusals, "name")
+    world.now = 10.0
+    assert not is_refused(refusals, "name")
+
+
+def test_another_login_is_not_refused_for_the_last_one(refusals: Refusals, world: World) -> None:
+    world.login = "me, with another password"
+    assert not is_refused(refusals, "name")
+    assert is_refused(refusals, "tag")
+
+
+def test_a_login_that_cannot_be_read_refuses_nobody(refusals: Refusals, world: World) -> None:
+    world.readable = False
+    assert not is_refused(refusals, "name")
+
+
+def test_everything_is_forgotten_on_demand(refusals: Refusals) -> None:
+    refusals.forget()
+    assert not is_refused(refusals, "tag")
+    assert not is_refused(refusals, "name")
+
+
+def test_no_time_is_no_memory(world: World) -> None:
+    refusals = Refusals(not_found=0, denied=0, clock=world.clock)
+    refusals.add("tag", UNKNOWN)
+    assert not is_refused(refusals, "tag")
