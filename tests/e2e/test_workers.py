@@ -1,0 +1,255 @@
+"""Several processes are one proxy: to clients, to the upstream, and to operators."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from proxy.oci.mediatype import MediaType
+from tests.e2e import images, load
+from tests.e2e.processes import LOOPBACK, Proxy
+from tests.integration.proxy import push
+from tests.integration.upstream import Fault, ScriptedUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+pytestmark = pytest.mark.e2e
+
+CLIENTS: Final = 100
+DOCKER: Final = f"{MediaType.V2S2}, {MediaType.DOCKER_LIST}"
+OCI_ONLY: Final = f"{MediaType.OCI_MANIFEST}, {MediaType.OCI_INDEX}"
+# A test that fails stops its upstream, too: then nothing is worth waiting for.
+_HASTE: Final = {"shutdown": {"grace": "5s"}}
+# Long enough that every client has asked before the first one is answered.
+SLOWLY: Final = Fault(delay=0.3)
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+async def _pull(proxy: Proxy, repository: str, tag: str, accept: str | None) -> None:
+    """As clients do it: the manifest by tag, then everything that it names."""
+    answer = await load.get(proxy.port, f"/v2/{repository}/manifests/{tag}", accept)
+    assert answer.status == 200, answer.body
+    manifest = json.loads(answer.body)
+    for child in manifest.get("manifests", ())[:1]:
+        path = f"/v2/{repository}/manifests/{child['digest']}"
+        manifest = json.loads((await load.get(proxy.port, path, accept)).body)
+    layers = [layer.get("digest") or layer["blobSum"] for layer in _layers(manifest)]
+    config = [manifest["config"]["digest"]] if "config" in manifest else []
+    for digest in {*config, *layers}:
+        answer = await load.get(proxy.port, f"/v2/{repository}/blobs/{digest}")
+        assert answer.status == 200
+        assert images.digest(answer.body) == digest
+
+
+def _layers(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
+    layers: list[dict[str, str]] = manifest.get("layers") or manifest["fsLayers"]
+    return layers
+
+
+def _asked(upstream: ScriptedUpstream) -> dict[tuple[str, str], int]:
+    """How often the upstream let somebody in for what: what a registry counts as a pull."""
+    asked: dict[tuple[str, str], int] = {}
+    for request in upstream.requests:
+        if "Authorization" in request.headers or request.path == "/token":
+            key = request.method, request.path
+            asked[key] = asked.get(key, 0) + 1
+    return asked
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("content", "accepts"),
+    [
+        (images.docker(), (DOCKER,)),
+        (images.docker(), (OCI_ONLY,)),
+        (images.docker(), (None,)),
+        (images.docker_list(), (DOCKER, OCI_ONLY, None)),
+    ],
+    ids=["as-stored", "converted", "legacy", "list-for-all-kinds"],
+)
+async def test_a_hundred_clients_of_a_cold_image_are_one(
+    tmp_path: Path,
+    upstream: ScriptedUpstream,
+    content: images.Content,
+    accepts: tuple[str | None, ...],
+    workers: int,
+) -> None:
+    push(upstream, "cargo", "1", content)
+    upstream.require_token()
+    upstream.fault("*", "*", SLOWLY)
+    with Proxy(tmp_path, upstream=upstream.url, workers=workers, settings=_HASTE) as proxy:
+        await _all_serve(proxy)
+        await asyncio.gather(
+            *(_pull(proxy, "cargo", "1", accepts[n % len(accepts)]) for n in range(CLIENTS))
+        )
+        served = {line.get("worker") for line in _requests(proxy)}
+    asked = _asked(upstream)
+    assert asked.pop(("GET", "/token")) == 1
+    assert asked.pop(("HEAD", "/v2/cargo/manifests/1")) == 1
+    assert set(asked.values()) == {1}
+    assert {method for method, _ in asked} == {"GET"}
+    assert len(served) == workers
+
+
+async def test_a_thousand_warm_pulls_ask_for_nothing(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    push(upstream, "cargo", "1", images.docker())
+    with Proxy(tmp_path, upstream=upstream.url, workers=2, settings=_HASTE) as proxy:
+        await _all_serve(proxy)
+        for accept in (DOCKER, OCI_ONLY, None):
+            await _pull(proxy, "cargo", "1", accept)
+        upstream.requests.clear()
+
+        async def client(number: int) -> None:
+            for turn in range(50):
+                await _pull(proxy, "cargo", "1", (DOCKER, OCI_ONLY, None)[(number + turn) % 3])
+
+        await asyncio.gather(*(client(number) for number in range(20)))
+        assert upstream.requests == []
+        assert {line["worker"] for line in _requests(proxy)} == {1, 2}
+
+
+async def test_the_metrics_are_those_of_all_workers(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    push(upstream, "cargo", "1", images.docker())
+    with Proxy(tmp_path, upstream=upstream.url, workers=2) as proxy:
+        await _all_serve(proxy)
+        for _ in range(60):
+            await load.get(proxy.port, "/v2/")
+        metrics = await _metrics(proxy)
+        assert _sum(metrics, "lighterage_requests_total", route="ping") == 60
+        assert _sum(metrics, "lighterage_request_duration_seconds_count", route="ping") == 60
+        assert _sum(metrics, "lighterage_workers_serving") == 2
+        assert _sum(metrics, "lighterage_transfer_readers") == 0
+
+        for worker in _workers(proxy):
+            os.kill(worker, signal.SIGKILL)
+        await _have_ended(proxy, 2)
+        await _all_serve(proxy)
+        for _ in range(40):
+            await load.get(proxy.port, "/v2/")
+        metrics = await _metrics(proxy)
+        assert _sum(metrics, "lighterage_requests_total", route="ping") == 100
+        ended = [line for line in _log(proxy) if line["event"] == "worker.ended"]
+        assert {(line["worker"], line["status"]) for line in ended} == {(1, -9), (2, -9)}
+        assert len(_workers(proxy)) == 2
+
+
+async def test_it_is_ready_while_one_worker_is(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    with Proxy(tmp_path, upstream=upstream.url, workers=2) as proxy:
+        await _all_serve(proxy)
+        first, second = _workers(proxy)
+        os.kill(first, signal.SIGSTOP)  # it takes no notice of anything any more
+        assert (await load.get(proxy.admin_port, "/readyz")).status == 200
+        os.kill(first, signal.SIGKILL)
+        os.kill(second, signal.SIGKILL)
+        statuses = set()
+        async with asyncio.timeout(20):
+            while 200 not in statuses or 503 not in statuses:
+                statuses.add((await load.get(proxy.admin_port, "/readyz")).status)
+                await asyncio.sleep(0.005)
+
+
+async def test_a_killed_supervisor_leaves_nobody_behind(
+    tmp_path: Path, upstream: ScriptedUpstream
+) -> None:
+    proxy = Proxy(tmp_path, upstream=upstream.url, workers=2)
+    proxy.start()
+    try:
+        await _all_serve(proxy)
+        workers = _workers(proxy)
+        assert len(workers) == 2
+        os.kill(proxy.pid, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            while any(_lives(worker) for worker in workers):  # noqa: ASYNC110 -- other processes
+                await asyncio.sleep(0.01)
+    finally:
+        proxy.kill()
+    # Another one takes its place at once: on the same address, and with nothing left of the first.
+    with proxy:
+        assert (await load.get(proxy.port, "/v2/")).status == 200
+
+
+def test_a_taken_address_is_not_shared(tmp_path: Path) -> None:
+    """The system would allow it: both would get some of the other one's clients."""
+    with Proxy(tmp_path / "first", workers=2) as first:
+        second = Proxy(tmp_path / "second", workers=2)
+        second.command[2] = f"--listen={LOOPBACK}:{first.port}"
+        second.listens = (second.admin_port,)
+        with pytest.raises(Exception, match=r"(?s)ended with status 1.*cannot start: .*address"):
+            second.start()
+
+
+def _workers(proxy: Proxy) -> list[int]:
+    children = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def _log(proxy: Proxy) -> list[dict[str, Any]]:
+    """What it wrote so far; every line is one object, whoever wrote it."""
+    whole = proxy.output.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _requests(proxy: Proxy) -> list[dict[str, Any]]:
+    return [line for line in _log(proxy) if line["event"] == "request.served"]
+
+
+_SAMPLE: Final = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
+
+
+async def _metrics(proxy: Proxy) -> str:
+    return (await load.get(proxy.admin_port, "/metrics")).body.decode()
+
+
+def _sum(metrics: str, name: str, **labels: str) -> float:
+    """Of all samples with these labels."""
+    samples = filter(None, map(_SAMPLE.fullmatch, metrics.splitlines()))
+    wanted = {f'{label}="{value}"' for label, value in labels.items()}
+    return sum(
+        float(sample["value"])
+        for sample in samples
+        if sample["name"] == name and wanted <= set((sample["labels"] or "").split(","))
+    )
+
+
+async def _all_serve(proxy: Proxy) -> None:
+    """Return when every worker takes connections; with one process that is from the start."""
+    async with asyncio.timeout(20):
+        while True:
+            metrics = await _metrics(proxy)
+            serving = "lighterage_workers_serving"
+            if f"# TYPE {serving}" not in metrics or _sum(metrics, serving) == 2:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def _have_ended(proxy: Proxy, count: int) -> None:
+    """Return when the supervisor has noticed."""
+    async with asyncio.timeout(20):
+        while True:
+            if _sum(await _metrics(proxy), "lighterage_worker_ends_total") == count:
+                return
+            await asyncio.sleep(0.05)
