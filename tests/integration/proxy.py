@@ -118,7 +118,8 @@ class Proxy:
             log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             stack.callback(os.close, log)
             stack.callback(structlog.reset_defaults)
-            stack.callback(telemetry.start_log(log).close)
+            self._writer = telemetry.start_log(log)
+            stack.callback(self._writer.close)
             self.services = await stack.enter_async_context(open_services(self.settings))
             server = RegistryServer(self.services.registry)
             runner = web.ServerRunner(server, shutdown_timeout=1.0)
@@ -207,6 +208,7 @@ class Proxy:
         wanted = {"event": event, **having}.items()
 
         def found() -> list[dict[str, Any]]:
+            self._writer._wake.set()
             return [line for line in self.log() if wanted <= line.items()]
 
         await until(lambda: len(found()) >= count)
