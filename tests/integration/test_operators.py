@@ -65,7 +65,7 @@ async def test_what_one_purges_both_ask_for_again(
     """A tag alone, or all; and in both cases what was refused, and the listing."""
     one, two = pair
     await one.services.purges.purge("cargo", Tag(tag) if tag else None)
-    await two.services.epoch.look()
+    await noticed(one, two)
     for proxy in pair:
         assert (await pull(proxy, "index")).digest == MOVED.digest
         assert (await pull(proxy, "oci")).digest == other
@@ -79,9 +79,9 @@ async def test_what_was_handed_out_is_not_purged(
     index = images.oci_index()
     await pair[0].services.purges.purge("cargo", Digest(index.digest))
     await pair[0].services.purges.purge("cargo", None)
+    await noticed(*pair)
     upstream.requests.clear()
     for proxy in pair:
-        await proxy.services.epoch.look()
         assert (await pull(proxy, index.digest)).body == index.manifest
     assert upstream.requests == []
 
@@ -136,6 +136,14 @@ async def test_the_commands_ask_the_proxy_that_runs(
         await asyncio.to_thread(proxy.stop)
     status, _, said = await run("status", "--admin", admin)
     assert (status, said.startswith("lighterage: no proxy answers")) == (1, True)
+
+
+async def noticed(one: Proxy, two: Proxy) -> None:
+    """Look, as both do once a second, until the mark of the one has reached the other."""
+    async with asyncio.timeout(5.0):
+        while two.services.epoch._seen != one.services.epoch._seen:
+            await asyncio.sleep(0.01)
+            await two.services.epoch.look()
 
 
 async def digests(client: aiohttp.ClientSession, url: str) -> set[str]:
