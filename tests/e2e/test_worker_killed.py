@@ -1,0 +1,153 @@
+"""kill -9 in the middle of a transfer: somebody else goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import pytest
+
+from tests.e2e import images, load
+from tests.e2e.processes import LOOPBACK, Proxy
+from tests.integration.proxy import until
+from tests.integration.upstream import Fault, ScriptedUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+pytestmark = pytest.mark.e2e
+
+SIZE: Final = 48 * images.MEBIBYTE
+CLIENTS: Final = 8
+# 64 KiB every millisecond: slow enough to be interrupted, and for every reader to keep up.
+STEADILY: Final = Fault(pace=0.001)
+
+
+async def test_the_clients_of_the_other_worker_lose_nothing(tmp_path: Path) -> None:
+    content = images.noise("cargo", SIZE)
+    async with AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(ScriptedUpstream())
+        digest = upstream.add_blob("cargo", content)
+        upstream.fault("GET", "*", STEADILY)
+        hop = await stack.enter_async_context(_Counting(upstream.port))
+        proxy = stack.enter_context(Proxy(tmp_path, upstream=hop.url, workers=2))
+        await until(lambda: len(_workers(proxy)) == 2)
+        clients = await _spread(stack, proxy)
+        path = f"/v2/cargo/blobs/{digest}"
+        answers = [asyncio.ensure_future(client.get(path)) for client in clients]
+        await until(lambda: hop.passed > SIZE // 3)
+        holder = _owner(_workers(proxy), local=hop.from_ports[-1], remote=hop.port)
+        theirs = [
+            _owner(_workers(proxy), local=proxy.port, remote=client.own_port) == holder
+            for client in clients
+        ]
+        os.kill(holder, signal.SIGKILL)
+        ended = await asyncio.gather(*answers, return_exceptions=True)
+
+        assert {True, False} == set(theirs), "both workers had clients"
+        for answer, lost in zip(ended, theirs, strict=True):
+            if lost:
+                assert isinstance(answer, load.LostError)
+            else:
+                assert isinstance(answer, load.Answer)
+                assert (answer.status, answer.body == content) == (200, True)
+        assert [request.method for request in upstream.requests] == ["GET", "GET"]
+        assert "Range" in upstream.requests[1].headers
+        assert hop.passed <= 1.05 * SIZE
+
+        # Whoever was cut off comes again, and so does a worker.
+        again = await load.get(proxy.port, path)
+        assert again.body == content
+        assert len(upstream.requests) == 2
+        await until(lambda: len(_workers(proxy)) == 2)
+
+
+async def _spread(stack: AsyncExitStack, proxy: Proxy) -> list[load.Connection]:
+    """Connections of which each worker has some: the system decides which."""
+    while True:
+        clients = [
+            await stack.enter_async_context(load.Connection(proxy.port)) for _ in range(CLIENTS)
+        ]
+        owners = set()
+        for client in clients:
+            assert (await client.get("/v2/")).status == 200
+            owners.add(_owner(_workers(proxy), local=proxy.port, remote=client.own_port))
+        if len(owners) == 2:
+            return clients
+
+
+def _workers(proxy: Proxy) -> list[int]:
+    children = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def _owner(processes: Iterable[int], *, local: int, remote: int) -> int:
+    """The process that has the end at `local` of the connection to `remote`."""
+    wanted = f":{local:04X}", f":{remote:04X}"
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if (fields[1][8:], fields[2][8:]) == wanted:
+            socket = f"socket:[{fields[9]}]"
+            for process in processes:
+                for descriptor in Path(f"/proc/{process}/fd").iterdir():
+                    if descriptor.is_symlink() and str(descriptor.readlink()) == socket:
+                        return process
+    raise AssertionError(f"nobody has the connection from {local} to {remote}")
+
+
+class _Counting:
+    """A port that passes everything on, and counts what comes back."""
+
+    def __init__(self, behind: int) -> None:
+        self.passed = 0
+        self.from_ports: list[int] = []
+        self._behind = behind
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._pass_on, LOOPBACK, 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for writer in tuple(self._open):
+            writer.close()
+        await self._server.wait_closed()
+        await until(lambda: not self._open)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.from_ports.append(writer.get_extra_info("peername")[1])
+        behind, there = await asyncio.open_connection(LOOPBACK, self._behind)
+        self._open |= {writer, there}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pump(reader, there))
+            group.create_task(self._pump(behind, writer, count=True))
+        self._open -= {writer, there}
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, count: bool = False
+    ) -> None:
+        try:
+            while piece := await reader.read(64 * 1024):
+                self.passed += len(piece) if count else 0
+                writer.write(piece)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
