@@ -41,11 +41,13 @@ _log = structlog.get_logger()
 class Representation:
     """A manifest as one client gets it. `converted_from` is what it was made or chosen from.
 
+    `named` is what was asked for: the tag's digest when it was resolved, whatever it is by now.
     `mixed` is whether what the upstream has mixes OCI and docker types.
     """
 
     manifest: Manifest
     rule: Rule
+    named: Digest
     converted_from: Digest | None = None
     mixed: bool = False
 
@@ -95,7 +97,7 @@ class Manifests:
                 manifest = await self._derivations.signed(manifest)
             except Refused as refusal:
                 _log.info("manifest.left_unsigned", digest=digest, reason=str(refusal))
-        return Representation(manifest, Rule.DIGEST, origin.source if origin else None)
+        return Representation(manifest, Rule.DIGEST, digest, origin.source if origin else None)
 
     async def newest(self, repository: Repository, tag: Tag, accept: Accept) -> Representation:
         """What the tag names, in the best form for `accept`; ManifestUnknown if none serves."""
@@ -128,10 +130,10 @@ class Manifests:
     ) -> Representation:
         match option:
             case Stored(rule):
-                return Representation(manifest, rule)
+                return Representation(manifest, rule, manifest.digest)
             case Convert(path, rule):
                 derived = await self._derivations.convert(repository, tag, manifest, path)
-                return Representation(derived, rule, manifest.digest)
+                return Representation(derived, rule, manifest.digest, manifest.digest)
             case Descend(rule):
                 return await self._for_platform(repository, tag, manifest, accept, rule)
             case _:
@@ -148,14 +150,14 @@ class Manifests:
         for option in negotiate_child(child, accept, self._policy):
             match option:
                 case Stored():
-                    return Representation(child, rule, manifest.digest)
+                    return Representation(child, rule, manifest.digest, manifest.digest)
                 case Convert(path):
                     try:
                         derived = await self._derivations.convert(repository, tag, child, path)
                     except Refused as refusal:
                         reasons.append(str(refusal))
                     else:
-                        return Representation(derived, rule, child.digest)
+                        return Representation(derived, rule, manifest.digest, child.digest)
                 case Descend():
                     reasons.append("an index in an index is not followed")
                 case _:

@@ -201,16 +201,13 @@ class Registry:
         try:
             if isinstance(reference, Digest):
                 found = await self._manifests.exactly(repository, reference, accept)
-                digest: Digest | None = reference
             else:
                 found = await self._manifests.newest(repository, reference, accept)
-                digest = self._manifests.fresh(repository, reference)
         finally:
             line.take(happened)
         answer = Answer.of(found, target.ns)
-        if digest is not None:
-            cost = len(answer.body) + _ANSWER_COST
-            self._answers.put((target, digest, accept), answer, cost)
+        # The tag may name something else by now; this is the answer for what it named.
+        self._answers.put((target, found.named, accept), answer, len(answer.body) + _ANSWER_COST)
         return _respond(request, answer, cache_status(happened), line)
 
 

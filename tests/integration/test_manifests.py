@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from tests.e2e import images
 from tests.integration.proxy import Proxy, push, settings
-from tests.integration.upstream import ScriptedUpstream
+from tests.integration.upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,6 +125,23 @@ async def test_each_client_gets_what_it_can_read_and_head_says_the_same(
         by_digest = await proxy.head(f"{CARGO}/{answer.digest}", Accept=accepts)
         assert _lasting(by_digest.headers) == _lasting(exactly.headers)
     assert upstream.requests == []
+
+
+async def test_an_old_answer_is_never_given_for_what_the_tag_names_since(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """The tag moves while what it named is still being converted."""
+    newer = images.docker("newer")
+    chosen = settings(upstream, data_dir, tags={"ttl": "400ms", "patience": "0s"})
+    async with Proxy(chosen) as proxy:
+        assert (await proxy.get(f"{CARGO}/docker", Accept=MediaType.V2S2)).status == 200
+        push(upstream, "library/cargo", "docker", newer)
+        upstream.fault("GET", "*/blobs/*", Fault(delay=0.1), times=1)
+        await asyncio.sleep(0.4)
+        old = await proxy.get(f"{CARGO}/docker")
+        new = await proxy.get(f"{CARGO}/docker")
+    assert old.headers["Lighterage-Converted-From"] == DOCKER.digest
+    assert new.headers["Lighterage-Converted-From"] == newer.digest
 
 
 # Conditions
