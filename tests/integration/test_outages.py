@@ -11,6 +11,7 @@ import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from tests.integration.proxy import Answer
 
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "outages.md"
 NAME: Final = "library/cargo"
 CARGO: Final = f"/v2/{NAME}"
 INDEX: Final = images.oci_index()
@@ -74,6 +75,7 @@ class Outage:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        """As `docs/outages.md` has it."""
         return self.name
 
 
@@ -285,6 +287,21 @@ async def test_an_outage_costs_nothing_that_is_cached(
     assert metric("upstream_breaker_open", upstream="docker.io") == 0
     for path, body in bodies.items():
         assert (await ask(proxy, path)).body == body
+
+
+def test_the_documentation_has_a_row_for_each_with_what_is_tested() -> None:
+    rows = {
+        cells[0]: cells[1:]
+        for line in DOCUMENT.read_text().splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 5
+    }
+    assert rows.keys() - {"failure", "---"} == {outage.name for outage in OUTAGES}
+    for outage in OUTAGES:
+        _, reason, uncached, alone = rows[outage.name]
+        assert uncached.startswith(f"{outage.status} `{outage.code}`")
+        if outage.cached not in {None, REVALIDATED}:
+            assert f"`{str(outage.cached).rpartition(' ')[2].rstrip(chr(34))}`" in reason
+        assert alone.startswith("yes") == outage.opens
 
 
 async def ask(proxy: Proxy, path: str) -> Answer:
