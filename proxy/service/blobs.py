@@ -246,7 +246,9 @@ class Blobs:
             leases=self._leases,
             admission=self._admission,
         )
-        trace.current().stored = True
+        happened = trace.current()
+        # A range may have been tried before, in vain.
+        happened.stored, happened.detail = True, ""
         task = self._flights.start(transfer.run())
         self._transfers[key] = transfer, task
         task.add_done_callback(lambda _: self._ended(transfer))

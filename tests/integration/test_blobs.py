@@ -165,6 +165,7 @@ async def test_an_upstream_that_knows_no_ranges_costs_one_whole_transfer(
     upstream.fault("GET", "*/blobs/*", Fault(ignore_range=True))
     answer = await proxy.get(PATH, Range="bytes=1000-1999")
     assert (answer.status, answer.body) == (206, CONTENT[1000:2000])
+    assert answer.cache == "Lighterage; fwd=miss; stored"
     upstream.requests.clear()
     assert (await proxy.get(PATH)).cache == "Lighterage; hit"
     assert upstream.requests == []
