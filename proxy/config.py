@@ -234,24 +234,71 @@ class CredentialSettings(_Section):
         return self
 
 
-class UpstreamSettings(_Section):
-    """A registry that this proxy stands in front of."""
+class PlaceSettings(_Section):
+    """Where a registry or a mirror of it is, and how it is reached."""
 
     url: str
-    default: bool = False
-    aliases: tuple[str, ...] = ()
+    prefix: str = ""
     credentials: CredentialSettings | None = None
     realms: tuple[str, ...] = ()
-    offline: bool = False
-    connect_timeout: Seconds = 5.0
-    idle_timeout: Seconds = 60.0
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    proxy: str | None = Field(default=None, repr=False)  # may hold a password
+    no_proxy: tuple[str, ...] = ()
+    address_family: Literal["any", "ipv4", "ipv6"] = "any"
+    connections: int = Field(default=512, ge=1)
+    connect_timeout: Patience = 5.0
+    idle_timeout: Patience = 60.0
+    answer_timeout: Patience = 30.0
 
     @field_validator("url")
     @classmethod
     def _is_url(cls, value: str) -> str:
         if not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
-            raise ValueError("an upstream's url is http(s)://HOST[:PORT], with nothing behind it")
+            raise ValueError(
+                "an upstream's url is http(s)://HOST[:PORT], with nothing behind it; what goes "
+                "before a repository's name there is the prefix"
+            )
         return value.rstrip("/")
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        prefix = value.strip("/")
+        try:
+            return parse_name(prefix) if prefix else ""
+        except NameInvalid:
+            raise ValueError("a prefix is like a repository's name: project/hub") from None
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", value):
+            raise ValueError("a proxy is http://[USERNAME:PASSWORD@]HOST[:PORT]")
+        return value
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        if self.certificate_file is not None and self.url.startswith("http:"):
+            raise ValueError("a certificate_file needs a url that begins with https://")
+        return self
+
+
+class UpstreamSettings(PlaceSettings):
+    """A registry that this proxy stands in front of."""
+
+    default: bool = False
+    aliases: tuple[str, ...] = ()
+    mirrors: tuple[PlaceSettings, ...] = ()
+    offline: bool = False
+
+    @property
+    def lends_credentials(self) -> bool:
+        """Whether anybody who pulls through it does so with a login of ours."""
+        return any(place.credentials is not None for place in (self, *self.mirrors))
 
 
 _REDIS_URL: Final = re.compile(
@@ -506,7 +553,7 @@ class Settings(_Section):
     def _credentials_are_guarded(self) -> Settings:
         """Whoever reaches the listener reads what the credentials can read: not by accident."""
         guarded = self.listen.is_loopback or self.access.allow_anonymous
-        lent = [name for name, upstream in self.upstreams.items() if upstream.credentials]
+        lent = [name for name, upstream in self.upstreams.items() if upstream.lends_credentials]
         if lent and not guarded:
             raise ValueError(
                 f"the credentials for {', '.join(lent)} would be lent to everybody who reaches "

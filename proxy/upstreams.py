@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from proxy import telemetry
 from proxy.breaker import Breaker
+from proxy.places import credentials_of, place_of, transport_of
 from proxy.service import trace
 from proxy.service.budget import Budget
 from proxy.service.guarded import Guarded
+from proxy.service.mirrored import Mirrored
 from proxy.service.refusals import Refusals
-from proxy.upstream.client import RegistryClient, Transport
-from proxy.upstream.credentials import Credentials, CredentialsError
-from proxy.upstream.docker_config import credentials_for
+from proxy.upstream.client import RegistryClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
-    from proxy.config import Settings, UpstreamSettings
+    from proxy.config import PlaceSettings, Settings
     from proxy.ports import ManifestCache
     from proxy.service.singleflight import Flights
     from proxy.upstream.observation import Observed
@@ -44,7 +43,25 @@ def guarded(
     `sharing` is how its tokens are those of other processes, too.
     """
     chosen = settings.upstreams[name]
-    credentials = _credentials(chosen, name)
+    at = partial(_guarded, settings=settings, cache=cache, flights=flights, sharing=sharing)
+    mirrors = [at(f"{name} mirror {place_of(mirror)}", mirror) for mirror in chosen.mirrors]
+    return at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
+
+
+def _guarded(
+    name: str,
+    place: PlaceSettings,
+    *,
+    settings: Settings,
+    cache: ManifestCache,
+    flights: Flights,
+    sharing: Sharing | None,
+    aliases: Sequence[str] = (),
+    mirrors: Sequence[Guarded] = (),
+    offline: bool = False,
+) -> Guarded:
+    """The registry at one place; with `mirrors` those are asked before it."""
+    credentials = credentials_of(place, aliases)
 
     def account() -> str | None:
         login = credentials()
@@ -53,17 +70,16 @@ def guarded(
     budget = Budget(cache, flights, upstream=name, reserve=settings.budget.reserve, account=account)
     client = RegistryClient(
         name=name,
-        url=chosen.url,
+        url=place.url,
+        prefix=place.prefix,
         credentials=credentials,
-        transport=Transport(
-            connect_timeout=chosen.connect_timeout, idle_timeout=chosen.idle_timeout
-        ),
-        realms=chosen.realms,
+        transport=transport_of(place),
+        realms=place.realms,
         observe=_observer(name, budget),
         shared=sharing,
     )
     return Guarded(
-        client,
+        Mirrored(client, mirrors=mirrors) if mirrors else client,
         name=name,
         breaker=Breaker(first=_FIRST_PROBE, longest=_LONGEST_BETWEEN_PROBES),
         refusals=Refusals(
@@ -72,36 +88,8 @@ def guarded(
             login=credentials,
         ),
         budget=budget,
-        offline=chosen.offline,
+        offline=offline,
     )
-
-
-def _credentials(chosen: UpstreamSettings, name: str) -> Callable[[], Credentials | None]:
-    """Read when they are needed, so that a changed file is noticed."""
-    given = chosen.credentials
-    if given is None:
-        return lambda: None
-    hosts = (urlsplit(chosen.url).netloc, name)
-
-    def read() -> Credentials:
-        if given.docker_config_file is not None:
-            return credentials_for(hosts, given.docker_config_file.read_text())
-        if given.token_file is not None:
-            token = _secret(given.token_file)
-            return Credentials(given.username or "", token, identity=True)
-        if given.password_file is not None:
-            return Credentials(given.username or "", _secret(given.password_file))
-        return Credentials(given.username or "", given.password or "")
-
-    return read
-
-
-def _secret(file: Path) -> str:
-    """What is in it, but for the end of its line; an empty file is being written, or a mistake."""
-    secret = file.read_text().rstrip("\r\n")
-    if not secret:
-        raise CredentialsError("the file is empty")
-    return secret
 
 
 def _observer(upstream: str, budget: Budget) -> Callable[[Observed], None]:

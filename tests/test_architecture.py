@@ -30,7 +30,8 @@ MAY_IMPORT: Final = {
     "stores": _BESIDE,
     "upstream": _BESIDE,
     "web": _BESIDE - {"ports"} | {"service"},
-    "upstreams": _BESIDE | {"config", "service", "upstream"},
+    "places": {"config", "upstream"},
+    "upstreams": _BESIDE | {"config", "places", "service", "upstream"},
     "app": _BESIDE | {"config", "service", "stores", "upstream", "upstreams", "web"},
     "banner": {"config"},
     "ending": set[str](),
@@ -65,7 +66,7 @@ MAY_KNOW: Final = {
     "structlog": _LOGS,
     "uvloop": {"serving", "supervisor", "worker"},
     "yaml": {"config"},
-    "yarl": _SERVES_HTTP,
+    "yarl": _SERVES_HTTP | {"places"},
 }
 
 # `oci` computes: no clock, no files, no network, no concurrency, no chance.

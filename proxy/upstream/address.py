@@ -39,13 +39,18 @@ class AddressRefusedError(OSError):
 class Guard(AbstractResolver):
     """Resolves names, and refuses addresses nearer than the registry at `home`.
 
-    `home` itself and the `trusted` hosts, which the operator named, may be anywhere.
+    `home` itself and the `trusted` hosts, which the operator named, may be anywhere; and so may an
+    HTTP proxy. What that one dials for us cannot be known: it looks names up by itself, perhaps in
+    another DNS, and perhaps another time with another answer. We look too, and refuse what we see
+    to be nearer than the registry. Names that we cannot resolve are left to the proxy and its
+    rules.
     """
 
-    def __init__(self, home: str, trusted: Collection[str] = ()) -> None:
-        """Needs a running loop."""
+    def __init__(self, home: str, trusted: Collection[str] = (), *, proxy: str = "") -> None:
+        """Needs a running loop. `proxy` is the HTTP proxy's host."""
         self._home = _canonical(home)
         self._trusted = {self._home, *map(_canonical, trusted)}
+        self._dialled = self._trusted | ({_canonical(proxy)} if proxy else set())
         self._resolver = DefaultResolver()
 
     async def resolve(
@@ -53,7 +58,7 @@ class Guard(AbstractResolver):
     ) -> list[ResolveResult]:
         """The addresses of `host` that may be dialled; AddressRefusedError if it has no other."""
         found = await self._resolver.resolve(host, port, family)
-        if _canonical(host) in self._trusted:
+        if _canonical(host) in self._dialled:
             return found
         limit = await self._limit()
         admitted = [result for result in found if nearness(result["host"]) <= limit]
@@ -72,6 +77,20 @@ class Guard(AbstractResolver):
         if nearness(literal) > await self._limit():
             raise AddressRefusedError(host)
 
+    async def admit_through_proxy(self, host: str) -> None:
+        """AddressRefusedError if `host`, as far as we can see, is where we would not dial either.
+
+        One such address among several is enough, for we do not choose among them.
+        """
+        if _canonical(host) in self._trusted:
+            return
+        found = [literal] if (literal := _literal(host)) else await self._seen(host)
+        if found:
+            home = [literal] if (literal := _literal(self._home)) else await self._seen(self._home)
+            limit = min(map(nearness, home), default=Nearness.PUBLIC)
+            if any(nearness(address) > limit for address in found):
+                raise AddressRefusedError(host)
+
     async def close(self) -> None:
         """Let go of the resolver."""
         await self._resolver.close()
@@ -83,6 +102,14 @@ class Guard(AbstractResolver):
             return nearness(literal)
         found = await self._resolver.resolve(self._home, 0, socket.AF_UNSPEC)
         return min(nearness(result["host"]) for result in found)
+
+    async def _seen(self, host: str) -> list[str]:
+        """The addresses of `host`; none where it has none for us."""
+        try:
+            found = await self._resolver.resolve(host, 0, socket.AF_UNSPEC)
+        except OSError:
+            return []
+        return [result["host"] for result in found]
 
 
 def nearness(address: str) -> Nearness:

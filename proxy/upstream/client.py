@@ -56,13 +56,14 @@ class RegistryClient:
         *,
         name: str,
         url: str,
+        prefix: str = "",
         credentials: Callable[[], Credentials | None] = lambda: None,
         transport: Transport | None = None,
         realms: Collection[str] = (),
         observe: Callable[[Observed], None] = lambda _observed: None,
         shared: Sharing | None = None,
     ) -> None:
-        """`name` is what people call it, `url` its origin.
+        """`name` is what people call it, `url` its origin, `prefix` goes before each repository.
 
         `credentials` is asked whenever they are needed. `realms` are further hosts that the
         registry may name as token servers, and redirect to wherever they are. `observe` is told of
@@ -70,6 +71,7 @@ class RegistryClient:
         """
         transport = transport or Transport()
         self._name = name
+        self._prefix = f"{prefix}/" if prefix else ""
         self._timeout = transport.answer_timeout
         self._observation = Observation(observe)
         self._session = Session(name=name, url=url, transport=transport, trusted=realms)
@@ -190,6 +192,7 @@ class RegistryClient:
         self, tally: Tally, method: str, name: str, path: str, headers: Mapping[str, str]
     ) -> Answer:
         """The registry's answer, after as many challenges as it has a right to."""
+        name = self._prefix + name
         authorization = await self._authority.known(name)
         for _ in range(_ATTEMPTS):
             answer = await self._session.send(
@@ -235,7 +238,8 @@ def _check(answer: Answer, *expected: HTTPStatus) -> None:
         failure = refusal(answer.place, response.status, response.headers)
         if answer.away and isinstance(failure, UpstreamDenied):
             # The registry let us in; that its storage does not is a fault, and may pass.
-            raise UpstreamUnavailable(failure.message, status=failure.status)
+            failure = UpstreamUnavailable(failure.message, status=failure.status)
+        failure.elsewhere = answer.away
         raise failure
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:

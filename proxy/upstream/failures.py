@@ -52,6 +52,16 @@ _FAILURES: Final[tuple[tuple[tuple[type[Exception], ...], type[UpstreamFailure],
         UpstreamUnavailable,
         "cannot be reached: its name does not resolve",
     ),
+    (
+        (aiohttp.ClientProxyConnectionError,),
+        UpstreamUnavailable,
+        "cannot be reached: the HTTP proxy cannot be",
+    ),
+    (
+        (aiohttp.ClientHttpProxyError,),
+        UpstreamUnavailable,
+        "cannot be reached: the HTTP proxy refused the connection",
+    ),
     ((aiohttp.ClientConnectorError,), UpstreamUnavailable, "cannot be reached"),
     (
         (aiohttp.ClientPayloadError,),

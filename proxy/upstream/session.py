@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 from yarl import URL
 
-from proxy.errors import UpstreamInvalid
+from proxy.errors import UpstreamFailure, UpstreamInvalid
 from proxy.upstream import redirect
 from proxy.upstream.address import Guard
 from proxy.upstream.failures import failures
@@ -63,7 +63,11 @@ class Session:
             sent = dict(headers)
             if authorization is not None and not away:
                 sent["Authorization"] = authorization
-            response = await self._request(place, method, url, sent)
+            try:
+                response = await self._request(place, method, url, sent, own=not away)
+            except UpstreamFailure as failure:
+                failure.elsewhere = away
+                raise
             if response.status not in redirect.STATUSES:
                 return Answer(response, place, away)
             await drain(response)
@@ -85,7 +89,9 @@ class Session:
         method, sent = "GET", dict(headers)
         if form is not None:
             method, sent["Content-Type"] = "POST", "application/x-www-form-urlencoded"
-        return Answer(await self._request(place, method, url, sent, form), place, away=True)
+        own = redirect.origin(url) == redirect.origin(self._base)
+        response = await self._request(place, method, url, sent, form, own=own)
+        return Answer(response, place, away=True)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -102,15 +108,26 @@ class Session:
         url: URL,
         headers: Mapping[str, str],
         body: bytes | None = None,
+        *,
+        own: bool,
     ) -> aiohttp.ClientResponse:
+        proxy, host = self._transport.proxy, url.raw_host or ""
         if self._open is None:
-            guard = Guard(self._base.raw_host or "", self._trusted)
+            home = self._base.raw_host or ""
+            guard = Guard(home, self._trusted, proxy=proxy.host if proxy else "")
             self._open = self._transport.open(guard), guard
         session, guard = self._open
+        through = proxy if proxy is not None and proxy.serves(host) else None
         with failures(place):
-            await guard.admit(url.raw_host or "")
+            await (guard.admit(host) if through is None else guard.admit_through_proxy(host))
             return await session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                proxy=through.url if through is not None else None,
+                ssl=self._transport.tls_for(own=own),
             )
 
 

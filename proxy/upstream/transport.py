@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import ssl
 
     from aiohttp.abc import AbstractResolver
+
+    from proxy.upstream.http_proxy import HttpProxy
 
 USER_AGENT: Final = f"lighterage/{__version__}"
 # A blob arrives in pieces of at most twice this: fewer turns of the loop for each MiB.
@@ -26,6 +29,9 @@ class Transport:
     `connect_timeout` is for the name, the connection and TLS; `idle_timeout` the longest silence;
     `answer_timeout` for a manifest or a token as a whole, and for the headers of a blob, with
     every redirect and token on the way. A blob's body may take as long as it keeps coming.
+
+    `own_tls` is for the registry's own origin in place of `tls`: with our certificate, which is
+    nobody else's business. `family` is of the addresses that are dialled.
     """
 
     connect_timeout: float = 5.0
@@ -33,6 +39,13 @@ class Transport:
     answer_timeout: float = 30.0
     connections: int = 512
     tls: ssl.SSLContext | None = None
+    own_tls: ssl.SSLContext | None = None
+    family: socket.AddressFamily = socket.AF_UNSPEC
+    proxy: HttpProxy | None = None
+
+    def tls_for(self, *, own: bool) -> ssl.SSLContext | bool:
+        """How to speak TLS with the registry's `own` origin, or with another; True is as usual."""
+        return (self.own_tls if own else None) or self.tls or True
 
     def open(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
         """A session in the running loop: no cookies, no environment, nothing decompressed."""
@@ -40,7 +53,7 @@ class Transport:
             connector=aiohttp.TCPConnector(
                 limit=self.connections,
                 resolver=resolver,
-                ssl=True if self.tls is None else self.tls,
+                family=self.family,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},

@@ -1,0 +1,104 @@
+"""How to reach a registry at a place that the settings name: as whom, and over what."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from yarl import URL
+
+from proxy.upstream.client import Transport
+from proxy.upstream.credentials import Credentials, CredentialsError
+from proxy.upstream.docker_config import credentials_for
+from proxy.upstream.http_proxy import HttpProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from proxy.config import PlaceSettings
+
+_FAMILIES: Final = {
+    "any": socket.AF_UNSPEC,
+    "ipv4": socket.AF_INET,
+    "ipv6": socket.AF_INET6,
+}
+
+
+def place_of(place: PlaceSettings) -> str:
+    """Its host, and the prefix that goes before a repository's name there."""
+    return "/".join(filter(None, (urlsplit(place.url).netloc, place.prefix)))
+
+
+def credentials_of(place: PlaceSettings, names: Sequence[str]) -> Callable[[], Credentials | None]:
+    """Read when they are needed, so that a changed file is noticed.
+
+    docker's file may have them under the place's host, or under one of `names`.
+    """
+    given = place.credentials
+    if given is None:
+        return lambda: None
+    hosts = (urlsplit(place.url).netloc, *names)
+
+    def read() -> Credentials:
+        if given.docker_config_file is not None:
+            return credentials_for(hosts, given.docker_config_file.read_text())
+        if given.token_file is not None:
+            token = _secret(given.token_file)
+            return Credentials(given.username or "", token, identity=True)
+        if given.password_file is not None:
+            return Credentials(given.username or "", _secret(given.password_file))
+        return Credentials(given.username or "", given.password or "")
+
+    return read
+
+
+def transport_of(place: PlaceSettings) -> Transport:
+    """Its certificates are read now; ValueError if they cannot be used."""
+    proxy = None if place.proxy is None else HttpProxy(URL(place.proxy), place.no_proxy)
+    own_tls = None
+    if place.certificate_file is not None:
+        own_tls = _trusting(place.ca_file)
+        try:
+            own_tls.load_cert_chain(place.certificate_file, place.key_file)
+        except OSError as error:
+            raise _unusable(place.certificate_file, error) from None
+    return Transport(
+        connect_timeout=place.connect_timeout,
+        idle_timeout=place.idle_timeout,
+        answer_timeout=place.answer_timeout,
+        connections=place.connections,
+        tls=None if place.ca_file is None else _trusting(place.ca_file),
+        own_tls=own_tls,
+        family=_FAMILIES[place.address_family],
+        proxy=proxy,
+    )
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """As the system does, and who is in `ca_file` besides."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:
+            raise _unusable(ca_file, error) from None
+    return context
+
+
+def _unusable(file: Path, error: OSError) -> ValueError:
+    """An SSLError is an OSError, too, and says less than nothing."""
+    reason = "there is nothing in it that can be used" if error.filename is None else error.strerror
+    if isinstance(error, FileNotFoundError):
+        reason = "there is no such file, or no such key_file"
+    return ValueError(f"{file}: {reason}")
+
+
+def _secret(file: Path) -> str:
+    """What is in it, but for the end of its line; an empty file is being written, or a mistake."""
+    secret = file.read_text().rstrip("\r\n")
+    if not secret:
+        raise CredentialsError("the file is empty")
+    return secret

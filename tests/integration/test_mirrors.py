@@ -1,0 +1,183 @@
+"""Several places with the same content: asked in order, and the digest decides what is right."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from proxy.oci.mediatype import MediaType
+from tests.e2e import images
+from tests.integration.proxy import Proxy, metric, push, settings
+from tests.integration.upstream import Fault, ScriptedUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+IMAGE: Final = images.oci("mirrored")
+BIG: Final = images.big(4, "mirrored")
+MANIFEST: Final = "/v2/cargo/manifests/1"
+
+
+@pytest.fixture
+async def places() -> AsyncIterator[list[ScriptedUpstream]]:
+    """Two mirrors, the first with a prefix, and the registry; all have `library/cargo:1`."""
+    async with AsyncExitStack() as stack:
+        found = [await stack.enter_async_context(ScriptedUpstream()) for _ in range(3)]
+        for place, prefix in zip(found, ("hub/of/all/", "", ""), strict=True):
+            push(place, f"{prefix}library/cargo", "1", IMAGE)
+            push(place, f"{prefix}library/big", "1", BIG)
+        yield found
+
+
+@pytest.fixture
+async def proxy(places: list[ScriptedUpstream], data_dir: Path) -> AsyncIterator[Proxy]:
+    first, second, registry = places
+    chosen: dict[str, Any] = {
+        "url": registry.url,
+        "default": True,
+        "mirrors": [{"url": first.url, "prefix": "hub/of/all"}, {"url": second.url}],
+    }
+    async with Proxy(settings({"docker.io": chosen}, data_dir)) as proxy:
+        yield proxy
+
+
+def asked(places: list[ScriptedUpstream]) -> list[int]:
+    return [place.count() for place in places]
+
+
+async def test_the_first_mirror_is_enough(places: list[ScriptedUpstream], proxy: Proxy) -> None:
+    answer = await proxy.get(MANIFEST, Accept=MediaType.OCI_MANIFEST)
+    assert (answer.status, answer.body) == (200, IMAGE.manifest)
+    for digest, content in IMAGE.blobs.items():
+        assert (await proxy.get(f"/v2/cargo/blobs/{digest}")).body == content
+    assert asked(places)[1:] == [0, 0]
+    assert {request.path.split("library")[0] for request in places[0].requests} == {
+        "/v2/hub/of/all/"
+    }
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 429, 500, 503])
+async def test_the_next_place_is_asked_when_one_says_no(
+    places: list[ScriptedUpstream], proxy: Proxy, status: int
+) -> None:
+    places[0].fault("*", "*", Fault(status=status))
+    answer = await proxy.get(MANIFEST, Accept=MediaType.OCI_MANIFEST)
+    assert (answer.status, answer.body) == (200, IMAGE.manifest)
+    places[1].fault("*", "*", Fault(status=status))
+    for digest, content in IMAGE.blobs.items():
+        assert (await proxy.get(f"/v2/cargo/blobs/{digest}")).body == content
+    assert all(asked(places))
+
+
+async def test_the_registry_has_the_last_word(places: list[ScriptedUpstream], proxy: Proxy) -> None:
+    for mirror in places[:2]:
+        mirror.fault("*", "*", Fault(status=503))
+    answer = await proxy.get("/v2/cargo/manifests/missing", Accept=MediaType.OCI_MANIFEST)
+    assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
+    for mirror in places[:2]:
+        mirror.heal()
+    places[2].fault("*", "*", Fault(status=503))
+    answer = await proxy.get("/v2/cargo/manifests/other", Accept=MediaType.OCI_MANIFEST)
+    assert (answer.status, answer.code) == (502, "UNAVAILABLE")
+    assert answer.message.startswith("docker.io answered 503")
+
+
+async def test_a_mirror_that_is_down_is_passed_over_and_comes_back(
+    places: list[ScriptedUpstream], proxy: Proxy
+) -> None:
+    label = f"docker.io mirror 127.0.0.1:{places[0].port}/hub/of/all"
+    await places[0].stop()
+    for number in range(4):
+        answer = await proxy.get(f"/v2/cargo/manifests/{number}", Accept=MediaType.OCI_MANIFEST)
+        assert answer.status in {200, 404}
+    assert metric("upstream_breaker_open", upstream=label) == 1
+    assert metric("upstream_breaker_open", upstream="docker.io") == 0
+    await places[0].start()
+    async with asyncio.timeout(15):
+        while not places[0].count():
+            await asyncio.sleep(0.2)
+            digest = images.digest(str(asyncio.get_running_loop().time()).encode())
+            await proxy.get(f"/v2/cargo/manifests/{digest}", Accept=MediaType.OCI_MANIFEST)
+    assert metric("upstream_breaker_open", upstream=label) == 0
+
+
+async def test_a_blob_that_breaks_off_goes_on_elsewhere(
+    places: list[ScriptedUpstream], proxy: Proxy
+) -> None:
+    digest, content = max(BIG.blobs.items(), key=lambda blob: len(blob[1]))
+    places[0].fault("GET", f"*/blobs/{digest}", Fault(status=503))
+    places[0].fault("GET", f"*/blobs/{digest}", Fault(cut=2_000_000), times=1)
+    answer = await proxy.get(f"/v2/big/blobs/{digest}")
+    assert (answer.status, answer.whole, answer.body) == (200, True, content)
+    (resumed,) = places[1].requests
+    assert 0 < int(resumed.headers["Range"].removeprefix("bytes=").rstrip("-")) <= 2_000_000
+
+
+async def test_parts_that_do_not_belong_together_are_not_kept(
+    places: list[ScriptedUpstream], proxy: Proxy
+) -> None:
+    """Half of one mirror's wrong blob and half of another's right one: nobody gets a whole one."""
+    digest, content = max(BIG.blobs.items(), key=lambda blob: len(blob[1]))
+    places[0].fault("GET", f"*/blobs/{digest}", Fault(status=503))
+    wrong = Fault(body=bytes(len(content)), cut=2_000_000)
+    places[0].fault("GET", f"*/blobs/{digest}", wrong, times=1)
+    answer = await proxy.get(f"/v2/big/blobs/{digest}")
+    assert not (answer.status == 200 and answer.whole)
+    answer = await proxy.get(f"/v2/big/blobs/{digest}")
+    assert (answer.status, answer.whole, answer.body) == (200, True, content)
+
+
+async def test_tags_are_what_the_registry_says(
+    places: list[ScriptedUpstream], proxy: Proxy
+) -> None:
+    for place, tag in zip(places, "abc", strict=True):
+        body = f'{{"name": "x", "tags": ["{tag}"]}}'.encode()
+        place.fault("GET", "*/tags/list", Fault(status=200, body=body))
+    assert b'"c"' in (await proxy.get("/v2/cargo/tags/list")).body
+    places[2].fault("GET", "*/tags/list", Fault(status=503))
+    places[0].fault("GET", "*/tags/list", Fault(status=503))
+    assert b'"b"' in (await proxy.get("/v2/other/tags/list")).body
+    places[1].fault("GET", "*/tags/list", Fault(status=404))
+    failed = await proxy.get("/v2/third/tags/list")
+    assert failed.status == 502
+    assert failed.message.startswith("docker.io answered 503")
+
+
+async def test_each_place_has_a_login_of_its_own(
+    places: list[ScriptedUpstream], data_dir: Path, tmp_path: Path
+) -> None:
+    first, _, registry = places
+    first.require_basic("mirror", "for-the-mirror")
+    registry.require_token("hub", "for-the-hub")
+    password = tmp_path / "password"
+    password.write_text("for-the-mirror\n")
+    mirror = {
+        "url": first.url,
+        "prefix": "/hub/of/all/",
+        "credentials": {"username": "mirror", "password_file": password},
+    }
+    upstream = {
+        "url": registry.url,
+        "default": True,
+        "credentials": {"username": "hub", "password": "for-the-hub"},
+        "mirrors": [mirror],
+    }
+    async with Proxy(settings({"docker.io": upstream}, data_dir)) as proxy:
+        assert (await proxy.get(MANIFEST, Accept=MediaType.OCI_MANIFEST)).status == 200
+        assert asked(places)[2] == 0
+        first.fault("*", "*/blobs/*", Fault(status=404))
+        digest = next(iter(IMAGE.blobs))
+        assert (await proxy.get(f"/v2/cargo/blobs/{digest}")).status == 200
+    sent = [
+        {r.headers.get("Authorization", "").partition(" ")[0] for r in place.requests}
+        for place in (first, registry)
+    ]
+    assert sent == [{"", "Basic"}, {"", "Basic", "Bearer"}]
+    assert all(
+        request.path == "/token" or "Basic" not in request.headers.get("Authorization", "")
+        for request in registry.requests
+    )
