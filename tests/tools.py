@@ -13,12 +13,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from tests import go_tools
+from tests.image import stand_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What tests ask for by name, and the Debian package that has it.
 PACKAGES: Final = {
     "buildah": "buildah",
+    "chroot": "coreutils",
     "containerd": "containerd",
     "ctr": "containerd",
     "distribution": "golang-github-docker-distribution-dev",
@@ -32,8 +36,11 @@ PACKAGES: Final = {
     "redis-server": "redis-server",
     "skopeo": "skopeo",
     "umoci": "umoci",
+    "unshare": "util-linux",
     "wrk": "wrk",
 }
+# What is neither a package nor a program: the bases of the image and the wheels, for its build.
+STAND_IN: Final = "stand-in"
 # Those that are no program but Go source, for GOPATH mode.
 GOPATH: Final = Path("/usr/share/gocode")
 SOURCES: Final = {
@@ -50,13 +57,20 @@ def find(name: str) -> Path | None:
     """Where the tool `name` is, or None."""
     if name in SOURCES:
         return SOURCES[name] if SOURCES[name].is_dir() else None
+    if name in go_tools.NAMES:
+        return go_tools.find(name)
+    if name == STAND_IN:
+        return stand_in.WHEELS if stand_in.is_here() else None
     found = shutil.which(name, path=SEARCH_PATH) if name in PACKAGES else None
     return Path(found) if found else None
 
 
 def require(name: str) -> Path:
     """Where the tool `name` is; without it the test cannot go on."""
-    return find(name) or _cannot_run(f"{name} is missing; Debian's package {PACKAGES[name]} has it")
+    whence = (
+        f"Debian's package {PACKAGES[name]}" if name in PACKAGES else "what `make test` fetches"
+    )
+    return find(name) or _cannot_run(f"{name} is missing; {whence} has it")
 
 
 def require_root(name: str) -> None:
@@ -79,6 +93,19 @@ def install() -> None:
 
     Nothing ends here: a test that lacks its tool says so itself.
     """
+    _install_packages()
+    go = find("go")
+    if go and not all(map(find, go_tools.NAMES)):
+        _say(f"Building {' and '.join(go_tools.NAMES)}, which takes minutes, once")
+        with _failure_said():
+            go_tools.build(go)
+    if not find(STAND_IN):
+        _say("Downloading what the test of the image is built from")
+        with _failure_said():
+            stand_in.download()
+
+
+def _install_packages() -> None:
     missing = sorted({package for name, package in PACKAGES.items() if not find(name)})
     if not missing:
         return
@@ -92,6 +119,14 @@ def install() -> None:
         done = _apt_get("install", "-y", "--no-install-recommends", *missing)
     if done.returncode:
         _say(done.stdout)
+
+
+@contextlib.contextmanager
+def _failure_said() -> Iterator[None]:
+    try:
+        yield
+    except (go_tools.BuildError, stand_in.DownloadError) as error:
+        _say(str(error))
 
 
 def _apt_get(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,151 @@
+"""What stands in for the Dockerfile's pinned bases and for the package index, all of it local.
+
+The bases are the packages of Debian 13 that the pinned ones consist of, unpacked and never
+configured; the index is a directory with every wheel of the locks. `make test` downloads both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+_ROOT: Final = Path(__file__).parents[2]
+_KEPT: Final = _ROOT / ".tools/stand-in"
+_STAMP: Final = _KEPT / "stamp"
+WHEELS: Final = _KEPT / "wheels"
+_LOCKS: Final = (_ROOT / "requirements.lock", _ROOT / "requirements-build.lock")
+PYTHON: Final = "3.13"
+
+_DEBIAN: Final = """\
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: trixie trixie-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+_RUNTIME: Final = ("python3", "libstdc++6", "libgomp1", "ca-certificates")
+# Each base, and what it has; apt adds what those need, as if nothing were installed.
+_PACKAGES: Final = {"runtime": _RUNTIME, "build": (*_RUNTIME, "python3-pip", "dash", "coreutils")}
+BASES: Final = tuple(_PACKAGES)
+# Manuals and translations: the pinned bases have none either.
+_LEFT_OUT: Final = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*")
+_USERS: Final = "root:x:0:0:root:/root:/none\nnonroot:x:65532:65532:nonroot:/home/nonroot:/none\n"
+_PATIENCE: Final = 300.0
+
+
+class DownloadError(Exception):
+    """Something could not be downloaded; the message has what the program said."""
+
+
+def is_here() -> bool:
+    """Whether everything has been downloaded for the locks as they are now."""
+    return _STAMP.exists() and _STAMP.read_text() == _pins()
+
+
+def download() -> None:
+    """Fetch the packages with apt-get, in directories of its own, and the wheels with pip."""
+    shutil.rmtree(_KEPT, ignore_errors=True)
+    for directory in ("state/lists/partial", *(f"{base}/partial" for base in BASES)):
+        (_KEPT / directory).mkdir(parents=True)
+    (_KEPT / "installed").touch()
+    sources = _KEPT / "debian.sources"
+    sources.write_text(_DEBIAN)
+    options = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State": _KEPT / "state",
+        "Dir::State::status": _KEPT / "installed",
+        "Dir::Cache": _KEPT,
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "3",
+        "APT::Sandbox::User": "root",
+        "APT::Architecture": _debian_machine(),
+    }
+    apt = [
+        "apt-get",
+        "-qq",
+        *(part for pair in options.items() for part in ("-o", "=".join(map(str, pair)))),
+    ]
+    _run([*apt, "update"])
+    for base, packages in _PACKAGES.items():
+        into = ["-o", f"Dir::Cache::archives={_KEPT / base}"]
+        _run(
+            [*apt, *into, "install", "-y", "--download-only", "--no-install-recommends", *packages]
+        )
+    machine = platform.machine()
+    wheels = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (5, 12, 17, 28, 34)]
+    wheels += [f"--platform=manylinux{year}_{machine}" for year in (1, 2010, 2014)]
+    _run(
+        [
+            *(_pip(), "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"),
+            *("--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", *wheels),
+            *(f"--requirement={lock}" for lock in _LOCKS),
+            f"--dest={WHEELS}",
+        ]
+    )
+    _STAMP.write_text(_pins())
+
+
+def unpack(base: str, root: Path) -> None:
+    """Make the file system of a base below `root`."""
+    for name in ("bin", "lib", "lib64", "sbin"):
+        (root / "usr" / name).mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(f"usr/{name}")
+    for package in sorted((_KEPT / base).glob("*.deb")):
+        content = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE)
+        exclude = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
+        with content:
+            subprocess.run(
+                ["tar", "--extract", "--keep-directory-symlink", *exclude, "--directory", root],
+                stdin=content.stdout,
+                check=True,
+            )
+        assert content.returncode == 0
+    (root / "tmp").mkdir(mode=0o1777)
+    (root / "etc/passwd").write_text(_USERS)
+    certificates = sorted(root.glob("usr/share/ca-certificates/mozilla/*.crt"))
+    bundle = root / "etc/ssl/certs/ca-certificates.crt"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    bundle.write_bytes(b"".join(certificate.read_bytes() for certificate in certificates))
+    if base == "build":
+        # Where the pinned image has it, which was compiled from source.
+        (root / "usr/local/bin").mkdir(parents=True, exist_ok=True)
+        (root / "usr/local/bin/python3").symlink_to(f"/usr/bin/python{PYTHON}")
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DownloadError(str(error)) from None
+    if done.returncode:
+        raise DownloadError(done.stdout)
+
+
+def _pip() -> str:
+    """A Python that has pip: Debian's makes virtual environments without."""
+    return sys.executable if find_spec("pip") else str(Path(sys.base_prefix, "bin/python3"))
+
+
+def _debian_machine() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+
+
+def _pins() -> str:
+    pinned = b"".join(lock.read_bytes() for lock in _LOCKS) + repr((_PACKAGES, PYTHON)).encode()
+    return hashlib.sha256(pinned).hexdigest()
