@@ -144,6 +144,8 @@ class UpstreamFailure(RegistryError):
         """
         super().__init__(message, detail=detail, retry_after=retry_after)
         self.status = status
+        # Of somewhere that the registry sends us to: it works itself.
+        self.elsewhere = False
 
 
 class UpstreamUnavailable(UpstreamFailure):

@@ -152,12 +152,15 @@ class Guarded:
 
     def _judge(self, failure: UpstreamFailure) -> None:
         """Whether the failure is of the registry, or only of what was asked."""
-        down = isinstance(failure, UpstreamThrottled) or (
-            isinstance(failure, UpstreamUnavailable)
-            and (failure.status is None or failure.status >= _SERVER_ERROR)
+        down = not failure.elsewhere and (
+            isinstance(failure, UpstreamThrottled)
+            or (
+                isinstance(failure, UpstreamUnavailable)
+                and (failure.status is None or failure.status >= _SERVER_ERROR)
+            )
         )
         if not down:
-            if failure.status is not None:
+            if failure.status is not None or failure.elsewhere:
                 self._answered()
             return
         self._failure = failure
