@@ -74,6 +74,22 @@ async def test_a_client_that_leaves_stops_nobody(
     assert left["bytes"] < SIZE
 
 
+async def test_a_client_that_does_not_wait_is_no_crash(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    upstream.fault("*", "*", Fault(delay=0.1))
+    paths = (PATH, f"{PATH}?range", "/v2/library/cargo/manifests/1")
+    for path in paths:
+        part = "Range: bytes=0-9\r\n" if "?" in path else ""
+        _, writer = await asyncio.open_connection(*proxy.address)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{part}\r\n".encode())
+        await writer.drain()
+        writer.transport.abort()
+    lines = await proxy.lines(len(paths))
+    assert sum(line.get("error") == "the client left" for line in lines) == 2
+    assert {line["event"] for line in proxy.log()} == {"request.served"}
+
+
 async def test_a_transfer_that_everybody_has_left_is_finished(
     proxy: Proxy, upstream: ScriptedUpstream, data_dir: Path
 ) -> None:
