@@ -125,6 +125,10 @@ class Derivations:
         self, repository: Repository, source: Manifest, path: tuple[Conversion, ...], terms: Terms
     ) -> Manifest:
         made = await self._made(repository, source, path, terms)
+        # The same payload may be here already, signed by another process with a key of its own.
+        first = await self._records.manifest(made.manifest.digest)
+        if first is not None and first.media_type == made.manifest.media_type:
+            made = replace(made, manifest=first)
         origin = Origin(source=source.digest, target=path[-1].target, terms=terms)
         await self._record(repository, made, origin)
         await self._records.put_representation(
