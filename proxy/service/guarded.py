@@ -127,20 +127,15 @@ class Guarded:
         """Refuse what is in vain, and learn from how the block ends."""
         if self.offline:
             raise self._is_offline()
-        # A login that is refused for one manifest of a repository is for all of them.
-        self._refusals.check(name)
+        # Also a login that is refused: some registries forbid a single image for what is in it.
         self._refusals.check((name, *question))
         if not self._breaker.allows():
             raise self._not_now()
         try:
             yield
-        except UpstreamDenied as denied:
+        except (UpstreamDenied, ManifestUnknown, BlobUnknown, NameUnknown) as refusal:
             self._answered()
-            self._refusals.add(name, denied)
-            raise
-        except (ManifestUnknown, BlobUnknown, NameUnknown) as unknown:
-            self._answered()
-            self._refusals.add((name, *question), unknown)
+            self._refusals.add((name, *question), refusal)
             raise
         except UpstreamFailure as failure:
             self._judge(failure)

@@ -178,7 +178,7 @@ async def test_a_new_password_is_tried_at_once(
         denied = await pull(proxy)
         assert (denied.status, denied.code) == (404, "NAME_UNKNOWN")
         asked = len(upstream.requests)
-        assert (await pull(proxy, "oci")).status == 404
+        assert (await pull(proxy)).status == 404
         assert len(upstream.requests) == asked
         password.write_text("new")
         assert (await pull(proxy)).status == 200
