@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import sys
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import structlog
 from rich.console import Console
+from rich.markup import escape
 
 from proxy import __version__
+from proxy.clients import CLIENTS, Reached
 
 if TYPE_CHECKING:
     from proxy.config import Settings
 
 _TEXT = """
 [bold]Lighterage {version}[/bold]
-  listens on     [cyan]{scheme}://{listen}[/cyan]   (health and metrics: http://{admin})
+  listens on     [cyan]{listens}[/cyan]   (health and metrics: http://{admin})
   stands before  {upstreams}
   keeps          everything in {data}
 
-[bold]Point a client at it[/bold]
-  docker      daemon.json: {{"registry-mirrors": ["{scheme}://{address}"]{insecure}}}
-  containerd  /etc/containerd/certs.d/{registry}/hosts.toml:
-                [host."{scheme}://{address}"]
-                  capabilities = ["pull", "resolve"]
-  podman      registries.conf:
-                [[registry]]
-                location = "{registry}"
-                [[registry.mirror]]
-                location = "{address}"{podman_insecure}
-
+[bold]Point a client at it[/bold]   (lighterage client-config says it for every registry)
+{clients}
 Ctrl-C stops it.
 """
 
@@ -46,26 +40,28 @@ def announce(settings: Settings) -> None:
     )
     if not sys.stderr.isatty():
         return
-    secure = settings.tls.certificate_file is not None
-    anywhere = settings.listen.host in {"0.0.0.0", "::"}  # noqa: S104 -- compared, not bound
-    address = f"127.0.0.1:{settings.listen.port}" if anywhere else str(settings.listen)
+    at = Reached.of(settings)
     upstreams = ", ".join(
         f"{name} ({upstream.url})" for name, upstream in settings.upstreams.items()
     )
     Console(stderr=True, highlight=False).print(
         _TEXT.format(
             version=__version__,
-            scheme="https" if secure else "http",
-            listen=settings.listen,
+            listens=Reached(str(settings.listen), at.tls).url,
             admin=settings.admin.listen,
-            address=address,
-            upstreams=upstreams,
-            data=settings.data.absolute(),
-            registry=settings.default_upstream,
-            insecure="" if secure else f', "insecure-registries": ["{address}"]',
-            podman_insecure="" if secure else "\n                insecure = true",
-        )
-        .replace("[[registry", r"\[\[registry")
-        .replace('[host."', r'\[host."'),
+            upstreams=escape(upstreams),
+            data=escape(str(settings.data.absolute())),
+            clients=escape(_clients(settings, at)),
+        ),
         soft_wrap=True,
     )
+
+
+def _clients(settings: Settings, at: Reached) -> str:
+    """For the default upstream, what goes into which file."""
+    files = [
+        file
+        for write in CLIENTS.values()
+        for file in write(settings, at, only=[settings.default_upstream])
+    ]
+    return "\n".join(f"  {file.path}\n{indent(file.text, '      ')}" for file in files)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # As `proxy.offline.TARGETS` has them.
 _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
+# As `proxy.clients.CLIENTS` has them.
+_CLIENTS = ("containerd", "docker", "podman")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -78,6 +80,27 @@ def config_schema() -> None:
     from proxy.config import schema  # noqa: PLC0415
 
     click.echo(json.dumps(schema(), indent=2))
+
+
+@main.command("client-config")
+@click.argument("client", type=click.Choice(_CLIENTS))
+@click.option("--config", type=_FILE, help="Settings as YAML.")
+@click.option("--address", metavar="URL", help="Where the client reaches the proxy.")
+def client_config(client: str, config: Path | None, address: str | None) -> None:
+    """Print what belongs into the configuration of a CLIENT that pulls through this proxy.
+
+    What cannot be said there goes to standard error.
+    """
+    settings = _load(config)
+    from proxy.clients import CLIENTS, Reached  # noqa: PLC0415 -- see the module's docstring
+
+    files = list(CLIENTS[client](settings, Reached.of(settings, address)))
+    for number, file in enumerate(files):
+        if not file.path.endswith(".json"):  # which has no comments
+            click.echo(("\n" if number else "") + f"# {file.path}")
+        click.echo(file.text, nl=False)
+        for remark in file.remarks:
+            click.echo(remark, err=True)
 
 
 @main.command()

@@ -33,7 +33,8 @@ MAY_IMPORT: Final = {
     "places": {"config", "upstream"},
     "upstreams": _BESIDE | {"config", "places", "service", "upstream"},
     "app": _BESIDE | {"config", "service", "stores", "upstream", "upstreams", "web"},
-    "banner": {"config"},
+    "banner": {"clients", "config"},
+    "clients": {"config"},
     "ending": set[str](),
     "nofile": {"config", "web"},
     "serving": {"app", "config", "ending", "nofile", "stores", "telemetry", "web"},
@@ -46,7 +47,10 @@ MAY_IMPORT: Final = {
     },
     "offline": _CORE,
     "remote": set[str](),
-    "cli": {"banner", "config", "errors", "offline", "remote", "serving", "supervisor", "worker"},
+    "cli": {
+        *("banner", "clients", "config", "errors", "offline", "remote", "serving", "supervisor"),
+        "worker",
+    },
 }
 
 # Who may know a library that is not the standard one. The domain knows none, but for the
