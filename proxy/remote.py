@@ -59,7 +59,7 @@ def described(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"  warning: {warning}"
     yield f"answers: {_counts(status['requests'])}"
     if status["stale"]:
-        yield f"  stale because the upstream was: {_counts(status['stale'])}"
+        yield f"  answered as it was known before: {_counts(status['stale'])}"
     for name, upstream in status["upstreams"].items():
         state = "is left alone, for it fails" if upstream["breaker"] == "open" else "is asked"
         yield f"{name} {state}: {_counts(upstream['requests'])}"

@@ -89,6 +89,7 @@ def _guarded(
         ),
         budget=budget,
         offline=offline,
+        mirrors=mirrors,
     )
 
 

@@ -25,7 +25,7 @@ from proxy.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from proxy.breaker import Breaker
     from proxy.oci.page import Page
@@ -54,13 +54,15 @@ class Guarded:
         refusals: Refusals,
         budget: Budget,
         offline: bool = False,
+        mirrors: Sequence[Guarded] = (),
     ) -> None:
-        """`name` is what people call the registry."""
+        """`name` is what people call the registry. `mirrors` are within it, and forget with it."""
         self._upstream = upstream
         self._name = name
         self._breaker = breaker
         self._refusals = refusals
         self._budget = budget
+        self._mirrors = mirrors
         self._failure: UpstreamFailure | None = None
         self._open = telemetry.BREAKER_OPEN.labels(name)
         self._open.set(0)
@@ -80,6 +82,8 @@ class Guarded:
     def forget(self) -> None:
         """Ask again for what was refused."""
         self._refusals.forget()
+        for mirror in self._mirrors:
+            mirror.forget()
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """HEAD; ManifestUnknown for 404."""

@@ -1,0 +1,61 @@
+"""What a meter shows, as the cache keeps it, and what follows from it."""
+
+from __future__ import annotations
+
+from time import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.oci.ratelimit import RateLimit
+from proxy.service.budget import Budget, Reading
+from proxy.service.singleflight import Flights
+from proxy.stores.memory import MemoryManifests
+
+RATE = RateLimit(100, 76, 21600, "192.0.2.7")
+
+
+def test_a_reading_is_kept_as_it_was() -> None:
+    reading = Reading(RATE, 1_700_000_000.5)
+    assert Reading.decode(reading.encode()) == reading
+
+
+@given(st.none() | st.binary() | st.sampled_from([b"[]", b"1", b'{"limit": "x"}', b'{"at": 1}']))
+def test_what_is_no_reading_is_none(value: bytes | None) -> None:
+    assert Reading.decode(value) is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "age", "over"),
+    [(RATE, 21_599, False), (RATE, 21_601, True), (RateLimit(1, 1), 3_601, True)],
+)
+def test_a_window_ends(rate: RateLimit, age: float, *, over: bool) -> None:
+    assert Reading(rate, 0.0).is_over(age) is over
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reserve", "reserved"),
+    [(11, 0.1, False), (10, 0.1, True), (1, 0.0, False), (0, 0.0, True), (100, 1.0, True)],
+)
+async def test_the_reserve_is_a_share_of_the_limit(
+    remaining: int, reserve: float, *, reserved: bool
+) -> None:
+    cache = MemoryManifests(2**16)
+    flights = Flights(NoLeases())
+    budget = Budget(cache, flights, upstream="hub", reserve=reserve, account=lambda: "me")
+    assert not await budget.is_at_its_reserve()
+    budget.saw(RateLimit(100, remaining, 60))
+    assert await budget.is_at_its_reserve() is reserved
+    await flights.finish(1.0)
+    # What is newer in the cache counts, whoever has put it there.
+    newer = Reading(RateLimit(100, 100 - remaining, 60), time() + 1)
+    await cache.put("budget:hub:me", newer.encode(), life=60.0)
+    assert await budget.is_at_its_reserve() is (100 - remaining <= 100 * reserve)
+
+
+class NoLeases:
+    """Nobody else is there."""
+
+    async def claim(self, key: str) -> None:
+        raise AssertionError(key)

@@ -1,0 +1,60 @@
+"""A status out of metrics, and what people are told of it."""
+
+from __future__ import annotations
+
+from proxy.remote import described
+from proxy.web.overview import overview
+
+METRICS = """
+# TYPE lighterage_requests_total counter
+lighterage_requests_total{cache="hit",route="manifests",status="200"} 5.0
+lighterage_requests_total{cache="hit",route="blobs",status="206"} 2.0
+lighterage_requests_total{cache="miss",route="blobs",status="200"} 1.0
+# TYPE lighterage_stale_served_total counter
+lighterage_stale_served_total{reason="throttled"} 3.0
+# TYPE lighterage_upstream_requests_total counter
+lighterage_upstream_requests_total{kind="manifest",outcome="ok",upstream="docker.io"} 4.0
+lighterage_upstream_requests_total{kind="blob",outcome="ok",upstream="docker.io"} 1.0
+lighterage_upstream_requests_total{kind="blob",outcome="throttled",upstream="docker.io"} 9.0
+# TYPE lighterage_upstream_breaker_open gauge
+lighterage_upstream_breaker_open{upstream="docker.io"} 1.0
+lighterage_upstream_breaker_open{upstream="quay.io"} 0.0
+# TYPE lighterage_upstream_pull_limit gauge
+lighterage_upstream_pull_limit{upstream="docker.io"} 100.0
+lighterage_upstream_pull_limit{upstream="quay.io"} 0.0
+# TYPE lighterage_upstream_pulls_remaining gauge
+lighterage_upstream_pulls_remaining{upstream="docker.io"} 0.0
+lighterage_upstream_pulls_remaining{upstream="quay.io"} 0.0
+"""
+
+
+def test_counts_are_summed_and_meters_only_shown_that_were_read() -> None:
+    assert overview(METRICS) == {
+        "requests": {"hit": 7, "miss": 1},
+        "stale": {"throttled": 3},
+        "upstreams": {
+            "docker.io": {
+                "breaker": "open",
+                "requests": {"ok": 5, "throttled": 9},
+                "budget": {"limit": 100, "remaining": 0},
+            },
+            "quay.io": {"breaker": "closed", "requests": {}, "budget": None},
+        },
+    }
+
+
+def test_people_are_told_in_sentences() -> None:
+    status = {"status": "ready", "warnings": {"redis": "it is away"}, **overview(METRICS)}
+    assert list(described(status)) == [
+        "the proxy is ready",
+        "  warning: it is away",
+        "answers: 7 hit, 1 miss",
+        "  answered as it was known before: 3 throttled",
+        "docker.io is left alone, for it fails: 5 ok, 9 throttled",
+        "  pulls left: 0 of 100",
+        "quay.io is asked: none yet",
+    ]
+
+
+def test_a_proxy_that_has_done_nothing_has_a_status_too() -> None:
+    assert overview("") == {"requests": {}, "stale": {}, "upstreams": {}}
