@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import images
-from tests.integration.proxy import Proxy, push, settings
+from tests.integration.proxy import Proxy, impatient_settings, push, settings
 from tests.integration.upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
@@ -30,4 +30,11 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
 async def proxy(upstream: ScriptedUpstream, data_dir: Path) -> AsyncIterator[Proxy]:
     """A proxy in front of it that has nothing yet."""
     async with Proxy(settings(upstream, data_dir)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def impatient(upstream: ScriptedUpstream, data_dir: Path) -> AsyncIterator[Proxy]:
+    """One that asks the upstream every time."""
+    async with Proxy(impatient_settings(upstream, data_dir)) as proxy:
         yield proxy

@@ -91,6 +91,16 @@ def settings(
     )
 
 
+def impatient_settings(upstream: ScriptedUpstream, data: Path, **tags: str) -> Settings:
+    """Those of a proxy that believes no tag, and no refusal, for longer than it takes to say it."""
+    return settings(
+        {"docker.io": {"url": upstream.url, "default": True, "idle_timeout": 0.3}},
+        data,
+        tags={"ttl": "0s", **tags},
+        refusals={"not_found": "0s", "denied": "0s"},
+    )
+
+
 class Proxy:
     """A proxy on a free port, its log, and a client that says only what it is told to."""
 

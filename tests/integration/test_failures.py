@@ -1,8 +1,7 @@
-"""An upstream that fails, lies or keeps its doors shut: a clear error, or the last known copy."""
+"""An upstream that fails: a clear error, or the last known copy."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -10,36 +9,19 @@ import pytest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from tests.e2e import images
-from tests.integration.proxy import Proxy, push, settings
-from tests.integration.upstream import Fault, ScriptedUpstream, redirect
+from tests.integration.proxy import Proxy, impatient_settings, push, settings
+from tests.integration.upstream import Fault, redirect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.integration.proxy import Answer
+    from tests.integration.upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo/manifests"
 DOCKER: Final = images.docker_with_empty_steps()
 NEWER: Final = images.docker("newer")
 HTML: Final = b"<!DOCTYPE html><html><body>Please log in</body></html>"
-
-
-@pytest.fixture
-async def impatient(upstream: ScriptedUpstream, data_dir: Path) -> AsyncIterator[Proxy]:
-    """A proxy that believes no tag, and no refusal, for longer than it takes to say it."""
-    async with Proxy(_without_ttl(upstream, data_dir)) as proxy:
-        yield proxy
-
-
-def _without_ttl(upstream: ScriptedUpstream, data: Path, **tags: str) -> Any:
-    registry = {"url": upstream.url, "default": True, "idle_timeout": 0.3}
-    return settings(
-        {"docker.io": registry},
-        data,
-        tags={"ttl": "0s", **tags},
-        refusals={"not_found": "0s", "denied": "0s"},
-    )
 
 
 # What HEAD leaves open
@@ -199,11 +181,11 @@ async def test_what_was_pulled_pulls_again_without_the_upstream(
         await _pulls_again(proxy, pulled, blobs)
         await proxy.restart()
         await _pulls_again(proxy, pulled, blobs)
-    async with Proxy(_without_ttl(upstream, data_dir)) as proxy:
+    async with Proxy(impatient_settings(upstream, data_dir)) as proxy:
         await _pulls_again(proxy, pulled, blobs)
     # Without its cache the proxy knows it from its records.
     (data_dir / "manifests.sqlite3").unlink()
-    async with Proxy(_without_ttl(upstream, data_dir)) as proxy:
+    async with Proxy(impatient_settings(upstream, data_dir)) as proxy:
         await _pulls_again(proxy, pulled, blobs)
 
 
@@ -223,184 +205,8 @@ async def _pulls_again(
 async def test_a_tag_is_not_served_stale_for_ever(
     upstream: ScriptedUpstream, data_dir: Path
 ) -> None:
-    async with Proxy(_without_ttl(upstream, data_dir, stale_if_error="0s")) as proxy:
+    async with Proxy(impatient_settings(upstream, data_dir, stale_if_error="0s")) as proxy:
         assert (await proxy.get(f"{CARGO}/docker")).status == 200
         await upstream.stop()
         assert (await proxy.get(f"{CARGO}/docker")).status == 502
         assert (await proxy.get(f"{CARGO}/{DOCKER.digest}")).status == 200
-
-
-# Lies
-
-
-def _document(**members: object) -> bytes:
-    return json.dumps({**json.loads(DOCKER.manifest), **members}).encode()
-
-
-LIES: Final = {
-    "no JSON": Fault(body=b"{"),
-    "HTML": Fault(body=HTML, headers={"Content-Type": "text/html"}),
-    "nothing": Fault(body=b""),
-    "an array": Fault(body=b"[]"),
-    "another manifest": Fault(body=NEWER.manifest),
-    "one byte wrong": Fault(corrupt=True),
-    "too short": Fault(headers={"Content-Length": str(len(DOCKER.manifest) - 1)}),
-    "too long": Fault(headers={"Content-Length": str(len(DOCKER.manifest) + 1)}),
-    "cut off": Fault(cut=100),
-    "endless": Fault(headers={"Content-Length": str(5 * 2**20)}),
-    "over the limit": Fault(body=b'{"schemaVersion":2}' + b" " * 5 * 2**20),
-    "over the limit in chunks": Fault(body=b" " * 5 * 2**20, chunked=True),
-    "an image and an index": Fault(body=_document(manifests=[])),
-    "two spellings": Fault(body=_document(Layers=[])),
-    "another type": Fault(headers={"Content-Type": MediaType.OCI_INDEX}),
-    "gzip": Fault(headers={"Content-Encoding": "gzip"}),
-}
-
-
-@pytest.mark.parametrize("lie", LIES)
-async def test_a_lie_is_not_served_and_not_kept(
-    impatient: Proxy, upstream: ScriptedUpstream, lie: str, data_dir: Path
-) -> None:
-    upstream.fault("GET", "*", LIES[lie])
-    for reference in ("docker", DOCKER.digest):
-        for _ in range(2):
-            answer = await impatient.get(f"{CARGO}/{reference}", Accept=MediaType.V2S2)
-            assert (answer.status, answer.code) == (502, "UNAVAILABLE")
-            assert HTML not in answer.body
-    assert upstream.count("GET") == 4
-    assert not [path for path in (data_dir / "records").rglob("*") if path.is_file()]
-    assert all(line["error"] for line in await impatient.lines(4))
-
-    upstream.heal()
-    await impatient.restart()
-    right = await impatient.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
-    assert (right.status, right.body) == (200, DOCKER.manifest)
-    push(upstream, "library/cargo", "docker", NEWER)
-    upstream.fault("GET", "*", Fault(body=b"{"))
-    stale = await impatient.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
-    assert (stale.status, stale.body) == (200, DOCKER.manifest)
-
-
-async def test_a_tag_whose_digest_head_invents_is_served_by_get(
-    proxy: Proxy, upstream: ScriptedUpstream
-) -> None:
-    """Some registries name, in HEAD, a digest of something that they convert and do not keep."""
-    upstream.fault("HEAD", "*", Fault(headers={"Docker-Content-Digest": NEWER.digest}))
-    answer = await proxy.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
-    assert (answer.status, answer.body) == (200, DOCKER.manifest)
-
-
-async def test_a_tag_with_a_digest_that_is_not_its_own_is_a_lie(
-    proxy: Proxy, upstream: ScriptedUpstream
-) -> None:
-    upstream.fault("*", "*", Fault(headers={"Docker-Content-Digest": NEWER.digest}))
-    answer = await proxy.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
-    assert (answer.status, answer.code) == (502, "UNAVAILABLE")
-    assert NEWER.digest in answer.message
-
-
-# Logins
-
-
-async def test_a_token_is_fetched_once_for_a_repository_and_no_login_leaves_the_proxy(
-    proxy: Proxy, upstream: ScriptedUpstream
-) -> None:
-    upstream.require_token()
-    for path in (
-        f"{CARGO}/docker",
-        f"{CARGO}/oci",
-        *(f"/v2/library/cargo/blobs/{digest}" for digest in DOCKER.blobs),
-    ):
-        answer = await proxy.get(path, Authorization="Bearer of-the-client")
-        assert answer.status == 200
-    assert upstream.count("GET", "/token") == 1
-    assert "scope=repository:library/cargo:pull" in upstream.requests[1].query.replace("%2F", "/")
-    sent = {request.headers.get("Authorization") for request in upstream.requests}
-    assert "Bearer of-the-client" not in sent
-
-
-async def test_a_token_that_the_registry_takes_back_is_replaced(
-    impatient: Proxy, upstream: ScriptedUpstream
-) -> None:
-    upstream.require_token()
-    assert (await impatient.get(f"{CARGO}/docker")).status == 200
-    upstream.revoke_tokens()
-    answer = await impatient.get(f"{CARGO}/docker")
-    assert answer.cache == "Lighterage; fwd=stale; detail=revalidated"
-    assert upstream.count("GET", "/token") == 2
-
-
-async def test_a_login_is_used_and_never_shown(
-    upstream: ScriptedUpstream, data_dir: Path, tmp_path: Path
-) -> None:
-    secret = tmp_path / "password"
-    secret.write_text("s3cr3t-of-the-operator\n")
-    upstream.require_token("robot", "s3cr3t-of-the-operator")
-    registry = {
-        "url": upstream.url,
-        "default": True,
-        "credentials": {"username": "robot", "password_file": secret},
-    }
-    async with Proxy(settings({"docker.io": registry}, data_dir)) as proxy:
-        assert (await proxy.get(f"{CARGO}/docker")).status == 200
-        # It changes: the file is read again.
-        secret.write_text("another")
-        upstream.require_token("robot", "another")
-        upstream.revoke_tokens()
-        assert (await proxy.get(f"{CARGO}/oci")).status == 200
-        log = json.dumps(proxy.log())
-    issued = {request.headers.get("Authorization", "-") for request in upstream.requests}
-    for word in ("s3cr3t", "another", *issued - {"-"}):
-        assert word.removeprefix("Bearer ").removeprefix("Basic ") not in log
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(body=HTML, headers={"Content-Type": "text/html"}),
-        Fault(body=b"{}"),
-        Fault(body=b"x" * 100_000),
-        Fault(status=500),
-        Fault(cut=5),
-    ],
-    ids=["HTML", "no token", "too long", "500", "cut off"],
-)
-async def test_a_token_server_that_fails_is_an_upstream_that_fails(
-    impatient: Proxy, upstream: ScriptedUpstream, fault: Fault
-) -> None:
-    assert (await impatient.get(f"{CARGO}/docker")).status == 200
-    upstream.require_token()
-    upstream.fault("GET", "/token", fault)
-    stale = await impatient.get(f"{CARGO}/docker")
-    assert stale.cache.startswith('Lighterage; hit; detail="stale')
-    answer = await impatient.get(f"{CARGO}/oci")
-    assert (answer.status, answer.code) == (502, "UNAVAILABLE")
-    assert HTML not in answer.body
-
-
-# Content is served through a repository that has it
-
-
-async def test_a_manifest_is_served_only_through_a_repository_that_has_it(
-    proxy: Proxy, upstream: ScriptedUpstream
-) -> None:
-    stored = await proxy.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
-    derived = await proxy.get(f"{CARGO}/docker")
-    assert stored.digest != derived.digest
-    upstream.fault("*", "/v2/library/denied/*", Fault(status=401))
-    for digest in (stored.digest, derived.digest):
-        for method in ("GET", "HEAD"):
-            other = await proxy.ask(method, f"/v2/library/other/manifests/{digest}")
-            assert other.status == 404
-            denied = await proxy.ask(method, f"/v2/library/denied/manifests/{digest}")
-            assert denied.status == 404
-        assert (await proxy.get(f"/v2/library/other/manifests/{digest}")).code == "MANIFEST_UNKNOWN"
-        assert (await proxy.get(f"/v2/library/denied/manifests/{digest}")).code == "NAME_UNKNOWN"
-
-    # Who has it is asked by a HEAD, which costs no pull.
-    push(upstream, "library/shared", None, DOCKER)
-    upstream.requests.clear()
-    for _ in range(2):
-        shared = await proxy.get(f"/v2/library/shared/manifests/{stored.digest}")
-        assert (shared.status, shared.body) == (200, DOCKER.manifest)
-    assert [request.method for request in upstream.requests] == ["HEAD"]
