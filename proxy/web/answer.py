@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from proxy.web.headers import HIT, content_headers
@@ -28,6 +28,8 @@ class Answer:
     # What a hit is answered with, to GET and to HEAD.
     whole: Ready
     head: Ready
+    # What the log says of a hit: see `Line.repeated`.
+    logged: dict[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, found: Representation, ns: str | None) -> Self:

@@ -41,6 +41,8 @@ class Line:
     mixed: bool = False
     error: str = ""
     id: str = ""
+    # For an answer that is sent again and again: what its line says each time, by method.
+    repeated: dict[str, str] | None = None
 
     @classmethod
     def begin(cls) -> Line:
@@ -68,32 +70,18 @@ class Lines:
         route = line.target.route if line.target is not None else "other"
         seconds = perf_counter() - line.began
         self._count(route, line, seconds)
-        repository = reference = ""
-        if isinstance(line.target, ManifestTarget):
-            repository, reference = str(line.target.repository), line.target.reference
-        elif isinstance(line.target, BlobTarget | ReferrersTarget):
-            repository, reference = str(line.target.repository), line.target.digest
-        elif isinstance(line.target, TagsTarget):
-            repository = str(line.target.repository)
-        headers = request.headers
+        what = None if line.repeated is None else line.repeated.get(request.method)
+        if what is None:
+            what = _what(request.method, route, line)
+            if line.repeated is not None:
+                line.repeated[request.method] = what
         self._log.info(
             "request.served",
             id=line.id,
             client=request.remote,
-            agent=headers.get("User-Agent", "")[:_WORDS],
-            method=request.method,
-            route=route,
-            repository=repository,
-            reference=reference,
-            status=line.status,
-            type=line.media_type,
-            rule=line.rule,
-            cache=line.outcome,
-            upstream_calls=line.upstream_calls,
-            bytes=line.sent,
+            agent=request.headers.get("User-Agent", "")[:_WORDS],
             seconds=round(seconds, 6),
-            **({"mixed": True} if line.mixed else {}),
-            **({"error": line.error} if line.error else {}),
+            members=what,
         )
 
     def _count(self, route: str, line: Line, seconds: float) -> None:
@@ -110,3 +98,28 @@ class Lines:
             self._bytes[route] = telemetry.SENT_BYTES.labels(route)
         self._durations[route].observe(seconds)
         self._bytes[route].inc(line.sent)
+
+
+def _what(method: str, route: str, line: Line) -> str:
+    """What was asked and answered: members of a JSON object."""
+    repository = reference = ""
+    if isinstance(line.target, ManifestTarget):
+        repository, reference = str(line.target.repository), line.target.reference
+    elif isinstance(line.target, BlobTarget | ReferrersTarget):
+        repository, reference = str(line.target.repository), line.target.digest
+    elif isinstance(line.target, TagsTarget):
+        repository = str(line.target.repository)
+    return telemetry.members(
+        method=method,
+        route=route,
+        repository=repository,
+        reference=reference,
+        status=line.status,
+        type=line.media_type,
+        rule=line.rule,
+        cache=line.outcome,
+        upstream_calls=line.upstream_calls,
+        bytes=line.sent,
+        **({"mixed": True} if line.mixed else {}),
+        **({"error": line.error} if line.error else {}),
+    )

@@ -221,6 +221,7 @@ def _again(request: web.BaseRequest, answer: Answer, line: Line) -> web.StreamRe
     if "If-None-Match" in request.headers or not Ready.suits(request, answer.body):
         return _respond(request, answer, HIT, line)
     line.media_type, line.mixed = answer.media_type, answer.mixed
+    line.repeated = answer.logged
     if request.method == "HEAD":
         return answer.head
     line.sent = len(answer.body)
