@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.images import Content
+    from tests.e2e.token_server import TokenServer
 
 # The one account of a registry with `account=True`.
 USERNAME: Final = "pilot"
@@ -44,13 +45,20 @@ class Registry(Program):
     """A real registry, which converts v2s2 to schema 1 for clients that send no `Accept`.
 
     With `schema1` it also stores schema 1; with `remote` it is distribution's own pull-through
-    mode in front of that URL; with `account` it wants `USERNAME` and `PASSWORD`.
+    mode in front of that URL; with `account` it wants `USERNAME` and `PASSWORD`; with `tokens` it
+    wants one of theirs, and nothing can be pushed.
     """
 
     name = "docker-registry"
 
     def __init__(
-        self, directory: Path, *, schema1: bool = True, remote: str = "", account: bool = False
+        self,
+        directory: Path,
+        *,
+        schema1: bool = True,
+        remote: str = "",
+        account: bool = False,
+        tokens: TokenServer | None = None,
     ) -> None:
         """Everything that it keeps is in `directory`, and stays there when it stops."""
         self.port = free_port()
@@ -75,6 +83,8 @@ class Registry(Program):
             htpasswd = directory / "htpasswd"
             htpasswd.write_text(_HTPASSWD)
             configuration["auth"] = {"htpasswd": {"realm": "harbour", "path": str(htpasswd)}}
+        if tokens is not None:
+            configuration["auth"] = {"token": tokens.settings(directory)}
         file = directory / "registry.yaml"
         file.write_text(json.dumps(configuration))  # JSON is YAML
         super().__init__(

@@ -34,12 +34,17 @@ class Answer:
 def ask(
     url: str, *, method: str = "GET", headers: Iterable[tuple[str, str]] = (), body: bytes = b""
 ) -> Answer:
-    """Send `Host`, `headers` and nothing else, and read the answer. Redirects are not followed."""
+    """Send `Host`, `headers` and nothing else, and read the answer. Redirects are not followed.
+
+    `Host` is the address's, unless it is among the headers.
+    """
+    headers = list(headers)
     address = urlsplit(url)
     target = address.path + (f"?{address.query}" if address.query else "")
     connection = http.client.HTTPConnection(address.netloc, timeout=_TIMEOUT)
     with closing(connection):
-        connection.putrequest(method, target, skip_accept_encoding=True)
+        named = any(name.lower() == "host" for name, _ in headers)
+        connection.putrequest(method, target, skip_host=named, skip_accept_encoding=True)
         for name, value in headers:
             connection.putheader(name, value)
         if body or method in {"POST", "PUT", "PATCH"}:
