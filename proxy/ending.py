@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import signal
+import signal
 
 
 class Ending:
@@ -15,11 +12,10 @@ class Ending:
     def __init__(self) -> None:
         self.draining = asyncio.Event()
         self.at_once = asyncio.Event()
+        self._signalled = False
 
-    def ask(self) -> None:
-        """The first time: finish. After that: stop."""
-        if self.draining.is_set():
-            self.at_once.set()
+    def drain(self) -> None:
+        """Finish; said again, it means nothing more."""
         self.draining.set()
 
     def stop(self) -> None:
@@ -28,10 +24,18 @@ class Ending:
         self.at_once.set()
 
     def listen(self, *signals: signal.Signals) -> None:
-        """Be asked by these from now on."""
+        """From now on the first of these means to finish, and the next one to stop."""
         loop = asyncio.get_running_loop()
         for number in signals:
-            loop.add_signal_handler(number, self.ask)
+            loop.add_signal_handler(number, self._signal)
+
+    def _signal(self) -> None:
+        # Not whether we are draining: a worker may be told both by its supervisor and by a manager
+        # of services that sends SIGTERM to every process.
+        if self._signalled:
+            self.stop()
+        self._signalled = True
+        self.drain()
 
     async def comes_within(self, seconds: float) -> bool:
         """Whether the process is to finish; waits for that no longer than this."""
@@ -40,6 +44,12 @@ class Ending:
     async def is_now_within(self, seconds: float) -> bool:
         """Whether the process is to stop; waits for that no longer than this."""
         return await _is_set(self.at_once, seconds)
+
+
+def ignore_signals() -> None:
+    """The process is ending by itself: being asked to must not change its exit status."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:

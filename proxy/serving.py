@@ -14,7 +14,7 @@ from aiohttp import web
 
 from proxy import nofile, telemetry
 from proxy.app import open_services
-from proxy.ending import Ending
+from proxy.ending import Ending, ignore_signals
 from proxy.web.admin import admin_app, listening
 from proxy.web.server import RegistryServer
 
@@ -44,6 +44,7 @@ def run(settings: Settings, *, announce: Callable[[], None]) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_alone(settings, announce))
     finally:
+        ignore_signals()
         log.close()
 
 

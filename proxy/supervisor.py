@@ -21,7 +21,7 @@ import uvloop
 from proxy import channel, telemetry
 from proxy.channel import Assignment
 from proxy.config import Address
-from proxy.ending import Ending
+from proxy.ending import Ending, ignore_signals
 from proxy.merged import MergedMetrics
 from proxy.private import private_directory, private_memory
 from proxy.web.admin import Readiness, admin_app, listening
@@ -57,6 +57,7 @@ def run(settings: Settings, *, announce: Callable[[], None]) -> None:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_supervise(settings, directory, announce))
         finally:
+            ignore_signals()
             log.close()
 
 

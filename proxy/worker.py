@@ -12,7 +12,7 @@ import uvloop
 
 from proxy import channel, telemetry
 from proxy.app import open_services
-from proxy.ending import Ending
+from proxy.ending import Ending, ignore_signals
 from proxy.serving import check_descriptors, serve
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def run() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(assignment, upstairs))
     finally:
+        ignore_signals()
         log.close()
 
 
@@ -54,9 +55,8 @@ async def _work(assignment: Assignment, upstairs: socket.socket) -> None:
 
 async def _obey(reader: asyncio.StreamReader, ending: Ending) -> None:
     while line := await reader.readline():
-        # A manager of services may have sent SIGTERM to every process: then this is no second one.
         if line == channel.DRAIN:
-            ending.draining.set()
+            ending.drain()
     ending.stop()
 
 
