@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import aiohappyeyeballs
 import pytest
-from aiohttp import DefaultResolver
-from aiohttp.abc import ResolveResult
 
 from proxy.errors import BlobUnknown, RegistryError, UpstreamInvalid, UpstreamUnavailable
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from proxy.oci.reference import Digest, Tag
 from proxy.upstream.client import Credentials, RegistryClient, Transport
 from tests.integration.certificates import self_signed
+from tests.integration.network import PUBLIC, Network
 from tests.integration.upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
@@ -253,35 +250,6 @@ async def test_a_challenge_that_cannot_be_answered(
 
 
 # Addresses. The names are looked up in a table, and whatever is dialled is this host.
-
-PUBLIC: Final = "93.184.215.14"
-
-
-class Network:
-    """A stand-in for the resolver and the connector: `dialled` is what left this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.names: dict[str, list[str]] = {}
-        self.dialled: list[str] = []
-        self._connect = aiohappyeyeballs.start_connection
-        monkeypatch.setattr(DefaultResolver, "resolve", self._resolve)
-        monkeypatch.setattr(aiohappyeyeballs, "start_connection", self._dial)
-
-    async def _resolve(self, host: str, port: int, *_: object) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=socket.AF_INET, proto=6, flags=0
-            )
-            for address in self.names[host]
-        ]
-
-    async def _dial(
-        self, addr_infos: list[aiohappyeyeballs.AddrInfoType], **rest: Any
-    ) -> socket.socket:
-        self.dialled += [str(info[4][0]) for info in addr_infos]
-        port = int(addr_infos[0][4][1])
-        here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-        return await self._connect([here], **rest)
 
 
 @pytest.fixture
