@@ -155,7 +155,7 @@ class SentinelSet(_Together):
     def fail_over(self) -> None:
         """Make the replica the master, as far as the sentinels know."""
         self.sentinels[0].ask("SENTINEL", "FAILOVER", self.service)
-        eventually(self._name_the_replica, "the sentinels did not agree on the new master")
+        self.wait_for_the_replica()
 
     def _start(self) -> None:
         self.master.start()
@@ -165,6 +165,10 @@ class SentinelSet(_Together):
         for sentinel in self.sentinels:
             sentinel.start()
         eventually(self._know_each_other, "the sentinels did not find each other")
+
+    def wait_for_the_replica(self) -> None:
+        """Until all sentinels know it as the master."""
+        eventually(self._name_the_replica, "the sentinels did not agree on the new master")
 
     def _name_the_replica(self) -> bool:
         question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
@@ -220,6 +224,10 @@ class ClusterServers(_Together):
             server.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
         for server, bus_port in zip(self.servers[1:], self._bus_ports[1:], strict=True):
             self.servers[0].ask("CLUSTER", "MEET", LOOPBACK, server.port, bus_port)
+        self.wait_for_all()
+
+    def wait_for_all(self) -> None:
+        """Until every node knows that every slot is served."""
         eventually(self._agree, "the nodes did not find each other")
 
     def _agree(self) -> bool:

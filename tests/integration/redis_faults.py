@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Link:
-    """A way to a server on which every answer takes `delay` seconds more."""
+    """A way to a server on which every answer takes `delay` seconds more, or is `garbage`."""
 
     url: str
     delay: float = 0.0
+    garbage: bytes = b""
 
 
 @asynccontextmanager
@@ -32,6 +33,7 @@ async def link_to(port: int) -> AsyncIterator[Link]:
         while data := await source.read(65536):
             if late:
                 await asyncio.sleep(link.delay)
+                data = link.garbage or data
             target.write(data)
             await target.drain()
         target.close()
