@@ -11,6 +11,7 @@ from proxy.places import credentials_of, place_of, transport_of
 from proxy.service import trace
 from proxy.service.budget import Budget
 from proxy.service.guarded import Guarded
+from proxy.service.mirror import Mirror
 from proxy.service.mirrored import Mirrored
 from proxy.service.refusals import Refusals
 from proxy.upstream.client import RegistryClient
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config import PlaceSettings, Settings
-    from proxy.ports import ManifestCache
+    from proxy.ports import ManifestCache, Upstream
     from proxy.service.singleflight import Flights
     from proxy.upstream.observation import Observed
     from proxy.upstream.token_board import Sharing
@@ -44,7 +45,9 @@ def guarded(
     """
     chosen = settings.upstreams[name]
     at = partial(_guarded, settings=settings, cache=cache, flights=flights, sharing=sharing)
-    mirrors = [at(f"{name} mirror {place_of(mirror)}", mirror) for mirror in chosen.mirrors]
+    mirrors = [
+        at(f"{name} mirror {place_of(mirror)}", mirror, is_mirror=True) for mirror in chosen.mirrors
+    ]
     return at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
 
 
@@ -58,6 +61,7 @@ def _guarded(
     sharing: Sharing | None,
     aliases: Sequence[str] = (),
     mirrors: Sequence[Guarded] = (),
+    is_mirror: bool = False,
     offline: bool = False,
 ) -> Guarded:
     """The registry at one place; with `mirrors` those are asked before it."""
@@ -78,8 +82,9 @@ def _guarded(
         observe=_observer(name, budget),
         shared=sharing,
     )
+    upstream: Upstream = Mirror(client, name=name) if is_mirror else client
     return Guarded(
-        Mirrored(client, mirrors=mirrors) if mirrors else client,
+        Mirrored(upstream, mirrors=mirrors) if mirrors else upstream,
         name=name,
         breaker=Breaker(first=_FIRST_PROBE, longest=_LONGEST_BETWEEN_PROBES),
         refusals=Refusals(

@@ -131,6 +131,27 @@ async def test_parts_that_do_not_belong_together_are_not_kept(
     assert (answer.status, answer.whole, answer.body) == (200, True, content)
 
 
+async def test_a_mirror_that_sends_something_else_is_passed_over(
+    places: list[ScriptedUpstream], proxy: Proxy
+) -> None:
+    """A manifest at once; a blob from the second time on, for the first one has gone out then."""
+    login_page = Fault(status=200, body=b"<html>Log in</html>")
+    places[0].fault("GET", "*/manifests/*", login_page)
+    places[1].fault("GET", "*/manifests/*", Fault(status=200, body=BIG.manifest))
+    answer = await proxy.get(MANIFEST, Accept=MediaType.OCI_MANIFEST)
+    assert (answer.status, answer.body) == (200, IMAGE.manifest)
+    places[0].fault("GET", "*/blobs/*", login_page)
+    for digest, content in IMAGE.blobs.items():
+        first = await proxy.get(f"/v2/cargo/blobs/{digest}")
+        assert not (first.status == 200 and first.whole and first.body != content)
+        for _ in range(2):
+            answer = await proxy.get(f"/v2/cargo/blobs/{digest}")
+            assert (answer.status, answer.body) == (200, content)
+        assert places[0].count("GET", f"*/blobs/{digest}") == 1
+    warned = await proxy.lines(3, "mirror.sent_wrong")
+    assert all("mirror" in line["upstream"] for line in warned)
+
+
 async def test_tags_are_what_the_registry_says(
     places: list[ScriptedUpstream], proxy: Proxy
 ) -> None:
