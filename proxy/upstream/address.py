@@ -69,8 +69,12 @@ class Guard(AbstractResolver):
     async def admit(self, host: str) -> None:
         """AddressRefusedError if `host` is an address, not a name, that must not be dialled.
 
-        For those no resolver is asked.
+        For those no resolver is asked. Nor may it be the HTTP proxy, for which `resolve` makes an
+        exception, unless it is somewhere that we would go to anyway.
         """
+        if _canonical(host) in self._dialled - self._trusted:
+            await self.admit_through_proxy(host)
+            return
         literal = _literal(host)
         if literal is None or _canonical(host) in self._trusted:
             return

@@ -12,7 +12,7 @@ from aiohttp import DefaultResolver
 from aiohttp.abc import ResolveResult
 from pydantic import ValidationError
 
-from proxy.config import PlaceSettings
+from proxy.config import PlaceSettings, SettingsError, load
 from proxy.errors import UpstreamInvalid, UpstreamUnavailable
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Tag
@@ -238,6 +238,25 @@ async def test_a_proxy_is_sent_nowhere_that_we_can_see_to_be_inside(
         assert named == BLOB
 
 
+async def test_a_registry_cannot_send_us_to_the_proxy_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def resolve(_: object, host: str, port: int, *_rest: object) -> list[ResolveResult]:
+        address = "127.0.0.1" if host == "proxy.corp" else "93.184.215.14"
+        return [ResolveResult(hostname=host, host=address, port=port, family=2, proto=6, flags=0)]
+
+    monkeypatch.setattr(DefaultResolver, "resolve", resolve)
+    async with stocked() as proxy:
+        proxy.serve("/admin", BLOB)
+        through = f"http://proxy.corp:{proxy.port}"
+        proxy.fault("GET", "/v2/*/blobs/*", redirect(f"{through}/admin"))
+        for exceptions in ((), (".corp",)):
+            with pytest.raises(UpstreamInvalid, match="nothing was sent"):
+                await fetch_blob("http://registry.example", proxy=through, no_proxy=exceptions)
+        assert proxy.count("*", "/v2/*") == 2
+        assert proxy.count("*", "/admin") == 0
+
+
 # Addresses, limits, times
 
 
@@ -297,6 +316,22 @@ async def test_a_manifest_has_so_much_time() -> None:
 def test_a_setting_that_is_refused(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         PlaceSettings.model_validate({"url": "https://x", **wrong})
+
+
+def test_a_mirror_s_settings_are_checked_like_the_registry_s(tmp_path: Path) -> None:
+    file = tmp_path / "lighterage.yaml"
+    for mirror, complaint in (
+        ("{url: 'https://m', prefx: hub}", r"mirrors\.0\.prefx: .* did you mean 'prefix'"),
+        (
+            "{url: 'https://m', credentials: {username: x, password: s3cr3t}}",
+            "the credentials for docker.io would be lent to everybody",
+        ),
+    ):
+        registry = f"{{url: 'https://r', default: true, mirrors: [{mirror}]}}"
+        file.write_text(f"upstreams: {{docker.io: {registry}}}")
+        with pytest.raises(SettingsError, match=complaint) as caught:
+            load(file, environ={})
+        assert "s3cr3t" not in str(caught.value)
 
 
 def test_slashes_around_a_prefix_mean_nothing() -> None:
