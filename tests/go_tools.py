@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -43,8 +44,20 @@ def build(go: Path) -> None:
     # A module's files are not executable: go sets the bits itself where it fetches a toolchain.
     for program in (*root.glob("bin/*"), *root.glob(f"pkg/tool/linux_{machine}/*")):
         program.chmod(0o755)
-    _run([root / "bin/go", "install", "-trimpath", "-ldflags=-s -w", "tool"], _MODULE)
+    _run([root / "bin/go", "install", "-trimpath", f"-ldflags={_linked()}", "tool"], _MODULE)
     _STAMP.write_text(_pins())
+
+
+def _linked() -> str:
+    """What helm's own releases are linked with: without a cluster they assume its libraries'."""
+    found = re.search(r"k8s.io/client-go v0\.(\d+)", (_MODULE / "go.mod").read_text())
+    assert found
+    variables = {
+        f"helm.sh/helm/v3/pkg/{package}.k8sVersion{part}": number
+        for package in ("chartutil", "lint/rules")
+        for part, number in (("Major", "1"), ("Minor", found[1]))
+    }
+    return " ".join(("-s -w", *(f"-X {name}={value}" for name, value in variables.items())))
 
 
 def _run(command: list[str | Path], directory: Path) -> str:
@@ -67,4 +80,6 @@ def _run(command: list[str | Path], directory: Path) -> str:
 
 
 def _pins() -> str:
-    return hashlib.sha256((_MODULE / "go.sum").read_bytes() + _GO.encode()).hexdigest()
+    return hashlib.sha256(
+        (_MODULE / "go.sum").read_bytes() + f"{_GO} {_linked()}".encode()
+    ).hexdigest()

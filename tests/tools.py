@@ -33,6 +33,8 @@ PACKAGES: Final = {
     "libtrust": "golang-github-docker-libtrust-dev",
     "nginx": "nginx-light",
     "podman": "podman",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
     "redis-server": "redis-server",
     "skopeo": "skopeo",
     "umoci": "umoci",
