@@ -24,7 +24,8 @@ _LONGEST_FIELD: Final = 32 * 1024
 # So many connections beyond the limit get an answer that says so. Further ones are closed without:
 # file descriptors end somewhere.
 TURNED_AWAY_AT_ONCE: Final = 256
-# Their requests must come within so many seconds.
+# Their requests must come within so many seconds; and who is let in, but has asked for nothing for
+# so long, makes room for others.
 _PATIENCE: Final = 10.0
 
 
@@ -42,7 +43,8 @@ class RegistryServer(web.Server):
         super().__init__(registry, request_factory=_request)
         self._registry = registry
         self._limit = connections
-        self._open: dict[_Connection, asyncio.Transport] = {}
+        self._open: set[_Connection] = set()
+        self._admitted: dict[_Connection, None] = {}
         self.draining = False
 
     @property
@@ -61,18 +63,18 @@ class RegistryServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """For one connection."""
-        full = self._limit is not None and len(self._open) >= self._limit
-        if full and self._make_room():
-            full = False
-        return _Connection(self, self._registry, turned_away=full)
+        full = self._limit is not None and len(self._admitted) >= self._limit
+        return _Connection(self, self._registry, turned_away=full and not self._make_room())
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count it, unless there are far too many."""
         super().connection_made(handler, transport)
         if isinstance(handler, _Connection):
-            self._open[handler] = transport
-        if self._limit is not None and len(self._open) > self._limit + TURNED_AWAY_AT_ONCE:
-            transport.abort()
+            self._open.add(handler)
+            if not handler.turned_away:
+                self._admitted[handler] = None
+            elif len(self._open) - len(self._admitted) > TURNED_AWAY_AT_ONCE:
+                transport.abort()
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
@@ -80,19 +82,21 @@ class RegistryServer(web.Server):
         """Everything that was sent to it has left this process."""
         super().connection_lost(handler, exc)
         if isinstance(handler, _Connection):
-            self._open.pop(handler, None)
+            self._open.discard(handler)
+            self._admitted.pop(handler, None)
 
     def _make_room(self) -> bool:
-        """Close the first connection that waits for a request; whether there was one."""
-        waiting = next((one for one in self._open if one.waits), None)
-        if waiting is None:
+        """Close the oldest connection that nobody uses now; whether there was one."""
+        spare = next((one for one in self._admitted if one.is_spare), None)
+        if spare is None:
             return False
-        waiting.force_close()
+        del self._admitted[spare]
+        spare.force_close()
         return True
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_registry", "_server")
+    __slots__ = ("_registry", "_server", "_since", "turned_away")
 
     def __init__(self, server: RegistryServer, registry: Registry, *, turned_away: bool) -> None:
         options: dict[str, Any] = {"keepalive_timeout": _PATIENCE} if turned_away else {}
@@ -105,13 +109,21 @@ class _Connection(web.RequestHandler):
         )
         self._registry = registry
         self._server = server
+        self._since = self._loop.time()
+        self.turned_away = turned_away
         if turned_away:
             self._request_handler = registry.turned_away
 
     @property
     def waits(self) -> bool:
-        """Whether it is between two requests."""
+        """Whether the next request has not come yet, or the first one."""
         return self._waiter is not None and not self._waiter.done()
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether its client has had its answers, or has asked for nothing for too long."""
+        used = self._request_count > 0 or self._loop.time() - self._since > _PATIENCE
+        return self.waits and used
 
     @property
     def is_last(self) -> bool:
