@@ -123,11 +123,14 @@ class Records:
         return self._pins.get(_tag(repository, tag))
 
     async def pin(self, repository: Repository, tag: Tag) -> Pin | None:
-        """The newest pin that any process left in the cache, else the durable one."""
+        """The newest pin that any process left in the cache or durably.
+
+        Usually that is the cache's; not where the cache took no writes for a while.
+        """
         key = _tag(repository, tag)
-        pin = Pin.decode(await self._cache.get(key))
-        if pin is None:
-            pin = Pin.decode(await self._blobs.record(key))
+        left = await self._cache.get(key), await self._blobs.record(key)
+        pins = [pin for pin in map(Pin.decode, left) if pin is not None]
+        pin = max(pins, key=lambda pin: pin.checked_at, default=None)
         if pin is None or pin.checked_at <= await self.void_before("tags", repository):
             return None
         self._pins.put(key, pin, _LINK_COST)
@@ -173,11 +176,8 @@ class Records:
         key = _void(kind, repository)
         moment = self._voids.get(key)
         if moment is None:
-            value = await self._cache.get(key) or await self._blobs.record(key)
-            try:
-                moment = float(value or b"0")
-            except ValueError:
-                moment = 0.0
+            left = await self._cache.get(key), await self._blobs.record(key)
+            moment = max(map(_moment, left))
             self._voids.put(key, moment, _LINK_COST)
         return moment
 
@@ -234,6 +234,13 @@ class Records:
         return _origin(await self._cache.get(key, extend=_ORIGIN_LIFE)) or _origin(
             await self._blobs.record(key)
         )
+
+
+def _moment(value: bytes | None) -> float:
+    try:
+        return float(value or b"0")
+    except ValueError:
+        return 0.0
 
 
 def _tag(repository: Repository, tag: Tag) -> str:

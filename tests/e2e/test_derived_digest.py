@@ -59,7 +59,8 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def proxy(registry: Registry, store: Store, tmp_path: Path) -> Iterator[Proxy]:
-    """In front of the upstream."""
+    """In front of the upstream, with a key of its own, and nothing of an earlier proxy's."""
+    store.lose_everything(tmp_path)
     with Proxy(tmp_path / "proxy", upstream=registry.url, redis=store.redis) as proxy:
         yield proxy
 
