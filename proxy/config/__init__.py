@@ -1,0 +1,25 @@
+"""The settings: read once, checked, frozen. `config/lighterage.yaml` documents every one.
+
+Files are weakest, then a secrets directory, then the environment, then the command line.
+"""
+
+from proxy.config.redis import RedisSettings
+from proxy.config.sections import Limits, TagSettings
+from proxy.config.settings import Settings, load, schema
+from proxy.config.sources import SettingsError
+from proxy.config.upstream import CredentialSettings, PlaceSettings, UpstreamSettings
+from proxy.config.values import Address
+
+__all__ = [
+    "Address",
+    "CredentialSettings",
+    "Limits",
+    "PlaceSettings",
+    "RedisSettings",
+    "Settings",
+    "SettingsError",
+    "TagSettings",
+    "UpstreamSettings",
+    "load",
+    "schema",
+]

@@ -1,0 +1,140 @@
+"""The groups of settings, but for those of upstreams and of Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from proxy.config.redis import RedisSettings
+from proxy.config.section import Section
+from proxy.config.values import Address, Bytes, Listen, PlatformName, Seconds, Share
+from proxy.oci.negotiation import AcceptMissing, Mixed
+from proxy.oci.platform import Platform
+
+
+class Admin(Section):
+    """The listener for operators."""
+
+    listen: Listen = Address("127.0.0.1", 5080)
+
+
+class ManifestSettings(Section):
+    """The cache of manifests, representations and tags."""
+
+    store: Literal["sqlite", "redis"] = "sqlite"
+    memory: Bytes = 64 * 2**20
+    redis: RedisSettings = RedisSettings()
+
+    @model_validator(mode="after")
+    def _redis_is_somewhere(self) -> ManifestSettings:
+        somewhere = bool(self.redis.url or self.redis.sentinels)
+        if self.store == "redis" and not somewhere:
+            raise ValueError(
+                "store is redis, but redis does not say where: give redis.url, or redis.sentinels "
+                "and redis.service"
+            )
+        if self.store == "sqlite" and somewhere:
+            raise ValueError("redis says where Redis is, but store is sqlite; say store: redis")
+        return self
+
+
+class BlobSettings(Section):
+    """Where blobs and the durable records are kept."""
+
+    store: Literal["disk"] = "disk"
+    path: Path | None = None
+    max_size: Bytes = 50 * 2**30
+    range_on_miss: bool = True
+    finish_abandoned: bool = True
+
+
+class TagRule(Section):
+    """Another lifetime for the tags that a pattern fits."""
+
+    match: str = Field(min_length=1)
+    ttl: Seconds
+    stale_if_error: Seconds | None = None
+
+
+class TagSettings(Section):
+    """How long a tag is believed."""
+
+    ttl: Seconds = 60.0
+    stale_while_revalidate: Seconds = 30.0
+    stale_if_error: Seconds = 30 * 86400.0
+    patience: Seconds = 0.75
+    rules: tuple[TagRule, ...] = ()
+
+
+class RefusalSettings(Section):
+    """For how long an upstream's no is taken for an answer."""
+
+    not_found: Seconds = 5.0
+    denied: Seconds = 10.0
+
+
+class BudgetSettings(Section):
+    """What of an upstream's rate limit is kept for images that are not here."""
+
+    reserve: Share = 0.1
+
+
+class ConversionSettings(Section):
+    """What is made for clients that cannot read what is stored."""
+
+    accept_missing: AcceptMissing = AcceptMissing.SCHEMA1
+    mixed: Mixed = Mixed.STORED
+    platform: PlatformName = Platform("linux", "amd64")
+    platforms: tuple[PlatformName, ...] = (Platform("linux", "amd64"), Platform("linux", "arm64"))
+    max_children: int = Field(default=64, ge=1, le=1000)
+    signing_key_file: Path | None = None
+
+
+class AccessSettings(Section):
+    """Who may read."""
+
+    mode: Literal["open"] = "open"
+    allow_anonymous: bool = False
+
+
+class Limits(Section):
+    """How much may go on at once, in all workers together."""
+
+    connections: int = Field(default=4096, ge=1)
+    downloads: int = Field(default=256, ge=1)
+    spool: Bytes = 20 * 2**30
+    passed_through: int = Field(default=64, ge=0)
+
+    def share(self, workers: int) -> Limits:
+        """Each worker's part."""
+        return Limits(
+            connections=-(-self.connections // workers),
+            downloads=-(-self.downloads // workers),
+            spool=self.spool // workers,
+            passed_through=-(-self.passed_through // workers),
+        )
+
+
+class Shutdown(Section):
+    """How the end is waited for."""
+
+    delay: Seconds = 0.0
+    grace: Seconds = 300.0
+
+
+class TlsSettings(Section):
+    """The registry listener's certificate."""
+
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> TlsSettings:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        return self

@@ -1,0 +1,181 @@
+"""All settings together: what must hold between them, and how they are put together."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
+
+from proxy.config.mistakes import sentence
+from proxy.config.section import Section
+from proxy.config.sections import (
+    AccessSettings,
+    Admin,
+    BlobSettings,
+    BudgetSettings,
+    ConversionSettings,
+    Limits,
+    ManifestSettings,
+    RefusalSettings,
+    Shutdown,
+    TagSettings,
+    TlsSettings,
+)
+from proxy.config.sources import (
+    ENVIRONMENT_PREFIX,
+    SECRETS_DIRECTORY,
+    SettingsError,
+    merged_with,
+    read_environment,
+    read_file,
+    read_secrets,
+)
+from proxy.config.upstream import (
+    DOCKER_HUB,
+    DOCKER_HUB_NAME,
+    UpstreamSettings,
+)
+from proxy.config.values import Address, Listen
+from proxy.errors import NameInvalid
+from proxy.oci.platform import Platform
+from proxy.oci.reference import parse_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    listen: Listen = Address("0.0.0.0", 5000)  # noqa: S104 -- a registry is there to be reached
+    admin: Admin = Admin()
+    workers: int = Field(default=1, ge=1, le=256)
+    data: Path = Path("data")
+    upstreams: dict[str, UpstreamSettings] = Field(
+        default_factory=lambda: {DOCKER_HUB_NAME: DOCKER_HUB}, min_length=1
+    )
+    manifests: ManifestSettings = ManifestSettings()
+    blobs: BlobSettings = BlobSettings()
+    tags: TagSettings = TagSettings()
+    refusals: RefusalSettings = RefusalSettings()
+    budget: BudgetSettings = BudgetSettings()
+    conversion: ConversionSettings = ConversionSettings()
+    access: AccessSettings = AccessSettings()
+    limits: Limits = Limits()
+    shutdown: Shutdown = Shutdown()
+    tls: TlsSettings = TlsSettings()
+
+    @property
+    def default_upstream(self) -> str:
+        """The name of the upstream of names that name none."""
+        return next(name for name, upstream in self.upstreams.items() if upstream.default)
+
+    @model_validator(mode="after")
+    def _names_are_clear(self) -> Settings:
+        defaults = [name for name, upstream in self.upstreams.items() if upstream.default]
+        if len(defaults) != 1:
+            raise ValueError(f"one upstream must be the default one; {len(defaults)} are")
+        seen: set[str] = set()
+        for name, upstream in self.upstreams.items():
+            for alias in (name, *upstream.aliases):
+                if alias in seen:
+                    raise ValueError(f"{alias!r} names two upstreams")
+                seen.add(alias)
+                try:
+                    parse_name(re.sub(r":\d+$", "", alias))
+                except NameInvalid:
+                    raise ValueError(f"{alias!r} is not a valid name for an upstream") from None
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_are_guarded(self) -> Settings:
+        """Whoever reaches the listener reads what the credentials can read: not by accident."""
+        guarded = self.listen.is_loopback or self.access.allow_anonymous
+        lent = [name for name, upstream in self.upstreams.items() if upstream.lends_credentials]
+        if lent and not guarded:
+            raise ValueError(
+                f"the credentials for {', '.join(lent)} would be lent to everybody who reaches "
+                f"{self.listen}; listen on 127.0.0.1, or say access.allow_anonymous: true if that "
+                "is what you want"
+            )
+        return self
+
+
+class _SchemaAsWritten(GenerateJsonSchema):
+    """Defaults as they stand in a file, and not as they are in memory."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Address | Platform):
+            return str(dft)
+        if isinstance(dft, tuple):
+            return [self.encode_default(part) for part in dft]
+        return super().encode_default(dft)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a settings file."""
+    return Settings.model_json_schema(schema_generator=_SchemaAsWritten)
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    upstream: str | None = None,
+) -> Settings:
+    """The settings of all sources; SettingsError with one line for each thing that is wrong.
+
+    `upstream`, a URL, takes the place of the default upstream, its credentials included.
+    """
+    environ = os.environ if environ is None else environ
+    secrets = Path(environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", str(SECRETS_DIRECTORY)))
+    merged: dict[str, Any] = {}
+    for source in (
+        read_file(path),
+        read_secrets(secrets),
+        read_environment(environ, Settings.model_fields),
+        arguments or {},
+    ):
+        merged = merged_with(merged, source)
+    merged = _completed(merged)
+    if upstream is not None:
+        merged["upstreams"] = _in_front_of(upstream, merged.get("upstreams", {}))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(
+            "\n".join(sentence(each, Settings) for each in error.errors(include_input=False))
+        ) from None
+
+
+def _completed(merged: dict[str, Any]) -> dict[str, Any]:
+    """Whoever says no more of Docker Hub than its login means the one that is built in."""
+    upstreams = merged.get("upstreams")
+    if not isinstance(upstreams, dict):
+        return merged
+    hub = upstreams.get(DOCKER_HUB_NAME)
+    if not isinstance(hub, dict) or "url" in hub:
+        return merged
+    known = DOCKER_HUB.model_dump(exclude_defaults=True)
+    known["default"] = not any(map(_is_default, upstreams.values()))
+    return merged_with(merged, {"upstreams": {DOCKER_HUB_NAME: {**known, **hub}}})
+
+
+def _in_front_of(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
+    name = urlsplit(url).netloc.rpartition("@")[2].lower() or url
+    kept = {key: value for key, value in others.items() if not _is_default(value)}
+    return {**kept, name: {"url": url, "default": True}}
+
+
+def _is_default(upstream: object) -> bool:
+    return isinstance(upstream, dict) and str(upstream.get("default")).lower() == "true"

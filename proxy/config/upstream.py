@@ -1,0 +1,114 @@
+"""The settings of one upstream, and of the places that it is reached at."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from pydantic import (
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from proxy.config.section import Section
+from proxy.config.values import Patience
+from proxy.errors import NameInvalid
+from proxy.oci.reference import parse_name
+
+
+class CredentialSettings(Section):
+    """How to log in to an upstream: one of the four secrets. Files are read again when needed."""
+
+    username: str | None = None
+    password: str | None = Field(default=None, repr=False)
+    password_file: Path | None = None
+    token_file: Path | None = None
+    docker_config_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> CredentialSettings:
+        places = (self.password, self.password_file, self.token_file, self.docker_config_file)
+        if sum(place is not None for place in places) != 1:
+            raise ValueError(
+                "give either password_file or password, or token_file, or docker_config_file"
+            )
+        if self.username is None and self.token_file is None and self.docker_config_file is None:
+            raise ValueError("a password needs a username")
+        if self.username is not None and self.docker_config_file is not None:
+            raise ValueError("docker_config_file has the username in it")
+        return self
+
+
+class PlaceSettings(Section):
+    """Where a registry or a mirror of it is, and how it is reached."""
+
+    url: str
+    prefix: str = ""
+    credentials: CredentialSettings | None = None
+    realms: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    proxy: str | None = Field(default=None, repr=False)  # may hold a password
+    no_proxy: tuple[str, ...] = ()
+    address_family: Literal["any", "ipv4", "ipv6"] = "any"
+    connections: int = Field(default=512, ge=1)
+    connect_timeout: Patience = 5.0
+    idle_timeout: Patience = 60.0
+    answer_timeout: Patience = 30.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+            raise ValueError(
+                "an upstream's url is http(s)://HOST[:PORT], with nothing behind it; what goes "
+                "before a repository's name there is the prefix"
+            )
+        return value.rstrip("/")
+
+    @field_validator("prefix")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        prefix = value.strip("/")
+        try:
+            return parse_name(prefix) if prefix else ""
+        except NameInvalid:
+            raise ValueError("a prefix is like a repository's name: project/hub") from None
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", value):
+            raise ValueError("a proxy is http://[USERNAME:PASSWORD@]HOST[:PORT]")
+        return value
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        if self.certificate_file is not None and self.url.startswith("http:"):
+            raise ValueError("a certificate_file needs a url that begins with https://")
+        return self
+
+
+class UpstreamSettings(PlaceSettings):
+    """A registry that this proxy stands in front of."""
+
+    default: bool = False
+    aliases: tuple[str, ...] = ()
+    mirrors: tuple[PlaceSettings, ...] = ()
+    offline: bool = False
+
+    @property
+    def lends_credentials(self) -> bool:
+        """Whether anybody who pulls through it does so with a login of ours."""
+        return any(place.credentials is not None for place in (self, *self.mirrors))
+
+
+DOCKER_HUB_NAME: Final = "docker.io"
+DOCKER_HUB: Final = UpstreamSettings(
+    url="https://registry-1.docker.io", default=True, aliases=("index.docker.io",)
+)

@@ -1,0 +1,168 @@
+"""Durations, sizes, addresses and the like, as people write them and as code uses them."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from math import isfinite
+from typing import Annotated, Final, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+from proxy.oci.platform import Platform
+
+_DURATIONS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str) and (
+        found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|ms|s|m|h|d)", value.strip())
+    ):
+        return float(found[1]) * _DURATIONS[found[2]]
+    if not _is_number(value):
+        raise ValueError("a duration is a number with ms, s, m, h or d behind it, such as 90s")
+    return value
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str) and (
+        found := re.fullmatch(r"(\d+|\d+\.\d+(?=\s*\w))\s*(|KiB|MiB|GiB|TiB)", value.strip())
+    ):
+        return int(float(found[1]) * _SIZES[found[2]])
+    if not _is_number(value):
+        raise ValueError("a size is a number of bytes, or one with KiB, MiB, GiB or TiB behind it")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _share(value: object) -> object:
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())):
+        return float(found[1]) / 100
+    return value
+
+
+def _urls(value: object) -> object:
+    """One URL is a list of one; in the environment and on the command line, commas part them."""
+    if isinstance(value, str):
+        return tuple(re.split(r"\s*,\s*(?=\w+://)", value.strip()))
+    return () if value is None else value
+
+
+def _address(value: object) -> object:
+    if isinstance(value, Address):
+        return value
+    host, colon, port = str(value).rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 -- TCP's
+        raise ValueError("an address is HOST:PORT, such as 0.0.0.0:5000 or [::]:5000")
+    return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 -- what an empty host means
+
+
+class Address(tuple[str, int]):
+    """Where to listen."""
+
+    __slots__ = ()
+
+    def __new__(cls, host: str, port: int) -> Self:
+        """A host and a TCP port."""
+        return super().__new__(cls, (host, port))
+
+    @property
+    def host(self) -> str:
+        """A name or an IP address, without brackets."""
+        return self[0]
+
+    @property
+    def port(self) -> int:
+        """0 lets the system choose."""
+        return self[1]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __getnewargs__(self) -> tuple[str, int]:
+        """For pickle, with which a supervisor hands the settings to its workers."""
+        return self.host, self.port
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"},
+            ]
+        }
+    ),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(KiB|MiB|GiB|TiB)?$"},
+            ]
+        }
+    ),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    Field(ge=0, le=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"},
+            ]
+        }
+    ),
+]
+Listen = Annotated[
+    Address,
+    BeforeValidator(_address),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": r"^.*:\d{1,5}$"}),
+]
+
+Urls = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_urls),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+Patience = Annotated[Seconds, Field(gt=0)]
+
+
+def _platform(value: object) -> object:
+    return Platform.parse(value) if isinstance(value, str) else value
+
+
+PlatformName = Annotated[
+    Platform,
+    BeforeValidator(_platform),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$"}),
+]
