@@ -14,7 +14,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench lock
+.PHONY: help run test check bench chart lock
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -35,6 +35,9 @@ check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproje
 bench: .venv/dev.stamp ## this proxy beside distribution's proxy mode and nginx, in one run
 	@$(BIN)/python tests/tools.py
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+chart: .venv/dev.stamp ## the chart's README and schema anew, for values.yaml and the settings
+	$(BIN)/python -m tests.chart.generated
 
 lock: .venv/dev.stamp ## write the locks anew for pyproject.toml; ARGS=--upgrade for newer versions
 	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock

@@ -1,0 +1,216 @@
+{{/* The pod of the proxy, the same whatever runs it. */}}
+
+{{- define "lighterage.pod" -}}
+metadata:
+  labels:
+    {{- include "lighterage.selector" . | nindent 4 }}
+    {{- include "lighterage.labels.pod" . | nindent 4 }}
+    {{- with .Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    kubectl.kubernetes.io/default-container: lighterage
+    {{- if not .Values.existingConfigMap }}
+    lighterage/fixed-settings: {{ include "lighterage.settings.fixed" . }}
+    {{- end }}
+    {{- with merge (dict) .Values.podAnnotations .Values.commonAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "lighterage.serviceAccount" . }}
+  automountServiceAccountToken: false
+  # A Service of this name would set LIGHTERAGE_PORT and the like.
+  enableServiceLinks: false
+  {{- if kindIs "bool" .Values.hostUsers }}
+  hostUsers: {{ .Values.hostUsers }}
+  {{- end }}
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    {{- $forbidden := ternary (list "fsGroup") (list) (.Capabilities.APIVersions.Has "security.openshift.io/v1") }}
+    {{- range $key, $value := .Values.podSecurityContext }}
+    {{- if not (or (has $key $forbidden) (kindIs "invalid" $value)) }}
+    {{- dict $key $value | toYaml | nindent 4 }}
+    {{- end }}
+    {{- end }}
+  terminationGracePeriodSeconds: {{ include "lighterage.gracePeriod" . }}
+  {{- with .Values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: lighterage
+      image: {{ include "lighterage.image" (dict "root" . "image" .Values.image "tag" .Chart.AppVersion) }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args:
+        - serve
+        - --config=/etc/lighterage/lighterage.yaml
+        - --listen={{ .Values.listenHost }}:5000
+        - --admin-listen={{ .Values.listenHost }}:5080
+        - --data=/var/lib/lighterage
+        {{- with .Values.extraArgs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      env:
+        - {name: LIGHTERAGE_SECRETS_DIR, value: /run/lighterage/settings}
+        {{- with .Values.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with .Values.extraEnvFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      ports:
+        - name: registry
+          containerPort: 5000
+          {{- with .Values.hostPort }}
+          hostPort: {{ . }}
+          {{- end }}
+        - name: admin
+          containerPort: 5080
+      # It listens only when its store is open; hashing what an interrupted transfer left comes later.
+      startupProbe:
+        httpGet: {path: /healthz, port: admin}
+        periodSeconds: 1
+        failureThreshold: 60
+      livenessProbe:
+        httpGet: {path: /healthz, port: admin}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 6
+      # Of itself only: without upstream or Redis it serves what it has.
+      readinessProbe:
+        httpGet: {path: /readyz, port: admin}
+        periodSeconds: 5
+        timeoutSeconds: 3
+      {{- with .Values.shutdown.preStopSeconds }}
+      lifecycle:
+        preStop:
+          sleep: {seconds: {{ . }}}
+      {{- end }}
+      securityContext:
+        {{- toYaml .Values.securityContext | nindent 8 }}
+      {{- with .Values.resources }}
+      resources:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      volumeMounts:
+        - {name: data, mountPath: /var/lib/lighterage}
+        # A directory, and not a file by subPath: that would never change while the pod runs.
+        - {name: settings, mountPath: /etc/lighterage, readOnly: true}
+        - {name: secrets, mountPath: /run/lighterage, readOnly: true}
+        - {name: tmp, mountPath: /tmp}
+        {{- with .Values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    {{- with .Values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  volumes:
+    - name: settings
+      configMap:
+        name: {{ default (include "lighterage.fullname" .) .Values.existingConfigMap }}
+        items: [{key: lighterage.yaml, path: lighterage.yaml}]
+    - name: secrets
+      projected:
+        # Whoever the pod runs as; 0440 would need an fsGroup.
+        defaultMode: 0444
+        sources: {{- include "lighterage.secrets" . | nindent 10 }}
+    - name: tmp
+      emptyDir: {sizeLimit: 64Mi}
+    {{- if eq .Values.storage.layout "none" }}
+    - name: data
+      emptyDir: {sizeLimit: {{ .Values.storage.size }}}
+    {{- else if or (eq .Values.storage.layout "shared") .Values.storage.existingClaim }}
+    - name: data
+      persistentVolumeClaim:
+        claimName: {{ default (include "lighterage.fullname" .) .Values.storage.existingClaim }}
+    {{- end }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  topologySpreadConstraints:
+    {{- if kindIs "slice" .Values.topologySpreadConstraints }}
+    {{- toYaml .Values.topologySpreadConstraints | nindent 4 }}
+    {{- else }}
+    {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+    - maxSkew: 1
+      topologyKey: {{ $key }}
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "lighterage.selector" $ | nindent 10 }}
+    {{- end }}
+    {{- end }}
+{{- end -}}
+
+{{/* Until the cluster has noticed, until transfers are done, and time to close what is open. */}}
+{{- define "lighterage.gracePeriod" -}}
+{{- $shutdown := get (include "lighterage.settings" . | fromYaml) "shutdown" | default dict -}}
+{{- $delay := include "lighterage.seconds" (get $shutdown "delay" | default "0s") | int64 -}}
+{{- $grace := include "lighterage.seconds" (dig "grace" "5m" $shutdown) | int64 -}}
+{{- add (int64 .Values.shutdown.preStopSeconds) $delay $grace 15 -}}
+{{- end -}}
+
+{{/* The files below /run/lighterage; the secrets directory of the settings is one of its folders. */}}
+{{- define "lighterage.secrets" -}}
+{{- $sources := list -}}
+{{- with include "lighterage.signingKey.secret" . -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.signingKey.key "signing-key.pem") | fromYaml) -}}
+{{- end -}}
+{{- with .Values.tls.existingSecret -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list . "tls.crt" "tls/tls.crt" "tls.key" "tls/tls.key") | fromYaml) -}}
+{{- end -}}
+{{- with .Values.redis -}}
+{{- $pairs := list -}}
+{{- if .passwordKey }}{{ $pairs = concat $pairs (list .passwordKey "redis/password") }}{{ end -}}
+{{- if .sentinelPasswordKey }}{{ $pairs = concat $pairs (list .sentinelPasswordKey "redis/sentinel-password") }}{{ end -}}
+{{- if .urlKey }}{{ $pairs = concat $pairs (list .urlKey "settings/manifests__redis__url") }}{{ end -}}
+{{- if and .existingSecret $pairs -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (prepend $pairs .existingSecret) | fromYaml) -}}
+{{- end -}}
+{{- $files := ternary (list "ca.crt" "redis/ca.crt" "tls.crt" "redis/tls.crt" "tls.key" "redis/tls.key") (list "ca.crt" "redis/ca.crt") .clientCertificate -}}
+{{- if .tlsSecret -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (prepend $files .tlsSecret) | fromYaml) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $login := .Values.credentials -}}
+{{- $file := printf "credentials/%s" $name -}}
+{{- $kind := default "basic" $login.kind -}}
+{{- $key := default (get (dict "basic" "password" "token" "token" "dockerconfigjson" ".dockerconfigjson") $kind) $login.key -}}
+{{- $pairs := list $login.existingSecret $key $file -}}
+{{- if eq $kind "basic" -}}
+{{- $username := printf "settings/upstreams__%s__credentials__username" $name -}}
+{{- $pairs = concat $pairs (list (default "username" $login.usernameKey) $username) -}}
+{{- end -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" $pairs | fromYaml) -}}
+{{- end -}}
+{{ toYaml $sources }}
+{{- end -}}
+
+{{/* A Secret's name, and then keys and files by turns. */}}
+{{- define "lighterage.secrets.source" -}}
+secret:
+  name: {{ first . }}
+  items:
+    {{- range $pair := chunk 2 (rest .) }}
+    - {key: {{ first $pair | quote }}, path: {{ last $pair | quote }}}
+    {{- end }}
+{{- end -}}

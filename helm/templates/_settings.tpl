@@ -1,0 +1,98 @@
+{{/* The settings file: what the user says, and what follows from the other values. */}}
+
+{{/* Seconds of a duration such as 500ms, 90s, 5m or a number; 0 if it is none. */}}
+{{- define "lighterage.seconds" -}}
+{{- $text := toString . | replace " " "" -}}
+{{- $number := regexFind "^[0-9]+(\\.[0-9]+)?" $text | default "0" | float64 -}}
+{{- $unit := regexFind "[a-z]*$" $text -}}
+{{- mulf $number (get (dict "ms" 0.001 "m" 60.0 "h" 3600.0 "d" 86400.0) $unit | default 1.0) | ceil | int64 -}}
+{{- end -}}
+
+{{/* MiB of a size such as 50GiB, 100Gi, 1T or a number of bytes; 0 if it is none. */}}
+{{- define "lighterage.mebibytes" -}}
+{{- $text := . -}}
+{{- if kindIs "float64" . }}{{ $text = int64 . }}{{ end -}}
+{{- $text = toString $text | replace " " "" -}}
+{{- $number := regexFind "^[0-9]+(\\.[0-9]+)?" $text | default "0" | float64 -}}
+{{- $unit := regexFind "[A-Za-z]*$" $text | trimSuffix "B" -}}
+{{- $binary := dict "Ki" 0.0009765625 "Mi" 1.0 "Gi" 1024.0 "Ti" 1048576.0 -}}
+{{- $decimal := dict "k" 0.00095367431640625 "M" 0.95367431640625 "G" 953.67431640625 "T" 953674.31640625 -}}
+{{- mulf $number (get (merge $binary $decimal) $unit | default 0.00000095367431640625) | floor | int64 -}}
+{{- end -}}
+
+{{- define "lighterage.signingKey.secret" -}}
+{{- if .Values.signingKey.existingSecret -}}
+{{ .Values.signingKey.existingSecret }}
+{{- else if .Values.signingKey.create -}}
+{{ include "lighterage.fullname" . }}-signing-key
+{{- end -}}
+{{- end -}}
+
+{{/* How each replica finds what the Secrets of `credentials` have: files below /run/lighterage. */}}
+{{- define "lighterage.credentials.settings" -}}
+{{- $upstreams := dict -}}
+{{- range $name, $login := .Values.credentials -}}
+{{- $kind := default "basic" $login.kind -}}
+{{- $setting := get (dict "basic" "password_file" "token" "token_file" "dockerconfigjson" "docker_config_file") $kind -}}
+{{- $file := printf "/run/lighterage/credentials/%s" $name -}}
+{{- $_ := set $upstreams $name (dict "credentials" (dict $setting $file)) -}}
+{{- end -}}
+{{- if $upstreams }}{{ toYaml (dict "upstreams" $upstreams) }}{{ end -}}
+{{- end -}}
+
+{{/* What of `config` follows from the other values. */}}
+{{- define "lighterage.derived" -}}
+{{- $derived := dict -}}
+{{- with include "lighterage.credentials.settings" . }}{{ $_ := merge $derived (fromYaml .) }}{{ end -}}
+{{- if include "lighterage.signingKey.secret" . -}}
+{{- $_ := merge $derived (dict "conversion" (dict "signing_key_file" "/run/lighterage/signing-key.pem")) -}}
+{{- end -}}
+{{- if .Values.tls.existingSecret -}}
+{{- $files := dict "certificate_file" "/run/lighterage/tls/tls.crt" "key_file" "/run/lighterage/tls/tls.key" -}}
+{{- $_ := merge $derived (dict "tls" $files) -}}
+{{- end -}}
+{{- $redis := dict -}}
+{{- if .Values.redis.bundled.enabled -}}
+{{- $_ := set $redis "url" (printf "redis://%s-redis.%s.svc:6379/0" (include "lighterage.fullname" .) (include "lighterage.namespace" .)) -}}
+{{- end -}}
+{{- if and .Values.redis.existingSecret .Values.redis.passwordKey -}}
+{{- $_ := set $redis "password_file" "/run/lighterage/redis/password" -}}
+{{- end -}}
+{{- if and .Values.redis.existingSecret .Values.redis.sentinelPasswordKey -}}
+{{- $_ := set $redis "sentinel_password_file" "/run/lighterage/redis/sentinel-password" -}}
+{{- end -}}
+{{- if .Values.redis.tlsSecret -}}
+{{- $_ := set $redis "ca_file" "/run/lighterage/redis/ca.crt" -}}
+{{- if .Values.redis.clientCertificate -}}
+{{- $_ := merge $redis (dict "certificate_file" "/run/lighterage/redis/tls.crt" "key_file" "/run/lighterage/redis/tls.key") -}}
+{{- end -}}
+{{- end -}}
+{{- if or $redis .Values.redis.urlKey -}}
+{{- $_ := merge $derived (dict "manifests" (dict "store" "redis" "redis" $redis)) -}}
+{{- end -}}
+{{ toYaml $derived }}
+{{- end -}}
+
+{{/* What `config` means if it says nothing of it. */}}
+{{- define "lighterage.defaults" -}}
+{{- $size := include "lighterage.mebibytes" .Values.storage.size | int64 -}}
+blobs: {max_size: {{ div (mul $size 70) 100 }}MiB}
+limits: {spool: {{ div (mul $size 20) 100 }}MiB}
+{{- end -}}
+
+{{/* The whole file. */}}
+{{- define "lighterage.settings" -}}
+{{- $defaults := include "lighterage.defaults" . | fromYaml -}}
+{{- $derived := include "lighterage.derived" . | fromYaml -}}
+{{ toYaml (mustMergeOverwrite $defaults (deepCopy .Values.config) $derived) }}
+{{- end -}}
+
+{{/* A digest of what the proxy does not take over while it runs: a change of it replaces the pods. */}}
+{{- define "lighterage.settings.fixed" -}}
+{{- omit (include "lighterage.settings" . | fromYaml) "tags" "refusals" "budget" | toYaml | sha256sum -}}
+{{- end -}}
+
+{{- define "lighterage.usesRedis" -}}
+{{- $manifests := get (include "lighterage.settings" . | fromYaml) "manifests" | default dict -}}
+{{- if or (eq (get $manifests "store" | default "sqlite") "redis") .Values.existingConfigMap -}}yes{{- end -}}
+{{- end -}}

@@ -1,0 +1,88 @@
+"""A pod of the chart on this machine: its files in a directory, its command with paths mapped."""
+
+from __future__ import annotations
+
+import re
+import sys
+from base64 import b64decode
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.e2e.processes import LOOPBACK, Program, free_port
+from tests.integration.certificates import pem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.chart.chart import Rendered
+
+_COMMAND: Final = Path(sys.executable).with_name("lighterage")
+# Where the pod mounts things, and where they are here.
+_MOUNTS: Final = {"/etc/lighterage": "etc", "/run/lighterage": "run", "/var/lib/lighterage": "data"}
+
+
+class Pod(Program):
+    """The proxy's container: rendered settings, Secrets with something in them, its arguments."""
+
+    name = "pod"
+
+    def __init__(self, rendered: Rendered, directory: Path, secrets: Mapping[str, str]) -> None:
+        """`secrets` says what is in files whose path ends so; the others get what they need."""
+        self.directory = directory
+        self.port, self.admin_port = free_port(), free_port()
+        workload = rendered.one("StatefulSet", "Deployment", component="proxy")
+        self._pod = workload["spec"]["template"]["spec"]
+        self._container = next(c for c in self._pod["containers"] if c["name"] == "lighterage")
+        for mount in _MOUNTS.values():
+            (directory / mount).mkdir(parents=True)
+        self.settings = directory / "etc/lighterage.yaml"
+        self.settings.write_text(self.mapped(rendered.settings))
+        self._write_secrets(rendered, secrets)
+        listen = {5000: self.port, 5080: self.admin_port}
+        arguments = [self.mapped(argument) for argument in self._container["args"]]
+        for inside, outside in listen.items():
+            pattern = rf"(?<==)(0\.0\.0\.0|\[::\]):{inside}$"
+            arguments = [re.sub(pattern, f"{LOOPBACK}:{outside}", one) for one in arguments]
+        super().__init__(
+            [_COMMAND, *arguments],
+            directory=directory,
+            listens=tuple(listen.values()),
+            environment=self.environment,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the container sets."""
+        return {each["name"]: self.mapped(each["value"]) for each in self._container["env"]}
+
+    def mapped(self, text: str) -> str:
+        """With this machine's paths."""
+        for inside, here in _MOUNTS.items():
+            text = text.replace(inside, str(self.directory / here))
+        return text
+
+    def _write_secrets(self, rendered: Rendered, secrets: Mapping[str, str]) -> None:
+        private, certificate = pem()
+        made = {
+            found["metadata"]["name"]: {
+                key: b64decode(value) for key, value in found["data"].items()
+            }
+            for found in rendered.of("Secret")
+        }
+        (volume,) = (v["projected"] for v in self._pod["volumes"] if v["name"] == "secrets")
+        for source in volume["sources"]:
+            secret: dict[str, Any] = source["secret"]
+            for item in secret["items"]:
+                file = self.directory / "run" / item["path"]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                given = next((v for end, v in secrets.items() if item["path"].endswith(end)), None)
+                if given is not None:
+                    file.write_text(given)
+                elif secret["name"] in made:
+                    file.write_bytes(made[secret["name"]][item["key"]])
+                elif file.suffix == ".crt":
+                    file.write_bytes(certificate)
+                elif file.suffix in {".key", ".pem"}:
+                    file.write_bytes(private)
+                else:
+                    file.write_text("cargo")
