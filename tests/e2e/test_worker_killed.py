@@ -24,8 +24,8 @@ pytestmark = pytest.mark.e2e
 
 SIZE: Final = 48 * images.MEBIBYTE
 CLIENTS: Final = 8
-# 64 KiB every millisecond: slow enough to be interrupted, and for every reader to keep up.
-STEADILY: Final = Fault(pace=0.001)
+# 64 KiB every millisecond, for every reader to keep up; and no end to it before the kill.
+ENDLESS: Final = Fault(pace=0.001, cut=SIZE // 2, stall=True)
 
 
 async def test_the_clients_of_the_other_worker_lose_nothing(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ async def test_the_clients_of_the_other_worker_lose_nothing(tmp_path: Path) -> N
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(ScriptedUpstream())
         digest = upstream.add_blob("cargo", content)
-        upstream.fault("GET", "*", STEADILY)
+        upstream.fault("GET", "*", ENDLESS, times=1)
         hop = await stack.enter_async_context(_Counting(upstream.port))
         proxy = stack.enter_context(Proxy(tmp_path, upstream=hop.url, workers=2))
         await until(lambda: len(_workers(proxy)) == 2)
