@@ -23,6 +23,7 @@ from proxy.service.records import Records
 from proxy.service.routing import Routes
 from proxy.service.singleflight import Flights
 from proxy.service.tags import Tags
+from proxy.service.transfers import Transfers
 from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.eviction import Janitor
 from proxy.stores.leases import FlockLeases
@@ -51,7 +52,7 @@ class Services:
     """What the listeners need."""
 
     registry: Registry
-    blobs: Blobs
+    transfers: Transfers
     readiness: Readiness
     flights: Flights
     epoch: Epoch
@@ -87,14 +88,16 @@ async def open_services(
             flights.start(_watch(cache, readiness))
         records = Records(cache, store, memory=settings.manifests.memory)
         originals = Originals(records=records, upstreams=upstreams, flights=flights)
-        blobs = Blobs(
-            records=records,
+        transfers = Transfers(
             store=store,
             leases=leases,
             upstreams=upstreams,
             flights=flights,
             admission=_admission(settings.limits.share(settings.workers)),
             finish_abandoned=settings.blobs.finish_abandoned,
+        )
+        blobs = Blobs(
+            records=records, store=store, transfers=transfers, upstreams=upstreams, flights=flights
         )
         conversion = settings.conversion
         given = conversion.signing_key_file
@@ -156,7 +159,7 @@ async def open_services(
 
         epoch = Epoch(cache, forget)
         purges = Purges(routes=routes, records=records, epoch=epoch)
-        yield Services(registry, blobs, readiness, flights, epoch, purges, janitor)
+        yield Services(registry, transfers, readiness, flights, epoch, purges, janitor)
 
 
 @asynccontextmanager

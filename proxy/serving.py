@@ -97,7 +97,7 @@ async def serve(
         await ending.draining.wait()
         # From here on every answer says `Connection: close`.
         services.readiness.draining = server.draining = True
-        _log.info("proxy.draining", connections=server.open, transfers=services.blobs.transfers)
+        _log.info("proxy.draining", connections=server.open, transfers=len(services.transfers))
         await ending.is_now_within(settings.shutdown.delay)
         await site.stop()
         await _finish(server, services, ending, settings.shutdown.grace)
@@ -110,12 +110,12 @@ async def _finish(server: RegistryServer, services: Services, ending: Ending, gr
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
     server.finish()
-    while (server.open or services.blobs.transfers) and loop.time() < end:
+    while (server.open or len(services.transfers)) and loop.time() < end:
         if await ending.is_now_within(_LOOK_EVERY):
             break
         server.finish()
     # What was received of a blob stays in its spool: whoever asks for it next goes on from there.
-    _log.info("proxy.stopped", cut_off=server.open, unfinished=services.blobs.transfers)
+    _log.info("proxy.stopped", cut_off=server.open, unfinished=len(services.transfers))
 
 
 async def _keep_tidy(janitor: Janitor) -> None:

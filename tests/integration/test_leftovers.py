@@ -32,7 +32,7 @@ async def test_nothing_is_left_over(data_dir: Path) -> None:
             readers = metric("transfer_readers")
             await asyncio.gather(*(_pull(proxy, number) for number in range(5 * IMAGES)))
             await asyncio.gather(*(_leave(proxy) for _ in range(5)))
-            await until(lambda: proxy.services.blobs.transfers == 0)
+            await until(lambda: len(proxy.services.transfers) == 0)
             await until(lambda: not _more(before))
             assert metric("transfer_readers") == readers
             assert metric("transfers_in_flight") == 0

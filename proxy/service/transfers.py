@@ -1,0 +1,159 @@
+"""The transfers of one process: one for each blob and repository, however many read along."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy import telemetry
+from proxy.service import trace
+from proxy.service.admission import NotKept
+from proxy.service.download import Transfer
+from proxy.service.passthrough import PassThrough
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+    from proxy.oci.reference import Digest, Repository
+    from proxy.ports import BlobStore, Leases, Upstream
+    from proxy.service.admission import Admission
+    from proxy.service.singleflight import Flights
+
+_log = structlog.get_logger()
+
+
+class Reader:
+    """One reader of a transfer, who goes on alone if that turns out not to be kept. Fits Source."""
+
+    def __init__(self, transfers: Transfers, transfer: Transfer) -> None:
+        self._transfers = transfers
+        self._transfer = transfer
+        self._alone: PassThrough | None = None
+
+    async def started(self) -> None:
+        """Return when an answer may begin; raises what the transfer failed with."""
+        try:
+            await self._transfer.started()
+        except NotKept as reason:
+            await self._leave_the_others(reason)
+
+    @property
+    def shown(self) -> bool:
+        """Whether the upstream has given it through this repository."""
+        return self._transfer.shown
+
+    @property
+    def size(self) -> int:
+        """In bytes, as soon as it has `started`."""
+        return self._alone.size if self._alone is not None else self._transfer.total or 0
+
+    async def read(self, offset: int, length: int) -> bytes | memoryview:
+        """At least one byte from `offset`, which is never before what was read last."""
+        if self._alone is None:
+            try:
+                return await self._transfer.read(offset, length)
+            except NotKept as reason:
+                await self._leave_the_others(reason)
+        assert self._alone is not None  # noqa: S101 -- as of the line above, if not before
+        return await self._alone.read(offset, length)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._alone is not None:
+            self._alone.close()
+        self._transfers.left(self._transfer)
+
+    async def _leave_the_others(self, reason: NotKept) -> None:
+        self._alone = await self._transfers.passed_through(self._transfer, reason)
+
+
+class Transfers:
+    """Those that run now. What runs in another process is found through its lease."""
+
+    def __init__(
+        self,
+        *,
+        store: BlobStore,
+        leases: Leases,
+        upstreams: Mapping[str, Upstream],
+        flights: Flights,
+        admission: Admission,
+        finish_abandoned: bool,
+    ) -> None:
+        """`finish_abandoned`: go on with a transfer that nobody reads any more."""
+        self._store = store
+        self._leases = leases
+        self._upstreams = upstreams
+        self._flights = flights
+        self._admission = admission
+        self._finish_abandoned = finish_abandoned
+        # By repository, too: what another one has is found through the lease, like another
+        # process's.
+        self._running: dict[tuple[str, Digest], tuple[Transfer, asyncio.Task[None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def runs(self, repository: Repository, digest: Digest) -> bool:
+        """Whether one runs for this blob of this repository."""
+        return (str(repository), digest) in self._running
+
+    def join(self, repository: Repository, digest: Digest) -> Reader:
+        """Read along, or be the first; close it in the end."""
+        transfer = self._transfer(repository, digest)
+        transfer.readers += 1
+        telemetry.FOLLOWERS.inc()
+        return Reader(self, transfer)
+
+    async def passed_through(self, transfer: Transfer, reason: NotKept) -> PassThrough:
+        """The transfer's blob for one reader alone, of which nothing is kept."""
+        happened = trace.current()
+        happened.stored, happened.detail = False, "not-kept"
+        _log.warning("blob.passed_through", digest=transfer.digest, reason=reason.reason)
+        return await PassThrough.opened(
+            transfer.digest,
+            transfer.repository.name,
+            upstream=self._upstreams[transfer.repository.registry],
+            flights=self._flights,
+            admitted=self._admission.passed_through(reason.reason),
+            begun=transfer.begun,
+        )
+
+    def left(self, transfer: Transfer) -> None:
+        """A reader has gone."""
+        transfer.readers -= 1
+        telemetry.FOLLOWERS.dec()
+        running = self._running.get((str(transfer.repository), transfer.digest))
+        if running is None or running[0] is not transfer:
+            if transfer.readers == 0:
+                transfer.close()
+        elif transfer.readers == 0 and not self._finish_abandoned:
+            running[1].cancel()
+
+    def _transfer(self, repository: Repository, digest: Digest) -> Transfer:
+        key = str(repository), digest
+        if key in self._running:
+            trace.current().detail = "collapsed"
+            return self._running[key][0]
+        transfer = Transfer(
+            digest=digest,
+            repository=repository,
+            upstream=self._upstreams[repository.registry],
+            store=self._store,
+            leases=self._leases,
+            admission=self._admission,
+        )
+        happened = trace.current()
+        # A range may have been tried before, in vain.
+        happened.stored, happened.detail = True, ""
+        task = self._flights.start(transfer.run())
+        self._running[key] = transfer, task
+        task.add_done_callback(lambda _: self._ended(transfer))
+        return transfer
+
+    def _ended(self, transfer: Transfer) -> None:
+        del self._running[str(transfer.repository), transfer.digest]
+        if transfer.readers == 0:
+            transfer.close()
