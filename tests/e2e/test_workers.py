@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images, load
+from tests.e2e import images, load, wire
 from tests.e2e.processes import LOOPBACK, Proxy
 from tests.integration.proxy import push
 from tests.integration.upstream import Fault, ScriptedUpstream
@@ -121,6 +121,24 @@ async def test_a_thousand_warm_pulls_ask_for_nothing(
         await asyncio.gather(*(client(number) for number in range(20)))
         assert upstream.requests == []
         assert {line["worker"] for line in _requests(proxy)} == {1, 2}
+
+
+async def test_a_purge_reaches_every_worker(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    push(upstream, "cargo", "1", images.docker("old"))
+    with Proxy(tmp_path, upstream=upstream.url, workers=2, settings=_HASTE) as proxy:
+        await _all_serve(proxy)
+        await asyncio.gather(*(_pull(proxy, "cargo", "1", DOCKER) for _ in range(20)))
+        new = push(upstream, "cargo", "1", images.docker("new"))
+        upstream.requests.clear()
+        purged = await asyncio.to_thread(
+            wire.ask, f"{proxy.admin_url}/purge?repository=cargo&tag=1", method="POST"
+        )
+        assert purged.status == 200
+        await asyncio.sleep(1.5)
+        path = "/v2/cargo/manifests/1"
+        answers = await asyncio.gather(*(load.get(proxy.port, path, DOCKER) for _ in range(40)))
+        assert {answer.headers["docker-content-digest"] for answer in answers} == {new}
+        assert upstream.count("HEAD") == 1
 
 
 async def test_the_metrics_are_those_of_all_workers(
