@@ -58,6 +58,7 @@ class Services:
     epoch: Epoch
     purges: Purges
     janitor: Janitor
+    adopt: Callable[[Settings], None]
 
 
 @asynccontextmanager
@@ -108,7 +109,6 @@ async def open_services(
             upstreams=upstreams,
             flights=flights,
             lifetimes=lifetimes,
-            patience=settings.tags.patience,
         )
         manifests = Manifests(
             records=records,
@@ -140,8 +140,7 @@ async def open_services(
                 tags=tags,
                 upstreams=upstreams,
                 flights=flights,
-                lifetime=lifetimes.default,
-                patience=settings.tags.patience,
+                lifetimes=lifetimes,
             ),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
@@ -157,9 +156,20 @@ async def open_services(
             for upstream in upstreams.values():
                 upstream.forget()
 
+        def adopt(changed: Settings) -> None:
+            """Take over what `proxy.live` says."""
+            lifetimes.adopt(_lifetimes(changed.tags))
+            for name, upstream in upstreams.items():
+                upstream.offline = changed.upstreams[name].offline
+                upstream.adopt(
+                    not_found=changed.refusals.not_found,
+                    denied=changed.refusals.denied,
+                    reserve=changed.budget.reserve,
+                )
+
         epoch = Epoch(cache, forget)
         purges = Purges(routes=routes, records=records, epoch=epoch)
-        yield Services(registry, transfers, readiness, flights, epoch, purges, janitor)
+        yield Services(registry, transfers, readiness, flights, epoch, purges, janitor, adopt)
 
 
 @asynccontextmanager
@@ -182,7 +192,7 @@ def _lifetimes(tags: TagSettings) -> Lifetimes:
         return Lifetime(ttl, kept, tags.stale_while_revalidate)
 
     rules = [(rule.match, life(rule.ttl, rule.stale_if_error)) for rule in tags.rules]
-    return Lifetimes(life(tags.ttl, None), rules)
+    return Lifetimes(life(tags.ttl, None), rules, patience=tags.patience)
 
 
 def _admission(limits: Limits) -> Admission:

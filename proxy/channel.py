@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from proxy.config import Settings
+    from proxy.config import Given, Settings
 
 DRAIN: Final = b"drain\n"
 _LENGTH: Final = struct.Struct("!I")
@@ -31,12 +31,14 @@ class Assignment:
 
     `number` counts from 1, and is also its successor's. `directory` is where the workers have
     their metrics and take turns at the log; `tokens` is a descriptor of memory that they share.
+    `given` is where the settings came from.
     """
 
     number: int
     settings: Settings
     directory: Path
     tokens: int | None
+    given: Given
 
     def encode(self) -> bytes:
         """For the worker's end of the channel."""

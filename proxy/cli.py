@@ -12,6 +12,8 @@ import click
 from proxy import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.config import Settings
 
 # As `proxy.offline.TARGETS` has them.
@@ -42,15 +44,18 @@ def version() -> None:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that serve.")
 def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     """Serve until SIGTERM."""
-    settings = _load(config, _from_arguments(**arguments), upstream)
-    from proxy.banner import announce  # noqa: PLC0415 -- see the module's docstring
+    from proxy.config import Given  # noqa: PLC0415 -- see the module's docstring
+
+    given = Given(config, _from_arguments(**arguments), upstream)
+    settings = _read(given.load)
+    from proxy.banner import announce  # noqa: PLC0415
 
     if settings.workers == 1:
         from proxy.serving import run  # noqa: PLC0415
     else:
         from proxy.supervisor import run  # noqa: PLC0415
     try:
-        run(settings, announce=lambda: announce(settings))
+        run(settings, given=given, announce=lambda: announce(settings))
     except (OSError, ValueError) as error:
         _fail(f"cannot start: {error}")
 
@@ -188,13 +193,17 @@ def _purged(image: str) -> dict[str, object]:
     return {"repository": path + slash + name, "tag": tag if colon else None}
 
 
-def _load(
-    config: Path | None, arguments: dict[str, Any] | None = None, upstream: str | None = None
-) -> Settings:
-    from proxy.config import SettingsError, load  # noqa: PLC0415
+def _load(config: Path | None) -> Settings:
+    from proxy.config import load  # noqa: PLC0415
+
+    return _read(lambda: load(config))
+
+
+def _read(load: Callable[[], Settings]) -> Settings:
+    from proxy.config import SettingsError  # noqa: PLC0415
 
     try:
-        return load(config, arguments=arguments, upstream=upstream)
+        return load()
     except SettingsError as error:
         _fail(str(error))
 

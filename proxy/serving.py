@@ -15,6 +15,7 @@ from aiohttp import web
 from proxy import nofile, telemetry
 from proxy.app import open_services
 from proxy.ending import Ending, ignore_signals
+from proxy.live import LiveSettings
 from proxy.web.admin import admin_app, listening
 from proxy.web.server import RegistryServer
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.app import Services
-    from proxy.config import Settings
+    from proxy.config import Given, Settings
     from proxy.stores.eviction import Janitor
     from proxy.web.admin import Readiness
 
@@ -37,25 +38,25 @@ _LOOK_EVERY: Final = 0.05
 _CUT_WITHIN: Final = 0.2
 
 
-def run(settings: Settings, *, announce: Callable[[], None]) -> None:
+def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; OSError or ValueError if it cannot start."""
     log = telemetry.start_log()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_alone(settings, announce))
+            runner.run(_alone(settings, given, announce))
     finally:
         ignore_signals()
         log.close()
 
 
-async def _alone(settings: Settings, announce: Callable[[], None]) -> None:
+async def _alone(settings: Settings, given: Given, announce: Callable[[], None]) -> None:
     ending = Ending()
     ending.listen(signal.SIGTERM, signal.SIGINT)
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
         admin = admin_app(services.readiness, purge=services.purges.purge)
         async with listening(admin, settings.admin.listen):
-            await serve(settings, services, ending, started=announce)
+            await serve(settings, services, ending, given=given, started=announce)
 
 
 def check_descriptors(settings: Settings, readiness: Readiness) -> None:
@@ -71,6 +72,7 @@ async def serve(
     services: Services,
     ending: Ending,
     *,
+    given: Given,
     started: Callable[[], None] = lambda: None,
 ) -> None:
     """Take connections until `ending` comes, and then finish what has begun."""
@@ -87,7 +89,9 @@ async def serve(
             reuse_port=settings.workers > 1,
         )
         await site.start()
-        for chore in (_keep_tidy(services.janitor), telemetry.watch_loop(), services.epoch.watch()):
+        live = LiveSettings(given, settings, adopt=services.adopt, readiness=services.readiness)
+        chores = (_keep_tidy(services.janitor), telemetry.watch_loop(), services.epoch.watch())
+        for chore in (*chores, live.watch()):
             services.flights.start(chore)
         services.readiness.serving = True
         # What start-up has made lives as long as the process: no collection need look at it.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.config import Settings
+    from proxy.config import Given, Settings
     from proxy.oci.reference import Digest, Repository, Tag
 
 _log = structlog.get_logger()
@@ -49,19 +49,21 @@ class CannotStartError(OSError):
     """A worker ended before any had served; it has said why."""
 
 
-def run(settings: Settings, *, announce: Callable[[], None]) -> None:
+def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> None:
     """Have `settings.workers` processes serve until SIGTERM or SIGINT; OSError if none can."""
     with private_directory(settings.data) as directory:
         log = telemetry.start_log(turn=directory / "log")
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_supervise(settings, directory, announce))
+                runner.run(_supervise(settings, given, directory, announce))
         finally:
             ignore_signals()
             log.close()
 
 
-async def _supervise(settings: Settings, directory: Path, announce: Callable[[], None]) -> None:
+async def _supervise(
+    settings: Settings, given: Given, directory: Path, announce: Callable[[], None]
+) -> None:
     ending = Ending()
     ending.listen(signal.SIGTERM, signal.SIGINT)
     address = await _nobody_elses(settings.listen)
@@ -69,7 +71,7 @@ async def _supervise(settings: Settings, directory: Path, announce: Callable[[],
     merged = MergedMetrics(directory)
     with private_memory() as tokens:
         workers = [
-            _Worker(Assignment(number, settings, directory, tokens), ending)
+            _Worker(Assignment(number, settings, directory, tokens, given), ending)
             for number in range(1, settings.workers + 1)
         ]
         crew = _Crew(workers, merged, announce)

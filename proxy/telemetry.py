@@ -130,6 +130,11 @@ LOOP_LAG = Histogram(
     "How much later than asked the event loop woke up, looked at twice a second.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
+SETTINGS_REFUSED = Gauge(
+    f"{_PREFIX}_settings_refused",
+    "Whether the settings file, as it is now, cannot be used, and the ones before it are.",
+    multiprocess_mode="livemax",
+)
 LOG_DROPPED = Counter(
     f"{_PREFIX}_log_lines_dropped_total", "Log lines that standard output did not take in time."
 )

@@ -49,7 +49,7 @@ async def _work(assignment: Assignment, upstairs: socket.socket) -> None:
         check_descriptors(assignment.settings, services.readiness)
         services.flights.start(_obey(reader, ending))
         services.flights.start(_report(services.readiness, writer))
-        await serve(assignment.settings, services, ending)
+        await serve(assignment.settings, services, ending, given=assignment.given)
     writer.close()
 
 

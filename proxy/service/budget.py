@@ -73,7 +73,7 @@ class Budget:
         self._cache = cache
         self._flights = flights
         self._upstream = upstream
-        self._reserve = reserve
+        self.reserve = reserve
         self._account = account
         self._newest: Reading | None = None
         self._limit = telemetry.BUDGET_LIMIT.labels(upstream)
@@ -97,7 +97,7 @@ class Budget:
         if shared is not None and shared.at > self._newest.at:
             self._take(shared)
         rate = self._newest.rate
-        return not self._newest.is_over(time()) and rate.remaining <= rate.limit * self._reserve
+        return not self._newest.is_over(time()) and rate.remaining <= rate.limit * self.reserve
 
     def _take(self, reading: Reading) -> None:
         self._newest = reading

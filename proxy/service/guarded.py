@@ -85,6 +85,13 @@ class Guarded:
         for mirror in self._mirrors:
             mirror.forget()
 
+    def adopt(self, *, not_found: float, denied: float, reserve: float) -> None:
+        """Remember refusals for so many seconds from now on, and keep such a share of the limit."""
+        self._refusals.adopt(not_found=not_found, denied=denied)
+        self._budget.reserve = reserve
+        for mirror in self._mirrors:
+            mirror.adopt(not_found=not_found, denied=denied, reserve=reserve)
+
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """HEAD; ManifestUnknown for 404."""
         with self._guard(name, "HEAD", reference):

@@ -51,11 +51,26 @@ class Lifetime:
 class Lifetimes:
     """The lifetime of each tag."""
 
-    def __init__(self, default: Lifetime, rules: Sequence[tuple[str, Lifetime]] = ()) -> None:
-        """`rules` are patterns as the shell has them, for `registry/name:tag` or `name:tag`."""
+    def __init__(
+        self,
+        default: Lifetime,
+        rules: Sequence[tuple[str, Lifetime]] = (),
+        *,
+        patience: float = 0.0,
+    ) -> None:
+        """`rules` are patterns as the shell has them, for `registry/name:tag` or `name:tag`.
+
+        `patience`: how many seconds somebody waits who could have an old answer at once.
+        """
         self.default = default
+        self.patience = patience
         self._rules = [(re.compile(translate(pattern)), life) for pattern, life in rules]
         self._decided: Recent[tuple[str, str, str], Lifetime] = Recent(_MEMORY)
+
+    def adopt(self, others: Lifetimes) -> None:
+        """Be like others from now on, for all who know this one."""
+        self.default, self.patience, self._rules = others.default, others.patience, others._rules
+        self._decided.clear()
 
     def of(self, repository: Repository, tag: Tag) -> Lifetime:
         """What the first rule that fits says."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import ManifestCache
     from proxy.service.guarded import Guarded
-    from proxy.service.lifetimes import Lifetime
+    from proxy.service.lifetimes import Lifetimes
     from proxy.service.records import Records
     from proxy.service.singleflight import Flights
     from proxy.service.tags import Tags
@@ -67,17 +67,15 @@ class Listings:
         tags: Tags,
         upstreams: Mapping[str, Guarded],
         flights: Flights,
-        lifetime: Lifetime,
-        patience: float,
+        lifetimes: Lifetimes,
     ) -> None:
-        """`patience`: how many seconds somebody waits who could have an old page at once."""
+        """Of the `lifetimes` what holds for tags without a rule holds for pages."""
         self._cache = cache
         self._records = records
         self._tags = tags
         self._upstreams = upstreams
         self._flights = flights
-        self._lifetime = lifetime
-        self._patience = patience
+        self._lifetimes = lifetimes
 
     async def tags(self, repository: Repository, query: str) -> Page:
         """One page of tags, under the name as addressed; NameUnknown or an UpstreamFailure."""
@@ -129,7 +127,7 @@ class Listings:
         kept = _Kept.decode(await self._cache.get(key))
         if kept and kept.had_at <= await self._records.void_before("listings", repository):
             kept = None
-        if kept is not None and self._lifetime.is_fresh(time() - kept.had_at):
+        if kept is not None and self._lifetimes.default.is_fresh(time() - kept.had_at):
             trace.current().outcome = Outcome.HIT
             return kept.page
 
@@ -138,12 +136,12 @@ class Listings:
             _read(page.raw)
             if len(page.raw) <= _CACHED_LIMIT:
                 had = _Kept(page, time()).encode()
-                life = self._lifetime.ttl + self._lifetime.if_error
+                life = self._lifetimes.default.ttl + self._lifetimes.default.if_error
                 await self._cache.put(key, had, life=life)
             return page
 
         in_vain = self._upstreams[repository.registry].trouble is not None
-        patience = 0.0 if in_vain else self._patience
+        patience = 0.0 if in_vain else self._lifetimes.patience
         try:
             async with asyncio.timeout(None if kept is None else patience):
                 page = await self._flights.do(key, work)

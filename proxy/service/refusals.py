@@ -46,6 +46,11 @@ class Refusals:
         self._clock = clock
         self._kept: Recent[Hashable, _Refusal] = Recent(_MEMORY)
 
+    def adopt(self, *, not_found: float, denied: float) -> None:
+        """Remember for so many seconds from now on."""
+        self._not_found = not_found
+        self._denied = denied
+
     def add(self, asked: Hashable, error: RegistryError) -> None:
         """Remember that `asked` was answered so."""
         denied = isinstance(error, UpstreamDenied)

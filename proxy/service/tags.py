@@ -67,15 +67,12 @@ class Tags:
         upstreams: Mapping[str, Guarded],
         flights: Flights,
         lifetimes: Lifetimes,
-        patience: float,
     ) -> None:
-        """`patience`: how many seconds somebody waits who could have an old answer at once."""
         self._records = records
         self._originals = originals
         self._upstreams = upstreams
         self._flights = flights
         self._lifetimes = lifetimes
-        self._patience = patience
         self._held_off: Recent[str, tuple[float, Reason]] = Recent(_HELD_OFF_MEMORY)
         # When the questions that an upstream has not answered yet were asked, the oldest first.
         self._asking: dict[str, dict[str, float]] = {name: {} for name in upstreams}
@@ -143,10 +140,10 @@ class Tags:
         if self._lifetimes.of(repository, tag).may_wait(copy.age):
             return 0.0, Reason.REVALIDATING
         oldest = next(iter(self._asking[repository.registry].values()), None)
-        if oldest is not None and monotonic() > oldest + self._patience:
+        if oldest is not None and monotonic() > oldest + self._lifetimes.patience:
             # Somebody has waited for this upstream in vain, and still is.
             return 0.0, Reason.SLOW
-        return self._patience, Reason.SLOW
+        return self._lifetimes.patience, Reason.SLOW
 
     async def _current(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
         """What the upstream says, by one question for all who ask meanwhile."""

@@ -9,7 +9,7 @@ import pytest
 
 from proxy import channel
 from proxy.channel import Assignment
-from proxy.config import Settings, load
+from proxy.config import Given, Settings, load
 from proxy.web.admin import Readiness
 
 SHIPPED = Path(__file__).parents[2] / "config" / "lighterage.yaml"
@@ -47,12 +47,12 @@ def received(sent: bytes) -> Assignment:
     ids=["defaults", "shipped", "all-kinds"],
 )
 def test_an_assignment_arrives_as_it_was(settings: Settings) -> None:
-    assignment = Assignment(2, settings, Path("/nowhere"), 7)
+    assignment = Assignment(2, settings, Path("/nowhere"), 7, Given(Path("a"), {"workers": 2}))
     assert received(assignment.encode()) == assignment
 
 
 def test_half_an_assignment_is_the_end(tmp_path: Path) -> None:
-    whole = Assignment(1, Settings(), tmp_path, None).encode()
+    whole = Assignment(1, Settings(), tmp_path, None, Given()).encode()
     for part in (b"", whole[:3], whole[:-1]):
         with pytest.raises(EOFError):
             received(part)

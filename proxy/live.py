@@ -1,0 +1,117 @@
+"""The settings file of a proxy that runs: what of a change is taken over, and what is not.
+
+The file's entry in its directory is looked at, as often as a person would: Kubernetes replaces a
+link, an editor the file. A file that cannot be used changes nothing, and neither does half a file,
+for the next look comes soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from proxy import telemetry
+from proxy.config import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxy.config import Given
+    from proxy.web.admin import Readiness
+
+_log = structlog.get_logger()
+
+# In seconds.
+_LOOK_EVERY: Final = 2.0
+# What is taken over, besides each upstream's `offline`. All else needs a restart.
+LIVE: Final = ("tags", "refusals", "budget")
+_WARNING: Final = "settings"
+
+
+class LiveSettings:
+    """One process's view of the file."""
+
+    def __init__(
+        self,
+        given: Given,
+        running: Settings,
+        *,
+        adopt: Callable[[Settings], None],
+        readiness: Readiness,
+    ) -> None:
+        """`running` are those in use. `adopt` takes over what can be, all of it at once."""
+        self._given = given
+        self._running = running
+        self._adopt = adopt
+        self._readiness = readiness
+        self._seen: object = None
+
+    async def watch(self) -> None:
+        """Look again and again, for ever."""
+        while self._given.path is not None:
+            await self.look(self._given.path)
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def look(self, path: Path) -> None:
+        """Read the file if it is another one than last time."""
+        # Before it is read: if it changes meanwhile, the next look sees that.
+        entry = _entry(path)
+        if entry == self._seen:
+            return
+        self._seen = entry
+        try:
+            settings = await asyncio.to_thread(self._given.load)
+        except SettingsError as error:
+            self._refuse(str(error))
+        else:
+            self._take(settings)
+
+    def _refuse(self, reason: str) -> None:
+        telemetry.SETTINGS_REFUSED.set(1)
+        self._readiness.warnings[_WARNING] = f"the settings were not taken over: {reason}"
+        _log.error("settings.refused", reason=reason)
+
+    def _take(self, settings: Settings) -> None:
+        telemetry.SETTINGS_REFUSED.set(0)
+        self._readiness.warnings.pop(_WARNING, None)
+        adopted = _with_what_is_live_of(settings, self._running)
+        if adopted != self._running:
+            self._adopt(adopted)
+            _log.info("settings.adopted", sections=_differing(adopted, self._running))
+            self._running = adopted
+        if waiting := _differing(settings, adopted):
+            self._readiness.warnings[_WARNING] = (
+                f"changed settings that need a restart: {', '.join(waiting)}"
+            )
+            _log.warning("settings.restart_needed", sections=waiting)
+
+
+def _entry(path: Path) -> object:
+    """What changes with the file or with a link on the way to it; None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _with_what_is_live_of(new: Settings, running: Settings) -> Settings:
+    update: dict[str, Any] = {name: getattr(new, name) for name in LIVE}
+    update["upstreams"] = {
+        name: upstream.model_copy(update={"offline": new.upstreams.get(name, upstream).offline})
+        for name, upstream in running.upstreams.items()
+    }
+    return running.model_copy(update=update)
+
+
+def _differing(new: Settings, old: Settings) -> list[str]:
+    """The sections that differ."""
+    return [
+        name
+        for name in Settings.model_fields
+        # A supervisor has put a port of the system's choice where the settings have 0.
+        if getattr(new, name) != getattr(old, name) and (name != "listen" or new.listen.port)
+    ]
