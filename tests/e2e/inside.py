@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from tests.e2e.processes import Proxy
 
 _SAMPLE: Final = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
+# How long two processes may take to start on a busy machine, in seconds.
+_START: Final = 30.0
 _ESTABLISHED: Final = "01"
 
 
@@ -39,6 +42,17 @@ def total(metrics: str, name: str, **labels: str) -> float:
         for sample in samples
         if sample["name"] == name and wanted <= set((sample["labels"] or "").split(","))
     )
+
+
+async def all_serve(proxy: Proxy) -> None:
+    """Return when both workers take connections; one process alone does from the start."""
+    serving = "lighterage_workers_serving"
+    async with asyncio.timeout(_START):
+        while True:
+            measured = await metrics(proxy)
+            if f"# TYPE {serving}" not in measured or total(measured, serving) == 2:
+                return
+            await asyncio.sleep(0.05)
 
 
 def workers(proxy: Proxy) -> list[int]:

@@ -8,19 +8,19 @@ import os
 import signal
 import time
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images, load
+from tests.e2e import images, inside, load
 from tests.e2e.processes import Proxy
 from tests.integration.proxy import push, until
 from tests.integration.upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("workers", [1, 2])]
 
@@ -53,7 +53,7 @@ async def running(
     proxy = Proxy(directory, upstream=upstream.url, workers=workers, settings=settings)
     try:
         await asyncio.to_thread(proxy.start)
-        await until(lambda: any(line["event"] == "proxy.started" for line in _log(proxy)))
+        await inside.all_serve(proxy)
         for path in WARM_PATHS:
             assert (await load.get(proxy.port, path, MediaType.V2S2)).status == 200
         yield proxy
@@ -97,7 +97,7 @@ async def test_sigterm_under_load_loses_no_answer_that_had_begun(
         loads = [asyncio.ensure_future(one.run(proxy.port, WARM_PATHS)) for one in clients]
         slow = [asyncio.ensure_future(load.get(proxy.port, COLD_PATH)) for _ in range(4)]
         await until(lambda: min(one.answers for one in clients) > 3 and upstream.count("GET") > 3)
-        for process in (proxy.pid, *(_workers(proxy) if everybody else ())):
+        for process in (proxy.pid, *(inside.workers(proxy) if everybody else ())):
             os.kill(process, signal.SIGTERM)
         await _is_not_ready(proxy)
         await asyncio.gather(*loads)
@@ -106,7 +106,7 @@ async def test_sigterm_under_load_loses_no_answer_that_had_begun(
             await load.get(proxy.port, "/v2/")
         # The transfer goes on, and with it the process.
         assert [answer.body == COLD for answer in await asyncio.gather(*slow)] == [True] * 4
-    stopped = [line for line in _log(proxy) if line["event"] == "proxy.stopped"]
+    stopped = inside.log(proxy, "proxy.stopped")
     assert [(line["cut_off"], line["unfinished"]) for line in stopped] == [(0, 0)] * workers
 
 
@@ -137,7 +137,7 @@ async def test_what_takes_too_long_is_cut_and_taken_up_later(
         assert await asyncio.to_thread(proxy.stop, within=5.0) == 0
         with pytest.raises(load.LostError):
             await cut
-        stopped = [line for line in _log(proxy) if line["event"] == "proxy.stopped"]
+        stopped = inside.log(proxy, "proxy.stopped")
         assert sorted(line["unfinished"] for line in stopped) == [0] * (workers - 1) + [1]
         await asyncio.to_thread(proxy.start)
         assert (await load.get(proxy.port, COLD_PATH)).body == COLD
@@ -151,24 +151,15 @@ async def test_a_second_signal_ends_it_at_once(
     async with running(tmp_path, upstream, workers) as proxy:
         cut = asyncio.ensure_future(load.get(proxy.port, COLD_PATH))
         await until(lambda: _spooled(proxy) == 2 * images.MEBIBYTE)
-        children = _workers(proxy)
+        children = inside.workers(proxy)
         os.kill(proxy.pid, signal.SIGINT)
         await asyncio.sleep(0.3)
         began = time.monotonic()
         assert await asyncio.to_thread(proxy.stop, within=5.0) == 0
         assert time.monotonic() - began < 3
-        assert not any(map(_lives, children))
+        assert not any(map(inside.lives, children))
         with pytest.raises(load.LostError):
             await cut
-
-
-def _workers(proxy: Proxy) -> list[int]:
-    children = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
-def _lives(process: int) -> bool:
-    return Path(f"/proc/{process}").exists()
 
 
 async def _is_not_ready(proxy: Proxy) -> None:
@@ -182,8 +173,3 @@ async def _is_not_ready(proxy: Proxy) -> None:
 def _spooled(proxy: Proxy) -> int:
     spool = proxy.data / "spool" / images.digest(COLD)
     return spool.stat().st_size if spool.exists() else 0
-
-
-def _log(proxy: Proxy) -> list[dict[str, Any]]:
-    whole = proxy.output.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]

@@ -7,14 +7,14 @@ import json
 import subprocess
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from proxy.oci.mediatype import MediaType
 from proxy.web.server import TURNED_AWAY_AT_ONCE
 from tests import tools
-from tests.e2e import images, load
+from tests.e2e import images, inside, load
 from tests.e2e.processes import Proxy
 from tests.integration.proxy import push, until
 from tests.integration.upstream import Fault, ScriptedUpstream
@@ -49,14 +49,14 @@ async def test_one_client_too_many_is_told_to_come_back(
     upstream.fault("GET", LARGE_PATH, SLOWLY)
     with limited(tmp_path, upstream, connections=3) as proxy:
         busy = [asyncio.ensure_future(load.get(proxy.port, LARGE_PATH)) for _ in range(3)]
-        await until(lambda: _connections(proxy) == 3)
+        await until(lambda: inside.clients(proxy) == 3)
         refused = await load.get(proxy.port, "/v2/")
         assert (refused.status, refused.is_last) == (503, True)
         assert int(refused.headers["retry-after"]) >= 1
         assert json.loads(refused.body)["errors"][0]["code"] == "TOOMANYREQUESTS"
         assert [answer.body == LARGE for answer in await asyncio.gather(*busy)] == [True] * 3
         assert (await load.get(proxy.port, "/v2/")).status == 200
-        metrics = (await load.get(proxy.admin_port, "/metrics")).body.decode()
+        metrics = await inside.metrics(proxy)
         assert 'lighterage_turned_away_total{limit="connections"} 1.0' in metrics
 
 
@@ -82,7 +82,7 @@ async def test_far_too_many_are_not_even_answered(
     upstream.fault("GET", LARGE_PATH, Fault(pace=0.04))
     with limited(tmp_path, upstream, connections=1) as proxy:
         # Who looked whether it listens has the only place for a moment.
-        await until(lambda: _connections(proxy) == 0)
+        await until(lambda: inside.clients(proxy) == 0)
         await asyncio.sleep(0.2)
         busy = asyncio.ensure_future(load.get(proxy.port, LARGE_PATH))
         await until(lambda: upstream.count("GET", LARGE_PATH) == 1)
@@ -93,7 +93,7 @@ async def test_far_too_many_are_not_even_answered(
             ]
             for connection in crowd:
                 await connection.open()
-            await until(lambda: _connections(proxy) == 1 + TURNED_AWAY_AT_ONCE)
+            await until(lambda: inside.clients(proxy) == 1 + TURNED_AWAY_AT_ONCE)
             answers = await asyncio.gather(
                 *(connection.get("/v2/") for connection in crowd), return_exceptions=True
             )
@@ -114,7 +114,7 @@ async def test_file_descriptors_are_raised_and_a_shortage_is_said(
         answer = await load.get(proxy.admin_port, "/readyz")
         assert answer.status == 200
         assert "the system allows 700" in json.loads(answer.body)["warnings"]["nofile"]
-    (warning,) = (line for line in _log(proxy) if line["event"] == "nofile.too_low")
+    (warning,) = inside.log(proxy, "nofile.too_low")
     assert warning["level"] == "warning"
 
 
@@ -143,7 +143,7 @@ async def test_a_full_disk_keeps_no_image_from_anybody(
             assert (blob.status, blob.body) == (200, content)
         derived = await load.get(proxy.port, "/v2/cargo/manifests/1", MediaType.V2S1_SIGNED)
         assert derived.status == 503
-        metrics = (await load.get(proxy.admin_port, "/metrics")).body.decode()
+        metrics = await inside.metrics(proxy)
         assert 'lighterage_blobs_passed_through_total{reason="disk"}' in metrics
         (tmp_path / "data" / "ballast").unlink()
         await asyncio.sleep(5.1)
@@ -155,7 +155,7 @@ async def test_a_full_disk_keeps_no_image_from_anybody(
             assert blob.headers["cache-status"] == "Lighterage; hit"
         converted = await load.get(proxy.port, "/v2/cargo/manifests/1", MediaType.V2S1_SIGNED)
         assert converted.status == 200
-    assert "request.crashed" not in {line["event"] for line in _log(proxy)}
+    assert inside.log(proxy, "request.crashed") == []
     assert proxy.errors.read_bytes() == b""
 
 
@@ -181,17 +181,6 @@ def _fill(directory: Path) -> None:
             pass
 
 
-def _connections(proxy: Proxy) -> int:
-    """How many clients have a connection to it now."""
-    wanted = f":{proxy.port:04X}"
-    established = "01"
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return sum(
-        fields[1].endswith(wanted) and fields[3] == established
-        for fields in (line.split() for line in lines)
-    )
-
-
 def _limits(proxy: Proxy) -> list[str]:
     (line,) = (
         line
@@ -199,8 +188,3 @@ def _limits(proxy: Proxy) -> list[str]:
         if line.startswith("Max open files")
     )
     return line.split()[3:5]
-
-
-def _log(proxy: Proxy) -> list[dict[str, Any]]:
-    whole = proxy.output.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import load
+from tests.e2e import inside, load
 from tests.e2e.processes import LOOPBACK, Program, Proxy, free_port
 
 if TYPE_CHECKING:
@@ -73,21 +73,9 @@ def _memory(proxy: Proxy) -> int:
 
 def _files(proxy: Proxy) -> int:
     """How many descriptors it has that are no sockets: some of those may be kept for the next."""
-    return sum(not name.startswith("socket:") for name in _open(proxy))
-
-
-def _open(proxy: Proxy) -> list[str]:
-    links = Path(f"/proc/{proxy.pid}/fd").iterdir()
-    return [str(link.readlink()) for link in links if link.is_symlink()]
+    return sum(not name.startswith("socket:") for name in inside.descriptors(proxy.pid))
 
 
 def _connections(proxy: Proxy) -> int:
     """How many of clients it has, in whatever state."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    mine = {f"socket:[{line.split()[9]}]" for line in lines if _is_at(line, proxy.port)}
-    return sum(name in mine for name in _open(proxy))
-
-
-def _is_at(line: str, port: int) -> bool:
-    local, remote = line.split()[1:3]
-    return local.endswith(f":{port:04X}") and remote != "00000000:0000"
+    return len(inside.sockets(proxy) & set(inside.descriptors(proxy.pid)))

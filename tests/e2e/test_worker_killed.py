@@ -6,18 +6,17 @@ import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import pytest
 
-from tests.e2e import images, load
+from tests.e2e import images, inside, load
 from tests.e2e.processes import LOOPBACK, Proxy
 from tests.integration.proxy import until
 from tests.integration.upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
     from types import TracebackType
 
 pytestmark = pytest.mark.e2e
@@ -36,16 +35,13 @@ async def test_the_clients_of_the_other_worker_lose_nothing(tmp_path: Path) -> N
         upstream.fault("GET", "*", ENDLESS, times=1)
         hop = await stack.enter_async_context(_Counting(upstream.port))
         proxy = stack.enter_context(Proxy(tmp_path, upstream=hop.url, workers=2))
-        await until(lambda: len(_workers(proxy)) == 2)
+        await inside.all_serve(proxy)
         clients = await _spread(stack, proxy)
         path = f"/v2/cargo/blobs/{digest}"
         answers = [asyncio.ensure_future(client.get(path)) for client in clients]
         await until(lambda: hop.passed > SIZE // 3)
-        holder = _owner(_workers(proxy), local=hop.from_ports[-1], remote=hop.port)
-        theirs = [
-            _owner(_workers(proxy), local=proxy.port, remote=client.own_port) == holder
-            for client in clients
-        ]
+        holder = inside.owner(inside.workers(proxy), local=hop.from_ports[-1], remote=hop.port)
+        theirs = [_server_of(client, proxy) == holder for client in clients]
         os.kill(holder, signal.SIGKILL)
         ended = await asyncio.gather(*answers, return_exceptions=True)
 
@@ -64,7 +60,7 @@ async def test_the_clients_of_the_other_worker_lose_nothing(tmp_path: Path) -> N
         again = await load.get(proxy.port, path)
         assert again.body == content
         assert len(upstream.requests) == 2
-        await until(lambda: len(_workers(proxy)) == 2)
+        await until(lambda: len(inside.workers(proxy)) == 2)
 
 
 async def _spread(stack: AsyncExitStack, proxy: Proxy) -> list[load.Connection]:
@@ -76,28 +72,15 @@ async def _spread(stack: AsyncExitStack, proxy: Proxy) -> list[load.Connection]:
         owners = set()
         for client in clients:
             assert (await client.get("/v2/")).status == 200
-            owners.add(_owner(_workers(proxy), local=proxy.port, remote=client.own_port))
+            owners.add(
+                inside.owner(inside.workers(proxy), local=proxy.port, remote=client.own_port)
+            )
         if len(owners) == 2:
             return clients
 
 
-def _workers(proxy: Proxy) -> list[int]:
-    children = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
-def _owner(processes: Iterable[int], *, local: int, remote: int) -> int:
-    """The process that has the end at `local` of the connection to `remote`."""
-    wanted = f":{local:04X}", f":{remote:04X}"
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if (fields[1][8:], fields[2][8:]) == wanted:
-            socket = f"socket:[{fields[9]}]"
-            for process in processes:
-                for descriptor in Path(f"/proc/{process}/fd").iterdir():
-                    if descriptor.is_symlink() and str(descriptor.readlink()) == socket:
-                        return process
-    raise AssertionError(f"nobody has the connection from {local} to {remote}")
+def _server_of(client: load.Connection, proxy: Proxy) -> int:
+    return inside.owner(inside.workers(proxy), local=proxy.port, remote=client.own_port)
 
 
 class _Counting:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images, load, wire
+from tests.e2e import images, inside, load, wire
 from tests.e2e.processes import LOOPBACK, Proxy
 from tests.integration.proxy import push
 from tests.integration.upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 
@@ -91,11 +90,11 @@ async def test_a_hundred_clients_of_a_cold_image_are_one(
     upstream.require_token()
     upstream.fault("*", "*", SLOWLY)
     with Proxy(tmp_path, upstream=upstream.url, workers=workers, settings=_HASTE) as proxy:
-        await _all_serve(proxy)
+        await inside.all_serve(proxy)
         await asyncio.gather(
             *(_pull(proxy, "cargo", "1", accepts[n % len(accepts)]) for n in range(CLIENTS))
         )
-        served = {line.get("worker") for line in _requests(proxy)}
+        served = {line.get("worker") for line in inside.log(proxy, "request.served")}
     asked = _asked(upstream)
     assert asked.pop(("GET", "/token")) == 1
     assert asked.pop(("HEAD", "/v2/cargo/manifests/1")) == 1
@@ -109,7 +108,7 @@ async def test_a_thousand_warm_pulls_ask_for_nothing(
 ) -> None:
     push(upstream, "cargo", "1", images.docker())
     with Proxy(tmp_path, upstream=upstream.url, workers=2, settings=_HASTE) as proxy:
-        await _all_serve(proxy)
+        await inside.all_serve(proxy)
         for accept in (DOCKER, OCI_ONLY, None):
             await _pull(proxy, "cargo", "1", accept)
         upstream.requests.clear()
@@ -120,13 +119,13 @@ async def test_a_thousand_warm_pulls_ask_for_nothing(
 
         await asyncio.gather(*(client(number) for number in range(20)))
         assert upstream.requests == []
-        assert {line["worker"] for line in _requests(proxy)} == {1, 2}
+        assert {line["worker"] for line in inside.log(proxy, "request.served")} == {1, 2}
 
 
 async def test_a_purge_reaches_every_worker(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     push(upstream, "cargo", "1", images.docker("old"))
     with Proxy(tmp_path, upstream=upstream.url, workers=2, settings=_HASTE) as proxy:
-        await _all_serve(proxy)
+        await inside.all_serve(proxy)
         await asyncio.gather(*(_pull(proxy, "cargo", "1", DOCKER) for _ in range(20)))
         new = push(upstream, "cargo", "1", images.docker("new"))
         upstream.requests.clear()
@@ -146,32 +145,34 @@ async def test_the_metrics_are_those_of_all_workers(
 ) -> None:
     push(upstream, "cargo", "1", images.docker())
     with Proxy(tmp_path, upstream=upstream.url, workers=2) as proxy:
-        await _all_serve(proxy)
+        await inside.all_serve(proxy)
         for _ in range(60):
             await load.get(proxy.port, "/v2/")
-        metrics = await _metrics(proxy)
-        assert _sum(metrics, "lighterage_requests_total", route="ping") == 60
-        assert _sum(metrics, "lighterage_request_duration_seconds_count", route="ping") == 60
-        assert _sum(metrics, "lighterage_workers_serving") == 2
-        assert _sum(metrics, "lighterage_transfer_readers") == 0
+        metrics = await inside.metrics(proxy)
+        assert inside.total(metrics, "lighterage_requests_total", route="ping") == 60
+        assert (
+            inside.total(metrics, "lighterage_request_duration_seconds_count", route="ping") == 60
+        )
+        assert inside.total(metrics, "lighterage_workers_serving") == 2
+        assert inside.total(metrics, "lighterage_transfer_readers") == 0
 
-        for worker in _workers(proxy):
+        for worker in inside.workers(proxy):
             os.kill(worker, signal.SIGKILL)
         await _have_ended(proxy, 2)
-        await _all_serve(proxy)
+        await inside.all_serve(proxy)
         for _ in range(40):
             await load.get(proxy.port, "/v2/")
-        metrics = await _metrics(proxy)
-        assert _sum(metrics, "lighterage_requests_total", route="ping") == 100
-        ended = [line for line in _log(proxy) if line["event"] == "worker.ended"]
+        metrics = await inside.metrics(proxy)
+        assert inside.total(metrics, "lighterage_requests_total", route="ping") == 100
+        ended = inside.log(proxy, "worker.ended")
         assert {(line["worker"], line["status"]) for line in ended} == {(1, -9), (2, -9)}
-        assert len(_workers(proxy)) == 2
+        assert len(inside.workers(proxy)) == 2
 
 
 async def test_it_is_ready_while_one_worker_is(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with Proxy(tmp_path, upstream=upstream.url, workers=2) as proxy:
-        await _all_serve(proxy)
-        first, second = _workers(proxy)
+        await inside.all_serve(proxy)
+        first, second = inside.workers(proxy)
         os.kill(first, signal.SIGSTOP)  # it takes no notice of anything any more
         assert (await load.get(proxy.admin_port, "/readyz")).status == 200
         os.kill(first, signal.SIGKILL)
@@ -189,12 +190,12 @@ async def test_a_killed_supervisor_leaves_nobody_behind(
     proxy = Proxy(tmp_path, upstream=upstream.url, workers=2)
     proxy.start()
     try:
-        await _all_serve(proxy)
-        workers = _workers(proxy)
+        await inside.all_serve(proxy)
+        workers = inside.workers(proxy)
         assert len(workers) == 2
         os.kill(proxy.pid, signal.SIGKILL)
         async with asyncio.timeout(5):
-            while any(_lives(worker) for worker in workers):  # noqa: ASYNC110 -- other processes
+            while any(inside.lives(worker) for worker in workers):  # noqa: ASYNC110 -- other processes
                 await asyncio.sleep(0.01)
     finally:
         proxy.kill()
@@ -213,61 +214,10 @@ def test_a_taken_address_is_not_shared(tmp_path: Path) -> None:
             second.start()
 
 
-def _workers(proxy: Proxy) -> list[int]:
-    children = Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def _log(proxy: Proxy) -> list[dict[str, Any]]:
-    """What it wrote so far; every line is one object, whoever wrote it."""
-    whole = proxy.output.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def _requests(proxy: Proxy) -> list[dict[str, Any]]:
-    return [line for line in _log(proxy) if line["event"] == "request.served"]
-
-
-_SAMPLE: Final = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
-
-
-async def _metrics(proxy: Proxy) -> str:
-    return (await load.get(proxy.admin_port, "/metrics")).body.decode()
-
-
-def _sum(metrics: str, name: str, **labels: str) -> float:
-    """Of all samples with these labels."""
-    samples = filter(None, map(_SAMPLE.fullmatch, metrics.splitlines()))
-    wanted = {f'{label}="{value}"' for label, value in labels.items()}
-    return sum(
-        float(sample["value"])
-        for sample in samples
-        if sample["name"] == name and wanted <= set((sample["labels"] or "").split(","))
-    )
-
-
-async def _all_serve(proxy: Proxy) -> None:
-    """Return when every worker takes connections; with one process that is from the start."""
-    async with asyncio.timeout(20):
-        while True:
-            metrics = await _metrics(proxy)
-            serving = "lighterage_workers_serving"
-            if f"# TYPE {serving}" not in metrics or _sum(metrics, serving) == 2:
-                return
-            await asyncio.sleep(0.05)
-
-
 async def _have_ended(proxy: Proxy, count: int) -> None:
     """Return when the supervisor has noticed."""
     async with asyncio.timeout(20):
         while True:
-            if _sum(await _metrics(proxy), "lighterage_worker_ends_total") == count:
+            if inside.total(await inside.metrics(proxy), "lighterage_worker_ends_total") == count:
                 return
             await asyncio.sleep(0.05)
