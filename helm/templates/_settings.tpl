@@ -89,7 +89,11 @@ limits: {spool: {{ div (mul $size 20) 100 }}MiB}
 
 {{/* A digest of what the proxy does not take over while it runs: a change of it replaces the pods. */}}
 {{- define "lighterage.settings.fixed" -}}
-{{- omit (include "lighterage.settings" . | fromYaml) "tags" "refusals" "budget" | toYaml | sha256sum -}}
+{{- $fixed := omit (include "lighterage.settings" . | fromYaml) "tags" "refusals" "budget" -}}
+{{- range $name, $upstream := get $fixed "upstreams" | default dict -}}
+{{- with $upstream }}{{ $_ := unset . "offline" }}{{ end -}}
+{{- end -}}
+{{- $fixed | toYaml | sha256sum -}}
 {{- end -}}
 
 {{- define "lighterage.usesRedis" -}}

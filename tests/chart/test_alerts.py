@@ -91,6 +91,10 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
             'lighterage_loop_lag_seconds_bucket{le="+Inf"}': "0+100x180",
         },
     ),
+    "LighterageSettingsRefused": (
+        {"lighterage_settings_refused": "1x180"},
+        {"lighterage_settings_refused": "0x180"},
+    ),
     "LighterageLosesLogLines": (
         {"lighterage_log_lines_dropped_total": GROWS},
         {"lighterage_log_lines_dropped_total": RESTS},

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from proxy.config import load
+from proxy.live import LIVE
 from tests import tools
 from tests.chart.chart import CASES, CHART, render
 from tests.chart.node import Pod
@@ -89,9 +90,14 @@ def test_what_replaces_pods_is_exactly_what_the_proxy_does_not_take_over(tmp_pat
         pod = render(file).one("StatefulSet")["spec"]["template"]
         return str(pod["metadata"]["annotations"]["lighterage/fixed-settings"])
 
+    hub = "docker.io: {url: 'https://registry-1.docker.io', default: true, offline: %s}"
+    before = fixed(f"{{upstreams: {{{hub % 'false'}}}}}")
+    assert fixed(f"{{upstreams: {{{hub % 'true'}}}}}") == before
+    live = {"tags": "{ttl: 1h}", "refusals": "{denied: 1m}", "budget": "{reserve: 5%}"}
+    assert live.keys() == set(LIVE)
     before = fixed("{}")
-    for live in ("tags: {ttl: 1h}", "refusals: {denied: 1m}", "budget: {reserve: 5%}"):
-        assert fixed(f"{{{live}}}") == before
+    for section, change in live.items():
+        assert fixed(f"{{{section}: {change}}}") == before
     assert fixed("{conversion: {accept_missing: stored}}") != before
     assert fixed("{upstreams: {quay.io: {url: 'https://quay.io', default: true}}}") != before
 
