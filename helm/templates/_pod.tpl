@@ -1,6 +1,7 @@
 {{/* The pod of the proxy, the same whatever runs it. */}}
 
 {{- define "lighterage.pod" -}}
+{{- $secrets := include "lighterage.secrets" . | fromYamlArray -}}
 metadata:
   labels:
     {{- include "lighterage.selector" . | nindent 4 }}
@@ -103,7 +104,9 @@ spec:
         - {name: data, mountPath: /var/lib/lighterage}
         # A directory, and not a file by subPath: that would never change while the pod runs.
         - {name: settings, mountPath: /etc/lighterage, readOnly: true}
+        {{- if $secrets }}
         - {name: secrets, mountPath: /run/lighterage, readOnly: true}
+        {{- end }}
         - {name: tmp, mountPath: /tmp}
         {{- with .Values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
@@ -116,11 +119,13 @@ spec:
       configMap:
         name: {{ default (include "lighterage.fullname" .) .Values.existingConfigMap }}
         items: [{key: lighterage.yaml, path: lighterage.yaml}]
+    {{- with $secrets }}
     - name: secrets
       projected:
         # Whoever the pod runs as; 0440 would need an fsGroup.
         defaultMode: 0444
-        sources: {{- include "lighterage.secrets" . | nindent 10 }}
+        sources: {{- toYaml . | nindent 10 }}
+    {{- end }}
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
     {{- if eq .Values.storage.layout "none" }}

@@ -69,8 +69,8 @@ class Pod(Program):
             }
             for found in rendered.of("Secret")
         }
-        (volume,) = (v["projected"] for v in self._pod["volumes"] if v["name"] == "secrets")
-        for source in volume["sources"]:
+        projected = [v["projected"] for v in self._pod["volumes"] if v["name"] == "secrets"]
+        for source in (source for volume in projected for source in volume["sources"]):
             secret: dict[str, Any] = source["secret"]
             for item in secret["items"]:
                 file = self.directory / "run" / item["path"]

@@ -10,6 +10,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has none
 import pytest
 import yaml
 
+from proxy import __version__
 from tests import tools
 from tests.chart import generated
 from tests.chart.chart import CASES, CHART, PRESETS, WORKLOADS, helm, render
@@ -23,6 +24,10 @@ OLDEST: Final = METADATA["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
 NEWEST: Final = METADATA["annotations"]["lighterage/newest-kubernetes"]
 # Of operators, which bring their own schemas.
 FOREIGN: Final = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+
+
+def test_the_chart_is_of_the_same_version_as_the_proxy() -> None:
+    assert METADATA["appVersion"] == METADATA["version"] == __version__
 
 
 @pytest.mark.parametrize("case", CASES)

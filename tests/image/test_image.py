@@ -113,17 +113,21 @@ def test_the_volume_may_be_written_by_the_image_s_user_and_by_group_0(image: Ima
     assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (65532, 0, 0o770)
 
 
-@pytest.mark.parametrize("user", ["65532:65532", "1234567:0", "999:999"])
+@pytest.mark.parametrize(
+    ("user", "arguments"),
+    [("65532:65532", ()), ("1234567:0", ()), ("999:999", ("--workers=2",))],
+    ids=["its-own", "openshift", "workers"],
+)
 def test_it_serves_as_any_user_from_a_root_that_cannot_be_written(
-    image: Image, tmp_path: Path, user: str
+    image: Image, tmp_path: Path, user: str, arguments: tuple[str, ...]
 ) -> None:
     content = images.oci_index()
     with Registry(tmp_path / "registry") as registry:
         registry.push("library/cargo", "1", content)
         began = time.monotonic()
-        with Container(
-            image, tmp_path / "container", user=user, arguments=[f"--upstream={registry.url}"]
-        ) as container:
+        arguments = (f"--upstream={registry.url}", *arguments)
+        container = Container(image, tmp_path / "container", user=user, arguments=arguments)
+        with container:
             started = time.monotonic() - began
             manifest = ask(
                 f"http://127.0.0.1:{container.port}/v2/library/cargo/manifests/1",
