@@ -24,8 +24,9 @@ from proxy.service.routing import Routes
 from proxy.service.singleflight import Flights
 from proxy.service.tags import Tags
 from proxy.service.transfers import Transfers
+from proxy.service.usage import Usage
 from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.eviction import Janitor
+from proxy.stores.janitor import Janitor
 from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
 from proxy.stores.signing_key import given_key, own_key
@@ -72,7 +73,12 @@ async def open_services(
     async with AsyncExitStack() as stack:
         settings.data.mkdir(parents=True, exist_ok=True)
         blob_path = settings.blobs.path or settings.data
-        store = DiskBlobs(blob_path)
+        janitor = Janitor(
+            blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size
+        )
+        store = DiskBlobs(blob_path, max_size=settings.blobs.max_size)
+        stack.callback(janitor.close)
+        await janitor.move_in()
         leases = FlockLeases(blob_path / "spool")
         cache = await _open_cache(settings)
         stack.push_async_callback(cache.close)
@@ -94,7 +100,7 @@ async def open_services(
             leases=leases,
             upstreams=upstreams,
             flights=flights,
-            admission=_admission(settings.limits.share(settings.workers)),
+            admission=_admission(settings.limits.share(settings.workers), settings.blobs.max_size),
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
@@ -142,11 +148,9 @@ async def open_services(
                 flights=flights,
                 lifetimes=lifetimes,
             ),
+            usage=Usage(blobs, flights),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
-        )
-        janitor = Janitor(
-            blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size
         )
 
         def forget() -> None:
@@ -195,9 +199,12 @@ def _lifetimes(tags: TagSettings) -> Lifetimes:
     return Lifetimes(life(tags.ttl, None), rules, patience=tags.patience)
 
 
-def _admission(limits: Limits) -> Admission:
+def _admission(limits: Limits, largest: int) -> Admission:
     return Admission(
-        downloads=limits.downloads, spool=limits.spool, passed_through=limits.passed_through
+        downloads=limits.downloads,
+        spool=limits.spool,
+        largest=largest,
+        passed_through=limits.passed_through,
     )
 
 

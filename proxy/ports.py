@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from proxy.oci.page import Page
@@ -119,11 +119,22 @@ class BlobStore(Protocol):
     """Content by digest, and the small durable records that must outlive every cache."""
 
     async def open(self, digest: Digest) -> Blob | None:
-        """The blob for reading, or None if it is not here whole."""
+        """The blob for reading, or None if it is not here whole; it counts as used now."""
         ...
 
     async def size(self, digest: Digest) -> int | None:
         """Its size in bytes, or None if it is not here whole."""
+        ...
+
+    async def touch(self, digests: Iterable[Digest]) -> None:
+        """Those that are here count as used now, for whatever makes room. OSError."""
+        ...
+
+    async def distrust(self, digest: Digest, blob: Blob) -> None:
+        """Have the blob, in which something is wrong, be here no more. OSError.
+
+        Nothing happens to another one that has its place already.
+        """
         ...
 
     async def delete(self, digest: Digest) -> None:
@@ -132,6 +143,14 @@ class BlobStore(Protocol):
 
     async def spool(self, digest: Digest) -> Spool:
         """The digest's spool, with what an earlier holder of its lease left there."""
+        ...
+
+    async def has_room(self, size: int) -> bool:
+        """Whether `size` more bytes can be spooled, after making room for them if need be."""
+        ...
+
+    async def spooled(self, digest: Digest) -> int:
+        """How many bytes of it are in its spool, whoever has written them; 0 if there is none."""
         ...
 
     async def growing(self, digest: Digest) -> Growing | None:

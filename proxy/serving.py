@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
     from proxy.app import Services
     from proxy.config import Given, Settings
-    from proxy.stores.eviction import Janitor
+    from proxy.stores.janitor import Janitor
     from proxy.web.admin import Readiness
 
 _log = structlog.get_logger()
 
 _SWEEP_EVERY: Final = 60.0
+# What was removed by hand is noticed after so long, in seconds, at the latest.
+_COUNT_EVERY: Final = 6 * 3600.0
 # Connections that wait to be accepted: a cluster that starts a DaemonSet comes all at once.
 _BACKLOG: Final = 1024
 # While draining: how often the connections are looked through, in seconds.
@@ -123,10 +125,14 @@ async def _finish(server: RegistryServer, services: Services, ending: Ending, gr
 
 
 async def _keep_tidy(janitor: Janitor) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time()
     while True:
         try:
-            swept = await janitor.sweep()
-            telemetry.EVICTED_BYTES.inc(swept.freed)
+            if loop.time() >= due:
+                due = loop.time() + _COUNT_EVERY
+                await janitor.take_stock()
+            await janitor.sweep()
         except OSError as error:
             _log.error("janitor.failed", error=str(error))
         await asyncio.sleep(_SWEEP_EVERY)

@@ -124,7 +124,17 @@ CACHE_ERRORS = Counter(
     "Operations on the manifest cache that failed, each a miss, by operation.",
     ("operation",),
 )
+STORED_BYTES = Gauge(
+    f"{_PREFIX}_stored_bytes",
+    "Bytes that the blobs take on the disk, as counted last.",
+    multiprocess_mode="livemostrecent",
+)
 EVICTED_BYTES = Counter(f"{_PREFIX}_evicted_bytes_total", "Bytes of blobs removed to make room.")
+DAMAGED = Counter(
+    f"{_PREFIX}_blobs_damaged_total",
+    "Stored blobs that were not what their digests name, by what noticed it.",
+    ("found_by",),
+)
 LOOP_LAG = Histogram(
     f"{_PREFIX}_loop_lag_seconds",
     "How much later than asked the event loop woke up, looked at twice a second.",

@@ -25,6 +25,7 @@ class Reason(StrEnum):
 
     DOWNLOADS = "downloads"
     SPOOL = "spool"
+    SIZE = "size"
     DISK = "disk"
 
 
@@ -65,14 +66,17 @@ class Gate:
 class Room:
     """One download's part of the spool."""
 
-    __slots__ = ("_spool", "_taken")
+    __slots__ = ("_largest", "_spool", "_taken")
 
-    def __init__(self, spool: Gate) -> None:
+    def __init__(self, spool: Gate, largest: int | None) -> None:
         self._spool = spool
+        self._largest = largest
         self._taken = 0
 
     def grow(self, total: int) -> None:
         """Have room for `total` bytes in all; NotKept if there is none."""
+        if self._largest is not None and total > self._largest:
+            raise NotKept(Reason.SIZE)
         more = total - self._taken
         if more > 0:
             if not self._spool.admits(more):
@@ -93,12 +97,17 @@ class Admission:
         *,
         downloads: int,
         spool: int,
+        largest: int | None = None,
         passed_through: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`spool` is in bytes; the others count transfers that are kept, and that are not."""
+        """`spool` is in bytes, and so is what one blob may have to be kept, `largest`.
+
+        The others count transfers that are kept, and that are not.
+        """
         self._downloads = Gate(downloads)
         self._spool = Gate(spool)
+        self._largest = largest
         self._passed_through = Gate(passed_through)
         self._clock = clock
         self._disk_failed_at: float | None = None
@@ -112,7 +121,7 @@ class Admission:
             self._disk_failed_at = None
         if not self._downloads.admits():
             raise NotKept(Reason.DOWNLOADS)
-        room = Room(self._spool)
+        room = Room(self._spool, self._largest)
         try:
             yield room
         finally:

@@ -9,10 +9,11 @@ import structlog
 from proxy.errors import Obstacle, Refused
 from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.service import trace
+from proxy.service.stored import StoredBlob
 from proxy.service.trace import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from proxy.oci.reference import Digest, Repository
@@ -32,6 +33,10 @@ class Source(Protocol):
         """In bytes."""
         ...
 
+    def is_near(self, offset: int) -> bool:
+        """Whether bytes from `offset` can be read now or soon."""
+        ...
+
     async def read(self, offset: int, length: int) -> bytes | memoryview:
         """At least one byte from `offset`, waiting for it if need be."""
         ...
@@ -45,6 +50,9 @@ class _Constant:
     """The empty layer: conversions to schema 1 name it, and no upstream need have it."""
 
     size = len(EMPTY_LAYER_BYTES)
+
+    def is_near(self, _offset: int) -> bool:
+        return True
 
     async def read(self, offset: int, length: int) -> bytes:
         return EMPTY_LAYER_BYTES[offset : offset + length]
@@ -86,7 +94,12 @@ class Blobs:
                 blob.close()
                 raise
             trace.current().outcome = Outcome.HIT
-            return blob
+            return StoredBlob(
+                digest,
+                blob,
+                store=self._store,
+                fetch=lambda: self._joined(repository, digest),
+            )
         if not self._transfers.runs(repository, digest):
             return None
         return await self._joined(repository, digest)
@@ -115,8 +128,27 @@ class Blobs:
             source.close()
         return size
 
+    async def has_begun(self, digest: Digest, offset: int) -> bool:
+        """Whether the byte at `offset` is here, though nobody may be fetching the blob now."""
+        return await self._store.spooled(digest) > offset
+
+    def fetch(self, repository: Repository, digest: Digest) -> None:
+        """Have the blob, of which the upstream has just given a `part`, for whoever asks next.
+
+        If there is room for it. Nobody waits for it here.
+        """
+        self._flights.start(self._granted(repository, digest, shown=True))
+        self._transfers.fetch(repository, digest)
+
+    async def used(self, digests: Iterable[Digest]) -> None:
+        """Count those that are here as used, as parts of an image that somebody pulls."""
+        try:
+            await self._store.touch(digests)
+        except OSError as error:
+            _log.warning("blobs.not_touched", error=str(error))
+
     def part(
-        self, repository: Repository, digest: Digest, first: int, last: int
+        self, repository: Repository, digest: Digest, first: int, last: int | None
     ) -> AbstractAsyncContextManager[BlobStream]:
         """Bytes `first` to `last` straight from upstream: unverified, and so never kept."""
         trace.current().outcome = Outcome.MISS

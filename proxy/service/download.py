@@ -21,6 +21,7 @@ from proxy.errors import (
     UpstreamInvalid,
     UpstreamUnavailable,
 )
+from proxy.service.admission import NotKept, Reason
 
 if TYPE_CHECKING:
     from proxy.oci.reference import Digest, Repository
@@ -235,6 +236,8 @@ class Transfer:
             if spool.size > stream.total:
                 await spool.restart()
             room.grow(stream.total)
+            if not await self._store.has_room(stream.total - spool.size):
+                raise NotKept(Reason.DISK)
             self.total = stream.total
             await spool.expect(stream.total)
             self._announce()

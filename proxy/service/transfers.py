@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from proxy.service.singleflight import Flights
 
 _log = structlog.get_logger()
+
+# Who wants what is so far ahead, in bytes, waits for it: it is here as soon as the upstream would
+# answer another request.
+_NEAR: Final = 2**20
 
 
 class Reader:
@@ -48,6 +52,10 @@ class Reader:
     def size(self) -> int:
         """In bytes, as soon as it has `started`."""
         return self._alone.size if self._alone is not None else self._transfer.total or 0
+
+    def is_near(self, offset: int) -> bool:
+        """Whether bytes from `offset` are here, or will be soon."""
+        return self._alone is None and offset <= self._transfer.readable() + _NEAR
 
     async def read(self, offset: int, length: int) -> bytes | memoryview:
         """At least one byte from `offset`, which is never before what was read last."""
@@ -106,6 +114,11 @@ class Transfers:
         transfer.readers += 1
         telemetry.FOLLOWERS.inc()
         return Reader(self, transfer)
+
+    def fetch(self, repository: Repository, digest: Digest) -> None:
+        """Start one that nobody reads yet, unless it runs, or is not to be finished either."""
+        if self._finish_abandoned:
+            self._transfer(repository, digest)
 
     async def passed_through(self, transfer: Transfer, reason: NotKept) -> PassThrough:
         """The transfer's blob for one reader alone, of which nothing is kept."""

@@ -5,69 +5,101 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.stores.blocking import in_thread
+from proxy.stores.damage import put_aside
 from proxy.stores.layout import Layout
 from proxy.stores.openfile import OpenFile
 from proxy.stores.records import RecordFiles
+from proxy.stores.seal import Seal
 from proxy.stores.spool import DiskSpool, GrowingSpool
+from proxy.stores.stock import Stock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from proxy.oci.reference import Digest
-
-# Eviction need not know the time of use better than this, in seconds: a write for every read would
-# cost more than it is worth.
-_TOUCH_EVERY: Final = 3600.0
+    from proxy.ports import Blob
 
 
 class DiskBlobs:
     """Content and records below one directory, shared with other processes. Fits BlobStore."""
 
-    __slots__ = ("_layout", "_records")
+    __slots__ = ("_layout", "_records", "_stock")
 
-    def __init__(self, path: Path) -> None:
-        """Keep everything below `path`, which is made if need be; OSError if it cannot be."""
+    def __init__(self, path: Path, *, max_size: int | None = None) -> None:
+        """Keep everything below `path`, which is made if need be; OSError if it cannot be.
+
+        The blobs take at most `max_size` bytes: for a new one those go that were not used longest.
+        """
         self._layout = Layout(path)
         self._layout.spools.mkdir(parents=True, exist_ok=True)
         self._layout.blobs.mkdir(exist_ok=True)
+        self._stock = Stock(self._layout, max_size=max_size)
         self._records = RecordFiles(self._layout)
 
     async def open(self, digest: Digest) -> OpenFile | None:
-        """The blob for reading, or None; it counts as used now."""
-        path = self._layout.blob(digest)
-
-        def opened() -> OpenFile | None:
-            with suppress(FileNotFoundError):
-                file = OpenFile(os.open(path, os.O_RDONLY))
-                _touch(file.fileno())
-                return file
-            return None
-
-        return await in_thread(opened, dropped=OpenFile.close)
+        """The blob for reading, or None; it counts as used now. A short one is put aside."""
+        return await in_thread(lambda: self._opened(digest), dropped=OpenFile.close)
 
     async def size(self, digest: Digest) -> int | None:
         """Its size in bytes, or None; it counts as used now."""
-        path = self._layout.blob(digest)
 
         def measured() -> int | None:
-            with suppress(FileNotFoundError):
-                return _touch(path).st_size
-            return None
+            file = self._opened(digest)
+            if file is None:
+                return None
+            try:
+                return file.size
+            finally:
+                file.close()
 
         return await in_thread(measured)
+
+    async def touch(self, digests: Iterable[Digest]) -> None:
+        """Those that are here count as used now."""
+        paths = [self._layout.blob(digest) for digest in digests]
+
+        def touch() -> None:
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    self._touch(path)
+
+        await in_thread(touch)
+
+    async def distrust(self, digest: Digest, blob: Blob) -> None:
+        """Put aside the file that was read, unless another one has its place already."""
+        if not isinstance(blob, OpenFile):
+            raise TypeError(blob)
+        await in_thread(lambda: put_aside(self._layout, self._stock, digest, blob, found_by="read"))
 
     async def delete(self, digest: Digest) -> None:
         """Forget the blob."""
         path = self._layout.blob(digest)
-        await in_thread(lambda: path.unlink(missing_ok=True))
+        await in_thread(lambda: self._stock.take_away(path, path.unlink, still=lambda: True))
 
     async def spool(self, digest: Digest) -> DiskSpool:
         """The digest's spool; what is in it is read once, to go on hashing."""
-        return await in_thread(lambda: DiskSpool(self._layout, digest), dropped=DiskSpool.close)
+        return await in_thread(
+            lambda: DiskSpool(self._layout, self._stock, digest), dropped=DiskSpool.close
+        )
+
+    async def has_room(self, size: int) -> bool:
+        """Whether the disk has room for so many bytes, if need be in place of older blobs."""
+        return await in_thread(lambda: self._stock.frees(size))
+
+    async def spooled(self, digest: Digest) -> int:
+        """How many bytes of it are in its spool."""
+        path = self._layout.spool(digest)
+
+        def measured() -> int:
+            with suppress(FileNotFoundError):
+                return path.stat().st_size
+            return 0
+
+        return await in_thread(measured)
 
     async def growing(self, digest: Digest) -> GrowingSpool | None:
         """What another process is writing, or None."""
@@ -92,12 +124,25 @@ class DiskBlobs:
         """Forget the record."""
         await in_thread(lambda: self._records.delete(key))
 
+    def _opened(self, digest: Digest) -> OpenFile | None:
+        try:
+            file = OpenFile(os.open(self._layout.blob(digest), os.O_RDONLY))
+        except FileNotFoundError:
+            return None
+        seal = Seal.of(file)
+        if seal is not None and seal.size != file.size:
+            # If it cannot be moved, what is fetched now takes its place.
+            with suppress(OSError):
+                put_aside(self._layout, self._stock, digest, file, found_by="read")
+            file.close()
+            return None
+        self._touch(file.fileno())
+        return file
 
-def _touch(file: int | Path) -> os.stat_result:
-    """The file's status; its time of access is now, if that was long ago."""
-    status = os.stat(file)  # noqa: PTH116 -- a descriptor has no Path
-    if time.time() - status.st_atime > _TOUCH_EVERY:
-        # A file that is not ours, or a file system that is read-only, can still be read.
-        with suppress(OSError):
-            os.utime(file, ns=(time.time_ns(), status.st_mtime_ns))
-    return status
+    def _touch(self, file: int | Path) -> None:
+        """Note that it is used now, if what is noted is too old to be good enough."""
+        now = time.time()
+        if now - os.stat(file).st_mtime > self._stock.touch_every():  # noqa: PTH116 -- may be a descriptor
+            # A file that is not ours, or a file system that is read-only, can still be read.
+            with suppress(OSError):
+                os.utime(file, (now, now))

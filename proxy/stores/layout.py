@@ -1,6 +1,9 @@
 """Where the disk store keeps what, below one directory.
 
 blobs/<algorithm>/<first two hex>/<hex>      complete and verified
+stock                                        how much they take together
+in-use.lock                                  whoever uses the directory shares a flock on it
+damaged/<digest>                             what was among them and should not have been
 spool/<digest>                               on its way in; its holder's flock is on it
 spool/<digest>.meta                          the whole length of that, in decimal
 spool/lease-<hex>                            a lease on something that is no blob
@@ -47,6 +50,21 @@ class Layout:
         return self.root / "blobs"
 
     @property
+    def stock(self) -> Path:
+        """The file that says how much the blobs take."""
+        return self.root / "stock"
+
+    @property
+    def presence(self) -> Path:
+        """The file that whoever uses the directory has a shared lock on."""
+        return self.root / "in-use.lock"
+
+    @property
+    def damages(self) -> Path:
+        """The directory of files that were blobs and are not what their digests name."""
+        return self.root / "damaged"
+
+    @property
     def spools(self) -> Path:
         """The directory of everything that is not complete yet."""
         return self.root / "spool"
@@ -54,6 +72,10 @@ class Layout:
     def blob(self, digest: Digest) -> Path:
         """The complete blob's file."""
         return self.blobs / digest.algorithm / digest.hex[:2] / digest.hex
+
+    def damaged(self, digest: Digest) -> Path:
+        """Where the blob's file is put if it is damaged."""
+        return self.damages / digest
 
     def spool(self, digest: Digest) -> Path:
         """The file that the blob arrives in."""

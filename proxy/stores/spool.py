@@ -10,12 +10,14 @@ from proxy.errors import UpstreamInvalid
 from proxy.stores.blocking import in_thread
 from proxy.stores.folders import Folders
 from proxy.stores.openfile import OpenFile
+from proxy.stores.seal import seal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.oci.reference import Digest
     from proxy.stores.layout import Layout
+    from proxy.stores.stock import Stock
 
 # How much of an earlier holder's bytes is read and hashed at a time.
 _PIECE: Final = 2**20
@@ -28,11 +30,12 @@ class DiskSpool:
     open. Whatever makes the bytes that they have read untrue empties the announcement first.
     """
 
-    __slots__ = ("_digest", "_expected", "_file", "_hash", "_layout", "_size")
+    __slots__ = ("_digest", "_expected", "_file", "_hash", "_layout", "_size", "_stock")
 
-    def __init__(self, layout: Layout, digest: Digest) -> None:
+    def __init__(self, layout: Layout, stock: Stock, digest: Digest) -> None:
         """Open the spool, and hash what an earlier holder left in it. Blocks."""
         self._layout = layout
+        self._stock = stock
         self._digest = digest
         self._expected: int | None = None
         self._hash = digest.hasher()
@@ -58,7 +61,10 @@ class DiskSpool:
         await in_thread(lambda: self._append(chunk))
 
     async def commit(self) -> OpenFile:
-        """Verify, flush, rename into place; UpstreamInvalid, and gone, if it is not the blob."""
+        """Verify, flush, rename into place; UpstreamInvalid, and gone, if it is not the blob.
+
+        Others make room for it: OSError if the store may not have so much.
+        """
         return await in_thread(self._commit, dropped=OpenFile.close)
 
     async def restart(self) -> None:
@@ -113,11 +119,12 @@ class DiskSpool:
             raise UpstreamInvalid(
                 f"the {self._size} bytes that the upstream sent are not {self._digest}"
             )
+        seal(self._file)
         os.fsync(self._file.fileno())
         path = self._layout.blob(self._digest)
         folders = Folders()
         folders.prepare(path)
-        self._layout.spool(self._digest).rename(path)
+        self._stock.put(self._file, self._layout.spool(self._digest), path)
         folders.flush()
         self._layout.announcement(self._digest).unlink(missing_ok=True)
         return self._file.duplicate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from proxy.service.usage import Use
 from proxy.web.headers import HIT, content_headers
 from proxy.web.ready import Ready
 
@@ -25,6 +26,8 @@ class Answer:
     rule: str
     headers: CIMultiDict[str]
     mixed: bool
+    # Shared by all whom it is sent to.
+    use: Use = field(compare=False)
     # What a hit is answered with, to GET and to HEAD.
     whole: Ready
     head: Ready
@@ -49,6 +52,7 @@ class Answer:
             rule=found.rule,
             headers=headers,
             mixed=found.mixed,
+            use=Use.of(manifest),
             whole=Ready(ready, manifest.raw),
             head=Ready(ready, b""),
         )

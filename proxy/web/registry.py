@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from proxy.service.listings import Listings
     from proxy.service.manifests import Manifests
     from proxy.service.routing import Routes
+    from proxy.service.usage import Usage
 
 _log = structlog.get_logger()
 
@@ -69,6 +70,7 @@ class Registry:
         manifests: Manifests,
         blobs: Blobs,
         listings: Listings,
+        usage: Usage,
         range_on_miss: bool,
         memory: int,
     ) -> None:
@@ -76,6 +78,7 @@ class Registry:
         self._routes = routes
         self._manifests = manifests
         self._listings = listings
+        self._usage = usage
         self._delivery = Delivery(blobs, range_on_miss=range_on_miss)
         self._lines = Lines()
         self._targets: Recent[tuple[str, str], Target] = Recent(memory // 8)
@@ -142,6 +145,8 @@ class Registry:
             if answer is None:
                 return await self._manifest(request, target, accept, line)
             line.outcome, line.rule = "hit", answer.rule
+            if line.began >= answer.use.due:
+                self._usage.tell(answer.use, line.began)
             return _again(request, answer, line)
         if isinstance(target, BlobTarget):
             happened = trace.begin()
@@ -208,6 +213,7 @@ class Registry:
         answer = Answer.of(found, target.ns)
         # The tag may name something else by now; this is the answer for what it named.
         self._answers.put((target, found.named, accept), answer, len(answer.body) + _ANSWER_COST)
+        self._usage.tell(answer.use, line.began)
         return _respond(request, answer, cache_status(happened), line)
 
 

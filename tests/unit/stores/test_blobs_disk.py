@@ -38,7 +38,7 @@ async def test_a_committed_blob_is_the_only_file_that_is_left(
     data_dir: Path, store: DiskBlobs
 ) -> None:
     await keep(store, CONTENT)
-    assert files(data_dir).keys() == {f"blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}"}
+    assert files(data_dir).keys() == {"stock", f"blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}"}
 
 
 async def test_a_full_disk_leaves_the_spool_as_it_was(store: DiskBlobs) -> None:
@@ -188,14 +188,49 @@ async def test_the_time_of_use_is_written_once_an_hour(
     await keep(store, CONTENT)
     path = data_dir / "blobs/sha256" / DIGEST.hex[:2] / DIGEST.hex
     then = time.time() - 60 * minutes
-    for use in (store.size, store.open):
-        os.utime(path, (then, then - 1000))
+
+    async def touch(digest: Digest) -> None:
+        await store.touch([Digest.of(b"another"), digest])
+
+    for use in (store.size, store.open, touch):
+        os.utime(path, (then, then))
         opened = await use(DIGEST)
-        status = path.stat()
-        assert (status.st_atime > then + 1) is touched
-        assert status.st_mtime == pytest.approx(then - 1000)
+        assert (path.stat().st_mtime > then + 1) is touched
         if opened is not None and not isinstance(opened, int):
             opened.close()
+
+
+@pytest.mark.parametrize("damaged", [CONTENT[:-1], b"", CONTENT + b"x"], ids=len)
+async def test_a_blob_of_another_size_is_put_aside(
+    data_dir: Path, store: DiskBlobs, damaged: bytes
+) -> None:
+    path = data_dir / "blobs/sha256" / DIGEST.hex[:2] / DIGEST.hex
+    for use in (store.size, store.open):
+        await keep(store, CONTENT)
+        with path.open("r+b") as file:
+            file.truncate()
+            file.write(damaged)
+        assert await use(DIGEST) is None
+        assert not path.exists()
+        assert (data_dir / "damaged" / DIGEST).read_bytes() == damaged
+    await keep(store, CONTENT)
+    assert await stored(store, DIGEST) == CONTENT
+
+
+async def test_what_is_distrusted_is_put_aside_and_nothing_else(
+    data_dir: Path, store: DiskBlobs
+) -> None:
+    await keep(store, CONTENT)
+    read = await store.open(DIGEST)
+    assert read is not None
+    await store.distrust(DIGEST, read)
+    assert await store.open(DIGEST) is None
+    await keep(store, CONTENT)
+    # Somebody else has mended it since.
+    await store.distrust(DIGEST, read)
+    read.close()
+    assert await stored(store, DIGEST) == CONTENT
+    assert [path.name for path in (data_dir / "damaged").iterdir()] == [DIGEST]
 
 
 async def test_a_truncated_announcement_is_none(data_dir: Path, store: DiskBlobs) -> None:

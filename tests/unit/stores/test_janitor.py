@@ -1,64 +1,29 @@
-"""Eviction and the sweep of spools: what goes, what stays, and how much room that makes."""
+"""What a sweep removes, what it leaves, and how much room that makes."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy.errors import UpstreamInvalid
 from proxy.oci.reference import Digest
 from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.eviction import Janitor, Stored, Swept, to_evict
+from proxy.stores.janitor import Janitor, Swept
 from proxy.stores.leases import FlockLeases, locked
 from tests.contract.blob_stores import CONTENT, DIGEST, keep, leave, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 MEBIBYTE = 2**20
 DAY = 86400.0
 HOUR = 3600.0
-
-
-def blob(name: str, size: int, used_at: float) -> Stored:
-    return Stored(Path(name), size, used_at)
-
-
-# -- the choice ----------------------------------------------------------------------------------
-
-
-def test_nothing_goes_while_everything_fits() -> None:
-    assert to_evict([blob("a", 60, 1), blob("b", 40, 2)], 100) == []
-    assert to_evict([], 0) == []
-
-
-def test_the_least_recently_used_go_until_a_tenth_is_free() -> None:
-    blobs = [blob("newest", 30, 4), blob("oldest", 5, 1), blob("old", 5, 2), blob("new", 65, 3)]
-    assert [chosen.path.name for chosen in to_evict(blobs, 100)] == ["oldest", "old", "new"]
-    assert [chosen.path.name for chosen in to_evict(blobs, 104)] == ["oldest", "old", "new"]
-    assert to_evict(blobs, 105) == []
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9))),
-    st.integers(0, 500),
-)
-def test_what_stays_fits_and_was_used_later(blobs: list[tuple[int, int]], limit: int) -> None:
-    all_of_them = [blob(str(n), size, used) for n, (size, used) in enumerate(blobs)]
-    gone = to_evict(all_of_them, limit)
-    kept = [each for each in all_of_them if each not in gone]
-    assert sum(each.size for each in kept) <= limit
-    if gone:
-        assert max(each.used_at for each in gone) <= min((e.used_at for e in kept), default=9)
-        spared = sum(each.size for each in kept) + gone[-1].size
-        assert spared > limit * 0.9, "the last one need not have gone"
 
 
 # -- on the disk ---------------------------------------------------------------------------------
@@ -77,7 +42,9 @@ def age(path: Path, seconds: float) -> None:
 @pytest.fixture
 def janitor(data_dir: Path) -> Callable[[int], Janitor]:
     def make(max_size: int) -> Janitor:
-        return Janitor(data_dir, lock=data_dir / "janitor.lock", max_size=max_size)
+        made = Janitor(data_dir, lock=data_dir / "janitor.lock", max_size=max_size)
+        made._stock.take()
+        return made
 
     return make
 
@@ -182,14 +149,14 @@ async def test_an_orphaned_spool_goes_after_a_day(
     age(spool, hours * HOUR)
     age(spool.with_name(f"{DIGEST}.meta"), hours * HOUR)
     announcement = spool.with_name(f"{DIGEST}.meta").stat().st_blocks * 512
-    before = on_disk(data_dir)
+    before = on_disk(data_dir / "spool")
     swept = await janitor(10**9).sweep()
     assert (swept.spools, swept.blobs) == (int(goes), 0)
     assert swept.freed >= len(CONTENT) * goes
     names = {path.name for path in (data_dir / "spool").iterdir()}
     assert names == (set() if goes else {DIGEST, f"{DIGEST}.meta"})
     if goes:
-        assert before - on_disk(data_dir) == swept.freed + announcement
+        assert before - on_disk(data_dir / "spool") == swept.freed + announcement
 
 
 async def test_a_follower_of_a_swept_spool_learns_that_it_will_never_be_the_blob(
@@ -242,6 +209,61 @@ async def test_what_a_crash_left_in_the_spool_directory_goes_too(
     assert await janitor(0).sweep() == Swept()
     assert sorted(path.name for path in spools.iterdir()) == sorted(["temp-young", held._path.name])
     held.release()
+
+
+async def test_the_first_to_move_in_clears_away_what_a_killed_process_left(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    """Whatever its age: nobody else can be writing it. What can be gone on with stays."""
+    store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
+    lost = await leases.claim("manifest:lost")
+    empty = await leases.claim(Digest.of(b"claimed, and nothing more"))
+    assert lost is not None
+    assert empty is not None
+    lost._file.close()
+    empty._file.close()
+    await leave(store, CONTENT[:10])
+    whole = Digest.of(mebibyte(1))
+    await keep(store, mebibyte(1))
+    await leave(store, b"begun again", whole)
+    spools = data_dir / "spool"
+    (spools / "temp-0123").write_bytes(b"x")
+    (spools / f"{Digest.of(b'gone')}.meta").write_bytes(b"7")
+    before = sorted(path.name for path in spools.iterdir())
+
+    first, second = janitor(10**9), janitor(10**9)
+    other = locked(data_dir / "in-use.lock")
+    assert other is not None
+    fcntl.flock(other.fileno(), fcntl.LOCK_SH)
+    await second.move_in()
+    assert sorted(path.name for path in spools.iterdir()) == before
+    second.close()
+    other.close()
+    await first.move_in()
+    assert sorted(path.name for path in spools.iterdir()) == [DIGEST, f"{DIGEST}.meta"]
+    (spools / "temp-4567").write_bytes(b"somebody who has moved in writes it")
+    await second.move_in()
+    assert (spools / "temp-4567").exists()
+    first.close()
+    second.close()
+
+
+async def test_a_damaged_file_goes_after_a_day(
+    data_dir: Path, janitor: Callable[[int], Janitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DiskBlobs(data_dir)
+    await keep(store, CONTENT)
+    blob = await store.open(DIGEST)
+    assert blob is not None
+    await store.distrust(DIGEST, blob)
+    blob.close()
+    aside = data_dir / "damaged" / DIGEST
+    sweeping = janitor(10**9)
+    await sweeping.sweep()
+    assert aside.exists()
+    monkeypatch.setattr(sweeping, "_clock", lambda: time.time() + DAY + 60)
+    await sweeping.sweep()
+    assert not aside.exists()
 
 
 async def test_one_process_sweeps_at_a_time(
