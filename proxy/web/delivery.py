@@ -12,14 +12,14 @@ from proxy.errors import RegistryError
 from proxy.service import trace
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.headers import cache_status, content_headers
-from proxy.web.ranges import parse_range
+from proxy.web.ranges import ByteRange, parse_range
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
+    from proxy.oci.reference import Digest
     from proxy.service.blobs import Blobs, Source
     from proxy.web.line import Line
-    from proxy.web.ranges import ByteRange
     from proxy.web.target import BlobTarget
 
 _log = structlog.get_logger()
@@ -34,7 +34,7 @@ class Delivery:
     """Answers to GET and HEAD of blobs."""
 
     def __init__(self, blobs: Blobs, *, range_on_miss: bool) -> None:
-        """`range_on_miss`: pass a bounded range of an absent blob on to the upstream."""
+        """`range_on_miss`: pass a range of what is not here yet on to the upstream."""
         self._blobs = blobs
         self._range_on_miss = range_on_miss
 
@@ -55,9 +55,15 @@ class Delivery:
             size = await self._blobs.size(target.repository, target.digest)
             return _head(headers, size, known=known)
         source = await self._blobs.here(target.repository, target.digest)
-        if source is None and wanted is not None and self._range_on_miss:
+        if (
+            wanted is not None
+            and self._range_on_miss
+            and not await self._is_near(source, target.digest, wanted)
+        ):
             passed = await self._passed_on(request, target, headers, wanted, line)
             if passed is not None:
+                if source is not None:
+                    source.close()
                 return passed
         if source is None:
             source = await self._blobs.open(target.repository, target.digest)
@@ -74,14 +80,14 @@ class Delivery:
         wanted: ByteRange | None,
         line: Line,
     ) -> web.StreamResponse:
-        first, last = 0, source.size - 1
-        response = web.StreamResponse(headers=headers)
-        if wanted is not None:
+        if wanted is None:
+            first, last = 0, source.size - 1
+            response = web.StreamResponse(headers=headers)
+            response.content_length = source.size
+            response.headers["Cache-Status"] = cache_status(trace.current())
+        else:
             first, last = wanted.within(source.size)
-            response.set_status(HTTPStatus.PARTIAL_CONTENT)
-            response.headers["Content-Range"] = f"bytes {first}-{last}/{source.size}"
-        response.content_length = last - first + 1
-        response.headers["Cache-Status"] = cache_status(trace.current())
+            response = _partial(headers, first, last, source.size)
         try:
             await response.prepare(request)
             while first <= last:
@@ -94,6 +100,14 @@ class Delivery:
             _cut(request, line, error)
         return response
 
+    async def _is_near(self, source: Source | None, digest: Digest, wanted: ByteRange) -> bool:
+        """Whether the range is here or soon will be, or is the whole blob."""
+        if source is not None:
+            return source.is_near(wanted.within(source.size)[0])
+        if wanted.first == 0 and wanted.last is None:
+            return True
+        return wanted.first is not None and await self._blobs.has_begun(digest, wanted.first)
+
     async def _passed_on(
         self,
         request: web.BaseRequest,
@@ -102,21 +116,19 @@ class Delivery:
         wanted: ByteRange,
         line: Line,
     ) -> web.StreamResponse | None:
-        """A bounded range from upstream; None where fetching the blob serves the client better.
+        """The range from upstream, while the whole blob is fetched for whoever asks next.
 
-        Whoever asks for all that follows an offset will soon want the whole blob, verified.
+        None where the upstream does not send ranges, and only the whole blob will do.
         """
-        if wanted.last is None:
-            return None
-        size = await self._blobs.size(target.repository, target.digest)
-        first, last = wanted.within(size)
-        async with self._blobs.part(target.repository, target.digest, first, last) as stream:
-            if stream.start != first:
+        repository, digest = target.repository, target.digest
+        first, last = wanted.first, wanted.last
+        if first is None:
+            first, last = wanted.within(await self._blobs.size(repository, digest))
+        async with self._blobs.part(repository, digest, first, last) as stream:
+            if stream.start != first or stream.total is None:
                 return None
-            response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT, headers=headers)
-            response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-            response.content_length = last - first + 1
-            response.headers["Cache-Status"] = cache_status(trace.current())
+            first, last = ByteRange(first, last).within(stream.total)
+            response = _partial(headers, first, last, stream.total)
             try:
                 await response.prepare(request)
                 async for chunk in stream.chunks():
@@ -125,7 +137,19 @@ class Delivery:
                 await response.write_eof()
             except (RegistryError, OSError) as error:
                 _cut(request, line, error)
+            finally:
+                # Now, and not before: the client's bytes come first.
+                self._blobs.fetch(repository, digest)
             return response
+
+
+def _partial(headers: CIMultiDict[str], first: int, last: int, size: int) -> web.StreamResponse:
+    """A 206 that is still to be sent."""
+    response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT, headers=headers)
+    response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    response.content_length = last - first + 1
+    response.headers["Cache-Status"] = cache_status(trace.current())
+    return response
 
 
 def _head(headers: CIMultiDict[str], size: int, *, known: bool) -> web.Response:

@@ -9,14 +9,13 @@ import pytest
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from tests.e2e import images
-from tests.integration.proxy import Proxy, settings
 from tests.integration.upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.integration.proxy import Answer
+    from tests.integration.proxy import Answer, Proxy
 
 CONTENT: Final = images.noise("blob", 300_000)
 SIZE: Final = len(CONTENT)
@@ -126,49 +125,6 @@ async def test_head_knows_no_range(either: Proxy) -> None:
 async def test_if_range_wants_the_strong_tag(either: Proxy, condition: str, status: int) -> None:
     answer = await either.get(PATH, Range="bytes=1-2", If_Range=condition)
     assert (answer.status, len(answer.body)) == (status, 2 if status == 206 else SIZE)
-
-
-async def test_a_range_from_upstream_is_said_to_be_unverified_and_never_kept(
-    proxy: Proxy, upstream: ScriptedUpstream, data_dir: Path
-) -> None:
-    answer = await proxy.get(PATH, Range="bytes=1000-1999")
-    assert answer.body == CONTENT[1000:2000]
-    assert answer.cache == "Lighterage; fwd=miss; detail=unverified-range"
-    (request,) = (request for request in upstream.requests if request.method == "GET")
-    assert request.headers["Range"] == "bytes=1000-1999"
-    assert _files(data_dir) == []
-
-
-async def test_the_rest_of_a_blob_is_fetched_whole(
-    proxy: Proxy, upstream: ScriptedUpstream
-) -> None:
-    answer = await proxy.get(PATH, Range="bytes=1000-")
-    assert (answer.status, answer.body) == (206, CONTENT[1000:])
-    assert (await proxy.get(PATH)).cache == "Lighterage; hit"
-    assert upstream.count("GET") == 1
-
-
-async def test_a_range_is_cut_out_of_the_whole_where_the_operator_wants_that(
-    upstream: ScriptedUpstream, data_dir: Path
-) -> None:
-    chosen = settings(upstream, data_dir, blobs={"range_on_miss": False})
-    async with Proxy(chosen) as proxy:
-        answer = await proxy.get(PATH, Range="bytes=1000-1999")
-        assert (answer.status, answer.body) == (206, CONTENT[1000:2000])
-        assert (await proxy.get(PATH)).cache == "Lighterage; hit"
-        assert upstream.count("GET") == 1
-
-
-async def test_an_upstream_that_knows_no_ranges_costs_one_whole_transfer(
-    proxy: Proxy, upstream: ScriptedUpstream
-) -> None:
-    upstream.fault("GET", "*/blobs/*", Fault(ignore_range=True))
-    answer = await proxy.get(PATH, Range="bytes=1000-1999")
-    assert (answer.status, answer.body) == (206, CONTENT[1000:2000])
-    assert answer.cache == "Lighterage; fwd=miss; stored"
-    upstream.requests.clear()
-    assert (await proxy.get(PATH)).cache == "Lighterage; hit"
-    assert upstream.requests == []
 
 
 # Conditions

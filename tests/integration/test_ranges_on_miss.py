@@ -1,0 +1,214 @@
+"""Ranges of what is not here yet: what clients that pull lazily ask for first."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from proxy.oci.reference import Digest
+from tests.e2e import images
+from tests.integration.proxy import Proxy, settings, until
+from tests.integration.upstream import Fault, ScriptedUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+# Well beyond what a range waits for.
+SIZE: Final = 8 * 2**20
+CONTENT: Final = images.noise("lazy", SIZE)
+BLOB: Final = Digest.of(CONTENT)
+PATH: Final = f"/v2/library/cargo/blobs/{BLOB}"
+UNVERIFIED: Final = "Lighterage; fwd=miss; detail=unverified-range"
+# Nothing moves any more after so many bytes.
+STALLED: Final = Fault(cut=2 * 2**20, stall=True)
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    async with ScriptedUpstream() as upstream:
+        upstream.add_blob("library/cargo", CONTENT)
+        yield upstream
+
+
+def kept(data: Path) -> bool:
+    return (data / "blobs/sha256" / BLOB.hex[:2] / BLOB.hex).exists()
+
+
+def asked(upstream: ScriptedUpstream) -> list[str | None]:
+    """The ranges of all requests, in their order."""
+    return [request.headers.get("Range") for request in upstream.requests]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first", "last", "sent"),
+    [
+        (
+            f"bytes={SIZE - 1000}-{SIZE - 1}",
+            SIZE - 1000,
+            SIZE - 1,
+            f"bytes={SIZE - 1000}-{SIZE - 1}",
+        ),
+        (
+            f"bytes={SIZE - 1000}-{SIZE + 7}",
+            SIZE - 1000,
+            SIZE - 1,
+            f"bytes={SIZE - 1000}-{SIZE + 7}",
+        ),
+        (f"bytes={SIZE - 1000}-", SIZE - 1000, SIZE - 1, f"bytes={SIZE - 1000}-"),
+        ("bytes=1000-1999", 1000, 1999, "bytes=1000-1999"),
+        ("bytes=0-9", 0, 9, "bytes=0-9"),
+    ],
+)
+async def test_it_costs_one_request_and_the_whole_follows(
+    proxy: Proxy,
+    upstream: ScriptedUpstream,
+    data_dir: Path,
+    *,
+    wanted: str,
+    first: int,
+    last: int,
+    sent: str,
+) -> None:
+    """No HEAD before it: that would double the time until a container starts."""
+    answer = await proxy.get(PATH, Range=wanted)
+    assert (answer.status, answer.body) == (206, CONTENT[first : last + 1])
+    assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
+    assert answer.cache == UNVERIFIED
+    await until(lambda: kept(data_dir))
+    assert asked(upstream) == [sent, None]
+    assert upstream.count("HEAD") == 0
+    assert (await proxy.get(PATH, Range=wanted)).cache == "Lighterage; hit"
+    assert len(upstream.requests) == 2
+
+
+async def test_the_last_bytes_are_found_by_the_size(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    answer = await proxy.get(PATH, Range="bytes=-100")
+    assert (answer.status, answer.body) == (206, CONTENT[-100:])
+    assert [request.method for request in upstream.requests[:2]] == ["HEAD", "GET"]
+    assert upstream.requests[1].headers["Range"] == f"bytes={SIZE - 100}-{SIZE - 1}"
+
+
+async def test_many_ranges_are_followed_by_one_transfer(
+    proxy: Proxy, upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    step = SIZE // 8
+    answers = await asyncio.gather(
+        *(proxy.get(PATH, Range=f"bytes={step * n}-{step * n + 99}") for n in range(1, 8))
+    )
+    assert [answer.body for answer in answers] == [
+        CONTENT[step * n : step * n + 100] for n in range(1, 8)
+    ]
+    await until(lambda: kept(data_dir))
+    assert asked(upstream).count(None) == 1
+
+
+async def test_what_was_sent_wrong_is_never_kept(
+    proxy: Proxy, upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """A range cannot be verified, the whole can: only the client knows what it asked for."""
+    upstream.fault("GET", PATH, Fault(corrupt=True), times=1)
+    assert (await proxy.get(PATH, Range="bytes=1000-1999")).body != CONTENT[1000:2000]
+    await until(lambda: kept(data_dir))
+    assert (await proxy.get(PATH)).body == CONTENT
+
+
+async def test_what_has_come_of_a_running_transfer_is_read_there(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    upstream.fault("GET", PATH, STALLED, times=1)
+    async with proxy.open("GET", PATH) as running:
+        assert await running.content.readexactly(1_500_000) == CONTENT[:1_500_000]
+        answer = await proxy.get(PATH, Range="bytes=1000000-1000099")
+        assert (answer.body, answer.cache) == (
+            CONTENT[1_000_000:1_000_100],
+            "Lighterage; fwd=miss; collapsed",
+        )
+        assert asked(upstream) == [None]
+        # What is far ahead is not waited for.
+        answer = await proxy.get(PATH, Range=f"bytes={SIZE - 100}-")
+        assert (answer.body, answer.cache) == (CONTENT[-100:], UNVERIFIED)
+        running.close()
+
+
+async def test_its_last_bytes_are_held_back_until_it_is_verified(
+    proxy: Proxy, upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    upstream.fault("GET", PATH, Fault(corrupt=True), times=1)
+    near = 200_000
+    tail = SIZE - near
+    async with proxy.open("GET", PATH) as running:
+        await running.content.readexactly(SIZE - 2 * near)
+        answer = await proxy.get(PATH, Range=f"bytes={tail}-")
+        assert not answer.whole or answer.body == CONTENT[tail:]
+        running.close()
+    assert (await proxy.get(PATH)).body == CONTENT
+    assert kept(data_dir)
+
+
+async def test_a_client_that_comes_back_goes_on_where_the_transfer_stopped(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """Its connection broke with the proxy: nothing that is in the spool is asked for again."""
+    upstream.fault("GET", PATH, STALLED, times=1)
+    async with Proxy(settings(upstream, data_dir)) as proxy:
+        async with proxy.open("GET", PATH) as running:
+            await running.content.readexactly(1_900_000)
+            running.close()
+        await proxy.restart()
+        answer = await proxy.get(PATH, Range="bytes=1900000-")
+        assert answer.body == CONTENT[1_900_000:]
+        assert asked(upstream) == [None, f"bytes={2 * 2**20}-"]
+
+
+async def test_an_upstream_that_knows_no_ranges_costs_one_whole_transfer(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    upstream.fault("GET", "*/blobs/*", Fault(ignore_range=True))
+    answer = await proxy.get(PATH, Range="bytes=1000-1999")
+    assert (answer.status, answer.body) == (206, CONTENT[1000:2000])
+    assert answer.cache == "Lighterage; fwd=miss; stored"
+    assert (await proxy.get(PATH)).body == CONTENT
+    assert asked(upstream) == ["bytes=1000-1999", None]
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_what_the_upstream_refuses_is_not_fetched_whole(
+    proxy: Proxy, upstream: ScriptedUpstream, status: int
+) -> None:
+    upstream.fault("*", PATH, Fault(status=status))
+    answer = await proxy.get(PATH, Range="bytes=1000-1999")
+    assert answer.status == {403: 404, 404: 404, 500: 502}[status]
+    assert asked(upstream) == ["bytes=1000-1999"]
+
+
+@pytest.mark.parametrize(
+    ("blobs", "requests"),
+    [
+        ({"range_on_miss": False}, [None]),
+        ({"finish_abandoned": False}, ["bytes=1000-1999"]),
+    ],
+    ids=["cut out of the whole", "the whole is not wanted"],
+)
+async def test_the_operator_decides(
+    upstream: ScriptedUpstream, data_dir: Path, blobs: dict[str, bool], requests: list[str | None]
+) -> None:
+    async with Proxy(settings(upstream, data_dir, blobs=blobs)) as proxy:
+        answer = await proxy.get(PATH, Range="bytes=1000-1999")
+        assert (answer.status, answer.body) == (206, CONTENT[1000:2000])
+    assert asked(upstream) == requests
+
+
+async def test_the_whole_is_not_fetched_where_there_is_no_room_for_it(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    async with Proxy(settings(upstream, data_dir, blobs={"max_size": SIZE - 1})) as proxy:
+        for _ in range(2):
+            answer = await proxy.get(PATH, Range="bytes=1000-1999")
+            assert (answer.body, answer.cache) == (CONTENT[1000:2000], UNVERIFIED)
+    assert not kept(data_dir)
+    assert list((data_dir / "spool").iterdir()) == []
