@@ -29,6 +29,7 @@ from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.janitor import Janitor
 from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.stores.scrub import Scrub
 from proxy.stores.signing_key import given_key, own_key
 from proxy.upstream.token_board import Sharing, TokenBoard
 from proxy.upstreams import guarded
@@ -59,6 +60,7 @@ class Services:
     epoch: Epoch
     purges: Purges
     janitor: Janitor
+    scrub: Scrub
     adopt: Callable[[Settings], None]
 
 
@@ -173,7 +175,17 @@ async def open_services(
 
         epoch = Epoch(cache, forget)
         purges = Purges(routes=routes, records=records, epoch=epoch)
-        yield Services(registry, transfers, readiness, flights, epoch, purges, janitor, adopt)
+        yield Services(
+            registry=registry,
+            transfers=transfers,
+            readiness=readiness,
+            flights=flights,
+            epoch=epoch,
+            purges=purges,
+            janitor=janitor,
+            scrub=Scrub(blob_path),
+            adopt=adopt,
+        )
 
 
 @asynccontextmanager

@@ -183,6 +183,61 @@ def purge(image: str, admin: str) -> None:
     click.echo(f"{answer['purged']}: {what} is asked for again")
 
 
+_OFFLINE = (
+    click.option("--config", type=_FILE, help="Settings as YAML."),
+    click.option("--data", type=click.Path(path_type=Path), help="Where everything is kept."),
+)
+
+
+@main.command()
+@_OFFLINE[0]
+@_OFFLINE[1]
+@click.option("--max-size", metavar="SIZE", help="Another limit than the settings have.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run: bool) -> None:
+    """Remove the blobs that are too much, those that were not used for longest first.
+
+    A proxy that serves does so by itself. Both may run at once.
+    """
+    blobs = {} if max_size is None else {"blobs": {"max_size": max_size}}
+    settings = _load(config, **_from_arguments(data=data), **blobs)
+    import asyncio  # noqa: PLC0415 -- see the module's docstring
+
+    from proxy.upkeep import collected, would_go  # noqa: PLC0415
+
+    try:
+        for line in would_go(settings) if dry_run else asyncio.run(collected(settings)):
+            click.echo(line)
+    except OSError as error:
+        _fail(f"cannot look after {settings.data}: {error}")
+
+
+@main.command()
+@_OFFLINE[0]
+@_OFFLINE[1]
+@click.option("--rate", metavar="SIZE", default="50MiB", show_default=True, help="A second.")
+def scrub(config: Path | None, data: Path | None, rate: str) -> None:
+    """Verify all that is stored against its digest; exit status 1 if something is damaged.
+
+    What is damaged is put aside, and fetched again when somebody asks for it. A proxy may serve
+    meanwhile.
+    """
+    settings = _load(config, **_from_arguments(data=data), blobs={"scrub_rate": rate})
+    import structlog  # noqa: PLC0415
+
+    from proxy.progress import show  # noqa: PLC0415
+    from proxy.upkeep import scrubbed  # noqa: PLC0415
+
+    # What the log would say is in the report.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    try:
+        report = show(scrubbed(settings))
+    except OSError as error:
+        _fail(f"cannot verify {settings.data}: {error}")
+    if report.damaged:
+        sys.exit(1)
+
+
 def _purged(image: str) -> dict[str, object]:
     """A colon behind the last slash begins a tag; another one belongs to a port."""
     repository, at, digest = image.partition("@")
@@ -193,10 +248,10 @@ def _purged(image: str) -> dict[str, object]:
     return {"repository": path + slash + name, "tag": tag if colon else None}
 
 
-def _load(config: Path | None) -> Settings:
+def _load(config: Path | None, **arguments: Any) -> Settings:
     from proxy.config import load  # noqa: PLC0415
 
-    return _read(lambda: load(config))
+    return _read(lambda: load(config, arguments=arguments))
 
 
 def _read(load: Callable[[], Settings]) -> Settings:
@@ -209,11 +264,12 @@ def _read(load: Callable[[], Settings]) -> Settings:
 
 
 def _from_arguments(
-    listen: str | None,
-    admin_listen: str | None,
-    redis: str | None,
-    data: Path | None,
-    workers: int | None,
+    *,
+    listen: str | None = None,
+    admin_listen: str | None = None,
+    redis: str | None = None,
+    data: Path | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """The settings that the arguments name, and no other."""
     given: dict[str, Any] = {"listen": listen, "data": data, "workers": workers}

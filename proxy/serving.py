@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.app import Services
     from proxy.config import Given, Settings
     from proxy.stores.janitor import Janitor
+    from proxy.stores.scrub import Scrub
     from proxy.web.admin import Readiness
 
 _log = structlog.get_logger()
@@ -92,8 +93,14 @@ async def serve(
         )
         await site.start()
         live = LiveSettings(given, settings, adopt=services.adopt, readiness=services.readiness)
-        chores = (_keep_tidy(services.janitor), telemetry.watch_loop(), services.epoch.watch())
-        for chore in (*chores, live.watch()):
+        chores = (
+            _keep_tidy(services.janitor),
+            _keep_verifying(services.scrub, settings),
+            telemetry.watch_loop(),
+            services.epoch.watch(),
+            live.watch(),
+        )
+        for chore in chores:
             services.flights.start(chore)
         services.readiness.serving = True
         # What start-up has made lives as long as the process: no collection need look at it.
@@ -136,6 +143,15 @@ async def _keep_tidy(janitor: Janitor) -> None:
         except OSError as error:
             _log.error("janitor.failed", error=str(error))
         await asyncio.sleep(_SWEEP_EVERY)
+
+
+async def _keep_verifying(scrub: Scrub, settings: Settings) -> None:
+    if settings.blobs.scrub_every:
+        await scrub.keep_verifying(
+            every=settings.blobs.scrub_every,
+            rate=settings.blobs.scrub_rate,
+            lock=settings.data / "scrub.lock",
+        )
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

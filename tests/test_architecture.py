@@ -48,9 +48,11 @@ MAY_IMPORT: Final = {
     },
     "offline": _CORE,
     "remote": set[str](),
+    "upkeep": {"config", "stores"},
+    "progress": {"upkeep"},
     "cli": {
         *("banner", "clients", "config", "errors", "offline", "remote", "serving", "supervisor"),
-        "worker",
+        *("progress", "upkeep", "worker"),
     },
 }
 
@@ -60,14 +62,14 @@ _SERVES_HTTP: Final = {"serving", "upstream", "web"}
 _LOGS: Final = set(MAY_IMPORT) - {"breaker", "errors", "oci", "ports", "recent"}
 MAY_KNOW: Final = {
     "aiohttp": _SERVES_HTTP,
-    "click": {"cli"},
+    "click": {"cli", "progress"},
     "cryptography": {"oci"},
     "multidict": _SERVES_HTTP,
     "prometheus_client": {"merged", "telemetry", "web"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "redis": {"stores"},
-    "rich": {"banner", "cli"},
+    "rich": {"banner", "cli", "progress"},
     "structlog": _LOGS,
     "uvloop": {"serving", "supervisor", "worker"},
     "yaml": {"config"},

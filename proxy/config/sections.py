@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -49,6 +49,8 @@ class BlobSettings(Section):
     store: Literal["disk"] = "disk"
     path: Path | None = None
     max_size: Bytes = 50 * 2**30
+    scrub_every: Seconds = 30 * 86400.0
+    scrub_rate: Annotated[Bytes, Field(ge=1)] = 20 * 2**20
     range_on_miss: bool = True
     finish_abandoned: bool = True
 

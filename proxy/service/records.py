@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.oci.derivation import CONVERTER, Origin
-from proxy.oci.manifest import Manifest, read_manifest
+from proxy.oci.packed import pack, unpack
 from proxy.oci.reference import Digest
 from proxy.recent import Recent
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxy.oci.derivation import Terms
+    from proxy.oci.manifest import Manifest
     from proxy.oci.mediatype import MediaType
     from proxy.oci.reference import Repository, Tag
     from proxy.ports import BlobStore, ManifestCache
@@ -83,10 +84,10 @@ class Records:
         if (known := self._manifests.get(digest)) is not None:
             return known
         key = f"manifest:{digest}"
-        if found := _unpack(digest, await self._cache.get(key, extend=_CONTENT_LIFE)):
+        if found := unpack(digest, await self._cache.get(key, extend=_CONTENT_LIFE)):
             self._remember(found)
             return found
-        if found := _unpack(digest, await self._blobs.record(key)):
+        if found := unpack(digest, await self._blobs.record(key)):
             await self._cache_manifest(found)
             self._remember(found)
         return found
@@ -96,7 +97,7 @@ class Records:
     ) -> None:
         """Make the manifest part of the repository, durably; OSError if that cannot be done."""
         links = [_link(repository, digest) for digest in {manifest.digest, *manifest.references}]
-        records = [(f"manifest:{manifest.digest}", _pack(manifest))]
+        records = [(f"manifest:{manifest.digest}", pack(manifest))]
         if origin is not None:
             records.append((f"origin:{manifest.digest}", origin.encode()))
         await self._blobs.put_records([*records, *((link, b"") for link in links)])
@@ -114,7 +115,7 @@ class Records:
     async def _cache_manifest(self, manifest: Manifest) -> None:
         if len(manifest.raw) <= _CACHED_LIMIT:
             key = f"manifest:{manifest.digest}"
-            await self._cache.put(key, _pack(manifest), life=_CONTENT_LIFE)
+            await self._cache.put(key, pack(manifest), life=_CONTENT_LIFE)
 
     # -- tags --------------------------------------------------------------------------------
 
@@ -262,19 +263,5 @@ def _representation(source: Digest, target: MediaType, terms: Terms) -> str:
 def _origin(value: bytes | None) -> Origin | None:
     try:
         return Origin.decode(value) if value else None
-    except ManifestInvalid:
-        return None
-
-
-def _pack(manifest: Manifest) -> bytes:
-    return manifest.media_type.encode() + b"\n" + manifest.raw
-
-
-def _unpack(digest: Digest, value: bytes | None) -> Manifest | None:
-    if value is None:
-        return None
-    media_type, _, raw = value.partition(b"\n")
-    try:
-        return read_manifest(raw, media_type.decode("ascii", "replace"), expected=digest)
     except ManifestInvalid:
         return None

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from proxy.oci.reference import Digest
@@ -88,6 +89,10 @@ class Layout:
     def temporary(self) -> Path:
         """A new name for a file that will get another one."""
         return self.spools / f"{TEMPORARY}{secrets.token_hex(12)}"
+
+    def manifests(self) -> Iterator[Path]:
+        """The record of every manifest: its digest is the file's name."""
+        return (self.root / "records/manifest").glob("*/*")
 
     def record(self, key: str) -> Path:
         """The file of the record under `key`, such as `tag:docker.io/library/alpine:3.20`.

@@ -1,0 +1,63 @@
+"""How far a scrub is: a bar on a terminal, lines elsewhere, and what it found."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from proxy.upkeep import human
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.upkeep import Progress
+
+# Seconds between two lines.
+_LINE_EVERY: Final = 10.0
+
+
+def show(steps: Iterator[Progress]) -> Progress:
+    """Go through all `steps`; what the last one says has been printed."""
+    last = _as_bar(steps) if sys.stderr.isatty() else _as_lines(steps)
+    for damaged in last.damaged:
+        click.echo(f"damaged: {damaged}")
+    click.echo(
+        f"{last.seen} blobs, {human(last.read)}, and {last.manifests} manifests verified: "
+        f"{len(last.damaged) or 'none'} damaged"
+    )
+    return last
+
+
+def _as_bar(steps: Iterator[Progress]) -> Progress:
+    columns = (
+        TextColumn("verifying"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TimeRemainingColumn(),
+    )
+    last = next(steps)
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=last.size)
+        for last in steps:
+            bar.update(task, completed=last.read)
+    return last
+
+
+def _as_lines(steps: Iterator[Progress]) -> Progress:
+    last = next(steps)
+    due = monotonic() + _LINE_EVERY
+    click.echo(f"verifying {last.blobs} blobs, {human(last.size)}")
+    for last in steps:
+        if monotonic() >= due:
+            due += _LINE_EVERY
+            click.echo(
+                f"{last.seen} of {last.blobs} blobs, {human(last.read)} of {human(last.size)}, "
+                f"{len(last.damaged)} damaged"
+            )
+    return last

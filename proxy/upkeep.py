@@ -1,0 +1,115 @@
+"""`lighterage gc` and `lighterage scrub`: the store looked at from outside, beside what serves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from proxy.stores.janitor import Janitor
+from proxy.stores.layout import Layout
+from proxy.stores.scrub import Scrub
+from proxy.stores.stock import Stock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from proxy.config import Settings
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+
+def human(size: float) -> str:
+    """A size in bytes as people write it."""
+    for unit in _UNITS[:-1]:
+        if size < 1024:  # noqa: PLR2004 -- as in KiB
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {_UNITS[-1]}"
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was."""
+    if seconds < _HOUR:
+        return f"{max(0, seconds) / _MINUTE:.0f} min ago"
+    return f"{seconds / _HOUR:.0f} h ago" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} d ago"
+
+
+def root_of(settings: Settings) -> Path:
+    """Where the blobs are."""
+    return settings.blobs.path or settings.data
+
+
+def would_go(settings: Settings) -> Iterator[str]:
+    """What `gc` would remove now, a line each, and their sum."""
+    stock = Stock(Layout(root_of(settings)), max_size=settings.blobs.max_size)
+    blobs, surplus, now = list(stock.blobs()), stock.surplus(), time.time()
+    for blob in surplus:
+        digest = f"{blob.path.parents[1].name}:{blob.path.name}"
+        yield f"{digest}  {human(blob.size)}, used {ago(now - blob.used_at)}"
+    taken, freed = sum(blob.size for blob in blobs), sum(blob.size for blob in surplus)
+    limit = human(settings.blobs.max_size)
+    yield f"{len(blobs)} blobs take {human(taken)} of {limit}"
+    if surplus:
+        yield f"would remove {len(surplus)} of them, {human(freed)}"
+    else:
+        yield "nothing would be removed"
+
+
+async def collected(settings: Settings) -> list[str]:
+    """Remove what is too much, and what nobody will finish; what that was, in lines."""
+    root = root_of(settings)
+    janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size)
+    await janitor.take_stock()
+    swept = await janitor.sweep()
+    return [
+        f"removed {swept.blobs} blobs and {swept.spools} unfinished transfers, {human(swept.freed)}"
+    ]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a scrub is. Sizes are in bytes."""
+
+    blobs: int
+    size: int
+    seen: int = 0
+    read: int = 0
+    manifests: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+def scrubbed(
+    settings: Settings, *, pause: Callable[[float], None] = time.sleep
+) -> Iterator[Progress]:
+    """Verify everything, at the settings' rate; the same object again and again, as it grows.
+
+    OSError if what is damaged cannot be moved.
+    """
+    scrub = Scrub(root_of(settings))
+    paths = scrub.blobs(before=float("inf"))
+    progress = Progress(len(paths), sum(path.stat().st_size for path in paths if path.exists()))
+    yield progress
+    for path in paths:
+        steps = scrub.verify(path)
+        while True:
+            try:
+                count = next(steps)
+            except StopIteration as end:
+                progress.seen += 1
+                if not end.value:
+                    progress.damaged.append(f"{path.parents[1].name}:{path.name}")
+                break
+            progress.read += count
+            yield progress
+            pause(count / settings.blobs.scrub_rate)
+        yield progress
+    for digest, good in scrub.manifests():
+        progress.manifests += 1
+        if not good:
+            progress.damaged.append(f"manifest {digest}")
+        yield progress
