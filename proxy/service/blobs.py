@@ -200,7 +200,11 @@ class Blobs:
         reader = self._transfers.join(repository, digest)
         try:
             await reader.started()
-            await self._granted(repository, digest, shown=reader.shown)
+            if not reader.shown:
+                await self._granted(repository, digest)
+            elif not self._records.remembers_link(repository, digest):
+                # That need not be on the disk before the first byte goes out.
+                self._flights.start(self._granted(repository, digest, shown=True))
         except BaseException:
             reader.close()
             raise

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# Large enough that a read costs little, small enough that fifty readers fit into memory.
+# What is read and sent at a time, in bytes: large enough that it costs little, and where many read
+# at once as much less as keeps all of it together within bounds.
 _PIECE: Final = 256 * 1024
+_SMALLEST_PIECE: Final = 64 * 1024
+_PIECES: Final = 8 * 2**20
 # A client that asks for schema 1 names blobs by digest only: nobody knows their type any more.
 _TYPE: Final = "application/octet-stream"
 
@@ -37,6 +40,7 @@ class Delivery:
         """`range_on_miss`: pass a range of what is not here yet on to the upstream."""
         self._blobs = blobs
         self._range_on_miss = range_on_miss
+        self._sending = 0
 
     async def answer(
         self, request: web.BaseRequest, target: BlobTarget, line: Line
@@ -88,16 +92,20 @@ class Delivery:
         else:
             first, last = wanted.within(source.size)
             response = _partial(headers, first, last, source.size)
+        self._sending += 1
         try:
             await response.prepare(request)
             while first <= last:
-                piece = await source.read(first, min(_PIECE, last - first + 1))
+                length = max(_SMALLEST_PIECE, min(_PIECE, _PIECES // self._sending))
+                piece = await source.read(first, min(length, last - first + 1))
                 await response.write(piece)
                 first += len(piece)
                 line.sent += len(piece)
             await response.write_eof()
         except (RegistryError, OSError) as error:
             _cut(request, line, error)
+        finally:
+            self._sending -= 1
         return response
 
     async def _is_near(self, source: Source | None, digest: Digest, wanted: ByteRange) -> bool:
