@@ -69,6 +69,14 @@ def lives(process: int) -> bool:
         return False
 
 
+def peak_memory(process: int) -> int:
+    """The most that was ever resident of it, in bytes."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
 def descriptors(process: int) -> list[str]:
     """What it has open, as the system calls it."""
     links = Path(f"/proc/{process}/fd").iterdir()
