@@ -223,6 +223,11 @@ class BlobStream(Protocol):
         """The whole blob's size in bytes, or None if the upstream does not say."""
         ...
 
+    @property
+    def validator(self) -> str | None:
+        """The strong tag of what is sent (RFC 9110, 8.8.3), or None."""
+        ...
+
     def chunks(self) -> AsyncIterator[bytes]:
         """The bytes as they arrive; UpstreamUnavailable if they stop before the announced end."""
         ...
@@ -248,10 +253,17 @@ class Upstream(Protocol):
         ...
 
     def blob(
-        self, name: str, digest: Digest, *, start: int = 0, end: int | None = None
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
     ) -> AbstractAsyncContextManager[BlobStream]:
         """GET from byte `start` to byte `end` (inclusive; None is the last). BlobUnknown for 404.
 
+        With the `validator` of an earlier answer the whole comes where it has changed since.
         RangeInvalid where the upstream answers 416.
         """
         ...

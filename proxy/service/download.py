@@ -33,8 +33,9 @@ _log = structlog.get_logger()
 # A blob that is smaller is verified before anything of it is sent, so that its failure is an error
 # answer and no broken connection.
 HELD_BACK: Final = 64 * 1024
-# An upstream that cuts us off is asked for the rest this many times without a byte of progress.
+# An upstream that cuts us off is asked for the rest; so many times in vain, or for less than this.
 _TRIES: Final = 3
+_PROGRESS: Final = 64 * 1024
 _BETWEEN_TRIES: Final = 0.5
 # How often another process's spool is looked at, and whether its owner still lives, in seconds.
 _LOOK_EVERY: Final = 0.005
@@ -203,15 +204,19 @@ class Transfer:
             spool.close()
 
     async def _filled(self, spool: Spool, room: Room) -> None:
-        """All bytes into the spool, by Range where some are there; UpstreamFailure if they stop."""
-        tries = 0
+        """All bytes into the spool, by Range where some are there; UpstreamFailure if they stop.
+
+        Where a blob is redirected to is asked for anew each time: such addresses expire.
+        """
+        tries, validator = 0, None
         while True:
             before = spool.size
             try:
                 async with self._upstream.blob(
-                    self.repository.name, self.digest, start=spool.size
+                    self.repository.name, self.digest, start=before, validator=validator
                 ) as stream:
                     self.shown = True
+                    validator = stream.validator
                     await self._poured(stream, spool, room)
             except RangeInvalid:
                 # Nothing beyond what is there: it is whole, or it is not this blob's.
@@ -219,7 +224,7 @@ class Transfer:
             except UpstreamInvalid:
                 raise
             except UpstreamFailure as failure:
-                tries = 0 if spool.size > before else tries + 1
+                tries = 0 if spool.size - before >= _PROGRESS else tries + 1
                 if spool.size == 0 or tries >= _TRIES:
                     raise
                 _log.info(

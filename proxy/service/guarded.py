@@ -109,13 +109,19 @@ class Guarded:
 
     @asynccontextmanager
     async def blob(
-        self, name: str, digest: Digest, *, start: int = 0, end: int | None = None
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
     ) -> AsyncIterator[BlobStream]:
         """GET; BlobUnknown for 404. What happens once it has begun says nothing about others."""
         async with AsyncExitStack() as stack:
             with self._guard(name, "blob GET", digest):
                 stream = await stack.enter_async_context(
-                    self._upstream.blob(name, digest, start=start, end=end)
+                    self._upstream.blob(name, digest, start=start, end=end, validator=validator)
                 )
             yield stream
 

@@ -59,12 +59,20 @@ class Mirror:
 
     @asynccontextmanager
     async def blob(
-        self, name: str, digest: Digest, *, start: int = 0, end: int | None = None
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
     ) -> AsyncIterator[BlobStream]:
         """GET; UpstreamInvalid for one that was wrong before."""
         if digest in self._wrong:
             raise UpstreamInvalid(f"{self._name} has sent a blob that was not {digest}")
-        async with self._upstream.blob(name, digest, start=start, end=end) as stream:
+        async with self._upstream.blob(
+            name, digest, start=start, end=end, validator=validator
+        ) as stream:
             yield _Watched(stream, self, digest) if start == 0 and end is None else stream
 
     async def tags(self, name: str, query: str) -> Page:
@@ -104,6 +112,10 @@ class _Watched:
     @property
     def total(self) -> int | None:
         return self._stream.total
+
+    @property
+    def validator(self) -> str | None:
+        return self._stream.validator
 
     async def chunks(self) -> AsyncIterator[bytes]:
         running = self._digest.hasher()

@@ -47,13 +47,19 @@ class Mirrored:
 
     @asynccontextmanager
     async def blob(
-        self, name: str, digest: Digest, *, start: int = 0, end: int | None = None
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
     ) -> AsyncIterator[BlobStream]:
         """GET; BlobUnknown for 404. Once it has begun, nobody else is asked."""
         async with AsyncExitStack() as stack:
             yield await self._first(
                 lambda place: stack.enter_async_context(
-                    place.blob(name, digest, start=start, end=end)
+                    place.blob(name, digest, start=start, end=end, validator=validator)
                 )
             )
 

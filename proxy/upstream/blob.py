@@ -6,16 +6,20 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import UpstreamInvalid, UpstreamUnavailable
+from proxy.errors import UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
 from proxy.upstream.failures import failures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp import StreamReader
+
     from proxy.upstream.session import Answer
 
 # RFC 9110, 14.4; 18 digits are more than any blob has.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
+# RFC 9110, 8.8.3; some send the quotes of none.
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,18})", re.IGNORECASE)
 
 
@@ -33,6 +37,12 @@ class BlobAnswer:
         self.received = 0
 
     @property
+    def validator(self) -> str | None:
+        """Its ETag, if that is a strong one."""
+        tag = self._answer.response.headers.get("ETag", "").strip()
+        return tag if _STRONG.fullmatch(tag) else None
+
+    @property
     def finished(self) -> bool:
         """Whether the last byte has come, as far as that can be known."""
         return self.received == self._length or self._answer.response.content.at_eof()
@@ -41,16 +51,35 @@ class BlobAnswer:
         """The bytes as they arrive; UpstreamUnavailable if they stop before the announced end."""
         place, content = self._answer.place, self._answer.response.content
         while True:
-            with failures(place):
-                chunk = await content.readany()
+            try:
+                with failures(place):
+                    chunk = await content.readany()
+            except UpstreamFailure:
+                if rest := _unread(content):
+                    yield self._counted(rest)
+                raise
             if not chunk:
                 break
-            self.received += len(chunk)
-            if self._length is not None and self.received > self._length:
-                raise UpstreamInvalid(f"{place} sent more of a blob than it had announced")
-            yield chunk
+            yield self._counted(chunk)
         if self._length is not None and self.received < self._length:
             raise UpstreamUnavailable(f"{place} stopped in the middle of a blob")
+
+    def _counted(self, chunk: bytes) -> bytes:
+        self.received += len(chunk)
+        if self._length is not None and self.received > self._length:
+            raise UpstreamInvalid(f"{self._answer.place} sent more of a blob than it had announced")
+        return chunk
+
+
+def _unread(content: StreamReader) -> bytes:
+    """What has come of a body that broke off: aiohttp has it, and gives it to nobody any more.
+
+    Without it as much is sent again after each interruption as its buffer holds.
+    """
+    rest = b"".join(content._buffer)[content._buffer_offset :]  # noqa: SLF001 -- no other way to it
+    content._buffer.clear()  # noqa: SLF001
+    content._buffer_offset = 0  # noqa: SLF001
+    return rest
 
 
 def parse_answer(answer: Answer, *, start: int, end: int | None) -> BlobAnswer:

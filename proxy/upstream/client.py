@@ -127,15 +127,24 @@ class RegistryClient:
 
     @asynccontextmanager
     async def blob(
-        self, name: str, digest: Digest, *, start: int = 0, end: int | None = None
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
     ) -> AsyncIterator[BlobAnswer]:
         """GET from byte `start` to byte `end` (inclusive; None is the last). BlobUnknown for 404.
 
+        `validator` is that of an earlier answer: if it is another one now, all of it comes.
         RangeInvalid where the upstream answers 416. Whoever leaves early closes the connection.
         """
         headers = {}
         if start > 0 or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end}"
+            if validator is not None:
+                headers["If-Range"] = validator
         with self._observation.of("blob") as tally:
             async with self._deadline():
                 answer = await self._ask(tally, "GET", name, f"blobs/{digest}", headers)

@@ -10,7 +10,7 @@ import pytest
 from proxy.oci.reference import Digest
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric, settings, until
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.integration.upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -234,6 +234,55 @@ async def test_a_transfer_that_breaks_off_goes_on_where_it_was(
     assert "Range" not in first.headers
     start = int(second.headers["Range"].removeprefix("bytes=").removesuffix("-"))
     assert 0 < start <= 400_000
+
+
+async def test_three_cuts_in_one_transfer_are_not_noticed(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    """Nobody's connection breaks, and hardly a byte is sent twice."""
+    before = metric("received_bytes_total", upstream="docker.io")
+    upstream.fault("GET", "*", Fault(cut=200_000), times=3)
+    answers = await asyncio.gather(*(proxy.get(PATH) for _ in range(5)))
+    assert [answer.body == CONTENT for answer in answers] == [True] * 5
+    assert upstream.count("GET") == 4
+    received = metric("received_bytes_total", upstream="docker.io") - before
+    assert SIZE <= received <= 1.05 * SIZE
+
+
+@pytest.mark.parametrize(
+    ("tag", "sent"), [('"strong"', '"strong"'), ('W/"weak"', None), ("bare", None), (None, None)]
+)
+async def test_the_rest_is_asked_for_of_the_same_content(
+    proxy: Proxy, upstream: ScriptedUpstream, tag: str | None, sent: str | None
+) -> None:
+    headers = {} if tag is None else {"ETag": tag}
+    upstream.fault("GET", "*", Fault(cut=400_000, headers=headers), times=1)
+    assert (await proxy.get(PATH)).body == CONTENT
+    assert upstream.requests[-1].headers.get("If-Range") == sent
+
+
+async def test_where_a_blob_is_redirected_to_is_asked_for_anew(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    """Such addresses are good for minutes."""
+    first, second = (upstream.serve(f"/signed/{n}", CONTENT) for n in "12")
+    upstream.fault("GET", PATH, redirect(second))
+    upstream.fault("GET", PATH, redirect(first), times=1)
+    upstream.fault("GET", "/signed/1", Fault(status=403))
+    upstream.fault("GET", "/signed/1", Fault(cut=400_000), times=1)
+    assert (await proxy.get(PATH)).body == CONTENT
+    assert [request.path for request in upstream.requests] == [PATH, "/signed/1", PATH, "/signed/2"]
+
+
+async def test_an_upstream_that_trickles_is_given_up(
+    proxy: Proxy, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could go on for ever, a few bytes with each request."""
+    monkeypatch.setattr("proxy.service.download._BETWEEN_TRIES", 0.0)
+    upstream.fault("GET", "*", Fault(cut=1000))
+    answer = await proxy.get(PATH)
+    assert answer.body != CONTENT
+    assert upstream.count("GET") <= 4
 
 
 async def test_what_arrived_before_a_restart_is_not_fetched_again(
