@@ -102,9 +102,14 @@ class Manifests:
     async def newest(self, repository: Repository, tag: Tag, accept: Accept) -> Representation:
         """What the tag names, in the best form for `accept`; ManifestUnknown if none serves."""
         manifest = await self._tags.resolve(repository, tag)
-        options = negotiate(manifest, accept, self._policy)
+        with trace.known():
+            return await self._represented(repository, tag, manifest, accept)
+
+    async def _represented(
+        self, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept
+    ) -> Representation:
         reasons: list[str] = []
-        for option in options:
+        for option in negotiate(manifest, accept, self._policy):
             try:
                 found = await self._take(option, repository, tag, manifest, accept)
             except Refused as refusal:

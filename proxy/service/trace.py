@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Outcome(StrEnum):
@@ -51,3 +56,18 @@ def begin() -> Trace:
 def current() -> Trace:
     """The trace of the request being served; one that nobody reads outside of any."""
     return _current.get() or Trace()
+
+
+@contextmanager
+def known() -> Iterator[None]:
+    """What is read from here on adds nothing to where the answer came from, which is known.
+
+    Except where it was a hit until now: what has to be fetched after all makes it a miss.
+    """
+    trace = current()
+    before = replace(trace)
+    try:
+        yield
+    finally:
+        if before.outcome is not Outcome.HIT:
+            trace.outcome, trace.detail, trace.stored = before.outcome, before.detail, before.stored

@@ -131,6 +131,27 @@ async def test_a_config_that_cannot_be_fetched_is_no_refusal(
     assert (answer.status, answer.headers["Content-Type"]) == (200, MediaType.V2S1_SIGNED)
 
 
+async def test_a_conversion_leaves_what_is_said_of_the_tag(
+    impatient: Proxy, upstream: ScriptedUpstream
+) -> None:
+    """The config that it reads is here, and yet the image that it makes may be an old one."""
+    config = json.loads(DOCKER.manifest)["config"]["digest"]
+    await impatient.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
+    await impatient.get(f"/v2/library/cargo/blobs/{config}")
+    upstream.fault("*", "*", Fault(status=503))
+    stale = await impatient.get(f"{CARGO}/docker")
+    assert (stale.status, stale.cache) == (200, 'Lighterage; hit; detail="stale unavailable"')
+
+
+async def test_a_conversion_of_what_is_here_is_a_hit_if_all_that_it_needs_is(proxy: Proxy) -> None:
+    config = json.loads(DOCKER.manifest)["config"]["digest"]
+    await proxy.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
+    await proxy.get(f"{CARGO}/oci", Accept=MediaType.OCI_MANIFEST)
+    await proxy.get(f"/v2/library/cargo/blobs/{config}")
+    assert (await proxy.get(f"{CARGO}/docker")).cache == "Lighterage; hit"
+    assert (await proxy.get(f"{CARGO}/oci")).cache == "Lighterage; fwd=miss; stored"
+
+
 async def test_a_child_that_cannot_be_fetched_refuses_the_whole_list(
     proxy: Proxy, upstream: ScriptedUpstream
 ) -> None:
