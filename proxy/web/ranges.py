@@ -8,7 +8,8 @@ from typing import Final
 
 from proxy.errors import RangeInvalid
 
-_ONE_RANGE: Final = re.compile(r"bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})\s*", re.IGNORECASE)
+# More digits than any position has; int() would refuse thousands.
+_ONE_RANGE: Final = re.compile(r"bytes\s*=\s*([0-9]{0,99})\s*-\s*([0-9]{0,99})\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
