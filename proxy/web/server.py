@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxy.web.registry import Registry
 
 # A cloud registry's login can be longer than aiohttp's 8 KiB; it is ignored here, and refusing it
-# for its length would be odd.
+# for its length would be odd. A name or tag of any length that gets this far is told what it is.
 _LONGEST_FIELD: Final = 32 * 1024
 # So many connections beyond the limit get an answer that says so. Further ones are closed without:
 # file descriptors end somewhere.
@@ -105,6 +105,7 @@ class _Connection(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # aiohttp's code knows None, its type does not
             max_field_size=_LONGEST_FIELD,
+            max_line_size=_LONGEST_FIELD,
             **options,
         )
         self._registry = registry
