@@ -75,8 +75,6 @@ def check_convertible(image: Image) -> None:
         raise Refused(
             f"it has a layer of type {odd.media_type!r}, which is no image layer", Obstacle.ARTIFACT
         )
-    if any(part.size is None for part in (image.config, *image.layers)):
-        raise Refused("one of its descriptors has no size")
 
 
 def check_plain_layers(image: Image) -> None:
@@ -107,6 +105,9 @@ def _retyped(
     image: Image, target: MediaType, config_type: str, renamed: Mapping[str, str]
 ) -> Manifest:
     check_convertible(image)
+    # Schema 1 names no sizes, and does without.
+    if any(part.size is None for part in (image.config, *image.layers)):
+        raise Refused("one of its descriptors has no size")
     kept = frozenset(renamed.values())
     layers = []
     for layer in image.layers:

@@ -178,6 +178,7 @@ def test_what_cannot_be_converted(content: Content, reason: str) -> None:
         (images.docker(), None),
         (images.oci(), None),
         (with_layers(images.oci(), PLAIN), None),
+        (with_layers(images.docker(), DOCKER.layer, size=None), None),
         (foreign(DOCKER), "foreign layers"),
         (foreign(OCI), "foreign layers"),
         (with_layers(images.docker(), DOCKER.layer, urls=["https://a/b"]), "foreign layers"),
