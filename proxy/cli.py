@@ -138,8 +138,13 @@ def convert(manifest: Path, **options: Any) -> None:
         converted = convert_file(manifest, Request(**options))
     except (Refused, ManifestInvalid, ValueError) as refusal:
         _fail(f"cannot convert {manifest}: {refusal}")
-    sys.stdout.buffer.write(converted)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(converted)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # `| head` has seen enough: click ends without a word
+    except OSError as error:
+        _fail(f"cannot write what {manifest} was converted to: {error.strerror}")
 
 
 _ADMIN = click.option(

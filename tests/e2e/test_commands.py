@@ -122,6 +122,22 @@ def test_convert_says_what_it_needs(tmp_path: Path) -> None:
     assert "key" in refusal(*command, "--config", config, "--key", config)
 
 
+def test_convert_to_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    manifest, config = files(tmp_path, images.oci())
+    command: list[str | Path] = [LIGHTERAGE, "convert", manifest, "--config", config]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*command, "--to", "v2s1", *NAMED],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    [line] = done.stderr.decode().splitlines()
+    assert "No space left on device" in line
+
+
 def test_version() -> None:
     done = run("version")
     assert (done.returncode, done.stdout) == (0, f"lighterage {__version__}\n".encode())
