@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
-from proxy.errors import ManifestUnknown, Obstacle, Refused
+from proxy.errors import ManifestUnknown, Obstacle, Refused, UpstreamFailure
 from proxy.oci.conversion import is_mixed
 from proxy.oci.index import for_platform
 from proxy.oci.manifest import Index, Manifest, Schema1
@@ -42,7 +42,8 @@ class Representation:
     """A manifest as one client gets it. `converted_from` is what it was made or chosen from.
 
     `named` is what was asked for: the tag's digest when it was resolved, whatever it is by now.
-    `mixed` is whether what the upstream has mixes OCI and docker types.
+    `mixed` is whether what the upstream has mixes OCI and docker types. It is not `lasting` if
+    something better could not be made only because the upstream did not give what that needs.
     """
 
     manifest: Manifest
@@ -50,6 +51,7 @@ class Representation:
     named: Digest
     converted_from: Digest | None = None
     mixed: bool = False
+    lasting: bool = True
 
 
 class Manifests:
@@ -100,7 +102,10 @@ class Manifests:
         return Representation(manifest, Rule.DIGEST, digest, origin.source if origin else None)
 
     async def newest(self, repository: Repository, tag: Tag, accept: Accept) -> Representation:
-        """What the tag names, in the best form for `accept`; ManifestUnknown if none serves."""
+        """What the tag names, in the best form for `accept`; ManifestUnknown if none serves.
+
+        An UpstreamFailure if one might, and the upstream does not give what it needs.
+        """
         manifest = await self._tags.resolve(repository, tag)
         with trace.known():
             return await self._represented(repository, tag, manifest, accept)
@@ -109,14 +114,23 @@ class Manifests:
         self, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept
     ) -> Representation:
         reasons: list[str] = []
+        lasting = True
+        failure: UpstreamFailure | None = None
         for option in negotiate(manifest, accept, self._policy):
             try:
                 found = await self._take(option, repository, tag, manifest, accept)
             except Refused as refusal:
                 reasons.append(str(refusal))
+                lasting = lasting and refusal.obstacle is not Obstacle.ABSENT
+            except UpstreamFailure as error:
+                # Whoever also takes what is here gets that.
+                failure = failure or error
             else:
                 trace.current().rule = found.rule
-                return replace(found, mixed=True) if is_mixed(manifest) else found
+                lasting = lasting and failure is None
+                return replace(found, mixed=is_mixed(manifest), lasting=lasting)
+        if failure is not None:
+            raise failure
         raise ManifestUnknown(
             explain_refusal(manifest, accept, reasons),
             detail={"Tag": tag, "digest": manifest.digest},

@@ -211,8 +211,10 @@ class Registry:
         finally:
             line.take(happened)
         answer = Answer.of(found, target.ns)
-        # The tag may name something else by now; this is the answer for what it named.
-        self._answers.put((target, found.named, accept), answer, len(answer.body) + _ANSWER_COST)
+        if found.lasting:
+            # The tag may name something else by now; this is the answer for what it named.
+            key = (target, found.named, accept)
+            self._answers.put(key, answer, len(answer.body) + _ANSWER_COST)
         self._usage.tell(answer.use, line.began)
         return _respond(request, answer, cache_status(happened), line)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -13,12 +14,13 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import EMPTY_LAYER
 from tests.e2e import images
-from tests.integration.proxy import metric, push
+from tests.integration.proxy import Proxy, metric, push, settings
 from tests.integration.upstream import Fault
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.images import Content
-    from tests.integration.proxy import Proxy
     from tests.integration.upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo/manifests"
@@ -162,6 +164,33 @@ async def test_a_child_that_cannot_be_fetched_refuses_the_whole_list(
     assert f"the upstream has no {child}, which it names" in answer.message
     # One platform needs only its own child.
     assert (await proxy.get(f"{CARGO}/index", Accept=MediaType.V2S2)).status == 200
+
+
+@pytest.mark.parametrize("fault", [Fault(status=404), Fault(status=503), Fault(corrupt=True)])
+async def test_who_also_takes_what_is_stored_gets_that_while_something_is_missing(
+    upstream: ScriptedUpstream, data_dir: Path, fault: Fault
+) -> None:
+    """And what is named first as soon as it can be made, though the tag names the same."""
+    wanted = (MediaType.V2S2, "*/*;q=0.1")
+    whole, child = INDEX.digest, INDEX.children[0].digest
+    upstream.fault("*", f"*/{child}", fault)
+    async with Proxy(settings(upstream, data_dir, refusals={"not_found": "0s"})) as proxy:
+        for _ in range(2):
+            answer = await proxy.get(f"{CARGO}/index", Accept=wanted)
+            assert (answer.status, answer.digest) == (200, whole)
+            head = await proxy.head(f"{CARGO}/index", Accept=wanted)
+            assert (head.status, head.digest) == (200, whole)
+        only = await proxy.get(f"{CARGO}/index", Accept=MediaType.V2S2)
+        assert only.status == (404 if fault.status == 404 else 502)
+        upstream.heal()
+        deadline = monotonic() + 5
+        answer = await proxy.get(f"{CARGO}/index", Accept=wanted)
+        while answer.digest == whole and monotonic() < deadline:
+            # An upstream that failed is left alone for a while.
+            await asyncio.sleep(0.1)
+            answer = await proxy.get(f"{CARGO}/index", Accept=wanted)
+        assert answer.headers["Content-Type"] == MediaType.V2S2
+        assert answer.headers["Lighterage-Converted-From"] == child
 
 
 async def test_a_list_that_is_made_names_images_that_are_there(proxy: Proxy) -> None:
