@@ -56,11 +56,18 @@ def for_platform(index: Index, wanted: Platform) -> Descriptor:
             return entry
     if len(images) == 1 and images[0].platform is None:
         return images[0]
-    offered = sorted({str(entry.platform) for entry in images if entry.platform is not None})
-    raise Refused(
-        f"it has no image for {wanted} (it has {', '.join(offered[:16]) or 'none'})",
-        Obstacle.PLATFORM,
-    )
+    raise Refused(f"it has no image for {wanted} (it has {_offered(index)})", Obstacle.PLATFORM)
+
+
+def _offered(index: Index) -> str:
+    """What there is instead, for a person."""
+    images = [entry for entry in index.manifests if is_image_entry(entry)]
+    if platforms := sorted({str(x.platform) for x in images if x.platform is not None}):
+        return ", ".join(platforms[:16])
+    types = (manifest_type(entry.media_type) for entry in index.manifests)
+    if not images and any(found is not None and found.is_index for found in types):
+        return "other indexes, which are not followed"
+    return "none"
 
 
 def children(index: Index, terms: Terms) -> tuple[Descriptor, ...]:
@@ -78,7 +85,9 @@ def children(index: Index, terms: Terms) -> tuple[Descriptor, ...]:
     ]
     if not wanted:
         platforms = ", ".join(map(str, terms.platforms))
-        raise Refused(f"it has no image for any of {platforms}", Obstacle.PLATFORM)
+        raise Refused(
+            f"it has no image for any of {platforms} (it has {_offered(index)})", Obstacle.PLATFORM
+        )
     return tuple(wanted)
 
 
