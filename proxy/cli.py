@@ -137,7 +137,8 @@ def convert(manifest: Path, **options: Any) -> None:
     try:
         converted = convert_file(manifest, Request(**options))
     except (Refused, ManifestInvalid, ValueError) as refusal:
-        _fail(f"cannot convert {manifest}: {refusal}")
+        # It quotes the manifest, in which there may be anything.
+        _fail(_in_one_line(f"cannot convert {manifest}: {refusal}"))
     try:
         sys.stdout.buffer.write(converted)
         sys.stdout.buffer.flush()
@@ -283,6 +284,11 @@ def _from_arguments(
     if redis is not None:
         given["manifests"] = {"store": "redis", "redis": {"url": redis}}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _in_one_line(text: str) -> str:
+    """`text` with escapes for whatever would break the line, or speak to the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _fail(message: str) -> NoReturn:

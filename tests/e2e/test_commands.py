@@ -106,8 +106,12 @@ def test_convert_fails_where_distribution_does(program: Oracle, tmp_path: Path) 
         (images.oci().manifest[:-1], "JSON"),
         (b"no\nmanifest\n", "JSON"),
         (images.oci_index().manifest, "it needs"),
+        (
+            b'{"artifactType":"x\\n\\u001b[31my\\u2028z",' + images.oci().manifest[1:],
+            r"x\n\x1b[31my\u2028z",
+        ),
     ],
-    ids=["zstd layers", "cut off", "two lines", "an index alone"],
+    ids=["zstd layers", "cut off", "two lines", "an index alone", "several lines in a member"],
 )
 def test_a_refusal_to_convert_is_one_line(tmp_path: Path, manifest: bytes, reason: str) -> None:
     file, config = files(tmp_path, images.oci())
