@@ -63,6 +63,9 @@ class Ready(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has left")
         transport.write(b"".join((self._head, _date.line(), self._content)))
+        if request.protocol.writing_paused:
+            # Whoever asks on and on without reading the answers must not have us keep them all.
+            await request.writer.drain()
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -230,6 +232,29 @@ async def test_the_ping_needs_no_upstream(proxy: Proxy, upstream: ScriptedUpstre
         assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
         assert _lasting(head.headers) == _lasting(answer.headers)
     assert upstream.requests == []
+
+
+async def test_who_asks_without_reading_is_answered_as_far_as_that_is_sent(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    """What waits to be sent is in our memory."""
+    large = json.dumps({**json.loads(OCI.manifest), "annotations": {"a": "b" * 60_000}}).encode()
+    push(upstream, "library/cargo", "large", replace(OCI, manifest=large))
+    await proxy.get(f"{CARGO}/large", Accept="*/*")
+    asked = 2_000
+    reader, writer = await asyncio.open_connection(*proxy.address)
+    try:
+        ask = f"GET {CARGO}/large HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n".encode()
+        writer.write(ask * asked)
+        await asyncio.sleep(0.5)
+        # The system's buffers between us take some megabytes.
+        assert len(await proxy.lines(10, reference="large")) < asked // 2
+        for _ in range(asked):
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(large)) == large
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 def _lasting(headers: Mapping[str, str]) -> dict[str, str]:
