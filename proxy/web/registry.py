@@ -266,6 +266,9 @@ def _refused(request: web.BaseRequest, line: Line, error: RegistryError) -> web.
             ("X-Request-Id", line.id),
         ]
     )
+    if isinstance(line.target, ManifestTarget):
+        # Another client may get what this one cannot read; a cache before us must not say no to it.
+        headers["Vary"] = "Accept"
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     if isinstance(error, RangeInvalid):

@@ -79,6 +79,7 @@ async def test_a_conversion_that_is_refused_says_why_and_concerns_nobody_else(
         answer = await proxy.get(f"{CARGO}/odd")
         head = await proxy.head(f"{CARGO}/odd")
         assert (answer.status, answer.code, head.status) == (404, "MANIFEST_UNKNOWN", 404)
+        assert (answer.headers["Vary"], head.headers["Vary"]) == ("Accept", "Accept")
         assert sentence in answer.message
         assert image.media_type in answer.message
         assert "the client sent no Accept header" in answer.message
