@@ -111,7 +111,10 @@ async def serve(
         # From here on every answer says `Connection: close`.
         services.readiness.draining = server.draining = True
         _log.info("proxy.draining", connections=server.open, transfers=len(services.transfers))
-        await ending.is_now_within(settings.shutdown.delay)
+        # Without a delay there must be no moment between: whoever is told to close the connection
+        # would be let in by the next one.
+        if settings.shutdown.delay:
+            await ending.is_now_within(settings.shutdown.delay)
         await site.stop()
         await _finish(server, services, ending, settings.shutdown.grace)
     finally:
@@ -122,7 +125,7 @@ async def _finish(server: RegistryServer, services: Services, ending: Ending, gr
     """Return when every answer has been sent and every blob is here, after `grace`, or at once."""
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
-    server.finish()
+    # The first look is a moment away: requests that had been sent when we were told are answered.
     while (server.open or len(services.transfers)) and loop.time() < end:
         if await ending.is_now_within(_LOOK_EVERY):
             break

@@ -1,0 +1,83 @@
+"""From when on nobody is let in any more, to the very turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from proxy.app import open_services
+from proxy.config import Given
+from proxy.ending import Ending
+from proxy.serving import serve
+from proxy.web.registry import Registry
+from tests.e2e.load import Connection
+from tests.e2e.processes import LOOPBACK, free_port
+from tests.integration.proxy import settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+# A request takes fewer from its arrival to its answer.
+TURNS: Final = 12
+NOBODY: Final = {"docker.io": {"url": f"http://{LOOPBACK}:1", "default": True}}
+
+
+class Watching(Registry):
+    """Notes of each request whether its connection stays, and whether another one could be made."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.seen: list[tuple[bool, bool]] = []
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        with closing(socket.socket()) as another:
+            opened = another.connect_ex((LOOPBACK, self.port)) == 0
+        self.seen.append((request.keep_alive, opened))
+        return web.Response(body=b"{}")
+
+
+@asynccontextmanager
+async def serving(directory: Path) -> AsyncIterator[tuple[Watching, Ending]]:
+    registry, ending, started = Watching(free_port()), Ending(), asyncio.Event()
+    chosen = settings(NOBODY, directory).model_copy(update={"listen": (LOOPBACK, registry.port)})
+    async with open_services(chosen) as services, asyncio.TaskGroup() as group:
+        watched = replace(services, registry=registry)
+        group.create_task(serve(chosen, watched, ending, given=Given(), started=started.set))
+        await started.wait()
+        yield registry, ending
+        ending.drain()
+
+
+async def test_who_is_told_to_close_the_connection_finds_the_port_closed(tmp_path: Path) -> None:
+    """Otherwise a client that asks again at once is let in once more."""
+    async with serving(tmp_path) as (registry, ending), AsyncExitStack() as stack:
+        clients = [Connection(registry.port) for _ in range(TURNS)]
+        for client in clients:
+            await stack.enter_async_context(client)
+            await client.open()
+        asking = []
+        for client in clients:
+            asking.append(asyncio.ensure_future(client.get("/v2/")))
+            # A turn of the loop: each of them has come another step further when it ends.
+            await asyncio.sleep(0)
+        ending.drain()
+        stayed = [not answer.is_last for answer in await asyncio.gather(*asking)]
+    assert not all(stayed)
+    assert [opened for stays, opened in registry.seen if not stays] == [False] * stayed.count(False)
+
+
+async def test_what_had_been_sent_is_answered(tmp_path: Path) -> None:
+    """A request that comes along with the signal is not met by a reset."""
+    async with serving(tmp_path) as (registry, ending), Connection(registry.port) as client:
+        assert not (await client.get("/v2/")).is_last
+        asking = asyncio.ensure_future(client.get("/v2/"))
+        # It has been sent, and nobody has read it.
+        await asyncio.sleep(0)
+        ending.drain()
+        assert (await asking).is_last
