@@ -142,13 +142,20 @@ async def drain(response: aiohttp.ClientResponse) -> None:
 
 
 async def read_whole(answer: Answer, limit: int) -> bytes:
-    """The body; UpstreamInvalid as soon as it is longer than `limit` bytes."""
+    """The body; UpstreamInvalid as soon as it is longer than `limit` bytes.
+
+    UpstreamUnavailable if it breaks off, with the status that there was: somebody has answered.
+    """
     announced = answer.response.content_length
     chunks: list[bytes] = []
     size = 0
     while announced is None or announced <= limit:
-        with failures(answer.place):
-            chunk = await answer.response.content.readany()
+        try:
+            with failures(answer.place):
+                chunk = await answer.response.content.readany()
+        except UpstreamFailure as failure:
+            failure.status = answer.response.status
+            raise
         if not chunk:
             return b"".join(chunks)
         chunks.append(chunk)

@@ -290,6 +290,20 @@ async def test_an_outage_costs_nothing_that_is_cached(
         assert (await ask(proxy, path)).body == body
 
 
+@pytest.mark.parametrize("certified", [None])
+async def test_manifests_that_break_off_do_not_keep_others_from_being_asked_for(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    """The registry answers; so it is not left alone, however many there are."""
+    upstream.fault("GET", f"{CARGO}/manifests/*", Fault(cut=100))
+    for image in (*INDEX.children, *images.docker_list().children, INDEX):
+        push(upstream, NAME, None, image)
+        answer = await ask(proxy, f"{CARGO}/manifests/{image.digest}")
+        assert (answer.status, answer.code) == (502, "UNAVAILABLE")
+    assert metric("upstream_breaker_open", upstream="docker.io") == 0
+    assert (await ask(proxy, CACHED[-1])).status == 200
+
+
 def test_the_documentation_has_a_row_for_each_with_what_is_tested() -> None:
     rows = {
         cells[0]: cells[1:]
