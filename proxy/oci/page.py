@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,16 @@ def link_to(path: str, query: str, *, ns: str | None) -> str:
     """A `Link` to the next page below our own `path`, for the upstream that `ns` named."""
     suffix = "&" + urlencode({"ns": ns}) if ns is not None else ""
     return f'<{path}?{query}{suffix}>; rel="next"'
+
+
+def still_asking(query: str | None, name: str, value: str) -> str | None:
+    """The query that leads to the next page, with a parameter that the first one was asked with.
+
+    A registry that takes no notice of it leaves it out of its links.
+    """
+    if query is None or any(key == name for key, _ in parse_qsl(query)):
+        return query
+    return f"{query}&{urlencode({name: value})}"
 
 
 def query_of(parameters: Mapping[str, str]) -> str:

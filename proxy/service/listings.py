@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamInvalid
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
-from proxy.oci.page import Page
+from proxy.oci.page import Page, still_asking
 from proxy.oci.reference import Tag
 from proxy.service import trace
 from proxy.service.staleness import Reason, reason_of, served
@@ -107,9 +107,10 @@ class Listings:
             return page or await self._from_tag(repository, digest)
 
         page = await self._kept(repository, f"referrers:{repository}:{digest}:{query}", ask)
-        if artifact_type is None or page.filtered:
+        if artifact_type is None:
             return page
-        return _filtered(page, artifact_type)
+        page = replace(page, following=still_asking(page.following, "artifactType", artifact_type))
+        return page if page.filtered else _filtered(page, artifact_type)
 
     async def _from_tag(self, repository: Repository, digest: Digest) -> Page:
         try:
@@ -140,15 +141,16 @@ class Listings:
                 await self._cache.put(key, had, life=life)
             return page
 
-        in_vain = self._upstreams[repository.registry].trouble is not None
-        patience = 0.0 if in_vain else self._lifetimes.patience
+        trouble = self._upstreams[repository.registry].trouble
+        patience = self._lifetimes.patience if trouble is None else 0.0
         try:
             async with asyncio.timeout(None if kept is None else patience):
                 page = await self._flights.do(key, work)
         except (UpstreamFailure, TimeoutError) as failure:
             if kept is None:
                 raise
-            served(Reason.SLOW if isinstance(failure, TimeoutError) else reason_of(failure))
+            known = failure if isinstance(failure, UpstreamFailure) else trouble
+            served(Reason.SLOW if known is None else reason_of(known))
             return kept.page
         trace.current().outcome = Outcome.MISS
         return page
