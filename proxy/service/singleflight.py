@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 # How soon the end of another process's work is noticed, in seconds.
 _LOOK_EVERY: Final = 0.01
+# How long a task may take to end when it is cancelled before it is cancelled again, in seconds.
+_CANCEL_AGAIN: Final = 0.5
 
 _log = structlog.get_logger()
 
@@ -103,7 +105,9 @@ class Flights:
         while tasks := list(self._tasks):
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # A library that is interrupted while it cleans up may come out with an error of its
+            # own in place of the cancellation, and whoever takes that for an outage goes on.
+            await asyncio.wait(tasks, timeout=_CANCEL_AGAIN)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -204,3 +205,24 @@ async def test_without_leases_work_is_done_all_the_same(tmp_path: Path) -> None:
     work.may_end.set()
     assert await flights.do("key", work, _nothing) == 1
     await flights.close()
+
+
+async def test_what_swallows_being_cancelled_is_cancelled_again(flights: Flights) -> None:
+    """Otherwise a process that ends would wait for it for ever."""
+
+    async def loop() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the connection broke while it was cleaned up")
+
+    async def stubborn() -> None:
+        with suppress(OSError):
+            await loop()
+        await asyncio.Event().wait()
+
+    task = flights.start(stubborn())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await flights.close()
+    assert task.cancelled()
