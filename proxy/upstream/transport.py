@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 USER_AGENT: Final = f"lighterage/{__version__}"
 # A blob arrives in pieces of at most twice this: fewer turns of the loop for each MiB.
 _READ_BUFFER: Final = 128 * 1024
+# Signed redirects and challenges can be long. Beyond this no one is told what was wrong with it.
+_LONGEST_FIELD: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,4 +70,5 @@ class Transport:
             auto_decompress=False,
             trust_env=False,
             read_bufsize=_READ_BUFFER,
+            max_field_size=_LONGEST_FIELD,
         )
