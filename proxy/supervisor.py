@@ -68,12 +68,14 @@ async def _supervise(
     ending.listen(signal.SIGTERM, signal.SIGINT)
     address = await _nobody_elses(settings.listen)
     settings = settings.model_copy(update={"listen": address})
-    merged = MergedMetrics(directory)
     with private_memory() as tokens:
         workers = [
             _Worker(Assignment(number, settings, directory, tokens, given), ending)
             for number in range(1, settings.workers + 1)
         ]
+        merged = MergedMetrics(
+            directory, workers=lambda: [worker.pid for worker in workers if worker.pid]
+        )
         crew = _Crew(workers, merged, announce)
         purge = partial(_purge, settings)
         admin = admin_app(crew.readiness, purge=purge, metrics=merged.generate)
@@ -121,6 +123,7 @@ class _Worker:
         self.number = assignment.number
         self.ending = ending
         self.readiness = Readiness()
+        self.pid: int | None = None
         self._assignment = assignment
         self._writer: asyncio.StreamWriter | None = None
 
@@ -129,6 +132,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await self._spawned(theirs)
+        self.pid = process.pid
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
         try:
             self._writer.write(self._assignment.encode())
@@ -144,6 +148,7 @@ class _Worker:
             self.readiness = Readiness()
             changed()
             status = await _status(process)
+            self.pid = None
         return status
 
     def drain(self) -> None:
