@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import yaml
 
+from proxy.clients import CLIENTS, Reached
 from proxy.config import load
 from proxy.live import LIVE
 from tests import tools
-from tests.chart.chart import CASES, CHART, render
+from tests.chart.chart import CASES, CHART, helm, render
 from tests.chart.node import Pod
 from tests.e2e import images
 from tests.e2e.processes import LOOPBACK, Program, Proxy, free_port
@@ -117,6 +119,37 @@ def test_redis_understands_the_arguments(tmp_path: Path) -> None:
     assert configured["maxmemory-policy"] == "allkeys-lru"
     assert configured["save"] == ""
     assert configured["appendonly"] == configured["protected-mode"] == "no"
+
+
+def test_the_notes_have_what_client_config_prints(tmp_path: Path) -> None:
+    """For registries of all kinds: by default, by another name, with a prefix, without TLS."""
+    copy, values = tmp_path / "chart", tmp_path / "values.yaml"
+    shutil.copytree(CHART, copy)
+    upstreams = {
+        "docker.io": {"url": "https://registry-1.docker.io", "default": True},
+        "ghcr.io": {"url": "https://harbor.example.org", "prefix": "ghcr"},
+        "quay.io": {"url": "http://quay.example.org/"},
+        "registry:5000": {"url": "https://registry:5000", "aliases": ["registry"]},
+        "unnamed:5000": {"url": "https://unnamed:5000"},
+    }
+    values.write_text(json.dumps({"config": {"upstreams": upstreams}}))
+    for scheme in ("http", "https"):
+        at = f'(dict "root" . "scheme" "{scheme}" "host" "mirror:30500")'
+        for client, files_of in CLIENTS.items():
+            probe = f'{{{{ include "lighterage.clients.{client}" {at} | quote }}}}'
+            (copy / "templates/probe.yaml").write_text(f"text: {probe}\n")
+            options = ("--show-only=templates/probe.yaml", f"--values={values}")
+            done = helm("template", copy, *options)
+            assert done.returncode == 0, done.stderr
+            lines = yaml.safe_load(done.stdout)["text"].splitlines()
+            said = [line for line in lines if line and not line.startswith("#")]
+            settings = load(environ={}, arguments={"upstreams": upstreams})
+            files = files_of(settings, Reached("mirror:30500", tls=scheme == "https"))
+            printed = "\n".join(file.text for file in files)
+            if client == "docker":
+                assert json.loads("".join(said)) == json.loads(printed)
+            else:
+                assert said == [line for line in printed.splitlines() if line]
 
 
 # What `helm test` runs

@@ -1,0 +1,66 @@
+{{/*
+What to write into clients' configuration, as `lighterage client-config` has it. `scheme` and `host`
+are where nodes find the proxy.
+*/}}
+
+{{/* HOST:PORT of a list of both; an IPv6 address is in brackets. */}}
+{{- define "lighterage.address" -}}
+{{ ternary (printf "[%s]" (first .)) (first .) (contains ":" (first .)) }}:{{ last . }}
+{{- end -}}
+
+{{- define "lighterage.upstreams" -}}
+{{- $hub := dict "docker.io" (dict "url" "https://registry-1.docker.io" "default" true) -}}
+{{- .Values.config.upstreams | default $hub | toYaml -}}
+{{- end -}}
+
+{{- define "lighterage.clients.containerd" -}}
+{{- range $name, $upstream := include "lighterage.upstreams" .root | fromYaml }}
+# /etc/containerd/certs.d/{{ $name }}/hosts.toml
+{{- if not $upstream.prefix }}
+server = "{{ $upstream.url | trimSuffix "/" }}"
+{{- end }}
+
+[host."{{ $.scheme }}://{{ $.host }}"]
+  capabilities = ["pull", "resolve"]
+{{ end }}
+{{- end -}}
+
+{{- define "lighterage.clients.docker" -}}
+{{- $daemon := dict -}}
+{{- $hub := get (include "lighterage.upstreams" .root | fromYaml) "docker.io" | default dict -}}
+{{- if $hub.default }}{{ $_ := set $daemon "registry-mirrors" (list (printf "%s://%s" .scheme .host)) }}{{ end -}}
+{{- if eq .scheme "http" }}{{ $_ := set $daemon "insecure-registries" (list .host) }}{{ end -}}
+# /etc/docker/daemon.json: a mirror is for Docker Hub alone; for the others name the proxy in the image
+{{ toJson $daemon }}
+{{- end -}}
+
+{{- define "lighterage.clients.podman" -}}
+# /etc/containers/registries.conf.d/lighterage.conf: also for cri-o
+{{- range $name, $upstream := include "lighterage.upstreams" .root | fromYaml }}
+{{- $path := "" -}}
+{{- range $known := prepend ($upstream.aliases | default list) $name -}}
+{{- if and (not $path) (not (contains ":" $known)) }}{{ $path = $known }}{{ end -}}
+{{- end -}}
+{{- if or $upstream.default $path }}
+[[registry]]
+location = "{{ $name }}"
+{{- if hasPrefix "http://" $upstream.url }}
+insecure = true
+{{- end }}
+
+[[registry.mirror]]
+location = "{{ $.host }}{{ if not $upstream.default }}/{{ $path }}{{ end }}"
+{{- if eq $.scheme "http" }}
+insecure = true
+{{- end }}
+{{ end }}
+{{- end }}
+{{- end -}}
+
+{{- define "lighterage.clients.k3s" -}}
+# /etc/rancher/k3s/registries.yaml
+mirrors:
+{{- range $name, $_ := include "lighterage.upstreams" .root | fromYaml }}
+  {{ $name }}: {endpoint: ["{{ $.scheme }}://{{ $.host }}"]}
+{{- end }}
+{{- end -}}
