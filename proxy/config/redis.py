@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import (
+    BeforeValidator,
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from proxy.config.section import Section
-from proxy.config.values import Listen, Patience, Urls
+from proxy.config.values import Listen, Patience
 
 _REDIS_URL: Final = re.compile(
     r"rediss?://[^/?#\s]+(/\d*)?|unix://([^/?#@\s]*@)?/[^?#\s]+(\?db=\d+)?"
 )
 
 
+def _urls(value: object) -> object:
+    """One URL is a list of one; in the environment and on the command line, commas part them."""
+    if isinstance(value, str):
+        return tuple(re.split(r"\s*,\s*(?=\w+://)", value.strip()))
+    return () if value is None else value
+
+
+_ONE: Final = f"({_REDIS_URL.pattern})"
+_Urls = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_urls),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": rf"^{_ONE}(\s*,\s*{_ONE})*$"},
+                {"type": "array", "items": {"type": "string", "pattern": f"^{_ONE}$"}},
+            ]
+        }
+    ),
+]
+
+
 class RedisSettings(Section):
     """Where Redis is, and how to log in: one of `url` and `sentinels`."""
 
-    url: Urls = Field(default=(), repr=False)  # may hold a password
+    url: _Urls = Field(default=(), repr=False)  # may hold a password
     cluster: bool = False
     sentinels: tuple[Listen, ...] = ()
     service: str | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -16,6 +17,11 @@ from proxy.config.section import Section
 from proxy.config.values import Patience
 from proxy.errors import NameInvalid
 from proxy.oci.reference import parse_name
+
+_URL: Final = r"https?://[^/?#@\s]+/?"
+_PROXY: Final = r"http://([^/?#@\s]+@)?[^/?#@\s]+/?"
+# About what `parse_name` takes, for the schema.
+_NAME: Final = r"[a-z0-9]+([._/-]+[a-z0-9]+)*"
 
 
 class CredentialSettings(Section):
@@ -44,14 +50,17 @@ class CredentialSettings(Section):
 class PlaceSettings(Section):
     """Where a registry or a mirror of it is, and how it is reached."""
 
-    url: str
-    prefix: str = ""
+    url: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{_URL}$"})]
+    prefix: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^/*({_NAME})?/*$"})] = ""
     credentials: CredentialSettings | None = None
     realms: tuple[str, ...] = ()
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
-    proxy: str | None = Field(default=None, repr=False)  # may hold a password
+    proxy: Annotated[
+        str | None,
+        WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_PROXY}$"}, {"type": "null"}]}),
+    ] = Field(default=None, repr=False)  # may hold a password
     no_proxy: tuple[str, ...] = ()
     address_family: Literal["any", "ipv4", "ipv6"] = "any"
     connections: int = Field(default=512, ge=1)
@@ -62,7 +71,7 @@ class PlaceSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        if not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+        if not re.fullmatch(_URL, value):
             raise ValueError(
                 "an upstream's url is http(s)://HOST[:PORT], with nothing behind it; what goes "
                 "before a repository's name there is the prefix"
@@ -81,7 +90,7 @@ class PlaceSettings(Section):
     @field_validator("proxy")
     @classmethod
     def _is_proxy(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"http://([^/?#@\s]+@)?[^/?#@\s]+/?", value):
+        if value is not None and not re.fullmatch(_PROXY, value):
             raise ValueError("a proxy is http://[USERNAME:PASSWORD@]HOST[:PORT]")
         return value
 

@@ -50,13 +50,6 @@ def _share(value: object) -> object:
     return value
 
 
-def _urls(value: object) -> object:
-    """One URL is a list of one; in the environment and on the command line, commas part them."""
-    if isinstance(value, str):
-        return tuple(re.split(r"\s*,\s*(?=\w+://)", value.strip()))
-    return () if value is None else value
-
-
 def _address(value: object) -> object:
     if isinstance(value, Address):
         return value
@@ -123,7 +116,7 @@ Bytes = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(KiB|MiB|GiB|TiB)?$"},
+                {"type": "string", "pattern": r"^(\d+|\d+(\.\d+)?\s*(KiB|MiB|GiB|TiB))$"},
             ]
         }
     ),
@@ -136,7 +129,7 @@ Share = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": 1},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"},
+                {"type": "string", "pattern": r"^(100|\d{1,2}(\.\d+)?)\s*%$"},
             ]
         }
     ),
@@ -148,12 +141,22 @@ Listen = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^.*:\d{1,5}$"}),
 ]
 
-Urls = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_urls),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+# A schema is looked at by programs whose patterns know no look-ahead, such as helm.
+Patience = Annotated[
+    Seconds,
+    Field(gt=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {
+                    "type": "string",
+                    "pattern": r"^(0*[1-9]\d*(\.\d+)?|0+\.0*[1-9]\d*)\s*(ms|s|m|h|d)$",
+                },
+            ]
+        }
+    ),
 ]
-Patience = Annotated[Seconds, Field(gt=0)]
 
 
 def _platform(value: object) -> object:

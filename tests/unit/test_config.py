@@ -233,6 +233,35 @@ def test_the_schema_accepts_the_shipped_file() -> None:
 
 
 @pytest.mark.parametrize(
+    "right",
+    [
+        {
+            "upstreams": {
+                "x-y.z:5000": {"url": "http://x:5000/", "prefix": "/hub/a_b/", "default": True}
+            }
+        },
+        {
+            "upstreams": {
+                "x": {"url": "https://x", "proxy": "http://u:p@proxy:3128", "default": True}
+            }
+        },
+        {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0.5s", "default": True}}},
+        {
+            "manifests": {
+                "store": "redis",
+                "redis": {"url": "redis://a:1,redis://:p@b:2/0", "cluster": True},
+            }
+        },
+        {"manifests": {"store": "redis", "redis": {"url": ["unix:///run/redis.sock?db=1"]}}},
+        {"blobs": {"max_size": "5.5 GiB"}, "budget": {"reserve": "100%"}, "limits": {"spool": "9"}},
+    ],
+)
+def test_the_schema_accepts_what_the_proxy_does(right: dict[str, Any]) -> None:
+    assert accepts(SCHEMA, right, SCHEMA)
+    load(environ={}, arguments=right)
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"listen": "nowhere"},
@@ -243,6 +272,16 @@ def test_the_schema_accepts_the_shipped_file() -> None:
         {"conversion": {"platform": "linux"}},
         {"upstreams": {"x": {}}},
         {"upstreams": {"x": {"url": 5}}},
+        {"upstreams": {"x": {"url": "quay.io"}}},
+        {"upstreams": {"x": {"url": "https://quay.io/v2"}}},
+        {"upstreams": {"x": {"url": "https://x", "prefix": "Hub"}}},
+        {"upstreams": {"x": {"url": "https://x", "proxy": "https://proxy:3128"}}},
+        {"upstreams": {"x": {"url": "https://x", "connect_timeout": 0}}},
+        {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0.0s"}}},
+        {"blobs": {"max_size": "5.5"}},
+        {"budget": {"reserve": "101%"}},
+        {"manifests": {"store": "redis", "redis": {"url": "http://redis:6379"}}},
+        {"manifests": {"store": "redis", "redis": {"url": ["redis://a", "b"]}}},
     ],
 )
 def test_the_schema_accepts_no_mistake(wrong: dict[str, Any]) -> None:
