@@ -10,7 +10,7 @@ are where nodes find the proxy.
 
 {{- define "lighterage.upstreams" -}}
 {{- $hub := dict "docker.io" (dict "url" "https://registry-1.docker.io" "default" true) -}}
-{{- .Values.config.upstreams | default $hub | toYaml -}}
+{{- (.Values.config | default dict).upstreams | default $hub | toYaml -}}
 {{- end -}}
 
 {{- define "lighterage.clients.containerd" -}}

@@ -34,18 +34,18 @@ app.kubernetes.io/instance: {{ (first .).Release.Name }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
+{{/*
+The labels of what is of `component`, with `labels`, and, if `chart` is true, with the chart's version:
+pods are without, because another chart alone must not replace them. Each label is there once.
+*/}}
 {{- define "lighterage.labels" -}}
-{{ include "lighterage.labels.pod" . }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- $labels := include "lighterage.selector.of" (list .root .component) | fromYaml -}}
+{{- $labels = merge $labels (.labels | default dict) (.root.Values.commonLabels | default dict) -}}
+{{- $ours := dict "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- if .chart -}}
+{{- $_ := set $ours "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
 {{- end -}}
-
-{{/* Not the chart's version: another chart alone must not replace pods. */}}
-{{- define "lighterage.labels.pod" -}}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- merge $labels $ours | toYaml -}}
 {{- end -}}
 
 {{/*
@@ -57,12 +57,8 @@ test, `labels` and `annotations` what is added.
 name: {{ include "lighterage.fullname" $root }}{{ with .name }}-{{ . }}{{ end }}
 namespace: {{ include "lighterage.namespace" $root }}
 labels:
-  {{- include "lighterage.selector.of" (list $root .component) | nindent 2 }}
-  {{- include "lighterage.labels" $root | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- with merge (dict) (.annotations | default dict) $root.Values.commonAnnotations }}
+  {{- include "lighterage.labels" (dict "root" $root "component" .component "labels" .labels "chart" true) | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) ($root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -70,7 +66,7 @@ annotations:
 
 {{/* An image of `image`, a section of the values, with `tag` where it has none. */}}
 {{- define "lighterage.image" -}}
-{{- $registry := default .image.registry .root.Values.global.imageRegistry -}}
+{{- $registry := default .image.registry (.root.Values.global | default dict).imageRegistry -}}
 {{- $name := join "/" (compact (list $registry .image.repository)) -}}
 {{- if .image.digest -}}
 {{ $name }}@{{ .image.digest }}

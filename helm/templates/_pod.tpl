@@ -4,19 +4,13 @@
 {{- $secrets := include "lighterage.secrets" . | fromYamlArray -}}
 metadata:
   labels:
-    {{- include "lighterage.selector" . | nindent 4 }}
-    {{- include "lighterage.labels.pod" . | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "lighterage.labels" (dict "root" . "component" "proxy" "labels" .Values.podLabels) | nindent 4 }}
   annotations:
-    kubectl.kubernetes.io/default-container: lighterage
+    {{- $annotations := dict "kubectl.kubernetes.io/default-container" "lighterage" }}
     {{- if not .Values.existingConfigMap }}
-    lighterage/fixed-settings: {{ include "lighterage.settings.fixed" . }}
+    {{- $_ := set $annotations "lighterage/fixed-settings" (include "lighterage.settings.fixed" .) }}
     {{- end }}
-    {{- with merge (dict) .Values.podAnnotations .Values.commonAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- merge (dict) (.Values.podAnnotations | default dict) (.Values.commonAnnotations | default dict) $annotations | toYaml | nindent 4 }}
 spec:
   serviceAccountName: {{ include "lighterage.serviceAccount" . }}
   automountServiceAccountToken: false
@@ -59,6 +53,13 @@ spec:
         {{- end }}
       env:
         - {name: LIGHTERAGE_SECRETS_DIR, value: /run/lighterage/settings}
+        {{- if .Values.existingConfigMap }}
+        # What the chart's own ConfigMap would have.
+        {{- range $section, $settings := include "lighterage.derived" . | fromYaml }}
+        - name: LIGHTERAGE_{{ upper $section }}
+          value: {{ toJson $settings | quote }}
+        {{- end }}
+        {{- end }}
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -139,16 +140,9 @@ spec:
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with .Values.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "lighterage.placement" . | nindent 2 }}
   {{- with .Values.affinity }}
   affinity:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.tolerations }}
-  tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   topologySpreadConstraints:
@@ -166,12 +160,24 @@ spec:
     {{- end }}
 {{- end -}}
 
+{{/* The nodes that any pod of the release may run on. */}}
+{{- define "lighterage.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* Until the cluster has noticed, until transfers are done, and time to close what is open. */}}
 {{- define "lighterage.gracePeriod" -}}
 {{- $shutdown := get (include "lighterage.settings" . | fromYaml) "shutdown" | default dict -}}
 {{- $delay := include "lighterage.seconds" (get $shutdown "delay" | default "0s") | int64 -}}
 {{- $grace := include "lighterage.seconds" (dig "grace" "5m" $shutdown) | int64 -}}
-{{- add (int64 .Values.shutdown.preStopSeconds) $delay $grace 15 -}}
+{{- default (add (int64 .Values.shutdown.preStopSeconds) $delay $grace 15) .Values.shutdown.terminationGracePeriodSeconds -}}
 {{- end -}}
 
 {{/* The files below /run/lighterage; the secrets directory of the settings is one of its folders. */}}

@@ -2,7 +2,7 @@
 
 {{- define "lighterage.refuse" -}}
 {{- $values := .Values -}}
-{{- $config := $values.config -}}
+{{- $config := $values.config | default dict -}}
 {{- $messages := list -}}
 
 {{- range $section, $where := dict "listen" "listenHost and service.port" "admin" "adminService.port" "data" "storage" "workers" "replicas" "tls" "tls.existingSecret" -}}
@@ -35,73 +35,31 @@
 {{- $messages = append $messages "autoscaling.enabled. A new replica with a claim of its own has nothing in it: set storage.layout to shared, or a fixed number of replicas." -}}
 {{- end -}}
 
-{{- $manifests := $config.manifests | default dict -}}
-{{- $redis := $manifests.redis | default dict -}}
-{{- if and $values.redis.bundled.enabled (or (hasKey $redis "url") (hasKey $redis "sentinels") $values.redis.urlKey) -}}
-{{- $messages = append $messages "redis.bundled.enabled, and config.manifests.redis says where another Redis is: remove one of them." -}}
+{{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
+{{- $messages = append $messages "autoscaling.minReplicas is more than autoscaling.maxReplicas: make it smaller." -}}
 {{- end -}}
-{{- if and $values.redis.bundled.enabled $values.redis.existingSecret -}}
-{{- $messages = append $messages "redis.existingSecret: the Redis of redis.bundled has no password. Remove one of them." -}}
+{{- if and $values.autoscaling.enabled (not (dig "requests" "cpu" "" $values.resources)) -}}
+{{- $messages = append $messages "autoscaling.enabled aims at a share of resources.requests.cpu, which is not set: set it." -}}
 {{- end -}}
-{{- if and $values.redis.urlKey (not $values.redis.existingSecret) -}}
-{{- $messages = append $messages "redis.urlKey is a key of redis.existingSecret, which is empty: name the Secret." -}}
+{{- with $values.shutdown.terminationGracePeriodSeconds -}}
+{{- if le (int64 .) (int64 $values.shutdown.preStopSeconds) -}}
+{{- $messages = append $messages "shutdown.terminationGracePeriodSeconds is over before the pod begins to end: make it longer than shutdown.preStopSeconds and config.shutdown.grace together, or null." -}}
 {{- end -}}
-{{- if and $values.redis.existingSecret (not (or $values.redis.passwordKey $values.redis.sentinelPasswordKey $values.redis.urlKey)) -}}
-{{- $messages = append $messages "redis.existingSecret: say what is in it, with redis.passwordKey, redis.sentinelPasswordKey or redis.urlKey." -}}
-{{- end -}}
-{{- if and (or (hasKey $redis "url") (hasKey $redis "sentinels")) (ne ($manifests.store | default "sqlite") "redis") -}}
-{{- $messages = append $messages "config.manifests.redis says where Redis is, but config.manifests.store is sqlite: say store: redis." -}}
-{{- end -}}
-{{- if and (eq ($manifests.store | default "sqlite") "redis") (not (or (hasKey $redis "url") (hasKey $redis "sentinels") $values.redis.urlKey $values.redis.bundled.enabled)) -}}
-{{- $messages = append $messages "config.manifests.store is redis, and nothing says where it is: set config.manifests.redis.url, or sentinels and service, or redis.urlKey." -}}
-{{- end -}}
-{{- if and $values.redis.clientCertificate (not $values.redis.tlsSecret) -}}
-{{- $messages = append $messages "redis.clientCertificate needs redis.tlsSecret, the Secret that it is in." -}}
-{{- end -}}
-{{- if or (hasKey $redis "password") (hasKey $redis "sentinel_password") -}}
-{{- $messages = append $messages "config.manifests.redis has a password: a ConfigMap is not for secrets. Put it into a Secret, and name that in redis.existingSecret." -}}
-{{- end -}}
-{{- range $url := ternary (list $redis.url) $redis.url (kindIs "string" $redis.url) | default list -}}
-{{- if regexMatch "://[^/]*:[^/]*@" (toString $url) -}}
-{{- $messages = append $messages "config.manifests.redis.url has a password in it: a ConfigMap is not for secrets. Put the URL into a Secret, and name it in redis.existingSecret and redis.urlKey." -}}
-{{- end -}}
-{{- end -}}
-
-{{- $upstreams := $config.upstreams | default dict -}}
-{{- $lent := keys $values.credentials -}}
-{{- range $name, $upstream := $upstreams -}}
-{{- with $upstream -}}
-{{- range $place := prepend (.mirrors | default list) . -}}
-{{- with $place.credentials -}}
-{{- $lent = append $lent $name -}}
-{{- if hasKey . "password" -}}
-{{- $messages = append $messages (printf "config.upstreams.%s has a password: a ConfigMap is not for secrets. Put it into a Secret, and name that in credentials.%s.existingSecret." $name $name) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- range $name, $login := $values.credentials -}}
-{{- if not (or (hasKey $upstreams $name) (and (not $upstreams) (eq $name "docker.io"))) -}}
-{{- if not $values.existingConfigMap -}}
-{{- $messages = append $messages (printf "credentials.%s: config.upstreams has no %s. Add it with its url, or take its name as it stands there." $name $name) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if and $lent (not (dig "access" "allow_anonymous" false $config)) (not $values.existingConfigMap) -}}
-{{- $messages = append $messages (printf "The credentials for %s would be lent to everybody who reaches the proxy, because there is no access control. If that is what you want, say config.access.allow_anonymous: true, and let in only who may with networkPolicy.clients." ($lent | uniq | sortAlpha | join ", ")) -}}
 {{- end -}}
 
 {{- if and $values.existingConfigMap $config -}}
 {{- $messages = append $messages "config and existingConfigMap: only one of them can be the settings. Remove the other." -}}
 {{- end -}}
-{{- if and $values.existingConfigMap (or $values.redis.bundled.enabled $values.credentials) -}}
-{{- $messages = append $messages "existingConfigMap: the chart writes no settings then, so redis.bundled and credentials have no effect. Remove them, and say the same in your ConfigMap." -}}
+{{- if and (dig "conversion" "signing_key_file" "" $config) (include "lighterage.signingKey.secret" .) -}}
+{{- $messages = append $messages "config.conversion.signing_key_file and signingKey: only one can say where the key is. Name its Secret in signingKey.existingSecret instead, or set signingKey.create to false." -}}
 {{- end -}}
 
 {{- if ne $values.storage.layout "bucket" -}}
 {{- $settings := include "lighterage.settings" . | fromYaml -}}
 {{- $size := include "lighterage.mebibytes" $values.storage.size | int64 -}}
+{{- if lt $size 100 -}}
+{{- $messages = append $messages (printf "storage.size: %s is next to nothing. Say it with a unit, such as 100Gi." $values.storage.size) -}}
+{{- end -}}
 {{- $blobs := include "lighterage.mebibytes" $settings.blobs.max_size | int64 -}}
 {{- $spool := include "lighterage.mebibytes" $settings.limits.spool | int64 -}}
 {{- if gt (add $blobs $spool) $size -}}
@@ -109,11 +67,22 @@
 {{- end -}}
 {{- end -}}
 
-{{- if and $values.ingress.enabled (not $values.ingress.hosts) -}}
-{{- $messages = append $messages "ingress.enabled needs at least one name in ingress.hosts." -}}
+{{- $alerts := list -}}
+{{- range .Files.Get "files/alerts.yaml" | fromYamlArray }}{{ $alerts = append $alerts .alert }}{{ end -}}
+{{- range $values.metrics.prometheusRule.disabled -}}
+{{- if not (has . $alerts) -}}
+{{- $messages = append $messages (printf "metrics.prometheusRule.disabled: there is no alert %s. There are %s." . (join ", " $alerts)) -}}
 {{- end -}}
-{{- if and $values.httpRoute.enabled (not $values.httpRoute.parentRefs) -}}
-{{- $messages = append $messages "httpRoute.enabled needs the gateway in httpRoute.parentRefs." -}}
+{{- end -}}
+
+{{- range $name, $_ := $values.global -}}
+{{- if and (regexMatch "(?i)^imag.*reg|registr" $name) (ne $name "imageRegistry") -}}
+{{- $messages = append $messages (printf "global.%s: there is no such value here. Is global.imageRegistry meant?" $name) -}}
+{{- end -}}
+{{- end -}}
+
+{{- range $part := list "redis" "upstreams" "network" -}}
+{{- $messages = concat $messages (include (printf "lighterage.refuse.%s" $part) $ | fromYamlArray) -}}
 {{- end -}}
 
 {{- with $messages -}}

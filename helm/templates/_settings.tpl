@@ -84,7 +84,7 @@ limits: {spool: {{ div (mul $size 20) 100 }}MiB}
 {{- define "lighterage.settings" -}}
 {{- $defaults := include "lighterage.defaults" . | fromYaml -}}
 {{- $derived := include "lighterage.derived" . | fromYaml -}}
-{{ toYaml (mustMergeOverwrite $defaults (deepCopy .Values.config) $derived) }}
+{{ toYaml (mustMergeOverwrite $defaults (deepCopy (.Values.config | default dict)) $derived) }}
 {{- end -}}
 
 {{/* A digest of what the proxy does not take over while it runs: a change of it replaces the pods. */}}

@@ -86,4 +86,17 @@ def render(*values: Path, kubernetes: str | None = None, **overriding: str) -> R
         options.append(f"--kube-version={kubernetes}")
     done = helm("template", *_RELEASE, CHART, *options)
     assert done.returncode == 0, done.stderr
-    return Rendered(tuple(filter(None, yaml.safe_load_all(done.stdout))))
+    return Rendered(tuple(filter(None, yaml.load_all(done.stdout, _Strict))))
+
+
+class _Strict(yaml.SafeLoader):
+    """Takes no key twice, as Kubernetes does not."""
+
+
+def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    assert len(keys) == len(set(keys)), node.start_mark
+    return loader.construct_mapping(node, deep=True)
+
+
+_Strict.add_constructor("tag:yaml.org,2002:map", _mapping)

@@ -26,8 +26,18 @@ class Pod(Program):
 
     name = "pod"
 
-    def __init__(self, rendered: Rendered, directory: Path, secrets: Mapping[str, str]) -> None:
-        """`secrets` says what is in files whose path ends so; the others get what they need."""
+    def __init__(
+        self,
+        rendered: Rendered,
+        directory: Path,
+        secrets: Mapping[str, str],
+        *,
+        settings: str | None = None,
+    ) -> None:
+        """`secrets` says what is in files whose path ends so; the others get what they need.
+
+        `settings` is what a ConfigMap of the user's has.
+        """
         self.directory = directory
         self.port, self.admin_port = free_port(), free_port()
         workload = rendered.one("StatefulSet", "Deployment", component="proxy")
@@ -36,7 +46,7 @@ class Pod(Program):
         for mount in _MOUNTS.values():
             (directory / mount).mkdir(parents=True)
         self.settings = directory / "etc/lighterage.yaml"
-        self.settings.write_text(self.mapped(rendered.settings))
+        self.settings.write_text(self.mapped(rendered.settings if settings is None else settings))
         self._write_secrets(rendered, secrets)
         listen = {5000: self.port, 5080: self.admin_port}
         arguments = [self.mapped(argument) for argument in self._container["args"]]

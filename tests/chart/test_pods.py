@@ -61,6 +61,39 @@ def test_the_proxy_takes_the_settings_and_the_secrets(case: str, tmp_path: Path)
         assert settings.tags.ttl == 300
 
 
+def test_what_the_chart_says_is_added_to_settings_of_the_user_s(tmp_path: Path) -> None:
+    """A ConfigMap that exists takes the place of `config`, and of nothing else."""
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        json.dumps(
+            {
+                "existingConfigMap": "mine",
+                "replicas": 3,
+                "credentials": {"quay.io": {"existingSecret": "quay", "kind": "token"}},
+                "redis": {"bundled": {"enabled": True}},
+                "tls": {"existingSecret": "tls"},
+            }
+        )
+    )
+    written = """
+        upstreams: {quay.io: {url: "https://quay.io", default: true}}
+        access: {allow_anonymous: true}
+        conversion: {mixed: consistent}
+    """
+    pod = Pod(render(values), tmp_path / "pod", SECRETS, settings=written)
+    settings = load(pod.settings, environ=pod.environment)
+    run = tmp_path / "pod/run"
+    login = settings.upstreams["quay.io"].credentials
+    assert login is not None
+    assert login.token_file == run / "credentials/quay.io"
+    assert login.token_file.read_text() == "cargo"
+    assert settings.conversion.mixed == "consistent"
+    assert settings.conversion.signing_key_file == run / "signing-key.pem"
+    assert settings.tls.key_file == run / "tls/tls.key"
+    assert settings.manifests.store == "redis"
+    assert settings.manifests.redis.url == ("redis://harbour-lighterage-redis.ops.svc:6379/0",)
+
+
 @pytest.mark.parametrize("case", ["default", "dev", "production", "legacy"])
 def test_the_container_s_command_starts_the_proxy(case: str, tmp_path: Path) -> None:
     with Pod(render(*CASES[case]), tmp_path, SECRETS) as pod:

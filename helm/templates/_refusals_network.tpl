@@ -1,0 +1,32 @@
+{{/* What would not work with how the proxy is reached: a list of sentences. */}}
+
+{{- define "lighterage.refuse.network" -}}
+{{- $service := .Values.service -}}
+{{- $messages := list -}}
+{{- if and $service.nodePort (eq $service.type "ClusterIP") -}}
+{{- $messages = append $messages "service.nodePort: a Service of type ClusterIP has no port on the nodes. Set service.type to NodePort, or remove it." -}}
+{{- end -}}
+{{- if and $service.externalTrafficPolicy (eq $service.type "ClusterIP") -}}
+{{- $messages = append $messages "service.externalTrafficPolicy: nobody outside reaches a Service of type ClusterIP. Set service.type to NodePort or LoadBalancer, or remove it." -}}
+{{- end -}}
+{{- range $key := list "loadBalancerClass" "loadBalancerIP" "loadBalancerSourceRanges" -}}
+{{- if and (get $service $key) (ne $service.type "LoadBalancer") -}}
+{{- $messages = append $messages (printf "service.%s is for a load balancer, and service.type is %s. Set that to LoadBalancer, or remove it; networkPolicy.clients is for who may pull." $key $service.type) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (gt (len ($service.ipFamilies | default list)) 1) (not (has $service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack"))) -}}
+{{- $messages = append $messages "service.ipFamilies has two: set service.ipFamilyPolicy to PreferDualStack or RequireDualStack." -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- $messages = append $messages "ingress.enabled needs at least one name in ingress.hosts." -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- $messages = append $messages "httpRoute.enabled needs the gateway in httpRoute.parentRefs." -}}
+{{- end -}}
+{{- range $argument := .Values.extraArgs -}}
+{{- with regexFind "^--(config|listen|admin-listen|data)\\b" $argument -}}
+{{- $messages = append $messages (printf "extraArgs: %s is the chart's business. Remove it, and see config, listenHost, service.port and storage." .) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $messages -}}
+{{- end -}}
