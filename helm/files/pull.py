@@ -52,24 +52,27 @@ class Proxy:
         check(answer.status == http.HTTPStatus.OK, f"{path}: {answer.status} {body[:500]!r}")
         return answer, body
 
-    def content(self, kind: str, digest: str) -> bytes:
-        """A manifest or a blob, which is what its digest says."""
-        _, body = self.get(f"/v2/{self._name}/{kind}/{digest}", _MANIFESTS)
+    def content(self, kind: str, digest: str) -> tuple[str, bytes]:
+        """A manifest or a blob, which is what its digest says; where it came from before it."""
+        answer, body = self.get(f"/v2/{self._name}/{kind}/{digest}", _MANIFESTS)
         check(digest == "sha256:" + hashlib.sha256(body).hexdigest(), f"{digest} is something else")
-        return body
+        return answer.headers.get("Cache-Status", ""), body
 
     def pull(self, tag: str) -> str:
-        """Manifest, config and one layer; what the proxy said of where the manifest came from."""
+        """Manifest, config and one layer; where the proxy says that it had the manifest from."""
         answer, body = self.get(f"/v2/{self._name}/manifests/{tag}", _MANIFESTS)
         digest = answer.headers["Docker-Content-Digest"]
         check(digest == "sha256:" + hashlib.sha256(body).hexdigest(), f"{tag} is not {digest}")
         manifest = json.loads(body)
         if "manifests" in manifest:
-            manifest = json.loads(self.content("manifests", manifest["manifests"][0]["digest"]))
+            _, body = self.content("manifests", manifest["manifests"][0]["digest"])
+            manifest = json.loads(body)
         for descriptor in (manifest["config"], manifest["layers"][0]):
-            content = self.content("blobs", descriptor["digest"])
+            _, content = self.content("blobs", descriptor["digest"])
             check(len(content) == descriptor["size"], f"{descriptor['digest']} is cut off")
-        return answer.headers.get("Cache-Status", "")
+        # Asked for by digest: the tag's own lifetime may be over, or none.
+        status, _ = self.content("manifests", digest)
+        return status
 
 
 def check(good: object, otherwise: str) -> None:

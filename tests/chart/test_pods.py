@@ -217,6 +217,14 @@ def test_helm_test_passes_with_the_proxy(registry: Registry, tmp_path: Path) -> 
             assert (done.returncode, done.stdout) == (0, f"passed: {what}\n"), done.stderr
 
 
+def test_helm_test_passes_where_every_tag_is_revalidated(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with Proxy(tmp_path, upstream=registry.url, settings={"tags": {"ttl": 0}}) as proxy:
+        done = run_test("hit", proxy.url)
+    assert (done.returncode, done.stdout) == (0, "passed: hit\n"), done.stderr
+
+
 def test_helm_test_fails_where_something_is_wrong(registry: Registry, tmp_path: Path) -> None:
     """A registry in the proxy's place has no cache; and an image may not be there."""
     assert "no hit" in run_test("hit", registry.url).stderr
