@@ -28,5 +28,36 @@
 {{- $messages = append $messages (printf "extraArgs: %s is the chart's business. Remove it, and see config, listenHost, service.port and storage." .) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $messages -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) -}}
+{{- $config := .Values.config | default dict -}}
+{{- $places := dict -}}
+{{- range $name, $upstream := $config.upstreams | default dict -}}
+{{- range $place := prepend ($upstream.mirrors | default list) $upstream -}}
+{{- $_ := set $places (default $place.url $place.proxy) (printf "config.upstreams.%s" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $redis := dig "manifests" "redis" (dict) $config -}}
+{{- range $url := ternary (list $redis.url) $redis.url (kindIs "string" $redis.url) | default list -}}
+{{- range $one := regexSplit "\\s*,\\s*" (toString $url) -1 -}}
+{{- $_ := set $places $one "config.manifests.redis" -}}
+{{- end -}}
+{{- end -}}
+{{- range $sentinel := $redis.sentinels | default list -}}
+{{- $_ := set $places (printf "redis://%s" $sentinel) "config.manifests.redis" -}}
+{{- end -}}
+{{- $allowed := list -}}
+{{- range .Values.networkPolicy.upstreamPorts }}{{ $allowed = append $allowed (toString .) }}{{ end -}}
+{{- range $url, $where := $places -}}
+{{- $scheme := regexFind "^[a-z]+" $url -}}
+{{- $known := get (dict "http" "80" "https" "443" "redis" "6379" "rediss" "6379") $scheme -}}
+{{- $port := default $known (regexFind ":[0-9]+(/|$)" $url | trimPrefix ":" | trimSuffix "/") -}}
+{{- if and $port (not (has $port $allowed)) -}}
+{{- $messages = append $messages (printf "networkPolicy lets nobody out to port %s, and %s is there: add it to networkPolicy.upstreamPorts, or a rule to networkPolicy.extraEgress." $port $where) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.redis.urlKey -}}
+{{- $messages = append $messages "networkPolicy lets nobody out to the Redis of redis.urlKey, which only you know: add a rule to networkPolicy.extraEgress, such as {ports: [{port: 6379}]}." -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (uniq $messages) -}}
 {{- end -}}
