@@ -30,6 +30,13 @@ def test_the_chart_is_of_the_same_version_as_the_proxy() -> None:
     assert METADATA["appVersion"] == METADATA["version"] == __version__
 
 
+def test_its_images_are_those_that_its_metadata_names() -> None:
+    named = yaml.safe_load(METADATA["annotations"]["artifacthub.io/images"])
+    pods = render(redis__bundled__enabled="true").pods().values()
+    images = {container["image"] for pod in pods for container in pod["containers"]}
+    assert {image["image"] for image in named} == images
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_helm_lint_has_nothing_to_say(case: str) -> None:
     done = helm("lint", "--strict", CHART, *(f"--values={file}" for file in CASES[case]))
