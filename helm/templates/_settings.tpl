@@ -2,7 +2,8 @@
 
 {{/* Seconds of a duration such as 500ms, 90s, 5m or a number; 0 if it is none. */}}
 {{- define "lighterage.seconds" -}}
-{{- $text := toString . | replace " " "" -}}
+{{- /* A million would be 1e+06. */ -}}
+{{- $text := ternary (printf "%.3f" .) (toString .) (kindIs "float64" .) | replace " " "" -}}
 {{- $number := regexFind "^[0-9]+(\\.[0-9]+)?" $text | default "0" | float64 -}}
 {{- $unit := regexFind "[a-z]*$" $text -}}
 {{- mulf $number (get (dict "ms" 0.001 "m" 60.0 "h" 3600.0 "d" 86400.0) $unit | default 1.0) | ceil | int64 -}}
