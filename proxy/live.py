@@ -62,6 +62,10 @@ class LiveSettings:
         if entry == self._seen:
             return
         self._seen = entry
+        if _is_empty(path):
+            # Somebody has only begun to write it; it does not mean the defaults.
+            self._refuse(f"{path} is empty")
+            return
         try:
             settings = await asyncio.to_thread(self._given.load)
         except SettingsError as error:
@@ -96,6 +100,13 @@ def _entry(path: Path) -> object:
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _with_what_is_live_of(new: Settings, running: Settings) -> Settings:

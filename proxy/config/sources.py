@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX: Final = "LIGHTERAGE_"
 SECRETS_DIRECTORY: Final = Path("/run/secrets/lighterage")
+# What PyYAML lets through of dates, numbers and tags that are none, and of deep nesting.
+_UNREADABLE: Final = (ValueError, LookupError, AttributeError, RecursionError)
 
 
 class SettingsError(Exception):
@@ -27,8 +29,9 @@ def read_file(path: Path | None) -> dict[str, Any]:
         content = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    except (yaml.YAMLError, *_UNREADABLE) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SettingsError(f"{path} is not YAML: {reason}") from None
     if content is not None and not isinstance(content, dict):
         raise SettingsError(f"{path} does not hold a mapping of settings")
     return content or {}

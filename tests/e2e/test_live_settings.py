@@ -161,6 +161,8 @@ async def test_a_file_that_is_broken_changes_nothing_and_is_told_of(
     push(upstream, CARGO, "1", images.docker("after"))
     broken = (
         ("tags: {ttl: 0s", "is not YAML"),
+        ("tags: {ttl: 0000-00-00}", "is not YAML"),
+        ("", "is empty"),
         (running.settings(ttl="0s", tgas={}), "tgas: there is no such setting"),
         (running.settings(ttl="soon"), "tags.ttl: a duration is"),
     )

@@ -72,6 +72,12 @@ def test_every_mistake_is_a_line() -> None:
     [
         (b"tags: {", "is not YAML"),
         (b"\xff\xfe\x00", "is not YAML"),
+        (b"tags: {ttl: 2026-13-45}", "is not YAML: month must be"),
+        (b"tags: {ttl: !!int ''}", "is not YAML"),
+        (b"tags: {ttl: !!bool x}", "is not YAML"),
+        (b"tags: {ttl: !!timestamp x}", "is not YAML"),
+        (b"tags: " + 5000 * b"[", "is not YAML: maximum recursion"),
+        (b"tags: {ttl: " + 5000 * b"9" + b"}", "is not YAML"),
         (b"- a", "does not hold a mapping"),
         (b"tags: soon", "tags: "),
         (b"!!python/object:os.system {}", "is not YAML"),
