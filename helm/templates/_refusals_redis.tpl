@@ -24,6 +24,10 @@
 {{- if and $values.bundled.enabled $tls -}}
 {{- $messages = append $messages "redis.tlsSecret: the Redis of redis.bundled speaks no TLS. Remove one of them." -}}
 {{- end -}}
+{{- $limit := include "lighterage.mebibytes" (dig "limits" "memory" "" ($values.bundled.resources | default dict)) | int64 -}}
+{{- if and $values.bundled.enabled $limit (gt (int64 $values.bundled.maxMemory) $limit) -}}
+{{- $messages = append $messages (printf "redis.bundled.maxMemory is %d MiB, and Redis is killed at %d MiB. Set redis.bundled.resources.limits.memory to half as much again." (int64 $values.bundled.maxMemory) $limit) -}}
+{{- end -}}
 {{- if and (eq $store "sqlite") (or $values.bundled.enabled $values.urlKey) -}}
 {{- $messages = append $messages "config.manifests.store is sqlite, and redis.bundled or redis.urlKey says where a Redis is: remove one of them." -}}
 {{- end -}}
