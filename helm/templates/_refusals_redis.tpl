@@ -24,6 +24,9 @@
 {{- if and $values.bundled.enabled $tls -}}
 {{- $messages = append $messages "redis.tlsSecret: the Redis of redis.bundled speaks no TLS. Remove one of them." -}}
 {{- end -}}
+{{- if and $values.bundled.enabled (not (or $values.bundled.image.tag $values.bundled.image.digest)) -}}
+{{- $messages = append $messages "redis.bundled.image needs a tag or a digest." -}}
+{{- end -}}
 {{- $limit := include "lighterage.mebibytes" (dig "limits" "memory" "" ($values.bundled.resources | default dict)) | int64 -}}
 {{- if and $values.bundled.enabled $limit (gt (int64 $values.bundled.maxMemory) $limit) -}}
 {{- $messages = append $messages (printf "redis.bundled.maxMemory is %d MiB, and Redis is killed at %d MiB. Set redis.bundled.resources.limits.memory to half as much again." (int64 $values.bundled.maxMemory) $limit) -}}
