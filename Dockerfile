@@ -47,6 +47,7 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["/opt/lighterage/bin/lighterage"]
 CMD ["serve"]
 
+ARG RUNTIME
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
@@ -56,4 +57,4 @@ LABEL org.opencontainers.image.title="Lighterage" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.base.name="gcr.io/distroless/python3-debian13:nonroot"
+      org.opencontainers.image.base.name="${RUNTIME}"

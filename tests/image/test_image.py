@@ -69,7 +69,8 @@ def test_it_says_who_runs_what_and_what_it_is(image: Image) -> None:
     }
     assert labels["licenses"] == "Apache-2.0"
     assert labels["revision"] == "tested"
-    assert labels.keys() >= {"title", "description", "version", "created", "base.name"}
+    assert labels["base.name"] == "localhost/runtime"
+    assert labels.keys() >= {"title", "description", "version", "created"}
 
 
 def test_it_has_what_the_lock_names_and_the_proxy(image: Image) -> None:
