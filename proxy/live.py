@@ -1,8 +1,7 @@
 """The settings file of a proxy that runs: what of a change is taken over, and what is not.
 
-The file's entry in its directory is looked at, as often as a person would: Kubernetes replaces a
-link, an editor the file. A file that cannot be used changes nothing, and neither does half a file,
-for the next look comes soon.
+A file that cannot be used changes nothing, and neither does half a file, for the next look comes
+soon.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import structlog
 
 from proxy import telemetry
 from proxy.config import Settings, SettingsError
+from proxy.watched import LOOK_EVERY, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# In seconds.
-_LOOK_EVERY: Final = 2.0
 # What is taken over, besides each upstream's `offline`. All else needs a restart.
 LIVE: Final = ("tags", "refusals", "budget")
 _WARNING: Final = "settings"
@@ -53,15 +51,15 @@ class LiveSettings:
         """Look again and again, for ever."""
         while self._given.path is not None:
             await self.look(self._given.path)
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(LOOK_EVERY)
 
     async def look(self, path: Path) -> None:
         """Read the file if it is another one than last time."""
         # Before it is read: if it changes meanwhile, the next look sees that.
-        entry = _entry(path)
-        if entry == self._seen:
+        found = entry(path)
+        if found == self._seen:
             return
-        self._seen = entry
+        self._seen = found
         if _is_empty(path):
             # Somebody has only begun to write it; it does not mean the defaults.
             self._refuse(f"{path} is empty")
@@ -91,15 +89,6 @@ class LiveSettings:
                 f"changed settings that need a restart: {', '.join(waiting)}"
             )
             _log.warning("settings.restart_needed", sections=waiting)
-
-
-def _entry(path: Path) -> object:
-    """What changes with the file or with a link on the way to it; None if it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _is_empty(path: Path) -> bool:

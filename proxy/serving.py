@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import ssl
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from proxy import nofile, telemetry
 from proxy.app import open_services
+from proxy.certificate import Certificate
 from proxy.ending import Ending, ignore_signals
 from proxy.live import LiveSettings
 from proxy.web.admin import admin_app, listening
@@ -84,11 +84,12 @@ async def serve(
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
     await runner.setup()
     try:
+        certificate = Certificate(settings.tls, services.readiness)
         site = web.TCPSite(
             runner,
             *settings.listen,
             backlog=_BACKLOG,
-            ssl_context=_tls(settings),
+            ssl_context=certificate.context,
             reuse_port=settings.workers > 1,
         )
         await site.start()
@@ -99,6 +100,7 @@ async def serve(
             telemetry.watch_loop(),
             services.epoch.watch(),
             live.watch(),
+            certificate.watch(),
         )
         for chore in chores:
             services.flights.start(chore)
@@ -155,11 +157,3 @@ async def _keep_verifying(scrub: Scrub, settings: Settings) -> None:
             rate=settings.blobs.scrub_rate,
             lock=settings.data / "scrub.lock",
         )
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls.certificate_file is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.tls.certificate_file, settings.tls.key_file)
-    return context

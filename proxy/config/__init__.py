@@ -5,7 +5,7 @@ Files are weakest, then a secrets directory, then the environment, then the comm
 
 from proxy.config.given import Given
 from proxy.config.redis import RedisSettings
-from proxy.config.sections import Limits, TagSettings
+from proxy.config.sections import Limits, TagSettings, TlsSettings
 from proxy.config.settings import Settings, load, schema
 from proxy.config.sources import SettingsError
 from proxy.config.upstream import CredentialSettings, PlaceSettings, UpstreamSettings
@@ -21,6 +21,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TagSettings",
+    "TlsSettings",
     "UpstreamSettings",
     "load",
     "schema",
