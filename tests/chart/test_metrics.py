@@ -37,8 +37,8 @@ QUIET: Final = {
     "Not kept, turned away",
     "Cache errors, evicted bytes",
 }
-# Seconds: until Prometheus has two samples of everything.
-SCRAPED: Final = 15.0
+# Seconds: until Prometheus has two samples of everything, on a busy machine.
+SCRAPED: Final = 60.0
 CARGO: Final = "library/cargo"
 
 
