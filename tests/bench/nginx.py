@@ -27,12 +27,14 @@ http {{
     scgi_temp_path {directory}/scgi;
     uwsgi_temp_path {directory}/uwsgi;
     keepalive_requests 100000000;
-    proxy_cache_path {directory}/cache keys_zone=manifests:10m inactive=1h;
+    sendfile on;
+    tcp_nopush on;
+    proxy_cache_path {directory}/cache keys_zone=cache:10m inactive=1h;
     server {{
-        listen {address};
+        listen {listen};
         location / {{
             proxy_pass {upstream};
-            proxy_cache manifests;
+            proxy_cache cache;
             proxy_cache_valid 200 1h;
         }}
     }}
@@ -45,16 +47,22 @@ class Nginx(Program):
 
     name = "nginx"
 
-    def __init__(self, directory: Path, *, upstream: str) -> None:
-        """`upstream` is a URL."""
+    def __init__(
+        self, directory: Path, *, upstream: str, certificate: tuple[Path, Path] | None = None
+    ) -> None:
+        """`upstream` is a URL. With a certificate and its key it speaks TLS."""
         self.port = free_port()
+        listen = f"{LOOPBACK}:{self.port}"
+        if certificate is not None:
+            public, private = certificate
+            listen += f" ssl; ssl_certificate {public}; ssl_certificate_key {private}"
         directory.mkdir(parents=True, exist_ok=True)
         file = directory / "nginx.conf"
         file.write_text(
             _CONFIGURATION.format(
                 directory=directory,
                 user="user root;" if os.geteuid() == 0 else "",
-                address=f"{LOOPBACK}:{self.port}",
+                listen=listen,
                 upstream=upstream,
             )
         )
