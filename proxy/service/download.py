@@ -22,6 +22,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.service.admission import NotKept, Reason
+from proxy.service.attempts import Attempts
 
 if TYPE_CHECKING:
     from proxy.oci.reference import Digest, Repository
@@ -33,10 +34,6 @@ _log = structlog.get_logger()
 # A blob that is smaller is verified before anything of it is sent, so that its failure is an error
 # answer and no broken connection.
 HELD_BACK: Final = 64 * 1024
-# An upstream that cuts us off is asked for the rest; so many times in vain, or for less than this.
-_TRIES: Final = 3
-_PROGRESS: Final = 64 * 1024
-_BETWEEN_TRIES: Final = 0.5
 # How often another process's spool is looked at, and whether its owner still lives, in seconds.
 _LOOK_EVERY: Final = 0.005
 _CLAIM_EVERY: Final = 0.1
@@ -208,7 +205,7 @@ class Transfer:
 
         Where a blob is redirected to is asked for anew each time: such addresses expire.
         """
-        tries, validator = 0, None
+        attempts, validator = Attempts(self.digest), None
         while True:
             before = spool.size
             try:
@@ -221,16 +218,11 @@ class Transfer:
             except RangeInvalid:
                 # Nothing beyond what is there: it is whole, or it is not this blob's.
                 return
-            except UpstreamInvalid:
-                raise
             except UpstreamFailure as failure:
-                tries = 0 if spool.size - before >= _PROGRESS else tries + 1
-                if spool.size == 0 or tries >= _TRIES:
+                if self.total is None:
+                    # Nobody has been given an answer yet: an error is the better one.
                     raise
-                _log.info(
-                    "blob.resumed", digest=self.digest, received=spool.size, reason=failure.message
-                )
-                await asyncio.sleep(_BETWEEN_TRIES)
+                await attempts.another(failure, received=spool.size, more=spool.size - before)
             else:
                 return
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import RangeInvalid, StorageFailure, UpstreamInvalid
+from proxy.errors import RangeInvalid, StorageFailure, UpstreamFailure, UpstreamInvalid
+from proxy.service.attempts import Attempts
 from proxy.service.download import HELD_BACK
 
 if TYPE_CHECKING:
@@ -62,16 +63,12 @@ class PassThrough:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(admitted)
-            stream = None
+            rest = _Rest(digest, name, upstream)
+            stack.push_async_callback(rest.close)
             if begun is None or begun.length < begun.total:
-                try:
-                    stream = await stack.enter_async_context(
-                        upstream.blob(name, digest, start=begun.length if begun else 0)
-                    )
-                except RangeInvalid:
-                    raise UpstreamInvalid(f"the upstream changed {digest} midway") from None
-            total = _total(digest, begun, stream)
-            chunks = await stack.enter_async_context(aclosing(_joined(begun, stream)))
+                await rest.begin(begun.length if begun else 0)
+            total = _total(digest, begun, rest.total)
+            chunks = await stack.enter_async_context(aclosing(_joined(begun, rest)))
             passed = cls(digest, total, chunks, flights)
             await passed._advance(0)
             passed._opened = stack.pop_all()
@@ -125,11 +122,64 @@ class PassThrough:
         self._verified = True
 
 
-def _total(digest: Digest, begun: Begun | None, stream: BlobStream | None) -> int:
+class _Rest:
+    """What an upstream sends of a blob from some byte on, in as many answers as that takes."""
+
+    def __init__(self, digest: Digest, name: str, upstream: Upstream) -> None:
+        self.total: int | None = None
+        # Where it begins: at 0 if the upstream knows no ranges.
+        self.start = 0
+        self._digest = digest
+        self._name = name
+        self._upstream = upstream
+        self._stack = AsyncExitStack()
+        self._stream: BlobStream | None = None
+
+    async def begin(self, start: int) -> None:
+        """Ask for it; UpstreamFailure or BlobUnknown."""
+        self._stream = await self._asked(start, None)
+        self.start, self.total = self._stream.start, self._stream.total
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes as they arrive; nothing if it was not begun."""
+        attempts, received = Attempts(self._digest), self.start
+        while self._stream is not None:
+            before = received
+            try:
+                skip = received - self._stream.start
+                async for chunk in self._stream.chunks():
+                    if fresh := chunk[skip:]:
+                        received += len(fresh)
+                        yield fresh
+                    skip = max(0, skip - len(chunk))
+            except UpstreamFailure as failure:
+                validator = self._stream.validator
+                await self._stack.aclose()
+                await attempts.another(failure, received=received, more=received - before)
+            else:
+                return
+            self._stream = await self._asked(received, validator)
+            if self._stream.total not in {None, self.total}:
+                raise UpstreamInvalid(f"the upstream changed the size of {self._digest} midway")
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._stack.aclose()
+
+    async def _asked(self, start: int, validator: str | None) -> BlobStream:
+        try:
+            return await self._stack.enter_async_context(
+                self._upstream.blob(self._name, self._digest, start=start, validator=validator)
+            )
+        except RangeInvalid:
+            raise UpstreamInvalid(f"the upstream changed {self._digest} midway") from None
+
+
+def _total(digest: Digest, begun: Begun | None, announced: int | None) -> int:
     """The blob's size, on which what has begun and what is to come agree."""
     sizes = {begun.total} if begun else set()
-    if stream is not None and stream.total is not None:
-        sizes.add(stream.total)
+    if announced is not None:
+        sizes.add(announced)
     if not sizes:
         raise StorageFailure(f"{digest} cannot be stored, and the upstream does not say its size")
     if len(sizes) > 1:
@@ -137,9 +187,9 @@ def _total(digest: Digest, begun: Begun | None, stream: BlobStream | None) -> in
     return sizes.pop()
 
 
-async def _joined(begun: Begun | None, stream: BlobStream | None) -> AsyncGenerator[bytes, None]:
+async def _joined(begun: Begun | None, rest: _Rest) -> AsyncGenerator[bytes, None]:
     """What came before, and then what comes; only that if the upstream begins again."""
-    if begun is not None and (stream is None or stream.start == begun.length):
+    if begun is not None and (begun.length in {begun.total, rest.start}):
         offset = 0
         while offset < begun.length:
             piece = await begun.source.read(offset, min(_PIECE, begun.length - offset))
@@ -147,6 +197,6 @@ async def _joined(begun: Begun | None, stream: BlobStream | None) -> AsyncGenera
                 raise StorageFailure("what was stored of the blob is not there any more")
             yield bytes(piece)
             offset += len(piece)
-    if stream is not None:
-        async for chunk in stream.chunks():
+    async with aclosing(rest.chunks()) as chunks:
+        async for chunk in chunks:
             yield chunk

@@ -29,6 +29,8 @@ _log = structlog.get_logger()
 _PIECE: Final = 256 * 1024
 _SMALLEST_PIECE: Final = 64 * 1024
 _PIECES: Final = 8 * 2**20
+# What the log says of an answer whose client did not wait for its end.
+GONE: Final = "the client left"
 # A client that asks for schema 1 names blobs by digest only: nobody knows their type any more.
 _TYPE: Final = "application/octet-stream"
 
@@ -94,6 +96,7 @@ class Delivery:
             response = _partial(headers, first, last, source.size)
         self._sending += 1
         try:
+            line.status = response.status
             await response.prepare(request)
             while first <= last:
                 length = max(_SMALLEST_PIECE, min(_PIECE, _PIECES // self._sending))
@@ -138,6 +141,7 @@ class Delivery:
             first, last = ByteRange(first, last).within(stream.total)
             response = _partial(headers, first, last, stream.total)
             try:
+                line.status = response.status
                 await response.prepare(request)
                 async for chunk in stream.chunks():
                     await response.write(chunk)
@@ -171,6 +175,6 @@ def _head(headers: CIMultiDict[str], size: int, *, known: bool) -> web.Response:
 def _cut(request: web.BaseRequest, line: Line, error: Exception) -> None:
     """Close the connection short of Content-Length: the only way left to say that it failed."""
     gone = isinstance(error, ConnectionError)
-    line.error = "the client left" if gone else str(error)
+    line.error = GONE if gone else str(error)
     if request.transport is not None:
         request.transport.abort()

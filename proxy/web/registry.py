@@ -6,6 +6,7 @@ line. A manifest that was served before, and whose tag is fresh, is answered wit
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,7 @@ from proxy.service import trace
 from proxy.service.admission import RETRY_AFTER
 from proxy.web.answer import Answer
 from proxy.web.conditions import not_modified
-from proxy.web.delivery import Delivery
+from proxy.web.delivery import GONE, Delivery
 from proxy.web.errors import body_of, status_of
 from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, SERVER, cache_status
 from proxy.web.line import Line, Lines
@@ -57,6 +58,8 @@ _log = structlog.get_logger()
 # What a parsed path costs in memory, and an answer besides its body.
 _TARGET_COST: Final = 1024
 _ANSWER_COST: Final = 2048
+# For the log: who left before there was an answer was told nothing. nginx's number.
+_LEFT: Final = 499
 _CRASHED: Final = "the proxy failed; its log says how"
 
 
@@ -101,6 +104,11 @@ class Registry:
         except OSError as error:
             _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
             response = _refused(request, line, StorageFailure("the proxy cannot use its storage"))
+        except asyncio.CancelledError:
+            line.status = line.status or _LEFT
+            line.error = GONE if request.transport is None else "cut off at the end of the proxy"
+            self._lines.write(request, line)
+            raise
         except Exception:  # noqa: BLE001 -- whatever it is, the client gets an answer
             _log.exception("request.crashed", id=line.id, path=request.raw_path[:500])
             response = _refused(request, line, RegistryError(_CRASHED))

@@ -40,7 +40,8 @@ class RegistryServer(web.Server):
 
     def __init__(self, registry: Registry, *, connections: int | None = None) -> None:
         """`connections` is their limit. Needs a running loop."""
-        super().__init__(registry, request_factory=_request)
+        # A handler that waits for an upstream would not notice otherwise that its client has left.
+        super().__init__(registry, request_factory=_request, handler_cancellation=True)
         self._registry = registry
         self._limit = connections
         self._open: set[_Connection] = set()

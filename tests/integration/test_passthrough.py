@@ -205,8 +205,19 @@ async def test_a_wrong_last_byte_reaches_nobody(upstream: ScriptedUpstream, data
         assert "are not" in small.message
 
 
+async def test_what_breaks_off_goes_on(upstream: ScriptedUpstream, data_dir: Path) -> None:
+    upstream.fault("GET", "*", Fault(cut=250_000), times=3)
+    async with limited(upstream, data_dir, spool=1) as proxy:
+        answer = await proxy.get(path(LARGE))
+        assert (answer.body, answer.cache) == (LARGE, NOT_KEPT)
+        # The first one was the attempt to keep it.
+        firsts = [_first(request.headers["Range"]) for request in upstream.requests[2:]]
+        assert len(firsts) == 2
+        assert 0 < firsts[0] <= 250_000 < firsts[1] <= 500_000
+
+
 @pytest.mark.parametrize(
-    "fault", [Fault(cut=500_000), Fault(body=LARGE[:-1]), Fault(body=LARGE + b"x")], ids=repr
+    "fault", [Fault(cut=50_000), Fault(body=LARGE[:-1]), Fault(body=LARGE + b"x")], ids=repr
 )
 async def test_another_length_is_never_a_whole_blob(
     upstream: ScriptedUpstream, data_dir: Path, fault: Fault

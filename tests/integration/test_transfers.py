@@ -86,7 +86,8 @@ async def test_a_client_that_does_not_wait_is_no_crash(
         await writer.drain()
         writer.transport.abort()
     lines = await proxy.lines(len(paths))
-    assert sum(line.get("error") == "the client left" for line in lines) == 2
+    assert all(line.get("error") == "the client left" for line in lines)
+    assert {line["status"] for line in lines} == {499}
     assert {line["event"] for line in proxy.log()} == {"request.served"}
 
 
@@ -278,7 +279,7 @@ async def test_an_upstream_that_trickles_is_given_up(
     proxy: Proxy, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could go on for ever, a few bytes with each request."""
-    monkeypatch.setattr("proxy.service.download._BETWEEN_TRIES", 0.0)
+    monkeypatch.setattr("proxy.service.attempts._PAUSE", 0.0)
     upstream.fault("GET", "*", Fault(cut=1000))
     answer = await proxy.get(PATH)
     assert answer.body != CONTENT
