@@ -75,6 +75,10 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
         {'lighterage_blobs_passed_through_total{reason="disk"}': GROWS},
         {'lighterage_blobs_passed_through_total{reason="disk"}': RESTS},
     ),
+    "LighterageDiskDamages": (
+        {'lighterage_blobs_damaged_total{found_by="scrub"}': GROWS},
+        {'lighterage_blobs_damaged_total{found_by="scrub"}': "0x60 1x120"},
+    ),
     "LighterageTurnsAway": (
         {'lighterage_turned_away_total{limit="connections"}': GROWS},
         {'lighterage_turned_away_total{limit="connections"}': RESTS},

@@ -47,8 +47,9 @@ _TAGS: Final = {"index": images.oci_index("formats"), "image": images.docker("fo
 # When something was looked at, and the mark of the epoch: different each time.
 _TIME: Final = re.compile(rb"\b\d{10}\.\d+\b")
 _PASSING: Final = {"epoch"}
-# What says nothing of a format: locks, what was on its way, and the cache, which is read itself.
-_IGNORED: Final = re.compile(rf".*\.lock|spool(/.*)?|{re.escape(DATABASE)}.*")
+# What says nothing of a format: locks, what was on its way, what the blobs take, which is counted
+# anew where it is missing or wrong, and the cache, which is read itself.
+_IGNORED: Final = re.compile(rf".*\.lock|stock|spool(/.*)?|{re.escape(DATABASE)}.*")
 _PREFIX: Final = re.compile(rb"lighterage:\d+:")
 
 
