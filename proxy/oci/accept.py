@@ -8,8 +8,8 @@ from typing import Final
 
 from proxy.oci.mediatype import MediaType, bare
 
-# A header of more than this is cut: no client names so many types, and parsing must stay cheap.
-_MOST_ITEMS: Final = 64
+# A header of more than this is cut, for parsing must not take longer than a millisecond.
+_MOST_ITEMS: Final = 1024
 _RANGES: Final = ("application/*", "*/*")
 
 

@@ -212,9 +212,10 @@ def _conversions(manifest: Manifest, accept: Accept, rule: Rule) -> tuple[Option
 def explain_refusal(manifest: Manifest, accept: Accept, reasons: list[str]) -> str:
     """Why this client cannot have this manifest, for the person who reads the client's log.
 
-    The reasons quote the manifest, which may say anything at any length.
+    The reasons quote the manifest, which may say anything at any length, as the client may.
     """
-    asked = f"the client accepts {accept}" if accept.present else "the client sent no Accept header"
+    accepted = f"the client accepts {str(accept)[:_LONGEST_REASON]}"
+    asked = accepted if accept.present else "the client sent no Accept header"
     why = "; ".join(dict.fromkeys(reasons)) or "nothing that was accepted can be made from it"
     return (
         f"{manifest.digest} is of type {manifest.media_type}; {asked}; "
