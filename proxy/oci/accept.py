@@ -11,6 +11,10 @@ from proxy.oci.mediatype import MediaType, bare
 # A header of more than this is cut, for parsing must not take longer than a millisecond.
 _MOST_ITEMS: Final = 1024
 _RANGES: Final = ("application/*", "*/*")
+# What a client says in fewer characters is remembered: all that there are say half of it.
+_ORDINARY: Final = 2048
+# What one type costs in memory besides its characters, in bytes.
+_TYPE_COST: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,14 @@ class Accept:
     @staticmethod
     def parse(lines: tuple[str, ...]) -> Accept:
         """All header lines joined (RFC 9110, 12.5.1); what cannot be read is as if not said."""
-        return _parse(lines)
+        ordinary = sum(map(len, lines)) <= _ORDINARY
+        return _remembered(lines) if ordinary else _parse(lines)
+
+    @property
+    def cost(self) -> int:
+        """Roughly the bytes that it takes in memory."""
+        named = [name for name, _ in self.weights]
+        return sum(_TYPE_COST + len(name) for name in (*named, *self.excluded))
 
     def weight(self, media_type: str) -> float:
         """The q of a type that is named, 0 if it is not; a wildcard names nothing.
@@ -73,6 +84,10 @@ NO_ACCEPT: Final = Accept(present=False)
 # A cluster has few kinds of clients; docker sends its lines in random order, so there are up to
 # 720 spellings of one meaning.
 @lru_cache(maxsize=1024)
+def _remembered(lines: tuple[str, ...]) -> Accept:
+    return _parse(lines)
+
+
 def _parse(lines: tuple[str, ...]) -> Accept:
     if not lines:
         return NO_ACCEPT

@@ -222,7 +222,7 @@ class Registry:
         if found.lasting:
             # The tag may name something else by now; this is the answer for what it named.
             key = (target, found.named, accept)
-            self._answers.put(key, answer, len(answer.body) + _ANSWER_COST)
+            self._answers.put(key, answer, len(answer.body) + _ANSWER_COST + accept.cost)
         self._usage.tell(answer.use, line.began)
         return _respond(request, answer, cache_status(happened), line)
 

@@ -234,6 +234,15 @@ async def test_the_ping_needs_no_upstream(proxy: Proxy, upstream: ScriptedUpstre
     assert upstream.requests == []
 
 
+async def test_answers_that_are_kept_count_what_the_client_said(proxy: Proxy) -> None:
+    """Who never says the same twice must not fill our memory."""
+    kept = proxy.services.registry._answers
+    for n in range(10):
+        await proxy.get(f"{CARGO}/oci", Accept=f"{MediaType.OCI_MANIFEST}, x/{n}{'y' * 10_000}")
+    assert len(kept) == 10
+    assert kept.cost > 10 * 10_000
+
+
 async def test_who_asks_without_reading_is_answered_as_far_as_that_is_sent(
     proxy: Proxy, upstream: ScriptedUpstream
 ) -> None:

@@ -200,6 +200,23 @@ def test_a_long_header_is_read_to_its_end() -> None:
     assert Accept.parse((*(f"x/{n}" for n in range(500)), V2S2)).names(V2S2)
 
 
+def test_only_what_clients_say_is_remembered() -> None:
+    """A thousand long ones would be a hundred megabytes."""
+    for client in CLIENTS.values():
+        assert Accept.parse(client) is Accept.parse(tuple(client))
+    long = f"{V2S2}, x/{'y' * 4000}"
+    assert Accept.parse((long,)) == Accept.parse((long,))
+    assert Accept.parse((long,)) is not Accept.parse((long,))
+
+
+@given(st.lists(items))
+def test_it_costs_no_less_than_its_types(said: list[str]) -> None:
+    accept = Accept.parse((",".join(said),))
+    types = [*(name for name, _ in accept.weights), *accept.excluded]
+    assert accept.cost >= sum(map(len, types))
+    assert (accept.cost > 0) == bool(types)
+
+
 def test_what_it_says_to_a_person() -> None:
     """The types, and whether others are taken."""
     assert str(Accept.parse((f"{V2S2};q=0.5, */*, {OCI};q=0",))) == f"{V2S2}, */*"
