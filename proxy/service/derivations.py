@@ -79,7 +79,12 @@ class Derivations:
             return await self.signed(source)
         terms = self._terms(repository, tag, target)
         known = await self._records.representation(source.digest, target, terms)
-        if known is not None and await self._records.linked(repository, known.digest):
+        # Somebody may have pushed the same payload unsigned: it has the same digest.
+        if (
+            known is not None
+            and known.media_type == target
+            and await self._records.linked(repository, known.digest)
+        ):
             return known
         key = f"convert:{repository}:{source.digest}:{target}:{terms.bearing_on(target)}"
         return await self._flights.do(key, lambda: self._recorded(repository, source, path, terms))

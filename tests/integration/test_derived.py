@@ -14,6 +14,7 @@ from proxy.oci.mediatype import MediaType
 from proxy.stores.layout import Layout
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric, settings
+from tests.integration.upstream import Fault
 from tests.tools import require_root
 
 if TYPE_CHECKING:
@@ -48,6 +49,22 @@ async def test_what_is_lost_is_made_again_from_what_was_recorded(
     assert upstream.requests == []
     await proxy.restart()
     assert (await proxy.get(f"{CARGO}/{made.digest}")).body == made.body
+
+
+async def test_schema_1_stays_signed_when_somebody_has_pushed_the_same_unsigned(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    """Both have one digest, and clients before docker 1.8 read only one of them."""
+    made = await proxy.get(f"{CARGO}/docker")
+    length = made.body.index(b',\n   "signatures"')
+    payload = made.body[:length] + b"\n}"
+    assert upstream.add_manifest("library/other", "1", payload, MediaType.V2S1) == made.digest
+    upstream.fault("HEAD", "*/other/*", Fault(headers={"Docker-Content-Digest": None}))
+    other = await proxy.get("/v2/library/other/manifests/1", Accept="*/*")
+    assert (other.body, other.digest) == (payload, made.digest)
+    proxy.services.registry.forget_mutable()
+    again = await proxy.get(f"{CARGO}/docker")
+    assert (again.body, again.headers["Content-Type"]) == (made.body, MediaType.V2S1_SIGNED)
 
 
 async def test_what_it_was_made_from_is_fetched_again(
