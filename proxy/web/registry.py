@@ -144,7 +144,8 @@ class Registry:
         return response
 
     async def _answered(self, request: web.BaseRequest, line: Line) -> web.StreamResponse:
-        if request.method not in {"GET", "HEAD"}:
+        # A push to the v1 API hears, too, that there is none.
+        if request.method not in {"GET", "HEAD"} and not request.raw_path.startswith("/v1/"):
             raise Unsupported("a pull-through proxy takes no pushes and no deletes")
         target = line.target = self._target(request)
         if isinstance(target, ManifestTarget):

@@ -76,8 +76,10 @@ async def test_a_bad_path_is_an_error_without_a_request_upstream(
     assert upstream.requests == []
 
 
-async def test_the_v1_api_is_declined_with_a_sentence(proxy: Proxy) -> None:
-    answer = await proxy.get("/v1/_ping")
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_the_v1_api_is_declined_with_a_sentence(proxy: Proxy, method: str) -> None:
+    answer = await proxy.ask(method, "/v1/repositories/library/cargo/")
+    assert (answer.status, answer.code) == (404, "NAME_UNKNOWN")
     assert "the v1 API was retired" in answer.message
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
 
