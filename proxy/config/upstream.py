@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -71,7 +72,7 @@ class PlaceSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        if not re.fullmatch(_URL, value):
+        if not re.fullmatch(_URL, value) or not _names_a_host(value):
             raise ValueError(
                 "an upstream's url is http(s)://HOST[:PORT], with nothing behind it; what goes "
                 "before a repository's name there is the prefix"
@@ -90,7 +91,7 @@ class PlaceSettings(Section):
     @field_validator("proxy")
     @classmethod
     def _is_proxy(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(_PROXY, value):
+        if value is not None and not (re.fullmatch(_PROXY, value) and _names_a_host(value)):
             raise ValueError("a proxy is http://[USERNAME:PASSWORD@]HOST[:PORT]")
         return value
 
@@ -101,6 +102,15 @@ class PlaceSettings(Section):
         if self.certificate_file is not None and self.url.startswith("http:"):
             raise ValueError("a certificate_file needs a url that begins with https://")
         return self
+
+
+def _names_a_host(url: str) -> bool:
+    """Whether there is a host in it, and a port that exists if there is one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 class UpstreamSettings(PlaceSettings):

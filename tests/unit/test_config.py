@@ -174,6 +174,19 @@ def test_what_is_no_url_of_a_registry_is_not_repeated(url: str) -> None:
     assert "s3cr3t" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "where", ["registry:port", "registry:99999", "registry:0", ":5000", "[::1"]
+)
+def test_a_registry_and_a_proxy_are_at_a_host_and_a_port_that_there_may_be(where: str) -> None:
+    """Otherwise the first one who pulls would find out."""
+    for wrong in ({"url": f"https://{where}"}, {"proxy": f"http://robot:geheim@{where}"}):
+        upstream = {"url": "https://registry", "default": True, **wrong}
+        with pytest.raises(SettingsError) as raised:
+            load(None, arguments={"upstreams": {"example": upstream}}, environ={})
+        assert f"upstreams.example.{next(iter(wrong))}: " in str(raised.value)
+        assert "geheim" not in str(raised.value)
+
+
 @pytest.mark.parametrize("url", ["http://LOCALHOST:5001", "https://Registry.Example"])
 def test_a_host_has_no_letter_case(url: str) -> None:
     assert load(environ={}, upstream=url).default_upstream == url.partition("://")[2].lower()
