@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,30 +20,10 @@ if TYPE_CHECKING:
     from proxy.ports import BlobStore, BlobStream, Upstream
     from proxy.service.records import Records
     from proxy.service.singleflight import Flights
+    from proxy.service.source import Source
     from proxy.service.transfers import Transfers
 
 _log = structlog.get_logger()
-
-
-class Source(Protocol):
-    """A blob that can be sent: its size is known, and its bytes come as they may be given away."""
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        ...
-
-    def is_near(self, offset: int) -> bool:
-        """Whether bytes from `offset` can be read now or soon."""
-        ...
-
-    async def read(self, offset: int, length: int) -> bytes | memoryview:
-        """At least one byte from `offset`, waiting for it if need be."""
-        ...
-
-    def close(self) -> None:
-        """Stop reading. Called once."""
-        ...
 
 
 class _Constant:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from proxy.oci.reference import Digest
     from proxy.ports import Blob, BlobStore
-    from proxy.service.blobs import Source
+    from proxy.service.source import Source
 
 _log = structlog.get_logger()
 

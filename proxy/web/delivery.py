@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict
 
     from proxy.oci.reference import Digest
-    from proxy.service.blobs import Blobs, Source
+    from proxy.service.blobs import Blobs
+    from proxy.service.source import Source
     from proxy.web.line import Line
     from proxy.web.target import BlobTarget
 

@@ -1,0 +1,26 @@
+"""Where the bytes of one answer come from: the store, a transfer, or the upstream itself."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Source(Protocol):
+    """A blob that can be sent: its size is known, and its bytes come as they may be given away."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def is_near(self, offset: int) -> bool:
+        """Whether bytes from `offset` can be read now or soon."""
+        ...
+
+    async def read(self, offset: int, length: int) -> bytes | memoryview:
+        """At least one byte from `offset`, waiting for it if need be."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading. Called once."""
+        ...
