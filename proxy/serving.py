@@ -16,6 +16,7 @@ from proxy.app import open_services
 from proxy.certificate import Certificate
 from proxy.ending import Ending, ignore_signals
 from proxy.live import LiveSettings
+from proxy.log import start_log
 from proxy.web.admin import admin_app, listening
 from proxy.web.server import RegistryServer
 
@@ -43,7 +44,7 @@ _CUT_WITHIN: Final = 0.2
 
 def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; OSError or ValueError if it cannot start."""
-    log = telemetry.start_log()
+    log = start_log()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_alone(settings, given, announce))

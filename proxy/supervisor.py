@@ -22,6 +22,7 @@ from proxy import channel, telemetry
 from proxy.channel import Assignment
 from proxy.config import Address
 from proxy.ending import Ending, ignore_signals
+from proxy.log import start_log
 from proxy.merged import MergedMetrics
 from proxy.private import private_directory, private_memory
 from proxy.web.admin import Readiness, admin_app, listening
@@ -52,7 +53,7 @@ class CannotStartError(OSError):
 def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> None:
     """Have `settings.workers` processes serve until SIGTERM or SIGINT; OSError if none can."""
     with private_directory(settings.data) as directory:
-        log = telemetry.start_log(turn=directory / "log")
+        log = start_log(turn=directory / "log")
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_supervise(settings, given, directory, announce))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from proxy import channel, telemetry
+from proxy import channel
 from proxy.app import open_services
 from proxy.ending import Ending, ignore_signals
+from proxy.log import start_log
 from proxy.serving import check_descriptors, serve
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     upstairs = socket.socket(fileno=sys.stdin.fileno())
     assignment = channel.Assignment.receive(upstairs)
-    log = telemetry.start_log(turn=assignment.directory / "log", worker=assignment.number)
+    log = start_log(turn=assignment.directory / "log", worker=assignment.number)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(assignment, upstairs))

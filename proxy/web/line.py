@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy import telemetry
+from proxy.log import members
 from proxy.web.target import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _what(method: str, route: str, line: Line) -> str:
         repository, reference = str(line.target.repository), line.target.digest
     elif isinstance(line.target, TagsTarget):
         repository = str(line.target.repository)
-    return telemetry.members(
+    return members(
         method=method,
         route=route,
         repository=repository,

@@ -21,9 +21,9 @@ from multidict import CIMultiDict
 from prometheus_client import REGISTRY
 from yarl import URL
 
-from proxy import telemetry
 from proxy.app import open_services
 from proxy.config import Settings
+from proxy.log import start_log
 from proxy.web.server import RegistryServer
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Proxy:
             log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             stack.callback(os.close, log)
             stack.callback(structlog.reset_defaults)
-            self._writer = telemetry.start_log(log)
+            self._writer = start_log(log)
             stack.callback(self._writer.close)
             self.services = await stack.enter_async_context(open_services(self.settings))
             server = RegistryServer(self.services.registry)
