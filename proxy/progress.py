@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from proxy.upkeep import human
+from proxy.human import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

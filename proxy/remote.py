@@ -8,6 +8,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from proxy.human import human
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -57,6 +59,7 @@ def described(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"the proxy is {status['status']}"
     for warning in status["warnings"].values():
         yield f"  warning: {warning}"
+    yield f"blobs take {human(status['stored_bytes'])}"
     yield f"answers: {_counts(status['requests'])}"
     if status["stale"]:
         yield f"  answered as it was known before: {_counts(status['stale'])}"

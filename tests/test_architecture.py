@@ -54,9 +54,10 @@ MAY_IMPORT: Final = {
         "web",
     },
     "offline": _CORE,
-    "remote": set[str](),
-    "upkeep": {"config", "stores"},
-    "progress": {"upkeep"},
+    "human": set[str](),
+    "remote": {"human"},
+    "upkeep": {"config", "human", "stores"},
+    "progress": {"human", "upkeep"},
     "cli": {
         *("banner", "clients", "config", "errors", "offline", "remote", "serving", "supervisor"),
         *("progress", "upkeep", "worker"),

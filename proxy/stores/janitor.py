@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from proxy.errors import DigestInvalid
 from proxy.oci.reference import Digest
 from proxy.stores.blocking import in_thread
@@ -20,6 +22,8 @@ from proxy.stores.stock import Stock, taken_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+_log = structlog.get_logger()
 
 # An interrupted transfer is worth resuming, and a damaged file worth a look, for so many seconds.
 _ORPHAN_AGE: Final = 86400.0
@@ -60,9 +64,12 @@ class Janitor:
         """Be one of those who use the store, until `close`; before anything is written.
 
         The first one clears away what processes left behind that were killed: later there is no
-        telling it from what others are writing. OSError.
+        telling it from what others are writing. Where files cannot be locked, nobody does.
         """
-        await in_thread(self._move_in)
+        try:
+            await in_thread(self._move_in)
+        except OSError as error:
+            _log.warning("janitor.not_moved_in", error=str(error))
 
     def close(self) -> None:
         """Use the store no longer."""

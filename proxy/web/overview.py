@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 def overview(exposition: str) -> dict[str, object]:
     """From metrics in prometheus' text format.
 
-    `requests` by where the content came from, `stale` by reason; and for each upstream whether its
-    `breaker` is open, its `requests` by outcome, and its `budget` if it ever told one.
+    `stored_bytes` are what the blobs take; `requests` are by where the content came from, `stale`
+    by reason; and for each upstream there is whether its `breaker` is open, its `requests` by
+    outcome, and its `budget` if it ever told one.
     """
+    stored_bytes = 0
     requests: Counter[str] = Counter()
     stale: Counter[str] = Counter()
     breakers: dict[str, str] = {}
@@ -29,6 +31,8 @@ def overview(exposition: str) -> dict[str, object]:
         match sample.name:
             case "lighterage_requests_total":
                 requests[labels["cache"]] += value
+            case "lighterage_stored_bytes":
+                stored_bytes = value
             case "lighterage_stale_served_total":
                 stale[labels["reason"]] += value
             case "lighterage_upstream_breaker_open":
@@ -42,6 +46,7 @@ def overview(exposition: str) -> dict[str, object]:
             case _:
                 pass
     return {
+        "stored_bytes": stored_bytes,
         "requests": requests,
         "stale": stale,
         "upstreams": {

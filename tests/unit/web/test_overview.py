@@ -6,6 +6,8 @@ from proxy.remote import described
 from proxy.web.overview import overview
 
 METRICS = """
+# TYPE lighterage_stored_bytes gauge
+lighterage_stored_bytes 3.145728e+07
 # TYPE lighterage_requests_total counter
 lighterage_requests_total{cache="hit",route="manifests",status="200"} 5.0
 lighterage_requests_total{cache="hit",route="blobs",status="206"} 2.0
@@ -30,6 +32,7 @@ lighterage_upstream_pulls_remaining{upstream="quay.io"} 0.0
 
 def test_counts_are_summed_and_meters_only_shown_that_were_read() -> None:
     assert overview(METRICS) == {
+        "stored_bytes": 31457280,
         "requests": {"hit": 7, "miss": 1},
         "stale": {"throttled": 3},
         "upstreams": {
@@ -48,6 +51,7 @@ def test_people_are_told_in_sentences() -> None:
     assert list(described(status)) == [
         "the proxy is ready",
         "  warning: it is away",
+        "blobs take 30.0 MiB",
         "answers: 7 hit, 1 miss",
         "  answered as it was known before: 3 throttled",
         "docker.io is left alone, for it fails: 5 ok, 9 throttled",
@@ -57,4 +61,4 @@ def test_people_are_told_in_sentences() -> None:
 
 
 def test_a_proxy_that_has_done_nothing_has_a_status_too() -> None:
-    assert overview("") == {"requests": {}, "stale": {}, "upstreams": {}}
+    assert overview("") == {"stored_bytes": 0, "requests": {}, "stale": {}, "upstreams": {}}
