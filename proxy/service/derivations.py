@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+# docker up to 1.9 refuses an image of more steps, with a layer or without (moby graph/history.go).
+_DEEPEST: Final = 125
 # Above it a conversion takes longer than other requests should wait for the loop.
 _SMALL: Final = 64 * 1024
 
@@ -134,6 +136,11 @@ class Derivations:
         first = await self._records.manifest(made.manifest.digest)
         if first is not None and first.media_type == made.manifest.media_type:
             made = replace(made, manifest=first)
+        steps = len(made.manifest.layers) if isinstance(made.manifest, Schema1) else 0
+        if steps > _DEEPEST:
+            _log.warning(
+                "manifest.too_deep", repository=str(repository), tag=terms.tag, steps=steps
+            )
         origin = Origin(source=source.digest, target=path[-1].target, terms=terms)
         await self._record(repository, made, origin)
         await self._records.put_representation(

@@ -231,6 +231,20 @@ async def test_schema_1_can_be_pulled_whole(proxy: Proxy, upstream: ScriptedUpst
     assert short.digest != answer.digest
 
 
+@pytest.mark.parametrize(("steps", "warnings"), [(125, 0), (126, 1)])
+async def test_an_image_that_is_too_deep_for_docker_1_9_is_served_with_a_warning(
+    proxy: Proxy, upstream: ScriptedUpstream, steps: int, warnings: int
+) -> None:
+    """It counts the steps without a layer, too; others that speak schema 1 have no limit."""
+    empty = [{"empty_layer": True}] * (steps - 2)
+    push(upstream, "library/cargo", "deep", _config(DOCKER, history=[{}, {}, *empty]))
+    answer = await proxy.get(f"{CARGO}/deep")
+    assert len(json.loads(answer.body)["fsLayers"]) == steps
+    await proxy.line(reference="deep")
+    warned = [line for line in proxy.log() if line["event"] == "manifest.too_deep"]
+    assert [line["steps"] for line in warned] == [steps] * warnings
+
+
 async def test_fifty_clients_are_one_conversion(proxy: Proxy, upstream: ScriptedUpstream) -> None:
     before = metric("conversions_total", edge="v2s2-v2s1")
     answers = await asyncio.gather(*(proxy.get(f"{CARGO}/docker") for _ in range(50)))
