@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 LOOPBACK: Final = "127.0.0.1"
+# Below what Linux gives to clients by default.
+_SERVERS: Final = (15_000, 32_000)
 # Seconds until a started program must answer, and until a stopped one must be gone.
 START: Final = 30.0
 STOP: Final = 15.0
@@ -31,11 +34,16 @@ class ProgramError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port on the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on the loopback address that nobody listens on now.
+
+    None of those that the system gives to clients: one of them would have it, now and then, when a
+    server is started again.
+    """
+    while True:
+        port = random.randrange(*_SERVERS)  # noqa: S311 -- nobody need guess it
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 class Program:
