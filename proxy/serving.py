@@ -128,13 +128,13 @@ async def _finish(server: RegistryServer, services: Services, ending: Ending, gr
     """Return when every answer has been sent and every blob is here, after `grace`, or at once."""
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
-    # The first look is a moment away: requests that had been sent when we were told are answered.
+    server.finish()
     while (server.open or len(services.transfers)) and loop.time() < end:
         if await ending.is_now_within(_LOOK_EVERY):
             break
         server.finish()
     # What was received of a blob stays in its spool: whoever asks for it next goes on from there.
-    _log.info("proxy.stopped", cut_off=server.open, unfinished=len(services.transfers))
+    _log.info("proxy.stopped", cut_off=server.busy, unfinished=len(services.transfers))
 
 
 async def _keep_tidy(janitor: Janitor) -> None:

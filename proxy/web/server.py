@@ -53,10 +53,16 @@ class RegistryServer(web.Server):
         """Connections, those included whose last bytes are still to be sent."""
         return len(self._open)
 
-    def finish(self) -> None:
-        """Close the connections that wait for a request, and each other one after its answer.
+    @property
+    def busy(self) -> int:
+        """Those of them that do not wait for a request."""
+        return sum(not connection.waits for connection in self._open)
 
-        One that has only just been made, or whose request has only just come, needs another call.
+    def finish(self) -> None:
+        """Close the connections on which nothing has come since the last call, which needs one.
+
+        The next answer on any other one is the last there, and says so. One that has begun says
+        nothing of it: its client may send another request, which is answered if it comes soon.
         """
         self.draining = True
         for connection in tuple(self._open):
@@ -97,7 +103,7 @@ class RegistryServer(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_registry", "_server", "_since", "turned_away")
+    __slots__ = ("_registry", "_server", "_since", "_waited", "turned_away")
 
     def __init__(self, server: RegistryServer, registry: Registry, *, turned_away: bool) -> None:
         options: dict[str, Any] = {"keepalive_timeout": _PATIENCE} if turned_away else {}
@@ -112,6 +118,7 @@ class _Connection(web.RequestHandler):
         self._registry = registry
         self._server = server
         self._since = self._loop.time()
+        self._waited = False
         self.turned_away = turned_away
         if turned_away:
             self._request_handler = registry.turned_away
@@ -133,11 +140,10 @@ class _Connection(web.RequestHandler):
         return self._close or self._server.draining
 
     def finish(self) -> None:
-        """Close it, now or after its answer."""
-        if self.waits:
+        """Close it if it waits, and did so before."""
+        if self.waits and self._waited:
             self.force_close()
-        else:
-            self.close()
+        self._waited = self.waits
 
     def handle_error(
         self,

@@ -17,7 +17,7 @@ from proxy.serving import serve
 from proxy.web.registry import Registry
 from tests.e2e.load import Connection
 from tests.e2e.processes import LOOPBACK, free_port
-from tests.integration.proxy import settings
+from tests.integration.proxy import settings, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,17 +29,26 @@ NOBODY: Final = {"docker.io": {"url": f"http://{LOOPBACK}:1", "default": True}}
 
 
 class Watching(Registry):
-    """Notes of each request whether its connection stays, and whether another one could be made."""
+    """Notes of each request whether its connection stays, and whether another one could be made.
+
+    Its answers begin at once, and end when they may.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.seen: list[tuple[bool, bool]] = []
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         with closing(socket.socket()) as another:
             opened = another.connect_ex((LOOPBACK, self.port)) == 0
+        response = web.StreamResponse(headers={"Content-Length": "2"})
+        await response.prepare(request)
         self.seen.append((request.keep_alive, opened))
-        return web.Response(body=b"{}")
+        await self.may_end.wait()
+        await response.write(b"{}")
+        return response
 
 
 @asynccontextmanager
@@ -81,3 +90,22 @@ async def test_what_had_been_sent_is_answered(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         ending.drain()
         assert (await asking).is_last
+
+
+async def test_who_was_not_told_may_ask_once_more(tmp_path: Path) -> None:
+    """An answer that had begun says nothing of the end: the next one does."""
+    async with serving(tmp_path) as (registry, ending), Connection(registry.port) as client:
+        registry.may_end.clear()
+        asking = asyncio.ensure_future(client.get("/v2/"))
+        await until(lambda: len(registry.seen) == 1)
+        ending.drain()
+        await asyncio.sleep(0.2)
+        registry.may_end.set()
+        assert not (await asking).is_last
+        assert (await client.get("/v2/")).is_last
+
+
+async def test_who_asks_for_nothing_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(5), serving(tmp_path) as (registry, _):
+        client = await stack.enter_async_context(Connection(registry.port))
+        assert (await client.get("/v2/")).status == 200
