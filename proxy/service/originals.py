@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proxy.errors import ManifestInvalid, UpstreamInvalid
+from proxy.errors import ManifestInvalid, UpstreamInvalid, UpstreamUnavailable
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
 
@@ -65,9 +65,15 @@ class Originals:
         if expected is not None and (here := await self._records.manifest(expected)):
             # The bytes came through another repository: whether this one has them is all there is
             # to ask, and a HEAD costs no pull of anybody's rate limit.
-            await upstream.head_manifest(repository.name, expected)
-            await self._keep(repository, here)
-            return here
+            try:
+                await upstream.head_manifest(repository.name, expected)
+            except UpstreamUnavailable as failure:
+                # 405 or 5xx to a HEAD proves nothing.
+                if failure.status is None:
+                    raise
+            else:
+                await self._keep(repository, here)
+                return here
         fetched = await upstream.manifest(repository.name, reference)
         try:
             manifest = read_manifest(

@@ -127,3 +127,14 @@ async def test_a_manifest_is_served_only_through_a_repository_that_has_it(
         shared = await proxy.get(f"/v2/library/shared/manifests/{stored.digest}")
         assert (shared.status, shared.body) == (200, DOCKER.manifest)
     assert [request.method for request in upstream.requests] == ["HEAD"]
+
+
+async def test_a_registry_that_knows_no_head_is_asked_by_get_who_has_a_manifest(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    stored = await proxy.get(f"{CARGO}/docker", Accept=MediaType.V2S2)
+    push(upstream, "library/shared", None, DOCKER)
+    upstream.fault("HEAD", "*", Fault(status=405))
+    shared = await proxy.get(f"/v2/library/shared/manifests/{stored.digest}")
+    assert (shared.status, shared.body) == (200, DOCKER.manifest)
+    assert (await proxy.get(f"/v2/library/other/manifests/{stored.digest}")).status == 404
