@@ -21,7 +21,7 @@ _DISK_PAUSE: Final = 5.0
 
 
 class Reason(StrEnum):
-    """Why a blob is not kept."""
+    """Why a blob is not kept. Labels of a metric, which docs/observability.md explains."""
 
     DOWNLOADS = "downloads"
     SPOOL = "spool"

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from proxy import telemetry
 from proxy.errors import Obstacle
 from proxy.oci.negotiation import Rule
+from proxy.service.admission import Reason
 from proxy.service.trace import Outcome
 from proxy.web.line import Line
 
@@ -45,8 +46,8 @@ def test_every_metric_of_ours_is_declared_in_one_file() -> None:
 
 
 def test_every_value_of_a_closed_set_is_documented() -> None:
-    """The reasons of refusals, the rules, and where answers come from."""
-    for value in (*Obstacle, *Rule, *Outcome):
+    """Why conversions are refused and blobs not kept, the rules, and where answers come from."""
+    for value in (*Obstacle, *Reason, *Rule, *Outcome):
         assert f"`{value}`" in PAGE, value
 
 
