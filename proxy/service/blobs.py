@@ -98,6 +98,9 @@ class Blobs:
             trace.current().outcome = Outcome.HIT
             return size
         trace.current().outcome = Outcome.MISS
+        if (size := self._transfers.length(repository, digest)) is not None:
+            await self._granted(repository, digest)
+            return size
         upstream = self._upstreams[repository.registry]
         size = await self._flights.do(
             f"size:{repository}:{digest}", lambda: upstream.blob_size(repository.name, digest)

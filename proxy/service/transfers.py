@@ -108,6 +108,11 @@ class Transfers:
         """Whether one runs for this blob of this repository."""
         return (str(repository), digest) in self._running
 
+    def length(self, repository: Repository, digest: Digest) -> int | None:
+        """How many bytes that blob will have, as soon as the one that runs knows."""
+        running = self._running.get((str(repository), digest))
+        return None if running is None else running[0].total
+
     def join(self, repository: Repository, digest: Digest) -> Reader:
         """Read along, or be the first; close it in the end."""
         transfer = self._transfer(repository, digest)

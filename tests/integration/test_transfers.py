@@ -52,6 +52,18 @@ async def test_fifty_clients_of_a_cold_blob_are_one_transfer(
     assert sum(line["upstream_calls"] for line in lines) == 1
 
 
+async def test_the_size_of_a_blob_that_arrives_is_known(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    """Docker 1.8 and 1.9 ask for it before each GET."""
+    upstream.fault("GET", "*", SLOWLY)
+    async with proxy.open("GET", PATH) as response:
+        await response.content.readany()
+        heads = await asyncio.gather(*(proxy.head(PATH) for _ in range(10)))
+        assert {head.headers["Content-Length"] for head in heads} == {str(SIZE)}
+    assert (upstream.count("HEAD"), upstream.count("GET")) == (0, 1)
+
+
 @pytest.mark.parametrize("leaving", [0, 7])
 async def test_a_client_that_leaves_stops_nobody(
     proxy: Proxy, upstream: ScriptedUpstream, leaving: int
