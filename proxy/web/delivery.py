@@ -62,22 +62,21 @@ class Delivery:
             size = await self._blobs.size(target.repository, target.digest)
             return _head(headers, size, known=known)
         source = await self._blobs.here(target.repository, target.digest)
-        if (
-            wanted is not None
-            and self._range_on_miss
-            and not await self._is_near(source, target.digest, wanted)
-        ):
-            passed = await self._passed_on(request, target, headers, wanted, line)
-            if passed is not None:
-                if source is not None:
-                    source.close()
-                return passed
-        if source is None:
-            source = await self._blobs.open(target.repository, target.digest)
         try:
+            if (
+                wanted is not None
+                and self._range_on_miss
+                and not await self._is_near(source, target.digest, wanted)
+            ):
+                passed = await self._passed_on(request, target, headers, wanted, line)
+                if passed is not None:
+                    return passed
+            if source is None:
+                source = await self._blobs.open(target.repository, target.digest)
             return await self._send(request, source, headers, wanted, line)
         finally:
-            source.close()
+            if source is not None:
+                source.close()
 
     async def _send(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from proxy.oci.mediatype import MediaType
@@ -44,6 +46,33 @@ async def test_nothing_is_left_over(data_dir: Path) -> None:
                 assert (await proxy.get(path)).cache == "Lighterage; fwd=miss; stored"
 
 
+async def test_a_range_that_cannot_be_had_leaves_no_file_open(data_dir: Path) -> None:
+    """Neither of a blob that is here, nor of one on its way."""
+    far = images.noise("far", 4_000_000)
+    path = f"/v2/cargo/0/blobs/{images.digest(far)}"
+    async with ScriptedUpstream() as upstream:
+        for content in (LARGE, far):
+            upstream.add_blob("cargo/0", content)
+        async with Proxy(settings(upstream, data_dir)) as proxy:
+            await proxy.get(LARGE_PATH)
+            upstream.fault("GET", path, Fault(status=500))
+            upstream.fault("GET", path, Fault(cut=100_000, stall=True), times=1)
+            async with proxy.open("GET", path) as running:
+                await running.content.readexactly(100_000)
+                readers, before = metric("transfer_readers"), _open_files()
+                for _ in range(2):
+                    answer = await proxy.get(LARGE_PATH, Range="bytes=500000-")
+                    assert answer.status == 416
+                    answer = await proxy.get(path, Range="bytes=4000000-")
+                    assert answer.status == 416
+                    answer = await proxy.get(path, Range="bytes=3999999-")
+                    assert answer.status == 502
+                await until(lambda: _open_files() == before)
+                assert metric("transfer_readers") == readers
+                upstream.heal()
+                running.close()
+
+
 async def _pull(proxy: Proxy, number: int) -> None:
     name, accept = f"/v2/cargo/{number % IMAGES}", ACCEPTS[number % len(ACCEPTS)]
     await proxy.get(f"{name}/manifests/1", Accept=accept)
@@ -59,6 +88,15 @@ async def _leave(proxy: Proxy) -> None:
     async with proxy.open("GET", LARGE_PATH) as response:
         await response.content.readany()
         response.close()
+
+
+def _open_files() -> list[str]:
+    """What this process has open below a data directory, deleted or not."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- not a directory of files
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))  # noqa: PTH115
+    return sorted(name for name in found if "/blobs/" in name or "/spool/" in name)
 
 
 def _more(before: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]:
