@@ -80,7 +80,9 @@ class DiskSpool:
         return self._file.duplicate()
 
     def close(self) -> None:
-        """Let go of it, and leave it where it is."""
+        """Let go of it, and leave it where it is; of one with nothing in it nothing is left."""
+        if self._size == 0:
+            self._retract()
         self._file.close()
 
     def _read_back(self) -> None:

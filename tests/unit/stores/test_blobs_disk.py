@@ -13,6 +13,7 @@ import pytest
 
 from proxy.oci.reference import Digest
 from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.leases import FlockLeases
 from tests.contract.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored
 from tests.unit.stores.test_manifests_sqlite import files_limited_to
 
@@ -39,6 +40,18 @@ async def test_a_committed_blob_is_the_only_file_that_is_left(
 ) -> None:
     await keep(store, CONTENT)
     assert files(data_dir).keys() == {"stock", f"blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}"}
+
+
+async def test_nothing_is_left_of_a_transfer_that_brought_nothing(
+    data_dir: Path, store: DiskBlobs
+) -> None:
+    lease = await FlockLeases(data_dir / "spool").claim(DIGEST)
+    assert lease is not None
+    spool = await store.spool(DIGEST)
+    await spool.expect(1000)
+    spool.close()
+    lease.release()
+    assert files(data_dir) == {}
 
 
 async def test_a_full_disk_leaves_the_spool_as_it_was(store: DiskBlobs) -> None:
