@@ -146,6 +146,8 @@ class UpstreamFailure(RegistryError):
         self.status = status
         # Of somewhere that the registry sends us to: it works itself.
         self.elsewhere = False
+        # In the middle of a connection that was made: the next one may well be better.
+        self.broke_off = False
 
 
 class UpstreamUnavailable(UpstreamFailure):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 # So many times in vain; one that brings less than so many bytes is in vain, too.
-_TRIES: Final = 3
+_TRIES: Final = 4
 _PROGRESS: Final = 64 * 1024
 _PAUSE: Final = 0.5
 

@@ -17,11 +17,13 @@ from proxy import telemetry
 from proxy.errors import (
     RangeInvalid,
     RegistryError,
+    StorageFailure,
     UpstreamFailure,
     UpstreamInvalid,
     UpstreamUnavailable,
 )
 from proxy.service.admission import NotKept, Reason
+from proxy.service.announced import announced_size
 from proxy.service.attempts import Attempts
 
 if TYPE_CHECKING:
@@ -96,7 +98,10 @@ class Transfer:
         """At least one byte from `offset`; raises what the transfer failed with."""
         while self.readable() <= offset:
             await self._progress()
-        return await self._sources[-1].read(offset, min(length, self.readable() - offset))
+        piece = await self._sources[-1].read(offset, min(length, self.readable() - offset))
+        if not piece:
+            raise StorageFailure("what had come of the blob is not there any more")
+        return piece
 
     @property
     def begun(self) -> Begun | None:
@@ -190,8 +195,9 @@ class Transfer:
         spool = await self._store.spool(self.digest)
         try:
             if spool.size < self._received:
-                # What was read along from is gone: readers hold bytes of another file.
-                raise UpstreamUnavailable(f"the transfer of {self.digest} was lost midway")
+                # What was read along from has lost its name. Its readers have it still, and what
+                # they were given belongs to it.
+                raise NotKept(Reason.DISK)
             self._sources.append(spool.reader())
             self._received = spool.size
             await self._filled(spool, room)
@@ -205,7 +211,7 @@ class Transfer:
 
         Where a blob is redirected to is asked for anew each time: such addresses expire.
         """
-        attempts, validator = Attempts(self.digest), None
+        attempts, validator, first = Attempts(self.digest), None, True
         while True:
             before = spool.size
             try:
@@ -219,24 +225,30 @@ class Transfer:
                 # Nothing beyond what is there: it is whole, or it is not this blob's.
                 return
             except UpstreamFailure as failure:
-                if self.total is None:
+                in_vain = not self.shown and not (first and failure.broke_off)
+                if self.total is None and in_vain:
                     # Nobody has been given an answer yet: an error is the better one.
                     raise
+                first = False
                 await attempts.another(failure, received=spool.size, more=spool.size - before)
             else:
                 return
 
     async def _poured(self, stream: BlobStream, spool: Spool, room: Room) -> None:
-        if stream.total is not None:
-            if self.total not in {None, stream.total}:
+        total = stream.total
+        if total is None and self.total is None:
+            total = await announced_size(stream, self._upstream, self.repository.name, self.digest)
+        if total is not None:
+            if self.total not in {None, total}:
                 raise UpstreamInvalid(f"the upstream changed the size of {self.digest} midway")
-            if spool.size > stream.total:
+            if spool.size > total:
                 await spool.restart()
-            room.grow(stream.total)
-            if not await self._store.has_room(stream.total - spool.size):
+                self._received = 0
+            room.grow(total)
+            if not await self._store.has_room(total - spool.size):
                 raise NotKept(Reason.DISK)
-            self.total = stream.total
-            await spool.expect(stream.total)
+            self.total = total
+            await spool.expect(total)
             self._announce()
         skip = spool.size - stream.start
         async for chunk in stream.chunks():
@@ -248,6 +260,8 @@ class Transfer:
             skip = 0
             self._received = spool.size
             self._announce()
+        if self.total is not None and spool.size < self.total:
+            raise UpstreamUnavailable(f"the upstream stopped in the middle of {self.digest}")
 
     def _done(self, source: Readable, size: int) -> None:
         if source not in self._sources:

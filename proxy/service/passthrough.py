@@ -9,7 +9,14 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import RangeInvalid, StorageFailure, UpstreamFailure, UpstreamInvalid
+from proxy.errors import (
+    RangeInvalid,
+    StorageFailure,
+    UpstreamFailure,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
+from proxy.service.announced import announced_size
 from proxy.service.attempts import Attempts
 from proxy.service.download import HELD_BACK
 
@@ -138,7 +145,8 @@ class _Rest:
     async def begin(self, start: int) -> None:
         """Ask for it; UpstreamFailure or BlobUnknown."""
         self._stream = await self._asked(start, None)
-        self.start, self.total = self._stream.start, self._stream.total
+        self.start = self._stream.start
+        self.total = await announced_size(self._stream, self._upstream, self._name, self._digest)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes as they arrive; nothing if it was not begun."""
@@ -152,6 +160,10 @@ class _Rest:
                         received += len(fresh)
                         yield fresh
                     skip = max(0, skip - len(chunk))
+                if self.total is not None and received < self.total:
+                    raise UpstreamUnavailable(
+                        f"the upstream stopped in the middle of {self._digest}"
+                    )
             except UpstreamFailure as failure:
                 validator = self._stream.validator
                 await self._stack.aclose()

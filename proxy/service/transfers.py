@@ -148,6 +148,8 @@ class Transfers:
             if transfer.readers == 0:
                 transfer.close()
         elif transfer.readers == 0 and not self._finish_abandoned:
+            # Whoever comes before it has ended goes on with a transfer of his own.
+            del self._running[str(transfer.repository), transfer.digest]
             running[1].cancel()
 
     def _transfer(self, repository: Repository, digest: Digest) -> Transfer:
@@ -172,6 +174,8 @@ class Transfers:
         return transfer
 
     def _ended(self, transfer: Transfer) -> None:
-        del self._running[str(transfer.repository), transfer.digest]
+        key = str(transfer.repository), transfer.digest
+        if key in self._running and self._running[key][0] is transfer:
+            del self._running[key]
         if transfer.readers == 0:
             transfer.close()

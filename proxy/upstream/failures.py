@@ -33,6 +33,7 @@ MAX_RETRY_AFTER: Final = 86_400.0
 _DENIED: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _SERVER_ERROR: Final = 500
 
+_BROKEN: Final = "broke the connection"
 # The first row that fits. ValueError: what aiohttp and yarl raise for what they cannot send.
 _FAILURES: Final[tuple[tuple[tuple[type[Exception], ...], type[UpstreamFailure], str], ...]] = (
     (
@@ -74,7 +75,7 @@ _FAILURES: Final[tuple[tuple[tuple[type[Exception], ...], type[UpstreamFailure],
         UpstreamInvalid,
         "has no address that can be dialled",
     ),
-    ((Exception,), UpstreamUnavailable, "broke the connection"),
+    ((Exception,), UpstreamUnavailable, _BROKEN),
 )
 
 
@@ -100,7 +101,9 @@ def _failure(place: str, error: Exception) -> UpstreamFailure:
     kind, predicate = next(
         (kind, predicate) for types, kind, predicate in _FAILURES if isinstance(error, types)
     )
-    return kind(f"{place} {predicate}{_detail(error)}")
+    failure = kind(f"{place} {predicate}{_detail(error)}")
+    failure.broke_off = predicate == _BROKEN
+    return failure
 
 
 def _detail(error: Exception) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.oci.reference import Digest
+from proxy.errors import StorageFailure
+from proxy.oci.reference import Digest, Repository
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric, settings, until
 from tests.integration.upstream import Fault, ScriptedUpstream, redirect
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 CONTENT: Final = images.noise("transfer", 1_000_000)
 SIZE: Final = len(CONTENT)
 BLOB: Final = Digest.of(CONTENT)
+REPOSITORY: Final = Repository("docker.io", "library/cargo", "library/cargo")
 PATH: Final = f"/v2/library/cargo/blobs/{BLOB}"
 SMALL: Final = images.noise("small", 1000)
 SMALL_PATH: Final = f"/v2/library/cargo/blobs/{Digest.of(SMALL)}"
@@ -128,6 +131,56 @@ async def test_a_transfer_that_everybody_has_left_is_given_up_if_the_operator_wa
         assert (answer.status, answer.body) == (200, CONTENT)
     again = upstream.requests[-1].headers["Range"]
     assert 0 < int(again.removeprefix("bytes=").removesuffix("-")) < SIZE
+
+
+async def test_who_comes_while_one_is_given_up_is_not_disappointed(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """Such as a client that has lost its connection, and tries again at once."""
+    upstream.fault("GET", "*", SLOWLY, times=1)
+    async with Proxy(settings(upstream, data_dir, blobs={"finish_abandoned": False})) as proxy:
+        transfers = proxy.services.transfers
+        leaving = transfers.join(REPOSITORY, BLOB)
+        await leaving.started()
+        await leaving.read(0, 10)
+        leaving.close()
+        coming = transfers.join(REPOSITORY, BLOB)
+        await coming.started()
+        assert await coming.read(SIZE - 10, 10) == CONTENT[-10:]
+        coming.close()
+        await until(lambda: len(transfers) == 0)
+
+
+async def test_a_file_that_shrinks_under_the_readers_of_its_transfer_is_no_endless_answer(
+    proxy: Proxy, data_dir: Path
+) -> None:
+    reader = proxy.services.transfers.join(REPOSITORY, BLOB)
+    await reader.started()
+    await reader.read(SIZE - 10, 10)
+    os.truncate(data_dir / "blobs/sha256" / BLOB.hex[:2] / BLOB.hex, 1000)
+    with pytest.raises(StorageFailure):
+        await reader.read(2000, 10)
+    reader.close()
+
+
+async def test_who_reads_along_goes_on_alone_where_the_spool_is_lost(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """Removed by hand, say, and its writer gone: what was read of it is still good."""
+    upstream.fault("GET", "*", Fault(cut=500_000, stall=True), times=1)
+    chosen = settings(upstream, data_dir, blobs={"finish_abandoned": False})
+    async with (
+        Proxy(chosen) as proxy,
+        Proxy(chosen) as other,
+        proxy.open("GET", PATH) as leaving,
+        other.open("GET", PATH) as staying,
+    ):
+        await leaving.content.readexactly(500_000)
+        assert await staying.content.readexactly(500_000) == CONTENT[:500_000]
+        (data_dir / "spool" / BLOB).unlink()
+        leaving.close()
+        assert await staying.content.read() == CONTENT[500_000:]
+    assert upstream.requests[-1].headers["Range"] == "bytes=500000-"
 
 
 async def test_a_range_is_read_from_a_transfer_that_runs(
@@ -263,6 +316,27 @@ async def test_three_cuts_in_one_transfer_are_not_noticed(
 
 
 @pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(cut=0),
+        Fault(cut=5000),
+        Fault(chunked=True, cut=200_000),
+        Fault(raw=b""),
+        Fault(raw=b"HTTP/1.0 200 OK\r\n\r\n" + CONTENT[:200_000]),
+    ],
+    ids=["before the first byte", "one after the other", "chunked", "no answer", "no length"],
+)
+async def test_wherever_it_is_cut_nobody_notices(
+    proxy: Proxy, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr("proxy.service.attempts._PAUSE", 0.01)
+    upstream.fault("GET", "*", fault, times=3)
+    answers = await asyncio.gather(*(proxy.get(PATH) for _ in range(3)))
+    assert [answer.body == CONTENT for answer in answers] == [True] * 3
+    assert upstream.count("GET") == 4
+
+
+@pytest.mark.parametrize(
     ("tag", "sent"), [('"strong"', '"strong"'), ('W/"weak"', None), ("bare", None), (None, None)]
 )
 async def test_the_rest_is_asked_for_of_the_same_content(
@@ -329,6 +403,23 @@ async def test_an_upstream_that_does_not_say_the_size_is_waited_for(
     answer = await proxy.get(PATH)
     assert (answer.status, answer.body) == (200, CONTENT)
     assert answer.headers["Content-Length"] == str(SIZE)
+
+
+async def test_a_size_that_only_head_says_is_enough_to_begin_with(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    upstream.fault("GET", "*", Fault(chunked=True, cut=500_000, stall=True), times=1)
+    async with proxy.open("GET", PATH) as response:
+        assert await response.content.readexactly(500_000) == CONTENT[:500_000]
+        assert await response.content.read() == CONTENT[500_000:]
+
+
+async def test_a_head_that_does_not_know_the_size_says_nothing(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    upstream.fault("GET", "*", Fault(chunked=True))
+    upstream.fault("HEAD", "*", Fault(headers={"Content-Length": "0"}))
+    assert (await proxy.get(PATH)).body == CONTENT
 
 
 async def test_a_follower_with_a_right_of_its_own_does_not_fail_with_the_leader(
