@@ -40,7 +40,7 @@ chart: .venv/dev.stamp ## the chart's README and schema anew, for values.yaml an
 	$(BIN)/python -m tests.chart.generated
 
 lock: .venv/dev.stamp ## write the locks anew for pyproject.toml; ARGS=--upgrade for newer versions
-	$(LOCK) $(ARGS) pyproject.toml --output-file requirements.lock
+	$(LOCK) $(ARGS) pyproject.toml --all-extras --output-file requirements.lock
 	$(LOCK) $(ARGS) --group build --constraint requirements.lock --output-file requirements-build.lock
 	$(LOCK) $(ARGS) --group dev --constraint requirements.lock --constraint requirements-build.lock \
 		--output-file requirements-dev.lock

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from proxy import telemetry
+from proxy.buckets import blob_path, blob_store
 from proxy.oci.negotiation import Policy
 from proxy.service.admission import Admission
 from proxy.service.blobs import Blobs
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from proxy.stores.redis_servers import Servers
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
-# How often Redis is asked how it is, in seconds: when nothing fails, and while something does.
+# How often Redis and a bucket are asked how they are, in seconds: when nothing fails, and while
+# something does.
 _LOOK_EVERY: Final = 60.0
 _LOOK_AGAIN: Final = 2.0
 
@@ -74,14 +76,19 @@ async def open_services(
     """
     async with AsyncExitStack() as stack:
         settings.data.mkdir(parents=True, exist_ok=True)
-        blob_path = settings.blobs.path or settings.data
+        root = blob_path(settings)
         janitor = Janitor(
-            blob_path, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size
+            root,
+            lock=settings.data / "janitor.lock",
+            # A bucket is bounded by its own rules.
+            max_size=settings.blobs.max_size if settings.blobs.store == "disk" else None,
         )
-        store = DiskBlobs(blob_path, max_size=settings.blobs.max_size)
+        store = blob_store(settings)
         stack.callback(janitor.close)
         await janitor.move_in()
-        leases = FlockLeases(blob_path / "spool")
+        if not isinstance(store, DiskBlobs):
+            stack.push_async_callback(store.close)
+        leases = FlockLeases(root / "spool")
         cache = await _open_cache(settings)
         stack.push_async_callback(cache.close)
         flights = Flights(leases)
@@ -94,7 +101,9 @@ async def open_services(
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         if not isinstance(cache, SqliteManifests):
-            flights.start(_watch(cache, readiness))
+            flights.start(_watch("redis", cache, readiness))
+        if not isinstance(store, DiskBlobs):
+            flights.start(_watch("bucket", store.bucket, readiness))
         records = Records(cache, store, memory=settings.manifests.memory)
         originals = Originals(records=records, upstreams=upstreams, flights=flights)
         transfers = Transfers(
@@ -183,7 +192,7 @@ async def open_services(
             epoch=epoch,
             purges=purges,
             janitor=janitor,
-            scrub=Scrub(blob_path),
+            scrub=Scrub(root),
             adopt=adopt,
         )
 
@@ -191,15 +200,17 @@ async def open_services(
 @asynccontextmanager
 async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
     """What a process needs that purges for others, and serves nobody itself."""
-    cache = await _open_cache(settings)
-    try:
+    async with AsyncExitStack() as stack:
+        store = blob_store(settings)
+        if not isinstance(store, DiskBlobs):
+            stack.push_async_callback(store.close)
+        cache = await _open_cache(settings)
+        stack.push_async_callback(cache.close)
         yield Purges(
             routes=_routes(settings),
-            records=Records(cache, DiskBlobs(settings.blobs.path or settings.data), memory=0),
+            records=Records(cache, store, memory=0),
             epoch=Epoch(cache, lambda: None),
         )
-    finally:
-        await cache.close()
 
 
 def _lifetimes(tags: TagSettings) -> Lifetimes:
@@ -267,18 +278,28 @@ def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifest
     return RedisManifests(found, on_error=count)
 
 
-async def _watch(redis: RedisManifests, readiness: Readiness) -> None:
-    """Keep what is wrong with Redis among the warnings of /readyz, for a minute after the last."""
+class _Watched(Protocol):
+    """Something that everything goes on without, worse than with it."""
+
+    async def warning(self) -> str | None:
+        """What is wrong with it, or was since the last time."""
+
+    async def trouble(self) -> None:
+        """Wait for something to go wrong."""
+
+
+async def _watch(name: str, watched: _Watched, readiness: Readiness) -> None:
+    """Keep what is wrong with it among the warnings of /readyz, for a minute after the last."""
     while True:
-        warning = (await redis.status()).warning
+        warning = await watched.warning()
         if warning is None:
-            readiness.warnings.pop("redis", None)
+            readiness.warnings.pop(name, None)
         else:
-            readiness.warnings["redis"] = warning
+            readiness.warnings[name] = warning
         await asyncio.sleep(_LOOK_AGAIN)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY):
-                await redis.trouble()
+                await watched.trouble()
 
 
 def _routes(settings: Settings) -> Routes:

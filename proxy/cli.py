@@ -206,7 +206,7 @@ def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run:
     A proxy that serves does so by itself. Both may run at once.
     """
     blobs = {} if max_size is None else {"blobs": {"max_size": max_size}}
-    settings = _load(config, **_from_arguments(data=data), **blobs)
+    settings = _on_disk(_load(config, **_from_arguments(data=data), **blobs))
     import asyncio  # noqa: PLC0415 -- see the module's docstring
 
     from proxy.upkeep import collected, would_go  # noqa: PLC0415
@@ -228,7 +228,7 @@ def scrub(config: Path | None, data: Path | None, rate: str) -> None:
     What is damaged is put aside, and fetched again when somebody asks for it. A proxy may serve
     meanwhile.
     """
-    settings = _load(config, **_from_arguments(data=data), blobs={"scrub_rate": rate})
+    settings = _on_disk(_load(config, **_from_arguments(data=data), blobs={"scrub_rate": rate}))
     import structlog  # noqa: PLC0415
 
     from proxy.progress import show  # noqa: PLC0415
@@ -252,6 +252,16 @@ def _purged(image: str) -> dict[str, object]:
     path, slash, last = image.rpartition("/")
     name, colon, tag = last.partition(":")
     return {"repository": path + slash + name, "tag": tag if colon else None}
+
+
+def _on_disk(settings: Settings) -> Settings:
+    """The settings, if what they say where blobs are is a disk."""
+    if settings.blobs.store != "disk":
+        _fail(
+            f"blobs.store is {settings.blobs.store}: a bucket looks after what it keeps, and a "
+            "lifecycle rule bounds it"
+        )
+    return settings
 
 
 def _load(config: Path | None, **arguments: Any) -> Settings:

@@ -95,7 +95,15 @@ class Spool(Protocol):
         ...
 
     async def commit(self) -> Blob:
-        """Verify, make durable, and put in its place; UpstreamInvalid, and gone, if it is wrong."""
+        """Verify, and have it readable at once; UpstreamInvalid, and gone, if it is wrong."""
+        ...
+
+    async def settle(self) -> None:
+        """Have what was committed where it stays, which may take a while that no reader waits for.
+
+        Where that fails, the store says so, and has no such blob. Cancelled, it stays for the next
+        holder.
+        """
         ...
 
     async def restart(self) -> None:
@@ -137,8 +145,15 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def url(self, digest: Digest) -> str | None:
+        """Where clients may fetch a blob that was just found here, for the next minutes.
+
+        None if it is to be read here.
+        """
+        ...
+
     async def delete(self, digest: Digest) -> None:
-        """Forget the blob; running readers finish."""
+        """Forget the blob; running readers finish, or get an OSError if it is far away."""
         ...
 
     async def spool(self, digest: Digest) -> Spool:
@@ -162,8 +177,9 @@ class BlobStore(Protocol):
         ...
 
     async def put_records(self, records: Sequence[tuple[str, bytes]]) -> None:
-        """Keep every record, in their order; all are on disk when this returns.
+        """Keep every record, in their order; all are durable when this returns.
 
+        Only links may overtake each other.
         A record that exists with the same value costs no write. OSError if they cannot be kept.
         """
         ...

@@ -112,6 +112,11 @@ CACHE_ERRORS = Counter(
     "Operations on the manifest cache that failed, each a miss, by operation.",
     ("operation",),
 )
+BUCKET_ERRORS = Counter(
+    f"{_PREFIX}_bucket_errors_total",
+    "Requests to the bucket that failed, or were spared it because it fails, by operation.",
+    ("operation",),
+)
 STORED_BYTES = Gauge(
     f"{_PREFIX}_stored_bytes",
     "Bytes that the blobs take on the disk, as counted last.",

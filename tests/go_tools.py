@@ -1,4 +1,4 @@
-"""The programs that are built from Go modules, pinned in `tests/chart/tools`, into `.tools/bin`.
+"""The programs that are built from Go modules, pinned where they are needed, into `.tools/bin`.
 
 Debian's Go is older than what they need; the newer one comes as a Go module, too.
 """
@@ -14,14 +14,16 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-NAMES: Final = ("helm", "helm-unittest")
 _ROOT: Final = Path(__file__).parents[1]
-_MODULE: Final = _ROOT / "tests/chart/tools"
+_HELM: Final = _ROOT / "tests/chart/tools"
+_GATEWAY: Final = _ROOT / "tests/contract/tools"
+# Each program, and the module that pins it. They are apart because neither is to choose the
+# versions of the other one's dependencies.
+_MODULES: Final = {"helm": _HELM, "helm-unittest": _HELM, "versitygw": _GATEWAY}
+NAMES: Final = tuple(_MODULES)
 _BIN: Final = _ROOT / ".tools/bin"
-# What the programs in _BIN were built from.
-_STAMP: Final = _BIN / "go.stamp"
 _GO: Final = "1.26.8"
-# Seconds. On two cores the first build takes three minutes, and the next one, from Go's cache, ten.
+# Seconds. On two cores the first build takes four minutes, and the next one, from Go's cache, ten.
 _PATIENCE: Final = 1200.0
 
 
@@ -32,11 +34,11 @@ class BuildError(Exception):
 def find(name: str) -> Path | None:
     """Where the program is, if it was built from what is pinned now."""
     path = _BIN / name
-    return path if path.exists() and _STAMP.exists() and _STAMP.read_text() == _pins() else None
+    return path if path.exists() and _is_current(_MODULES[name]) else None
 
 
 def build(go: Path) -> None:
-    """Build all of them, with any `go` that can download a module."""
+    """Build those that are missing, with any `go` that can download a module."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     toolchain = f"golang.org/toolchain@v0.0.1-go{_GO}.linux-{machine}"
     found = json.loads(_run([go, "mod", "download", "-json", toolchain], _ROOT))
@@ -44,14 +46,17 @@ def build(go: Path) -> None:
     # A module's files are not executable: go sets the bits itself where it fetches a toolchain.
     for program in (*root.glob("bin/*"), *root.glob(f"pkg/tool/linux_{machine}/*")):
         program.chmod(0o755)
-    _run([root / "bin/go", "install", "-trimpath", f"-ldflags={_linked()}", "tool"], _MODULE)
-    _STAMP.write_text(_pins())
+    for module in {_MODULES[name]: None for name in NAMES if not find(name)}:
+        flags = f"-ldflags={_linked(module)}"
+        _run([root / "bin/go", "install", "-trimpath", flags, "tool"], module)
+        _stamp(module).write_text(_pins(module))
 
 
-def _linked() -> str:
+def _linked(module: Path) -> str:
     """What helm's own releases are linked with: without a cluster they assume its libraries'."""
-    found = re.search(r"k8s.io/client-go v0\.(\d+)", (_MODULE / "go.mod").read_text())
-    assert found
+    found = re.search(r"k8s.io/client-go v0\.(\d+)", (module / "go.mod").read_text())
+    if not found:
+        return "-s -w"
     variables = {
         f"helm.sh/helm/v3/pkg/{package}.k8sVersion{part}": number
         for package in ("chartutil", "lint/rules")
@@ -79,7 +84,17 @@ def _run(command: list[str | Path], directory: Path) -> str:
     return done.stdout
 
 
-def _pins() -> str:
+def _stamp(module: Path) -> Path:
+    """What says what the module's programs were built from."""
+    return _BIN / f"{module.parent.name}.stamp"
+
+
+def _is_current(module: Path) -> bool:
+    stamp = _stamp(module)
+    return stamp.exists() and stamp.read_text() == _pins(module)
+
+
+def _pins(module: Path) -> str:
     return hashlib.sha256(
-        (_MODULE / "go.sum").read_bytes() + f"{_GO} {_linked()}".encode()
+        (module / "go.sum").read_bytes() + f"{_GO} {_linked(module)}".encode()
     ).hexdigest()

@@ -14,9 +14,13 @@ from packaging.utils import canonicalize_name
 ROOT: Final = Path(__file__).parents[1]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-# Lock, and what pyproject.toml asks of it.
+# Lock, and what pyproject.toml asks of it. What an extra adds is in `make run` and in the image: an
+# object store is a setting there, and no reinstallation.
 LOCKS: Final = {
-    "requirements.lock": PROJECT["project"]["dependencies"],
+    "requirements.lock": [
+        *PROJECT["project"]["dependencies"],
+        *(text for extra in PROJECT["project"]["optional-dependencies"].values() for text in extra),
+    ],
     "requirements-build.lock": PROJECT["dependency-groups"]["build"],
     "requirements-dev.lock": PROJECT["dependency-groups"]["dev"],
 }

@@ -3,6 +3,7 @@
 Files are weakest, then a secrets directory, then the environment, then the command line.
 """
 
+from proxy.config.blobs import BlobSettings
 from proxy.config.given import Given
 from proxy.config.redis import RedisSettings
 from proxy.config.sections import Limits, TagSettings, TlsSettings
@@ -13,6 +14,7 @@ from proxy.config.values import Address
 
 __all__ = [
     "Address",
+    "BlobSettings",
     "CredentialSettings",
     "Given",
     "Limits",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import (
     Field,
@@ -41,18 +41,6 @@ class ManifestSettings(Section):
         if self.store == "sqlite" and somewhere:
             raise ValueError("redis says where Redis is, but store is sqlite; say store: redis")
         return self
-
-
-class BlobSettings(Section):
-    """Where blobs and the durable records are kept."""
-
-    store: Literal["disk"] = "disk"
-    path: Path | None = None
-    max_size: Bytes = 50 * 2**30
-    scrub_every: Seconds = 30 * 86400.0
-    scrub_rate: Annotated[Bytes, Field(ge=1)] = 20 * 2**20
-    range_on_miss: bool = True
-    finish_abandoned: bool = True
 
 
 class TagRule(Section):

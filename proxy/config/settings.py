@@ -15,12 +15,12 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema
 
+from proxy.config.blobs import BlobSettings
 from proxy.config.mistakes import sentence
 from proxy.config.section import Section
 from proxy.config.sections import (
     AccessSettings,
     Admin,
-    BlobSettings,
     BudgetSettings,
     ConversionSettings,
     Limits,

@@ -84,6 +84,10 @@ class Blobs:
             return None
         return await self._joined(repository, digest)
 
+    async def url(self, digest: Digest) -> str | None:
+        """Where the client may fetch what `here` has just given it; None if from us."""
+        return None if digest == EMPTY_LAYER else await self._store.url(digest)
+
     async def open(self, repository: Repository, digest: Digest) -> Source:
         """The blob, fetched if need be; BlobUnknown, an UpstreamFailure or StorageFailure."""
         return await self.here(repository, digest) or await self._joined(repository, digest)

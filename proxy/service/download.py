@@ -104,6 +104,11 @@ class Transfer:
         return piece
 
     @property
+    def verified(self) -> bool:
+        """Whether all of it is here."""
+        return self._verified
+
+    @property
     def begun(self) -> Begun | None:
         """What has come so far, for who must go on without this transfer."""
         if self.total is None or self._received == 0:
@@ -161,11 +166,9 @@ class Transfer:
         """Read along with another process; whether the blob is there in the end."""
         growing = await self._store.growing(self.digest)
         if growing is None:
+            # Whoever gets the lease looks whether the blob is there now.
             await asyncio.sleep(_LOOK_EVERY)
-            if (blob := await self._store.open(self.digest)) is None:
-                return False
-            self._done(blob, blob.size)
-            return True
+            return False
         return await self._followed(growing)
 
     async def _followed(self, growing: Growing) -> bool:
@@ -203,6 +206,7 @@ class Transfer:
             await self._filled(spool, room)
             blob = await spool.commit()
             self._done(blob, blob.size)
+            await spool.settle()
         finally:
             spool.close()
 

@@ -147,7 +147,7 @@ class Transfers:
         if running is None or running[0] is not transfer:
             if transfer.readers == 0:
                 transfer.close()
-        elif transfer.readers == 0 and not self._finish_abandoned:
+        elif transfer.readers == 0 and not self._finish_abandoned and not transfer.verified:
             # Whoever comes before it has ended goes on with a transfer of his own.
             del self._running[str(transfer.repository), transfer.digest]
             running[1].cancel()

@@ -13,7 +13,7 @@ from proxy.stores.layout import Layout
 from proxy.stores.openfile import OpenFile
 from proxy.stores.records import RecordFiles
 from proxy.stores.seal import Seal
-from proxy.stores.spool import DiskSpool, GrowingSpool
+from proxy.stores.spool import DiskSpool, GrowingSpool, begun
 from proxy.stores.stock import Stock
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ class DiskBlobs:
             raise TypeError(blob)
         await in_thread(lambda: put_aside(self._layout, self._stock, digest, blob, found_by="read"))
 
+    async def url(self, _digest: Digest) -> None:
+        """Nobody else can read it."""
+
     async def delete(self, digest: Digest) -> None:
         """Forget the blob."""
         path = self._layout.blob(digest)
@@ -92,14 +95,7 @@ class DiskBlobs:
 
     async def spooled(self, digest: Digest) -> int:
         """How many bytes of it are in its spool."""
-        path = self._layout.spool(digest)
-
-        def measured() -> int:
-            with suppress(FileNotFoundError):
-                return path.stat().st_size
-            return 0
-
-        return await in_thread(measured)
+        return await in_thread(lambda: begun(self._layout, digest))
 
     async def growing(self, digest: Digest) -> GrowingSpool | None:
         """What another process is writing, or None."""

@@ -107,6 +107,10 @@ class RedisManifests:
             warning = f"Redis failed for a while, or refuses some commands: {recent}"
         return Status(connected=True, last_error=recent, warning=warning)
 
+    async def warning(self) -> str | None:
+        """What is wrong with Redis or how it is set up, or was wrong since the last time."""
+        return (await self.status()).warning
+
     async def trouble(self) -> None:
         """Wait for an operation to fail; at once if one did since Redis last gave its status."""
         await self._troubled.wait()

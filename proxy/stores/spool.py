@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from proxy.errors import UpstreamInvalid
 from proxy.stores.blocking import in_thread
@@ -67,6 +67,9 @@ class DiskSpool:
         """
         return await in_thread(self._commit, dropped=OpenFile.close)
 
+    async def settle(self) -> None:
+        """It is where it stays."""
+
     async def restart(self) -> None:
         """Forget every byte."""
         await in_thread(self._restart)
@@ -115,12 +118,15 @@ class DiskSpool:
         self._hash.update(chunk)
         self._size = offset
 
-    def _commit(self) -> OpenFile:
+    def _verify(self) -> None:
         if self._expected not in {None, self._size} or self._hash.hexdigest() != self._digest.hex:
             self._remove()
             raise UpstreamInvalid(
                 f"the {self._size} bytes that the upstream sent are not {self._digest}"
             )
+
+    def _commit(self) -> OpenFile:
+        self._verify()
         seal(self._file)
         os.fsync(self._file.fileno())
         path = self._layout.blob(self._digest)
@@ -145,6 +151,13 @@ class DiskSpool:
         retract(self._layout.announcement(self._digest))
 
 
+def begun(layout: Layout, digest: Digest) -> int:
+    """How many bytes of the blob are in its spool; 0 if there is none. Blocks."""
+    with suppress(FileNotFoundError):
+        return layout.spool(digest).stat().st_size
+    return 0
+
+
 def retract(announcement: Path) -> None:
     """Remove it, and tell whoever has it open that what they follow will never be the blob."""
     with suppress(FileNotFoundError):
@@ -164,8 +177,13 @@ class GrowingSpool:
         self._blob = blob
         self.total = total
 
+    @staticmethod
+    def announced(content: bytes) -> int | None:
+        """The length that an announcement states, or None if it is not complete."""
+        return int(content) if content.isdigit() else None
+
     @classmethod
-    def at(cls, layout: Layout, digest: Digest) -> GrowingSpool | None:
+    def at(cls, layout: Layout, digest: Digest) -> Self | None:
         """The spool of `digest`, or None if nobody has announced its length. Blocks."""
         with suppress(FileNotFoundError):
             path = layout.spool(digest)
@@ -175,10 +193,10 @@ class GrowingSpool:
             except BaseException:
                 file.close()
                 raise
-            announced = os.pread(announcement.fileno(), announcement.size, 0)
+            total = cls.announced(os.pread(announcement.fileno(), announcement.size, 0))
             # Both belong together only if the spool has not been exchanged between the two.
-            if announced.isdigit() and file.is_at(path):
-                return cls(file, announcement, int(announced), layout.blob(digest))
+            if total is not None and file.is_at(path):
+                return cls(file, announcement, total, layout.blob(digest))
             file.close()
             announcement.close()
         return None

@@ -73,6 +73,8 @@ class Delivery:
                     return passed
             if source is None:
                 source = await self._blobs.open(target.repository, target.digest)
+            if (url := await self._blobs.url(target.digest)) is not None:
+                return _redirect(headers, url)
             return await self._send(request, source, headers, wanted, line)
         finally:
             if source is not None:
@@ -170,6 +172,17 @@ def _head(headers: CIMultiDict[str], size: int, *, known: bool) -> web.Response:
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     headers["Content-Length"] = str(size)
     return web.Response(headers=headers)
+
+
+def _redirect(headers: CIMultiDict[str], url: str) -> web.Response:
+    """To the same bytes in a bucket; a range is asked for there."""
+    del headers["ETag"], headers["Accept-Ranges"], headers["Content-Type"]
+    # The URL is good for minutes only, and for whoever has it.
+    headers["Cache-Control"] = "no-store"
+    headers["Cache-Status"] = cache_status(trace.current())
+    headers["Location"] = url
+    headers["Content-Length"] = "0"
+    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
 
 
 def _cut(request: web.BaseRequest, line: Line, error: Exception) -> None:

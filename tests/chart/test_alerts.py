@@ -71,6 +71,10 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
         {'lighterage_cache_errors_total{operation="get"}': GROWS},
         {'lighterage_cache_errors_total{operation="get"}': RESTS},
     ),
+    "LighterageBucketFails": (
+        {'lighterage_bucket_errors_total{operation="look"}': GROWS},
+        {'lighterage_bucket_errors_total{operation="look"}': RESTS},
+    ),
     "LighterageHasNoRoom": (
         {'lighterage_blobs_passed_through_total{reason="disk"}': GROWS},
         {'lighterage_blobs_passed_through_total{reason="disk"}': RESTS},

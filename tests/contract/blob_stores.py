@@ -7,14 +7,51 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.oci.reference import Digest
 from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.blobs_object import ObjectBlobs
+from proxy.stores.bucket import Bucket
+from proxy.stores.bucket_places import Secret, s3
+from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.ports import BlobStore, Readable
+    from proxy.ports import Blob, BlobStore, Readable, Spool
+    from tests.e2e.gateway import Gateway
 
-BLOB_STORES: Final[dict[str, Callable[[Path], BlobStore]]] = {"disk": DiskBlobs}
+BLOB_STORES: Final = ("disk", "s3")
+
+
+def blob_store(kind: str, path: Path, gateway: Callable[[], Gateway]) -> BlobStore:
+    """A store that shares `path`, and what is behind it, with others of its kind there."""
+    if kind == "disk":
+        return DiskBlobs(path)
+    return ObjectBlobs(path, bucket(gateway(), prefix=path.name), redirect=True)
+
+
+def bucket(
+    gateway: Gateway,
+    *,
+    prefix: str = "",
+    name: str = "lighterage",
+    endpoint: str | None = None,
+    secret: Secret | None = None,
+    on_error: Callable[[str], None] = lambda _: None,
+    patience: float = 5.0,
+) -> Bucket:
+    """A bucket of the gateway, or of what is at `endpoint` in front of it."""
+    gateway.bucket(name)
+    store = s3(
+        name,
+        region=None,
+        endpoint=endpoint or gateway.endpoint,
+        path_style=True,
+        access_key_id=Secret(ACCESS_KEY),
+        secret_access_key=secret or Secret(SECRET_KEY),
+        ca_file=None,
+    )
+    return Bucket(store, name=f"s3://{name}", prefix=prefix, on_error=on_error, patience=patience)
+
 
 CONTENT: Final = random.Random(7).randbytes(3_000_001)  # noqa: S311 -- bytes that nothing guesses
 DIGEST: Final = Digest.of(CONTENT)
@@ -28,9 +65,16 @@ async def keep(store: BlobStore, content: bytes, digest: Digest | None = None) -
         await spool.expect(len(content))
         for start in range(0, len(content), 1_000_000):
             await spool.append(content[start : start + 1_000_000])
-        (await spool.commit()).close()
+        (await committed(spool)).close()
     finally:
         spool.close()
+
+
+async def committed(spool: Spool) -> Blob:
+    """Commit it, and wait until it is where it stays."""
+    blob = await spool.commit()
+    await spool.settle()
+    return blob
 
 
 async def leave(store: BlobStore, content: bytes, digest: Digest = DIGEST) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import UpstreamInvalid
-from tests.contract.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored, whole
+from tests.contract.blob_stores import CONTENT, DIGEST, HALF, committed, keep, leave, stored, whole
 
 if TYPE_CHECKING:
     from proxy.ports import BlobStore
@@ -36,7 +36,7 @@ async def test_a_follower_sees_the_spool_grow_until_it_is_verified(
     assert await whole(growing, HALF) == CONTENT[:HALF]
     await spool.append(CONTENT[HALF:])
     assert not await growing.verified()
-    (await spool.commit()).close()
+    (await committed(spool)).close()
     spool.close()
     assert await growing.verified()
     assert await growing.size() == growing.total
@@ -64,7 +64,7 @@ async def test_a_follower_stays_when_the_next_holder_goes_on(
     spool = await store.spool(DIGEST)
     await spool.expect(len(CONTENT))
     await spool.append(CONTENT[HALF:])
-    (await spool.commit()).close()
+    (await committed(spool)).close()
     spool.close()
     assert await growing.verified()
     assert await whole(growing, growing.total) == CONTENT
@@ -97,7 +97,7 @@ async def test_a_follower_of_wrong_bytes_is_never_told_that_they_are_right(
     if end in {"restart", "expect"}:
         await spool.expect(len(CONTENT))
         await spool.append(CONTENT)
-        (await spool.commit()).close()
+        (await committed(spool)).close()
     else:
         await keep(store, CONTENT)
     spool.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import UpstreamInvalid
-from tests.contract.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored, whole
+from tests.contract.blob_stores import CONTENT, DIGEST, HALF, committed, keep, leave, stored, whole
 
 if TYPE_CHECKING:
     from proxy.ports import BlobStore, Readable
@@ -51,7 +51,7 @@ async def test_an_announced_length_is_kept(store: BlobStore) -> None:
 async def test_the_length_need_not_be_known(store: BlobStore) -> None:
     spool = await store.spool(DIGEST)
     await spool.append(CONTENT)
-    (await spool.commit()).close()
+    (await committed(spool)).close()
     spool.close()
     assert await stored(store, DIGEST) == CONTENT
 
@@ -65,7 +65,7 @@ async def test_the_next_holder_goes_on_where_the_last_one_stopped(
     await spool.expect(len(CONTENT))
     await spool.append(CONTENT[HALF:])
     assert spool.size == len(CONTENT)
-    (await spool.commit()).close()
+    (await committed(spool)).close()
     spool.close()
     assert await stored(store, DIGEST) == CONTENT
 
@@ -86,7 +86,7 @@ async def test_a_restarted_spool_has_forgotten_everything(store: BlobStore) -> N
     await spool.restart()
     assert spool.size == 0
     await spool.append(CONTENT)
-    (await spool.commit()).close()
+    (await committed(spool)).close()
     spool.close()
     assert await stored(store, DIGEST) == CONTENT
 
@@ -111,7 +111,7 @@ async def test_a_spool_is_read_while_it_grows_and_ever_after(store: BlobStore) -
     assert await whole(reader, HALF) == CONTENT[:HALF]
     assert len(await reader.read(HALF, 10)) == 0
     await spool.append(CONTENT[HALF:])
-    blob = await spool.commit()
+    blob = await committed(spool)
     spool.close()
     await store.delete(DIGEST)
     assert await whole(reader, len(CONTENT)) == await whole(blob, blob.size) == CONTENT
@@ -128,7 +128,7 @@ async def test_readers_and_a_writer_do_not_disturb_each_other(
     async def written() -> None:
         for start in range(0, len(CONTENT), 50_000):
             await spool.append(CONTENT[start : start + 50_000])
-        (await spool.commit()).close()
+        (await committed(spool)).close()
 
     async def read_along(readable: Readable) -> bytes:
         content = bytearray()

@@ -1,0 +1,86 @@
+"""The blob store that the settings describe: a disk, or a bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy import telemetry
+from proxy.stores.blobs_disk import DiskBlobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    from proxy.config import BlobSettings, Settings
+    from proxy.stores.blobs_object import ObjectBlobs
+
+
+def blob_path(settings: Settings) -> Path:
+    """Below which blobs lie, or, with a bucket, what is on its way there."""
+    return settings.blobs.path or settings.data
+
+
+def blob_store(settings: Settings) -> DiskBlobs | ObjectBlobs:
+    """The store; nothing is contacted yet. OSError or ValueError if there cannot be one."""
+    if settings.blobs.store == "disk":
+        return DiskBlobs(blob_path(settings), max_size=settings.blobs.max_size)
+    try:
+        return _in_bucket(settings)
+    except ImportError:
+        store = settings.blobs.store
+        raise ValueError(
+            f"blobs.store is {store}, which needs obstore: install lighterage[object]"
+        ) from None
+
+
+def _in_bucket(settings: Settings) -> ObjectBlobs:
+    # A large library: not where blobs are files.
+    from proxy.stores.blobs_object import ObjectBlobs  # noqa: PLC0415
+    from proxy.stores.bucket import Bucket  # noqa: PLC0415
+
+    blobs = settings.blobs
+    chosen = getattr(blobs, blobs.store)
+
+    def count(operation: str) -> None:
+        telemetry.BUCKET_ERRORS.labels(operation).inc()
+
+    public = chosen.public_endpoint
+    bucket = Bucket(
+        _opened(blobs, chosen.endpoint),
+        name=f"{blobs.store}://{chosen.place}",
+        prefix=chosen.prefix,
+        signing=_opened(blobs, public) if public else None,
+        on_error=count,
+    )
+    return ObjectBlobs(blob_path(settings), bucket, redirect=blobs.deliver == "redirect")
+
+
+def _opened(blobs: BlobSettings, endpoint: str | None) -> S3Store | GCSStore | AzureStore:
+    """The provider's store, reached at `endpoint`."""
+    from proxy.stores.bucket_places import Secret, azure, gcs, s3  # noqa: PLC0415
+
+    if blobs.store == "s3":
+        return s3(
+            blobs.s3.bucket or "",
+            region=blobs.s3.region,
+            endpoint=endpoint,
+            path_style=blobs.s3.path_style,
+            access_key_id=Secret(blobs.s3.access_key_id, blobs.s3.access_key_id_file),
+            secret_access_key=Secret(blobs.s3.secret_access_key, blobs.s3.secret_access_key_file),
+            ca_file=blobs.s3.ca_file,
+        )
+    if blobs.store == "gcs":
+        return gcs(
+            blobs.gcs.bucket or "",
+            endpoint=endpoint,
+            service_account_file=blobs.gcs.service_account_file,
+            ca_file=blobs.gcs.ca_file,
+        )
+    return azure(
+        blobs.azure.container or "",
+        account=blobs.azure.account or "",
+        endpoint=endpoint,
+        access_key=Secret(blobs.azure.access_key, blobs.azure.access_key_file),
+        ca_file=blobs.azure.ca_file,
+    )
