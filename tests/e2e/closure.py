@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.images import digest
@@ -43,5 +44,7 @@ def _parts(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _verified(folder: str, named: str, *, accept: str = "") -> Answer:
     answer = ask(f"{folder}/{named}", headers=[("Accept", accept)] if accept else [])
+    if answer.status == HTTPStatus.TEMPORARY_REDIRECT:
+        answer = ask(answer.headers["Location"])
     assert (answer.status, digest(answer.body)) == (200, named), f"{folder}/{named}"
     return answer
