@@ -75,6 +75,11 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* Whether all replicas have the same content, so that it does not matter which is which. */}}
+{{- define "lighterage.isDeployment" -}}
+{{- if has .Values.storage.layout (list "shared" "bucket") -}}yes{{- end -}}
+{{- end -}}
+
 {{/* The proxy's host inside the cluster. */}}
 {{- define "lighterage.host" -}}
 {{ include "lighterage.fullname" . }}.{{ include "lighterage.namespace" . }}.svc

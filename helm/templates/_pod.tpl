@@ -129,7 +129,7 @@ spec:
     {{- end }}
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
-    {{- if eq .Values.storage.layout "none" }}
+    {{- if has .Values.storage.layout (list "none" "bucket") }}
     - name: data
       emptyDir: {sizeLimit: {{ .Values.storage.size }}}
     {{- else if or (eq .Values.storage.layout "shared") .Values.storage.existingClaim }}
@@ -200,6 +200,16 @@ tolerations:
 {{- $files := ternary (list "ca.crt" "redis/ca.crt" "tls.crt" "redis/tls.crt" "tls.key" "redis/tls.key") (list "ca.crt" "redis/ca.crt") .clientCertificate -}}
 {{- if .tlsSecret -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (prepend $files .tlsSecret) | fromYaml) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.storage.bucket -}}
+{{- if .existingSecret -}}
+{{- $pairs := list .existingSecret .secretKey "bucket/secret" -}}
+{{- if eq (include "lighterage.bucket.store" $) "s3" }}{{ $pairs = concat $pairs (list .idKey "bucket/id") }}{{ end -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" $pairs | fromYaml) -}}
+{{- end -}}
+{{- if .caSecret -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list .caSecret "ca.crt" "bucket/ca.crt") | fromYaml) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $login := .Values.credentials -}}

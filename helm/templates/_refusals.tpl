@@ -11,9 +11,6 @@
 {{- end -}}
 {{- end -}}
 
-{{- if eq $values.storage.layout "bucket" -}}
-{{- $messages = append $messages "storage.layout: bucket. This version keeps blobs on disks only: take `claims`, a claim for each replica, or `shared`, a claim that is ReadWriteMany." -}}
-{{- end -}}
 {{- if and (eq $values.storage.layout "shared") (ne $values.storage.accessMode "ReadWriteMany") -}}
 {{- $messages = append $messages "storage.layout: shared. Pods on several nodes share the claim: set storage.accessMode to ReadWriteMany, on a storage class that has it." -}}
 {{- end -}}
@@ -31,8 +28,8 @@
 {{- if and $several (not (include "lighterage.usesRedis" .)) -}}
 {{- $messages = append $messages "Several replicas, or one directory that pods share, need a Redis: SQLite works in one place only. Set config.manifests to {store: redis, redis: {url: …}}, or, for a trial, redis.bundled.enabled." -}}
 {{- end -}}
-{{- if and $values.autoscaling.enabled (ne $values.storage.layout "shared") -}}
-{{- $messages = append $messages "autoscaling.enabled. A new replica with a claim of its own has nothing in it: set storage.layout to shared, or a fixed number of replicas." -}}
+{{- if and $values.autoscaling.enabled (not (include "lighterage.isDeployment" .)) -}}
+{{- $messages = append $messages "autoscaling.enabled. A new replica with a claim of its own has nothing in it: set storage.layout to shared or bucket, or a fixed number of replicas." -}}
 {{- end -}}
 
 {{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
@@ -54,17 +51,18 @@
 {{- $messages = append $messages "config.conversion.signing_key_file and signingKey: only one can say where the key is. Name its Secret in signingKey.existingSecret instead, or set signingKey.create to false." -}}
 {{- end -}}
 
-{{- if ne $values.storage.layout "bucket" -}}
 {{- $settings := include "lighterage.settings" . | fromYaml -}}
 {{- $size := include "lighterage.mebibytes" $values.storage.size | int64 -}}
 {{- if lt $size 100 -}}
 {{- $messages = append $messages (printf "storage.size: %s is next to nothing. Say it with a unit, such as 100Gi." $values.storage.size) -}}
 {{- end -}}
-{{- $blobs := include "lighterage.mebibytes" $settings.blobs.max_size | int64 -}}
+{{- $bucket := eq $values.storage.layout "bucket" -}}
+{{- $blobs := ternary "0" (dig "blobs" "max_size" "0" $settings) $bucket | include "lighterage.mebibytes" | int64 -}}
 {{- $spool := include "lighterage.mebibytes" $settings.limits.spool | int64 -}}
-{{- if gt (add $blobs $spool) $size -}}
+{{- if and $bucket (gt $spool $size) -}}
+{{- $messages = append $messages (printf "config.limits.spool is %d MiB, and storage.size, where transfers lie until they are in the bucket, is %d MiB. Make one of them fit the other." $spool $size) -}}
+{{- else if gt (add $blobs $spool) $size -}}
 {{- $messages = append $messages (printf "config.blobs.max_size and config.limits.spool are %d MiB together, and storage.size is %d MiB: the disk would be full before anything is evicted. Make it larger, or one of them smaller." (add $blobs $spool) $size) -}}
-{{- end -}}
 {{- end -}}
 
 {{- $alerts := list -}}
@@ -81,7 +79,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- range $part := list "redis" "upstreams" "network" -}}
+{{- range $part := list "bucket" "redis" "upstreams" "network" -}}
 {{- $messages = concat $messages (include (printf "lighterage.refuse.%s" $part) $ | fromYamlArray) -}}
 {{- end -}}
 

@@ -45,6 +45,11 @@
 {{- range $sentinel := $redis.sentinels | default list -}}
 {{- $_ := set $places (printf "redis://%s" $sentinel) "config.manifests.redis" -}}
 {{- end -}}
+{{- range $store := list "s3" "gcs" "azure" -}}
+{{- with dig "blobs" $store "endpoint" "" $config -}}
+{{- $_ := set $places . (printf "config.blobs.%s.endpoint" $store) -}}
+{{- end -}}
+{{- end -}}
 {{- $allowed := list -}}
 {{- range .Values.networkPolicy.upstreamPorts }}{{ $allowed = append $allowed (toString .) }}{{ end -}}
 {{- range $url, $where := $places -}}

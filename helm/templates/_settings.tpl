@@ -41,10 +41,28 @@
 {{- if $upstreams }}{{ toYaml (dict "upstreams" $upstreams) }}{{ end -}}
 {{- end -}}
 
+{{- define "lighterage.bucket.store" -}}
+{{- dig "blobs" "store" "disk" (.Values.config | default dict) -}}
+{{- end -}}
+
+{{/* How the proxy finds what the Secrets of `storage.bucket` have. */}}
+{{- define "lighterage.bucket.settings" -}}
+{{- $store := include "lighterage.bucket.store" . -}}
+{{- $files := dict -}}
+{{- if .Values.storage.bucket.existingSecret -}}
+{{- $setting := get (dict "s3" "secret_access_key_file" "gcs" "service_account_file" "azure" "access_key_file") $store -}}
+{{- $_ := set $files $setting "/run/lighterage/bucket/secret" -}}
+{{- if eq $store "s3" }}{{ $_ := set $files "access_key_id_file" "/run/lighterage/bucket/id" }}{{ end -}}
+{{- end -}}
+{{- if .Values.storage.bucket.caSecret }}{{ $_ := set $files "ca_file" "/run/lighterage/bucket/ca.crt" }}{{ end -}}
+{{- if and $files (ne $store "disk") }}{{ toYaml (dict "blobs" (dict $store $files)) }}{{ end -}}
+{{- end -}}
+
 {{/* What of `config` follows from the other values. */}}
 {{- define "lighterage.derived" -}}
 {{- $derived := dict -}}
 {{- with include "lighterage.credentials.settings" . }}{{ $_ := merge $derived (fromYaml .) }}{{ end -}}
+{{- with include "lighterage.bucket.settings" . }}{{ $_ := merge $derived (fromYaml .) }}{{ end -}}
 {{- if include "lighterage.signingKey.secret" . -}}
 {{- $_ := merge $derived (dict "conversion" (dict "signing_key_file" "/run/lighterage/signing-key.pem")) -}}
 {{- end -}}
@@ -77,8 +95,12 @@
 {{/* What `config` means if it says nothing of it. */}}
 {{- define "lighterage.defaults" -}}
 {{- $size := include "lighterage.mebibytes" .Values.storage.size | int64 -}}
+{{- if eq .Values.storage.layout "bucket" }}
+limits: {spool: {{ div (mul $size 90) 100 }}MiB}
+{{- else }}
 blobs: {max_size: {{ div (mul $size 70) 100 }}MiB}
 limits: {spool: {{ div (mul $size 20) 100 }}MiB}
+{{- end }}
 {{- end -}}
 
 {{/* The whole file. */}}

@@ -21,6 +21,7 @@ CASES: Final[dict[str, tuple[Path, ...]]] = {
     "legacy": (CHART / "values-legacy.yaml",),
     "everything": (ROOT / "tests/chart/everything.yaml",),
     "shared": (ROOT / "tests/chart/shared.yaml",),
+    "bucket": (ROOT / "tests/chart/bucket.yaml",),
 }
 PRESETS: Final = ("default", "dev", "production", "legacy")
 _RELEASE: Final = ("harbour", "--namespace=ops")

@@ -132,7 +132,7 @@ def test_helm_unittest_passes_every_suite() -> None:
     [
         ("config.tags.tll=3s", "additional properties 'tll' not allowed"),
         ("replicas=3", "Set config.manifests to {store: redis"),
-        ("storage.layout=bucket", "take `claims`, a claim for each replica, or `shared`"),
+        ("storage.layout=bucket", "Set config.blobs to {store: s3, s3: {bucket: NAME"),
         ("credentials.docker\\.io.existingSecret=hub", "say config.access.allow_anonymous: true"),
     ],
 )
