@@ -57,7 +57,7 @@ class TagSettings(Section):
     ttl: Seconds = 60.0
     stale_while_revalidate: Seconds = 30.0
     stale_if_error: Seconds = 30 * 86400.0
-    patience: Seconds = 0.75
+    patience: Seconds = 0.5
     rules: tuple[TagRule, ...] = ()
 
 
