@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
-from proxy import telemetry
 from proxy.buckets import blob_path, blob_store
+from proxy.caches import open_cache
 from proxy.oci.negotiation import Policy
 from proxy.service.admission import Admission
 from proxy.service.blobs import Blobs
@@ -40,9 +40,7 @@ from proxy.web.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from proxy.config import Limits, RedisSettings, Settings, TagSettings
-    from proxy.stores.manifests_redis import RedisManifests
-    from proxy.stores.redis_servers import Servers
+    from proxy.config import Limits, Settings, TagSettings
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 # How often Redis and a bucket are asked how they are, in seconds: when nothing fails, and while
@@ -77,19 +75,16 @@ async def open_services(
     async with AsyncExitStack() as stack:
         settings.data.mkdir(parents=True, exist_ok=True)
         root = blob_path(settings)
-        janitor = Janitor(
-            root,
-            lock=settings.data / "janitor.lock",
-            # A bucket is bounded by its own rules.
-            max_size=settings.blobs.max_size if settings.blobs.store == "disk" else None,
-        )
+        # A bucket is bounded by its own rules.
+        max_size = settings.blobs.max_size if settings.blobs.store == "disk" else None
+        janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=max_size)
         store = blob_store(settings)
         stack.callback(janitor.close)
         await janitor.move_in()
         if not isinstance(store, DiskBlobs):
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
-        cache = await _open_cache(settings)
+        cache = await open_cache(settings)
         stack.push_async_callback(cache.close)
         flights = Flights(leases)
         sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
@@ -111,7 +106,7 @@ async def open_services(
             leases=leases,
             upstreams=upstreams,
             flights=flights,
-            admission=_admission(settings.limits.share(settings.workers), settings.blobs.max_size),
+            admission=_admission(settings.limits.share(settings.workers), max_size),
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
@@ -204,7 +199,7 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
         store = blob_store(settings)
         if not isinstance(store, DiskBlobs):
             stack.push_async_callback(store.close)
-        cache = await _open_cache(settings)
+        cache = await open_cache(settings)
         stack.push_async_callback(cache.close)
         yield Purges(
             routes=_routes(settings),
@@ -222,60 +217,13 @@ def _lifetimes(tags: TagSettings) -> Lifetimes:
     return Lifetimes(life(tags.ttl, None), rules, patience=tags.patience)
 
 
-def _admission(limits: Limits, largest: int) -> Admission:
+def _admission(limits: Limits, largest: int | None) -> Admission:
     return Admission(
         downloads=limits.downloads,
         spool=limits.spool,
         largest=largest,
         passed_through=limits.passed_through,
     )
-
-
-async def _open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
-    def count(operation: str) -> None:
-        telemetry.CACHE_ERRORS.labels(operation).inc()
-
-    if settings.manifests.store == "redis":
-        return _redis(settings.manifests.redis, count)
-    return await SqliteManifests.open(settings.data / "manifests.sqlite3", on_error=count)
-
-
-def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifests:
-    # redis-py takes as long to import as all the rest: not where SQLite does.
-    from proxy.stores.manifests_redis import RedisManifests  # noqa: PLC0415
-    from proxy.stores.redis_cluster import RedisClusterServers  # noqa: PLC0415
-    from proxy.stores.redis_manner import Login, Manner  # noqa: PLC0415
-    from proxy.stores.redis_servers import behind_sentinel, standalone  # noqa: PLC0415
-
-    manner = Manner(
-        login=Login(
-            username=chosen.username,
-            password=chosen.password,
-            password_file=chosen.password_file,
-        ),
-        ca_file=chosen.ca_file,
-        certificate_file=chosen.certificate_file,
-        key_file=chosen.key_file,
-        check_hostname=chosen.check_hostname,
-        connect_timeout=chosen.connect_timeout,
-        timeout=chosen.timeout,
-    )
-    found: Servers
-    if chosen.cluster:
-        found = RedisClusterServers(chosen.url, manner)
-    elif chosen.service is not None:
-        found = behind_sentinel(
-            chosen.sentinels,
-            chosen.service,
-            manner,
-            sentinel_login=Login(
-                password=chosen.sentinel_password, password_file=chosen.sentinel_password_file
-            ),
-            tls=chosen.tls,
-        )
-    else:
-        found = standalone(chosen.url[0], manner)
-    return RedisManifests(found, on_error=count)
 
 
 class _Watched(Protocol):

@@ -1,4 +1,4 @@
-"""The blob store that the settings describe: a disk, or a bucket."""
+"""The blob store that the settings describe, a disk or a bucket: a part of the composition root."""
 
 from __future__ import annotations
 

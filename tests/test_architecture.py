@@ -34,7 +34,11 @@ MAY_IMPORT: Final = {
     "places": {"config", "upstream"},
     "upstreams": _BESIDE | {"config", "places", "service", "upstream"},
     "buckets": {"config", "stores", "telemetry"},
-    "app": _BESIDE | {"buckets", "config", "service", "stores", "upstream", "upstreams", "web"},
+    "caches": {"config", "stores", "telemetry"},
+    "app": {
+        *_BESIDE,
+        *("buckets", "caches", "config", "service", "stores", "upstream", "upstreams", "web"),
+    },
     "banner": {"clients", "config"},
     "clients": {"config"},
     "ending": set[str](),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.app import _open_cache
+from proxy.caches import open_cache
 from proxy.config import load
 from proxy.stores.manifests_redis import RedisManifests
 from proxy.stores.redis_cluster import RedisClusterServers
@@ -112,7 +112,7 @@ async def opened(setup: Setup) -> AsyncIterator[Opened]:
 async def test_the_settings_lead_to_it(setup: Setup, tmp_path: Path) -> None:
     manifests = {"store": "redis", "redis": setup.settings}
     settings = load(environ={}, arguments={"data": tmp_path, "manifests": manifests})
-    cache = await _open_cache(settings)
+    cache = await open_cache(settings)
     await cache.put("key", b"value", life=60)
     assert await cache.get("key") == b"value"
     await cache.delete("key")

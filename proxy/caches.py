@@ -1,0 +1,64 @@
+"""The cache of manifests that the settings describe: a part of the composition root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy import telemetry
+from proxy.stores.manifests_sqlite import SqliteManifests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.config import RedisSettings, Settings
+    from proxy.stores.manifests_redis import RedisManifests
+    from proxy.stores.redis_servers import Servers
+
+
+async def open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
+    """The cache; OSError if its file cannot be opened. Redis is not contacted yet."""
+
+    def count(operation: str) -> None:
+        telemetry.CACHE_ERRORS.labels(operation).inc()
+
+    if settings.manifests.store == "redis":
+        return _redis(settings.manifests.redis, count)
+    return await SqliteManifests.open(settings.data / "manifests.sqlite3", on_error=count)
+
+
+def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifests:
+    # redis-py takes as long to import as all the rest: not where SQLite does.
+    from proxy.stores.manifests_redis import RedisManifests  # noqa: PLC0415
+    from proxy.stores.redis_cluster import RedisClusterServers  # noqa: PLC0415
+    from proxy.stores.redis_manner import Login, Manner  # noqa: PLC0415
+    from proxy.stores.redis_servers import behind_sentinel, standalone  # noqa: PLC0415
+
+    manner = Manner(
+        login=Login(
+            username=chosen.username,
+            password=chosen.password,
+            password_file=chosen.password_file,
+        ),
+        ca_file=chosen.ca_file,
+        certificate_file=chosen.certificate_file,
+        key_file=chosen.key_file,
+        check_hostname=chosen.check_hostname,
+        connect_timeout=chosen.connect_timeout,
+        timeout=chosen.timeout,
+    )
+    found: Servers
+    if chosen.cluster:
+        found = RedisClusterServers(chosen.url, manner)
+    elif chosen.service is not None:
+        found = behind_sentinel(
+            chosen.sentinels,
+            chosen.service,
+            manner,
+            sentinel_login=Login(
+                password=chosen.sentinel_password, password_file=chosen.sentinel_password_file
+            ),
+            tls=chosen.tls,
+        )
+    else:
+        found = standalone(chosen.url[0], manner)
+    return RedisManifests(found, on_error=count)

@@ -1,0 +1,61 @@
+"""`lighterage convert`: the converter on files."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from proxy.cli.group import FILE, fail, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# As `proxy.offline.TARGETS` has them.
+_TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
+
+
+@main.command()
+@click.argument("manifest", type=FILE)
+@click.option("--config", type=FILE, help="The image's config blob, needed for v2s1.")
+@click.option("--child", "children", type=FILE, multiple=True, help="A manifest of an index.")
+@click.option("--to", "target", type=click.Choice(_TARGETS), required=True)
+@click.option("--name", default="", help="The repository's name, inside v2s1.")
+@click.option("--tag", default="", help="The tag, inside v2s1.")
+@click.option("--key", type=FILE, help="A PEM P-256 key to sign with; a new one if not given.")
+@click.option("--unsigned", is_flag=True, help="Leave v2s1 without a signature.")
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    default=["linux/amd64", "linux/arm64"],
+    show_default=True,
+    help="What of an index to convert.",
+)
+def convert(manifest: Path, **options: Any) -> None:
+    """Convert MANIFEST, a file, and write the result to standard output byte for byte.
+
+    Content that is not given is looked for beside MANIFEST, as `skopeo copy` to `dir:` and `oci:`
+    leaves it.
+    """
+    from proxy.errors import ManifestInvalid, Refused  # noqa: PLC0415
+    from proxy.offline import Request, convert_file  # noqa: PLC0415
+
+    try:
+        converted = convert_file(manifest, Request(**options))
+    except (Refused, ManifestInvalid, ValueError) as refusal:
+        # It quotes the manifest, in which there may be anything.
+        fail(_in_one_line(f"cannot convert {manifest}: {refusal}"))
+    try:
+        sys.stdout.buffer.write(converted)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # `| head` has seen enough: click ends without a word
+    except OSError as error:
+        fail(f"cannot write what {manifest} was converted to: {error.strerror}")
+
+
+def _in_one_line(text: str) -> str:
+    """`text` with escapes for whatever would break the line, or speak to the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

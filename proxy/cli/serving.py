@@ -1,0 +1,56 @@
+"""`lighterage serve`, and what it starts; `version`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from proxy import __version__
+from proxy.cli.group import CONFIG, DATA, fail, from_arguments, main, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"lighterage {__version__}")
+
+
+@main.command()
+@CONFIG
+@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--admin-listen", metavar="HOST:PORT", help="Where probes and scrapers connect.")
+@click.option("--upstream", metavar="URL", help="The registry to stand in front of.")
+@click.option("--redis", metavar="URL", help="A Redis to share with other proxies; no SQLite then.")
+@DATA
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that serve.")
+def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
+    """Serve until SIGTERM."""
+    from proxy.config import Given  # noqa: PLC0415 -- see the package's docstring
+
+    given = Given(config, from_arguments(**arguments), upstream)
+    settings = read(given.load)
+    from proxy.banner import announce  # noqa: PLC0415
+
+    if settings.workers == 1:
+        from proxy.serving import run  # noqa: PLC0415
+    else:
+        from proxy.supervisor import run  # noqa: PLC0415
+    try:
+        run(settings, given=given, announce=lambda: announce(settings))
+    except (OSError, ValueError) as error:
+        fail(f"cannot start: {error}")
+
+
+@main.command(hidden=True)
+def worker() -> None:
+    """Serve as one of several processes: a supervisor starts it, and says how."""
+    from proxy.worker import run  # noqa: PLC0415
+
+    try:
+        run()
+    except (OSError, ValueError, EOFError) as error:
+        fail(f"cannot start: {error}")
