@@ -67,22 +67,19 @@ class Blobs:
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return _Constant()
-        if (blob := await self._store.open(digest)) is not None:
-            try:
-                await self._granted(repository, digest)
-            except BaseException:
-                blob.close()
-                raise
-            trace.current().outcome = Outcome.HIT
-            return StoredBlob(
-                digest,
-                blob,
-                store=self._store,
-                fetch=lambda: self._joined(repository, digest),
-            )
-        if not self._transfers.runs(repository, digest):
+        if self._transfers.runs(repository, digest):
+            return await self.fetched(repository, digest)
+        if (blob := await self._store.open(digest)) is None:
             return None
-        return await self._joined(repository, digest)
+        try:
+            await self._granted(repository, digest)
+        except BaseException:
+            blob.close()
+            raise
+        trace.current().outcome = Outcome.HIT
+        return StoredBlob(
+            digest, blob, store=self._store, fetch=lambda: self.fetched(repository, digest)
+        )
 
     async def url(self, digest: Digest) -> str | None:
         """Where the client may fetch what `here` has just given it; None if from us."""
@@ -90,7 +87,23 @@ class Blobs:
 
     async def open(self, repository: Repository, digest: Digest) -> Source:
         """The blob, fetched if need be; BlobUnknown, an UpstreamFailure or StorageFailure."""
-        return await self.here(repository, digest) or await self._joined(repository, digest)
+        return await self.here(repository, digest) or await self.fetched(repository, digest)
+
+    async def fetched(self, repository: Repository, digest: Digest) -> Source:
+        """The blob from its transfer, which is started if need be; raises as `open` does."""
+        trace.current().outcome = Outcome.MISS
+        reader = self._transfers.join(repository, digest)
+        try:
+            await reader.started()
+            if not reader.shown:
+                await self._granted(repository, digest)
+            elif not self._records.remembers_link(repository, digest):
+                # That need not be on the disk before the first byte goes out.
+                self._flights.start(self._granted(repository, digest, shown=True))
+        except BaseException:
+            reader.close()
+            raise
+        return reader
 
     async def size(self, repository: Repository, digest: Digest) -> int:
         """The blob's size in bytes, without fetching it where the upstream says it."""
@@ -181,18 +194,3 @@ class Blobs:
         except OSError as error:
             # The upstream has just said that it may be read; it will be asked again.
             _log.error("blob.not_linked", repository=str(repository), error=str(error))
-
-    async def _joined(self, repository: Repository, digest: Digest) -> Source:
-        trace.current().outcome = Outcome.MISS
-        reader = self._transfers.join(repository, digest)
-        try:
-            await reader.started()
-            if not reader.shown:
-                await self._granted(repository, digest)
-            elif not self._records.remembers_link(repository, digest):
-                # That need not be on the disk before the first byte goes out.
-                self._flights.start(self._granted(repository, digest, shown=True))
-        except BaseException:
-            reader.close()
-            raise
-        return reader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -72,7 +73,7 @@ class Delivery:
                 if passed is not None:
                     return passed
             if source is None:
-                source = await self._blobs.open(target.repository, target.digest)
+                source = await self._blobs.fetched(target.repository, target.digest)
             if (url := await self._blobs.url(target.digest)) is not None:
                 return _redirect(headers, url)
             return await self._send(request, source, headers, wanted, line)
@@ -106,6 +107,8 @@ class Delivery:
                 await response.write(piece)
                 first += len(piece)
                 line.sent += len(piece)
+                # What the system takes at once makes nobody wait; others want their turn, too.
+                await asyncio.sleep(0)
             await response.write_eof()
         except (RegistryError, OSError) as error:
             _cut(request, line, error)

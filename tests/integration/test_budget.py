@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
@@ -32,11 +33,14 @@ async def test_a_thousand_warm_pulls_over_ten_lifetimes_cost_ten_heads(
         assert (await pull(proxy, "index")).status == 200
         upstream.requests.clear()
         loop = asyncio.get_running_loop()
-        end = loop.time() + lifetime * lifetimes
+        began = loop.time()
+        end = began + lifetime * lifetimes
         for left in range(pulls, 0, -1):
             assert (await pull(proxy, "index")).status == 200
             await asyncio.sleep(max(0.0, end - loop.time()) / left)
-    assert 1 <= upstream.count("HEAD") <= lifetimes
+        # A busy machine takes longer over them.
+        passed = max(lifetimes, math.ceil((loop.time() - began) / lifetime))
+    assert 1 <= upstream.count("HEAD") <= passed
     assert upstream.count() == upstream.count("HEAD")
 
 
@@ -114,7 +118,7 @@ async def test_what_one_process_saw_another_one_knows(
             assert (await pull(proxy, "index")).status == 200
         grant(upstream, 5)
         assert (await pull(one, "oci")).status == 200
-        await asyncio.sleep(_WRITTEN)
+        await asyncio.sleep(3 * _WRITTEN)
         upstream.headers.clear()
         push(upstream, NAME, "index", images.docker_list("second"))
         assert (await pull(two, "index")).cache == STALE
