@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from proxy.stores.bucket_places import Secret, s3
 from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from proxy.ports import Blob, BlobStore, Readable, Spool
@@ -27,6 +28,11 @@ def blob_store(kind: str, path: Path, gateway: Callable[[], Gateway]) -> BlobSto
     if kind == "disk":
         return DiskBlobs(path)
     return ObjectBlobs(path, bucket(gateway(), prefix=path.name), redirect=True)
+
+
+async def closed(stores: Iterable[BlobStore]) -> None:
+    """Let what they asked of a bucket come to its end, before the loop does."""
+    await asyncio.gather(*(store.close() for store in stores if isinstance(store, ObjectBlobs)))
 
 
 def bucket(

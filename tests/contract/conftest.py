@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.blob_stores import BLOB_STORES, blob_store
+from proxy.stores.blobs_object import ObjectBlobs
+from tests.contract.blob_stores import BLOB_STORES, blob_store, bucket, closed
 from tests.e2e.gateway import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from proxy.ports import BlobStore
@@ -24,9 +26,18 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture(params=BLOB_STORES)
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], BlobStore]:
+async def make(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Callable[[], BlobStore]]:
     """Makes stores at one place: a second one stands for another process."""
-    return lambda: blob_store(request.param, tmp_path, lambda: request.getfixturevalue("gateway"))
+    made: list[BlobStore] = []
+
+    def one_more() -> BlobStore:
+        made.append(blob_store(request.param, tmp_path, lambda: request.getfixturevalue("gateway")))
+        return made[-1]
+
+    yield one_more
+    await closed(made)
 
 
 @pytest.fixture
@@ -37,3 +48,19 @@ def store(make: Callable[[], BlobStore]) -> BlobStore:
 @pytest.fixture
 def elsewhere(make: Callable[[], BlobStore]) -> BlobStore:
     return make()
+
+
+@pytest.fixture
+async def at(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Callable[..., ObjectBlobs]]:
+    """Makes stores in one place of the bucket; what is given besides is for `bucket`."""
+    stores: list[ObjectBlobs] = []
+
+    def made(
+        *, redirect: bool = True, clock: Callable[[], float] = time.monotonic, **options: Any
+    ) -> ObjectBlobs:
+        place = bucket(gateway, prefix=tmp_path.name, **options)
+        stores.append(ObjectBlobs(tmp_path / "local", place, redirect=redirect, clock=clock))
+        return stores[-1]
+
+    yield made
+    await closed(stores)

@@ -1,0 +1,170 @@
+"""A bucket that fails, is slow, or refuses the login, and one that is there again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from proxy.stores.asking import BucketError
+from proxy.stores.bucket_places import Secret
+from tests.contract.between import between
+from tests.contract.blob_stores import (
+    CONTENT,
+    DIGEST,
+    keep,
+    stored,
+)
+from tests.contract.objects import KEY
+from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY
+from tests.e2e.processes import LOOPBACK, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxy.stores.blobs_object import ObjectBlobs
+    from tests.contract.between import Forward
+    from tests.e2e.gateway import Gateway
+
+
+async def test_a_bucket_that_is_not_there_has_nothing_and_costs_nothing_after_a_moment(
+    at: Callable[..., ObjectBlobs],
+) -> None:
+    errors: list[str] = []
+    store = at(endpoint=f"http://{LOOPBACK}:{free_port()}", on_error=errors.append)
+    with capture_logs() as log:
+        for _ in range(3):
+            assert await store.open(DIGEST) is None
+        began = time.monotonic()
+        assert await store.record(KEY) is None
+        assert await store.size(DIGEST) is None
+        assert await store.url(DIGEST) is None
+        await keep(store, CONTENT)
+        with pytest.raises(OSError, match="left alone"):
+            await store.put_records([(KEY, b"x")])
+        with pytest.raises(OSError, match="left alone"):
+            await store.put_new_record(KEY, b"x")
+        with pytest.raises(OSError, match="left alone"):
+            await store.delete_record(KEY)
+        with pytest.raises(OSError, match="left alone"):
+            await store.delete(DIGEST)
+        assert time.monotonic() - began < 0.4
+    assert errors[:3] == ["look"] * 3
+    assert [line["reason"] for line in log if line["event"] == "bucket.failed"] == ["no connection"]
+    assert await store.bucket.warning() == ("s3://lighterage cannot be used: no connection")
+
+
+async def test_a_url_that_is_made_without_the_bucket_says_nothing_of_how_it_is(
+    gateway: Gateway, at: Callable[..., ObjectBlobs]
+) -> None:
+    broken = False
+
+    async def sometimes(request: web.BaseRequest, forward: Forward) -> web.Response:
+        return web.Response(status=403) if broken else await forward(request)
+
+    async with between(gateway, sometimes) as endpoint:
+        store = at(endpoint=endpoint)
+        await keep(store, CONTENT)
+        broken = True
+        for _ in range(3):
+            assert await store.record(KEY) is None
+            await store.url(DIGEST)
+        assert await store.url(DIGEST) is None, "nobody is sent to a bucket that fails"
+        with pytest.raises(OSError, match="left alone"):
+            await store.put_records([(KEY, b"x")])
+
+
+async def test_a_bucket_that_says_nothing_is_waited_for_for_seconds(
+    gateway: Gateway, at: Callable[..., ObjectBlobs]
+) -> None:
+    ended = asyncio.Event()
+
+    async def silent(request: web.BaseRequest, forward: Forward) -> web.Response:
+        await ended.wait()
+        return await forward(request)
+
+    async with between(gateway, silent) as endpoint:
+        store = at(endpoint=endpoint, patience=0.3)
+        began = time.monotonic()
+        assert await store.open(DIGEST) is None
+        assert 0.2 < time.monotonic() - began < 2
+        assert await store.bucket.warning() == "s3://lighterage cannot be used: no answer in time"
+        ended.set()
+
+
+async def test_a_bucket_that_comes_back_is_used_again(
+    gateway: Gateway, at: Callable[..., ObjectBlobs]
+) -> None:
+    broken = True
+
+    async def sometimes(request: web.BaseRequest, forward: Forward) -> web.Response:
+        return web.Response(status=403) if broken else await forward(request)
+
+    async with between(gateway, sometimes) as endpoint:
+        store = at(endpoint=endpoint)
+        with capture_logs() as log:
+            for _ in range(5):
+                assert await store.open(DIGEST) is None
+            broken = False
+            async with asyncio.timeout(10):
+                while (warning := await store.bucket.warning()) and "cannot" in warning:  # noqa: ASYNC110 -- nothing but time brings it back
+                    await asyncio.sleep(0.05)
+            assert (
+                warning
+                == "s3://lighterage failed for a while, or refuses some requests: 403 Forbidden"
+            )
+            assert await store.bucket.warning() is None
+        await keep(store, CONTENT)
+        assert await stored(store, DIGEST) == CONTENT
+    assert [line["event"] for line in log] == ["bucket.failed", "bucket.works_again"]
+
+
+async def test_no_credential_is_in_what_is_said_of_a_login_that_is_not_good(
+    at: Callable[..., ObjectBlobs], tmp_path: Path
+) -> None:
+    store = at(secret=Secret("a-wrong-secret"))
+    with capture_logs() as log:
+        assert await store.open(DIGEST) is None
+        with pytest.raises(BucketError) as said:
+            await store.put_records([(KEY, b"x")])
+        warning = await store.bucket.warning()
+    text = f"{log} {said.value} {warning}"
+    assert "403 Forbidden SignatureDoesNotMatch" in text
+    for word in ("a-wrong-secret", SECRET_KEY, ACCESS_KEY, "AWS4-HMAC", tmp_path.name):
+        assert word not in text
+
+
+async def test_a_bucket_that_does_not_exist_is_said_to_be_missing(
+    at: Callable[..., ObjectBlobs], gateway: Gateway
+) -> None:
+    store = at(name="elsewhere")
+    gateway.bucket("elsewhere").rmdir()
+    assert await store.bucket.warning() == (
+        "s3://elsewhere cannot be used: 404 Not Found NoSuchBucket"
+    )
+    with pytest.raises(OSError, match="NoSuchBucket"):
+        await store.put_records([(KEY, b"x")])
+
+
+async def test_a_secret_in_a_file_may_change(
+    tmp_path: Path,
+    at: Callable[..., ObjectBlobs],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.stores.bucket_places._KEPT_FOR", timedelta(seconds=-1))
+    file = tmp_path / "secret"
+    store = at(secret=Secret(file=file))
+    assert await store.bucket.warning() == (
+        f"s3://lighterage cannot be used: {file} cannot be read"
+    )
+    file.write_text("a-wrong-secret\n")
+    assert "403" in str(await store.bucket.warning())
+    file.write_text(f"{SECRET_KEY}\n")
+    await store.put_records([(KEY, b"x")])
+    assert await store.record(KEY) == b"x"
