@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 USER_AGENT: Final = f"lighterage/{__version__}"
 # A blob arrives in pieces of at most twice this: fewer turns of the loop for each MiB.
 _READ_BUFFER: Final = 128 * 1024
+# For how long a connection is kept for the next request, in seconds. aiohttp goes on waiting for a
+# body that has ended while it was not read fast enough, and the next request would be told of that.
+_KEPT: Final = 15.0
 # Signed redirects and challenges can be long. Beyond this no one is told what was wrong with it.
 _LONGEST_FIELD: Final = 64 * 1024
 
@@ -56,6 +59,7 @@ class Transport:
                 limit=self.connections,
                 resolver=resolver,
                 family=self.family,
+                keepalive_timeout=min(_KEPT, self.idle_timeout / 2),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},

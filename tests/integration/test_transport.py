@@ -342,3 +342,18 @@ def test_the_proxy_s_login_does_not_show() -> None:
     place = PlaceSettings(url="https://x", proxy=f"http://{LOGIN}@proxy")
     assert "s3cr3t" not in repr(place)
     assert "s3cr3t" not in repr(transport_of(place))
+
+
+async def test_a_connection_that_was_read_slowly_spoils_no_later_request() -> None:
+    """It has been idle for longer than an upstream may be silent."""
+    content = b"x" * 8_000_000
+    async with ScriptedUpstream() as upstream:
+        digest = upstream.add_blob(NAME, content)
+        client = client_of(upstream.url)
+        for _ in range(2):
+            async with client.blob(NAME, digest) as blob:
+                async for _chunk in blob.chunks():
+                    await asyncio.sleep(0.002)
+            await asyncio.sleep(1.2)
+            assert await client.blob_size(NAME, digest) == len(content)
+        await client.close()
