@@ -160,8 +160,11 @@ class BlobStore(Protocol):
         """The digest's spool, with what an earlier holder of its lease left there."""
         ...
 
-    async def has_room(self, size: int) -> bool:
-        """Whether `size` more bytes can be spooled, after making room for them if need be."""
+    async def has_room(self, digest: Digest, size: int) -> bool:
+        """Whether `size` more bytes of it can be spooled, after making room if need be.
+
+        Beside those that others are still waiting for, as they have announced.
+        """
         ...
 
     async def spooled(self, digest: Digest) -> int:

@@ -249,7 +249,7 @@ class Transfer:
                 await spool.restart()
                 self._received = 0
             room.grow(total)
-            if not await self._store.has_room(total - spool.size):
+            if not await self._store.has_room(self.digest, total - spool.size):
                 raise NotKept(Reason.DISK)
             self.total = total
             await spool.expect(total)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.stores.blocking import in_thread
 from proxy.stores.damage import put_aside
 from proxy.stores.layout import Layout
+from proxy.stores.leftovers import given_way, unfinished
 from proxy.stores.openfile import OpenFile
 from proxy.stores.records import RecordFiles
 from proxy.stores.seal import Seal
@@ -89,9 +90,21 @@ class DiskBlobs:
             lambda: DiskSpool(self._layout, self._stock, digest), dropped=DiskSpool.close
         )
 
-    async def has_room(self, size: int) -> bool:
-        """Whether the disk has room for so many bytes, if need be in place of older blobs."""
-        return await in_thread(lambda: self._stock.frees(size))
+    async def has_room(self, digest: Digest, size: int) -> bool:
+        """Whether the disk has room for so many bytes, if need be in place of older blobs.
+
+        What was begun and nobody goes on with makes room before them.
+        """
+
+        def has_room() -> bool:
+            others = sum(unfinished(self._layout, apart_from=digest))
+            if self._stock.lacks(size + others) <= 0:
+                return True
+            given_way(self._layout)
+            others = sum(unfinished(self._layout, apart_from=digest))
+            return self._stock.frees(size + others)
+
+        return await in_thread(has_room)
 
     async def spooled(self, digest: Digest) -> int:
         """How many bytes of it are in its spool."""

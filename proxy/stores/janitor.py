@@ -15,8 +15,8 @@ from proxy.oci.reference import Digest
 from proxy.stores.blocking import in_thread
 from proxy.stores.layout import ANNOUNCEMENT, TEMPORARY, Layout
 from proxy.stores.leases import LEASE, locked
+from proxy.stores.leftovers import abandoned, given_way, removed
 from proxy.stores.openfile import OpenFile
-from proxy.stores.spool import retract
 from proxy.stores.stock import Stock, taken_by
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ class Janitor:
         try:
             evicted = [blob.size for blob in self._stock.shrink()]
             orphans = list(self._cleared(leftover_after=_TEMPORARY_AGE))
+            if self._stock.lacks(0) > 0:
+                # What is left of the disk is for records.
+                orphans += given_way(self._layout)
             self._clear_damages()
         finally:
             turn.close()
@@ -126,15 +129,15 @@ class Janitor:
             age = self._clock() - status.st_mtime
             if path.name.startswith(TEMPORARY):
                 if age >= leftover_after:
-                    _removed(path)
+                    removed(path)
             elif path.name.endswith(ANNOUNCEMENT):
                 # That of a spool goes with it; this one lost its spool in a crash.
                 if age >= leftover_after and not path.with_suffix("").exists():
-                    _removed(path)
+                    removed(path)
             elif path.name.startswith(LEASE) or status.st_size == 0 or self._is_here(path.name):
                 if age >= leftover_after:
-                    _abandoned(path)
-            elif age > _ORPHAN_AGE and _abandoned(path):
+                    abandoned(path)
+            elif age > _ORPHAN_AGE and abandoned(path):
                 yield taken_by(status)
 
     def _is_here(self, name: str) -> bool:
@@ -147,27 +150,4 @@ class Janitor:
     def _clear_damages(self) -> None:
         for path in self._layout.damages.glob("*"):
             if self._clock() - path.stat().st_ctime > _ORPHAN_AGE:
-                _removed(path)
-
-
-def _abandoned(path: Path) -> bool:
-    """Remove the spool or lease at `path` unless somebody holds it; whether it was removed."""
-    try:
-        file = locked(path, create=False)
-    except FileNotFoundError:
-        return False
-    if file is None:
-        return False
-    try:
-        retract(path.with_name(path.name + ANNOUNCEMENT))
-        return _removed(path)
-    finally:
-        file.close()
-
-
-def _removed(path: Path) -> bool:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    return True
+                removed(path)

@@ -141,16 +141,22 @@ class Stock:
         Nothing is evicted where that would not be enough. What else grows on the disk, records
         above all, has some room that no blob gets.
         """
-        short = self._short_of(size)
+        short = self.lacks(size)
         if short <= 0:
             return True
         with self._counter() as counter:
             # Somebody else may have made room meanwhile.
-            short = self._short_of(size)
+            short = self.lacks(size)
             taken = self._read(counter).taken
             if 0 < short <= taken:
                 self._evict(counter, taken - short)
-        return self._short_of(size) <= 0
+        return self.lacks(size) <= 0
+
+    def lacks(self, size: int) -> int:
+        """How many bytes too few the disk has free for `size` more; 0 or less if it has them."""
+        disk = os.statvfs(self._layout.root)
+        reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
+        return size + reserve - disk.f_bavail * disk.f_frsize
 
     def surplus(self) -> list[Stored]:
         """What is too much now, counted anew; nothing is removed."""
@@ -192,11 +198,6 @@ class Stock:
         count = self._count(set(blobs).difference(gone))
         self._write(counter, count)
         return count, gone
-
-    def _short_of(self, size: int) -> int:
-        disk = os.statvfs(self._layout.root)
-        reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
-        return size + reserve - disk.f_bavail * disk.f_frsize
 
     def _count(self, blobs: Iterable[Stored]) -> Count:
         taken, oldest = 0, self._clock()

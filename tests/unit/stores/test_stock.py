@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 
 from proxy.oci.reference import Digest
 from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.janitor import Janitor
 from proxy.stores.layout import Layout
+from proxy.stores.leases import FlockLeases
 from proxy.stores.stock import Stock, Stored, to_evict
 from tests.contract.another_process import another_process
-from tests.contract.blob_stores import keep
+from tests.contract.blob_stores import keep, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MEBIBYTE = 2**20
+NEW = Digest.of(b"on its way")
 HOUR = 3600.0
 
 
@@ -176,7 +179,7 @@ def free(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     real = os.statvfs(data_dir.parent)
 
     def statvfs(_path: Path) -> os.statvfs_result:
-        now = max(0, left[0] - on_disk(data_dir))
+        now = left[0] - on_disk(data_dir)
         return os.statvfs_result((1, 1, 0, now, now, *real[5:]))
 
     monkeypatch.setattr(os, "statvfs", statvfs)
@@ -186,14 +189,14 @@ def free(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_older_blobs_make_room_on_a_full_disk(data_dir: Path, free: list[int]) -> None:
     store = DiskBlobs(data_dir)
     for number in range(8):
-        assert await store.has_room(MEBIBYTE)
+        assert await store.has_room(NEW, MEBIBYTE)
         await keep(store, mebibyte(number))
         os.utime(path_of(data_dir, mebibyte(number)), (number, number))
     assert present(data_dir, range(8)) == list(range(8))
-    assert await store.has_room(4 * MEBIBYTE)
+    assert await store.has_room(NEW, 4 * MEBIBYTE)
     assert present(data_dir, range(8)) == [3, 4, 5, 6, 7]
     free[0] = 0
-    assert not await store.has_room(1)
+    assert not await store.has_room(NEW, 1)
 
 
 async def test_nothing_is_evicted_where_that_would_not_be_enough(
@@ -201,8 +204,41 @@ async def test_nothing_is_evicted_where_that_would_not_be_enough(
 ) -> None:
     store = DiskBlobs(data_dir)
     await keep(store, mebibyte(1))
-    assert not await store.has_room(free[0] + 1)
+    assert not await store.has_room(NEW, free[0] + 1)
     assert present(data_dir, [1]) == [1]
+
+
+async def test_what_others_still_wait_for_is_not_free(data_dir: Path, free: list[int]) -> None:
+    store, digest = DiskBlobs(data_dir), Digest.of(mebibyte(1))
+    lease = await FlockLeases(data_dir / "spool").claim(digest)
+    assert lease is not None
+    spool = await store.spool(digest)
+    await spool.expect(free[0])
+    await spool.append(mebibyte(1))
+    assert await store.has_room(digest, free[0] - MEBIBYTE)
+    assert await store.has_room(NEW, MEBIBYTE)
+    assert not await store.has_room(NEW, MEBIBYTE + 1)
+    spool.close()
+    assert not await store.has_room(NEW, MEBIBYTE + 1)
+    assert await store.spooled(digest) == MEBIBYTE
+    lease.release()
+    # Nobody goes on with it any more.
+    os.utime(data_dir / "spool" / digest, (1, 1))
+    assert await store.has_room(NEW, MEBIBYTE + 1)
+    assert list((data_dir / "spool").iterdir()) == []
+
+
+async def test_what_is_left_of_a_full_disk_is_not_for_unfinished_transfers(
+    data_dir: Path, free: list[int]
+) -> None:
+    store, lock = DiskBlobs(data_dir), data_dir / "janitor.lock"
+    await leave(store, mebibyte(1), NEW)
+    janitor = Janitor(data_dir, lock=lock, max_size=None)
+    os.utime(data_dir / "spool" / NEW, (time.time() - 10, time.time() - 10))
+    assert (await janitor.sweep()).spools == 0
+    free[0] = -1
+    assert (await janitor.sweep()).spools == 1
+    assert list((data_dir / "spool").iterdir()) == []
 
 
 # -- the time of use -----------------------------------------------------------------------------
