@@ -10,7 +10,7 @@ from proxy.human import ago, human
 from proxy.stores.janitor import Janitor
 from proxy.stores.layout import Layout
 from proxy.stores.scrub import Scrub
-from proxy.stores.stock import Stock
+from proxy.stores.stock import Stock, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +29,7 @@ def would_go(settings: Settings) -> Iterator[str]:
     stock = Stock(Layout(root_of(settings)), max_size=settings.blobs.max_size)
     blobs, surplus, now = list(stock.blobs()), stock.surplus(), time.time()
     for blob in surplus:
-        digest = f"{blob.path.parents[1].name}:{blob.path.name}"
-        yield f"{digest}  {human(blob.size)}, used {ago(now - blob.used_at)}"
+        yield f"{digest_of(blob.path)}  {human(blob.size)}, used {ago(now - blob.used_at)}"
     taken, freed = sum(blob.size for blob in blobs), sum(blob.size for blob in surplus)
     limit = human(settings.blobs.max_size)
     yield f"{len(blobs)} blobs take {human(taken)} of {limit}"
@@ -63,6 +62,14 @@ class Progress:
     damaged: list[str] = field(default_factory=list)
 
 
+def _size(path: Path) -> int:
+    """Of one that may have gone meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def scrubbed(
     settings: Settings, *, pause: Callable[[float], None] = time.sleep
 ) -> Iterator[Progress]:
@@ -72,7 +79,7 @@ def scrubbed(
     """
     scrub = Scrub(root_of(settings))
     paths = scrub.blobs(before=float("inf"))
-    progress = Progress(len(paths), sum(path.stat().st_size for path in paths if path.exists()))
+    progress = Progress(len(paths), sum(map(_size, paths)))
     yield progress
     for path in paths:
         steps = scrub.verify(path)
@@ -82,7 +89,7 @@ def scrubbed(
             except StopIteration as end:
                 progress.seen += 1
                 if not end.value:
-                    progress.damaged.append(f"{path.parents[1].name}:{path.name}")
+                    progress.damaged.append(digest_of(path))
                 break
             progress.read += count
             yield progress

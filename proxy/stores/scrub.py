@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.errors import DigestInvalid
 from proxy.oci.packed import unpack
 from proxy.oci.reference import Digest
 from proxy.stores.blocking import in_thread
@@ -19,7 +20,7 @@ from proxy.stores.layout import Layout
 from proxy.stores.leases import locked
 from proxy.stores.openfile import OpenFile
 from proxy.stores.seal import Seal, seal
-from proxy.stores.stock import Stock
+from proxy.stores.stock import Stock, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -53,7 +54,7 @@ class Scrub:
         If not, it is put aside. One that has gone meanwhile is as it should be. Blocks. OSError if
         a damaged one cannot be moved.
         """
-        digest = Digest(f"{path.parents[1].name}:{path.name}")
+        digest = digest_of(path)
         try:
             file = OpenFile(os.open(path, os.O_RDONLY))
         except FileNotFoundError:
@@ -79,8 +80,9 @@ class Scrub:
     def manifests(self) -> Iterator[tuple[Digest, bool]]:
         """Each manifest, and whether its record is good; a bad one is as good as none. Blocks."""
         for path in self._layout.manifests():
-            digest = Digest(path.name)
-            yield digest, unpack(digest, path.read_bytes()) is not None
+            with suppress(FileNotFoundError, IsADirectoryError, DigestInvalid):
+                digest = Digest(path.name)
+                yield digest, unpack(digest, path.read_bytes()) is not None
 
     async def keep_verifying(self, *, every: float, rate: int, lock: Path) -> None:
         """Verify each blob once in `every` seconds, at `rate` bytes a second; never ends.

@@ -9,12 +9,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxy import telemetry
+from proxy.errors import DigestInvalid
+from proxy.oci.reference import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,11 +33,15 @@ LOW_MARK: Final = 0.9
 # faster than that, so many times while a blob is there.
 _TOUCH_EVERY: Final = 3600.0
 _TOUCHES: Final = 8
+# As `Count.encode` writes it.
+_COUNT: Final = re.compile(rb"(\d{20}) (\d{16}\.\d{3})\n")
 # For how long what others have counted need not be looked at again, in seconds.
 _REMEMBERED: Final = 1.0
 # What of the disk is kept free of blobs, in bytes: so much, but not more than one part of so many.
 _RESERVE: Final = 64 * 2**20
 _RESERVED_PART: Final = 50
+# So often everything is counted while others go on, in the hope that nothing comes or goes.
+_COUNTINGS: Final = 3
 # The unit of st_blocks, whatever the file system's own block size (stat(2)).
 _BLOCK: Final = 512
 
@@ -59,13 +67,10 @@ class Count:
         return f"{self.taken:020} {self.oldest:020.3f}\n".encode()
 
     @classmethod
-    def decode(cls, text: bytes, now: float) -> Count:
-        """What the file says; nothing at all if it cannot be read."""
-        try:
-            taken, oldest = text.split()
-            return cls(int(taken), float(oldest))
-        except ValueError:
-            return cls(0, now)
+    def decode(cls, text: bytes) -> Count | None:
+        """What the file says; None if it makes no sense."""
+        found = _COUNT.fullmatch(text)
+        return None if found is None else cls(int(found[1]), float(found[2]))
 
 
 class Stock:
@@ -109,24 +114,28 @@ class Stock:
         Whether it was.
         """
         with self._counter() as counter, suppress(FileNotFoundError):
-            size = taken_by(path.stat())
+            size, count = taken_by(path.stat()), self._read(counter)
             if still():
                 act()
-                count = self._read(counter)
                 self._write(counter, Count(max(0, count.taken - size), count.oldest))
                 return True
         return False
 
     def take(self) -> int:
         """Count anew, because blobs may have been removed by hand; the bytes that they take."""
+        for _ in range(_COUNTINGS):
+            with self._counter() as counter:
+                before = self._read(counter)
+            found = self._count(self.blobs())
+            with self._counter() as counter:
+                if self._read(counter) == before:
+                    self._write(counter, found)
+                    return found.taken
+        # Something comes or goes all the time: nothing does while the counter is held.
         with self._counter() as counter:
-            before = self._read(counter)
-        found = self._count(self.blobs())
-        with self._counter() as counter:
-            # What has come and gone meanwhile was counted by whoever did it.
-            taken = max(0, found.taken + self._read(counter).taken - before.taken)
-            self._write(counter, Count(taken, found.oldest))
-        return taken
+            found = self._count(self.blobs())
+            self._write(counter, found)
+        return found.taken
 
     def shrink(self) -> list[Stored]:
         """Evict if there is too much, as after a change of the limit; what has gone."""
@@ -173,17 +182,20 @@ class Stock:
         now = self._clock()
         if now - self._known_at > _REMEMBERED:
             with suppress(OSError):
-                self._remember(Count.decode(self._layout.stock.read_bytes(), now))
+                known = Count.decode(self._layout.stock.read_bytes())
+                if known is not None:
+                    self._remember(known)
         if self._known.taken < self._max_size / 2:
             return _TOUCH_EVERY
         return min(_TOUCH_EVERY, max(1.0, (now - self._known.oldest) / _TOUCHES))
 
     def blobs(self) -> Iterator[Stored]:
-        """Every blob there is."""
+        """Every blob there is. What else may lie there is none of ours."""
         for path in self._layout.blobs.glob("*/*/*"):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                yield Stored(path, taken_by(status), status.st_mtime)
+            with suppress(FileNotFoundError, DigestInvalid):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and digest_of(path).hex[:2] == path.parent.name:
+                    yield Stored(path, taken_by(status), status.st_mtime)
 
     def _evict(self, counter: int, room: int) -> tuple[Count, list[Stored]]:
         """Remove what was not used for longest, until the rest takes no more than `room` bytes.
@@ -220,7 +232,8 @@ class Stock:
             os.close(file)
 
     def _read(self, counter: int) -> Count:
-        return Count.decode(os.pread(counter, 64, 0), self._clock())
+        """What the file says, or what there is where it says nothing: it is new, or damaged."""
+        return Count.decode(os.pread(counter, 64, 0)) or self._count(self.blobs())
 
     def _write(self, counter: int, count: Count) -> None:
         encoded = count.encode()
@@ -231,6 +244,11 @@ class Stock:
     def _remember(self, count: Count) -> None:
         self._known, self._known_at = count, self._clock()
         telemetry.STORED_BYTES.set(count.taken)
+
+
+def digest_of(path: Path) -> Digest:
+    """What a blob's file is called; DigestInvalid if it is none."""
+    return Digest(f"{path.parents[1].name}:{path.name}")
 
 
 def to_evict(blobs: Iterable[Stored], max_size: int) -> list[Stored]:

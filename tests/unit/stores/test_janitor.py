@@ -285,3 +285,28 @@ async def test_there_may_be_nothing_to_sweep(
     assert await janitor(0).sweep() == Swept()
     DiskBlobs(data_dir)
     assert await janitor(0).sweep() == Swept()
+
+
+async def test_what_is_none_of_ours_is_left_alone(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    """Directories that somebody made by hand, say: the sweep goes on beside them."""
+    store, other = DiskBlobs(data_dir), Digest.of(b"other")
+    folders = [
+        data_dir / "spool" / name
+        for name in ("lost+found", "temp-0", "lease-0", f"{other}.meta", other)
+    ]
+    folders.append(data_dir / "damaged" / "lost+found")
+    for folder in folders:
+        folder.mkdir(parents=True)
+        age(folder, 2 * DAY)
+    await leave(store, CONTENT)
+    age(data_dir / "spool" / DIGEST, 2 * DAY)
+    sweeping = janitor(10**9)
+    await sweeping.move_in()
+    assert not (data_dir / "spool" / DIGEST).exists()
+    await leave(store, CONTENT)
+    sweeping._clock = lambda: time.time() + 9 * DAY
+    assert (await sweeping.sweep()).spools == 1
+    sweeping.close()
+    assert all(folder.is_dir() for folder in folders)

@@ -17,6 +17,7 @@ from proxy.stores.blobs_disk import DiskBlobs
 from proxy.stores.janitor import Janitor
 from proxy.stores.layout import Layout
 from proxy.stores.leases import FlockLeases
+from proxy.stores.scrub import Scrub
 from proxy.stores.stock import Stock, Stored, to_evict
 from tests.contract.another_process import another_process
 from tests.contract.blob_stores import keep, leave
@@ -154,6 +155,40 @@ async def test_what_was_removed_by_hand_is_noticed_when_stock_is_taken(data_dir:
     assert Stock(Layout(data_dir), max_size=None).take() == on_disk(data_dir) == counted(data_dir)
 
 
+async def test_what_comes_and_goes_while_stock_is_taken_is_counted_once(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DiskBlobs(data_dir)
+    for number in range(4):
+        await keep(store, mebibyte(number))
+    stock, real = Stock(Layout(data_dir), max_size=None), Stock.blobs
+
+    def one_goes_first(looking: Stock) -> list[Stored]:
+        """In the moment between the first look at the count and the look at the blobs."""
+        monkeypatch.setattr(Stock, "blobs", real)
+        path = path_of(data_dir, mebibyte(0))
+        Stock(Layout(data_dir), max_size=None).take_away(path, path.unlink, still=lambda: True)
+        return list(real(looking))
+
+    monkeypatch.setattr(Stock, "blobs", one_goes_first)
+    assert stock.take() == on_disk(data_dir) == counted(data_dir) > 0
+
+
+async def test_what_is_no_blob_is_left_alone(data_dir: Path) -> None:
+    store = DiskBlobs(data_dir, max_size=3 * MEBIBYTE)
+    folder = data_dir / "blobs/sha256/ab"
+    (folder / "lost+found").mkdir(parents=True)
+    (folder / "notes").write_text("by hand")
+    (folder / Digest.of(mebibyte(77)).hex).write_bytes(mebibyte(77))
+    (folder / ("ab" * 32)).symlink_to(data_dir)
+    before = sorted(folder.iterdir())
+    for number in range(9):
+        await keep(store, mebibyte(number))
+        assert counted(data_dir) <= 3 * MEBIBYTE
+    assert sorted(folder.iterdir()) == before
+    assert [path.name for path in Scrub(data_dir).blobs(before=float("inf"))] != []
+
+
 @pytest.mark.parametrize("text", [b"", b"many", b"1 2 3", b"\xff" * 100, None])
 async def test_a_count_that_cannot_be_read_is_mended(data_dir: Path, text: bytes | None) -> None:
     store = DiskBlobs(data_dir, max_size=3 * MEBIBYTE)
@@ -162,8 +197,6 @@ async def test_a_count_that_cannot_be_read_is_mended(data_dir: Path, text: bytes
         (data_dir / "stock").unlink()
     else:
         (data_dir / "stock").write_bytes(text)
-    Stock(Layout(data_dir), max_size=None).take()
-    assert counted(data_dir) == on_disk(data_dir)
     for number in range(1, 9):
         await keep(store, mebibyte(number))
         assert on_disk(data_dir) <= 3 * MEBIBYTE
