@@ -67,10 +67,12 @@ class Blobs:
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return _Constant()
-        if self._transfers.runs(repository, digest):
+        if self._transfers.arrives(repository, digest):
             return await self.fetched(repository, digest)
         if (blob := await self._store.open(digest)) is None:
-            return None
+            # It may be verified and still on its way to where it stays.
+            runs = self._transfers.runs(repository, digest)
+            return await self.fetched(repository, digest) if runs else None
         try:
             await self._granted(repository, digest)
         except BaseException:

@@ -108,6 +108,11 @@ class Transfers:
         """Whether one runs for this blob of this repository."""
         return (str(repository), digest) in self._running
 
+    def arrives(self, repository: Repository, digest: Digest) -> bool:
+        """Whether one runs that has not got all of the blob yet."""
+        running = self._running.get((str(repository), digest))
+        return running is not None and not running[0].verified
+
     def length(self, repository: Repository, digest: Digest) -> int | None:
         """How many bytes that blob will have, as soon as the one that runs knows."""
         running = self._running.get((str(repository), digest))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.stores.blocking import in_thread
 from proxy.stores.damage import put_aside
 from proxy.stores.layout import Layout
-from proxy.stores.leftovers import given_way, unfinished
+from proxy.stores.leftovers import makes_room
 from proxy.stores.openfile import OpenFile
 from proxy.stores.records import RecordFiles
 from proxy.stores.seal import Seal
@@ -95,16 +95,7 @@ class DiskBlobs:
 
         What was begun and nobody goes on with makes room before them.
         """
-
-        def has_room() -> bool:
-            others = sum(unfinished(self._layout, apart_from=digest))
-            if self._stock.lacks(size + others) <= 0:
-                return True
-            given_way(self._layout)
-            others = sum(unfinished(self._layout, apart_from=digest))
-            return self._stock.frees(size + others)
-
-        return await in_thread(has_room)
+        return await in_thread(lambda: makes_room(self._layout, self._stock, digest, size))
 
     async def spooled(self, digest: Digest) -> int:
         """How many bytes of it are in its spool."""

@@ -13,6 +13,7 @@ from proxy import telemetry
 from proxy.recent import Recent
 from proxy.stores.blocking import in_thread
 from proxy.stores.layout import Layout
+from proxy.stores.leftovers import makes_room
 from proxy.stores.object_blob import Allowance, ObjectBlob
 from proxy.stores.object_records import RecordObjects
 from proxy.stores.object_spool import GrowingObject, ObjectSpool
@@ -129,9 +130,9 @@ class ObjectBlobs:
             dropped=ObjectSpool.close,
         )
 
-    async def has_room(self, size: int) -> bool:
+    async def has_room(self, digest: Digest, size: int) -> bool:
         """Whether the disk has room for so many bytes on their way."""
-        return await in_thread(lambda: self._stock.frees(size))
+        return await in_thread(lambda: makes_room(self._layout, self._stock, digest, size))
 
     async def spooled(self, digest: Digest) -> int:
         """How many bytes of it are in its spool on this machine."""

@@ -77,7 +77,7 @@ async def test_it_costs_one_request_and_the_whole_follows(
     assert (answer.status, answer.body) == (206, CONTENT[first : last + 1])
     assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
     assert answer.cache == UNVERIFIED
-    await until(lambda: kept(data_dir))
+    await until(lambda: kept(data_dir) and not len(proxy.services.transfers))
     assert asked(upstream) == [sent, None]
     assert upstream.count("HEAD") == 0
     assert (await proxy.get(PATH, Range=wanted)).cache == "Lighterage; hit"
