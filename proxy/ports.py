@@ -282,6 +282,7 @@ class Upstream(Protocol):
     ) -> AbstractAsyncContextManager[BlobStream]:
         """GET from byte `start` to byte `end` (inclusive; None is the last). BlobUnknown for 404.
 
+        `start` below 0 are so many bytes at the end; some send the whole instead.
         With the `validator` of an earlier answer the whole comes where it has changed since.
         RangeInvalid where the upstream answers 416.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,15 +10,15 @@ import structlog
 from proxy.errors import Obstacle, Refused
 from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.service import trace
+from proxy.service.rest import Rest
 from proxy.service.stored import StoredBlob
 from proxy.service.trace import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import BlobStore, BlobStream, Upstream
+    from proxy.ports import BlobStore, Upstream
     from proxy.service.records import Records
     from proxy.service.singleflight import Flights
     from proxy.service.source import Source
@@ -149,14 +150,31 @@ class Blobs:
         except OSError as error:
             _log.warning("blobs.not_touched", error=str(error))
 
-    def part(
-        self, repository: Repository, digest: Digest, first: int, last: int | None
-    ) -> AbstractAsyncContextManager[BlobStream]:
-        """Bytes `first` to `last` straight from upstream: unverified, and so never kept."""
+    @asynccontextmanager
+    async def part(
+        self, repository: Repository, digest: Digest, first: int | None, last: int | None
+    ) -> AsyncIterator[Rest]:
+        """Bytes `first` to `last`, or the last `last` ones: unverified, and so never kept.
+
+        It begins at 0 where the upstream sends the whole instead.
+        """
         trace.current().outcome = Outcome.MISS
         trace.current().detail = "unverified-range"
-        upstream = self._upstreams[repository.registry]
-        return upstream.blob(repository.name, digest, start=first, end=last)
+        upstream, name = self._upstreams[repository.registry], repository.name
+        async with AsyncExitStack() as stack:
+            if first is None and last:
+                rest = await stack.enter_async_context(Rest(digest, name, upstream))
+                await rest.begin(-last)
+                if rest.total is not None and rest.start == max(0, rest.total - last):
+                    yield rest
+                    return
+                # Some know ranges, but not such.
+                await stack.aclose()
+                size = rest.total or await self.size(repository, digest)
+                first, last = max(0, size - last), size - 1
+            rest = await stack.enter_async_context(Rest(digest, name, upstream, last=last))
+            await rest.begin(first or 0)
+            yield rest
 
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
         """The whole of a small blob; Refused if it is larger than `limit` bytes."""

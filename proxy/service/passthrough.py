@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import (
     RangeInvalid,
     StorageFailure,
-    UpstreamFailure,
     UpstreamInvalid,
-    UpstreamUnavailable,
 )
-from proxy.service.announced import announced_size
-from proxy.service.attempts import Attempts
 from proxy.service.download import HELD_BACK
+from proxy.service.rest import Rest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from contextlib import AbstractContextManager
 
     from proxy.oci.reference import Digest
-    from proxy.ports import BlobStream, Upstream
+    from proxy.ports import Upstream
     from proxy.service.download import Begun
     from proxy.service.singleflight import Flights
 
@@ -70,10 +67,13 @@ class PassThrough:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(admitted)
-            rest = _Rest(digest, name, upstream)
-            stack.push_async_callback(rest.close)
+            rest = await stack.enter_async_context(Rest(digest, name, upstream))
             if begun is None or begun.length < begun.total:
-                await rest.begin(begun.length if begun else 0)
+                try:
+                    await rest.begin(begun.length if begun else 0)
+                except RangeInvalid:
+                    raise UpstreamInvalid(f"the upstream changed {digest} midway") from None
+                await rest.announced()
             total = _total(digest, begun, rest.total)
             chunks = await stack.enter_async_context(aclosing(_joined(begun, rest)))
             passed = cls(digest, total, chunks, flights)
@@ -129,64 +129,6 @@ class PassThrough:
         self._verified = True
 
 
-class _Rest:
-    """What an upstream sends of a blob from some byte on, in as many answers as that takes."""
-
-    def __init__(self, digest: Digest, name: str, upstream: Upstream) -> None:
-        self.total: int | None = None
-        # Where it begins: at 0 if the upstream knows no ranges.
-        self.start = 0
-        self._digest = digest
-        self._name = name
-        self._upstream = upstream
-        self._stack = AsyncExitStack()
-        self._stream: BlobStream | None = None
-
-    async def begin(self, start: int) -> None:
-        """Ask for it; UpstreamFailure or BlobUnknown."""
-        self._stream = await self._asked(start, None)
-        self.start = self._stream.start
-        self.total = await announced_size(self._stream, self._upstream, self._name, self._digest)
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes as they arrive; nothing if it was not begun."""
-        attempts, received = Attempts(self._digest), self.start
-        while self._stream is not None:
-            before = received
-            try:
-                skip = received - self._stream.start
-                async for chunk in self._stream.chunks():
-                    if fresh := chunk[skip:]:
-                        received += len(fresh)
-                        yield fresh
-                    skip = max(0, skip - len(chunk))
-                if self.total is not None and received < self.total:
-                    raise UpstreamUnavailable(
-                        f"the upstream stopped in the middle of {self._digest}"
-                    )
-            except UpstreamFailure as failure:
-                validator = self._stream.validator
-                await self._stack.aclose()
-                await attempts.another(failure, received=received, more=received - before)
-            else:
-                return
-            self._stream = await self._asked(received, validator)
-            if self._stream.total not in {None, self.total}:
-                raise UpstreamInvalid(f"the upstream changed the size of {self._digest} midway")
-
-    async def close(self) -> None:
-        """Hang up."""
-        await self._stack.aclose()
-
-    async def _asked(self, start: int, validator: str | None) -> BlobStream:
-        try:
-            return await self._stack.enter_async_context(
-                self._upstream.blob(self._name, self._digest, start=start, validator=validator)
-            )
-        except RangeInvalid:
-            raise UpstreamInvalid(f"the upstream changed {self._digest} midway") from None
-
-
 def _total(digest: Digest, begun: Begun | None, announced: int | None) -> int:
     """The blob's size, on which what has begun and what is to come agree."""
     sizes = {begun.total} if begun else set()
@@ -199,7 +141,7 @@ def _total(digest: Digest, begun: Begun | None, announced: int | None) -> int:
     return sizes.pop()
 
 
-async def _joined(begun: Begun | None, rest: _Rest) -> AsyncGenerator[bytes, None]:
+async def _joined(begun: Begun | None, rest: Rest) -> AsyncGenerator[bytes, None]:
     """What came before, and then what comes; only that if the upstream begins again."""
     if begun is not None and (begun.length in {begun.total, rest.start}):
         offset = 0

@@ -96,6 +96,8 @@ def parse_answer(answer: Answer, *, start: int, end: int | None) -> BlobAnswer:
         raise UpstreamInvalid(f"{place} answered 206 without saying which part of the blob it is")
     first, last = int(parts[1]), int(parts[2])
     total = None if parts[3] == "*" else int(parts[3])
+    if start < 0 and total is not None:
+        start, end = max(0, total + start), None
     if first != start or last < first or not _ends_right(last, end, total):
         raise UpstreamInvalid(f"{place} sent another part of the blob than it was asked for")
     length = last - first + 1

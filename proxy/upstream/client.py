@@ -137,12 +137,14 @@ class RegistryClient:
     ) -> AsyncIterator[BlobAnswer]:
         """GET from byte `start` to byte `end` (inclusive; None is the last). BlobUnknown for 404.
 
+        `start` below 0 are so many bytes at the end, as far as the registry knows such ranges.
         `validator` is that of an earlier answer: if it is another one now, all of it comes.
         RangeInvalid where the upstream answers 416. Whoever leaves early closes the connection.
         """
         headers = {}
-        if start > 0 or end is not None:
-            headers["Range"] = f"bytes={start}-{'' if end is None else end}"
+        if start != 0 or end is not None:
+            wanted = start if start < 0 else f"{start}-{'' if end is None else end}"
+            headers["Range"] = f"bytes={wanted}"
             if validator is not None:
                 headers["If-Range"] = validator
         with self._observation.of("blob") as tally:

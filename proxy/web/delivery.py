@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -137,20 +138,27 @@ class Delivery:
         None where the upstream does not send ranges, and only the whole blob will do.
         """
         repository, digest = target.repository, target.digest
-        first, last = wanted.first, wanted.last
-        if first is None:
-            first, last = wanted.within(await self._blobs.size(repository, digest))
-        async with self._blobs.part(repository, digest, first, last) as stream:
-            if stream.start != first or stream.total is None:
+        if wanted.first is None and not wanted.last:
+            wanted.within(await self._blobs.size(repository, digest))
+        async with self._blobs.part(repository, digest, wanted.first, wanted.last) as part:
+            if part.total is None:
                 return None
-            first, last = ByteRange(first, last).within(stream.total)
-            response = _partial(headers, first, last, stream.total)
+            first, last = wanted.within(part.total)
+            if part.start != first:
+                return None
+            response = _partial(headers, first, last, part.total)
             try:
                 line.status = response.status
                 await response.prepare(request)
-                async for chunk in stream.chunks():
-                    await response.write(chunk)
-                    line.sent += len(chunk)
+                async with aclosing(part.chunks()) as chunks:
+                    async for chunk in chunks:
+                        # More comes where the upstream begins with the whole.
+                        piece = chunk[: last + 1 - first]
+                        await response.write(piece)
+                        first += len(piece)
+                        line.sent += len(piece)
+                        if first > last:
+                            break
                 await response.write_eof()
             except (RegistryError, OSError) as error:
                 _cut(request, line, error)

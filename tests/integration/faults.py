@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PIECE: Final = 64 * 1024
-_RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 _BODILESS: Final = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 _FOREVER: Final = 3600.0
 
@@ -98,7 +98,9 @@ def content(body: bytes, media_type: str, byte_range: str | None = None) -> Answ
     wanted = _RANGE.fullmatch(byte_range or "")
     if wanted is None:
         return Answer(200, headers, body)
-    first, last = int(wanted[1]), min(int(wanted[2] or len(body)), len(body) - 1)
+    first, last = int(wanted[1] or 0), min(int(wanted[2] or len(body)), len(body) - 1)
+    if not wanted[1]:
+        first, last = max(0, len(body) - int(wanted[2])), len(body) - 1
     if first > last:
         headers["Content-Range"] = f"bytes */{len(body)}"
         return Answer(416, headers)

@@ -58,6 +58,8 @@ def asked(upstream: ScriptedUpstream) -> list[str | None]:
             f"bytes={SIZE - 1000}-{SIZE + 7}",
         ),
         (f"bytes={SIZE - 1000}-", SIZE - 1000, SIZE - 1, f"bytes={SIZE - 1000}-"),
+        ("bytes=-1000", SIZE - 1000, SIZE - 1, "bytes=-1000"),
+        (f"bytes=-{SIZE + 1}", 0, SIZE - 1, f"bytes=-{SIZE + 1}"),
         ("bytes=1000-1999", 1000, 1999, "bytes=1000-1999"),
         ("bytes=0-9", 0, 9, "bytes=0-9"),
     ],
@@ -84,13 +86,52 @@ async def test_it_costs_one_request_and_the_whole_follows(
     assert len(upstream.requests) == 2
 
 
-async def test_the_last_bytes_are_found_by_the_size(
+async def test_where_only_whole_ranges_are_known_the_last_bytes_are_found_by_the_size(
     proxy: Proxy, upstream: ScriptedUpstream
 ) -> None:
+    upstream.fault("GET", PATH, Fault(ignore_range=True), times=1)
     answer = await proxy.get(PATH, Range="bytes=-100")
-    assert (answer.status, answer.body) == (206, CONTENT[-100:])
-    assert [request.method for request in upstream.requests[:2]] == ["HEAD", "GET"]
-    assert upstream.requests[1].headers["Range"] == f"bytes={SIZE - 100}-{SIZE - 1}"
+    assert (answer.status, answer.body, answer.cache) == (206, CONTENT[-100:], UNVERIFIED)
+    assert asked(upstream)[:2] == ["bytes=-100", f"bytes={SIZE - 100}-{SIZE - 1}"]
+
+
+async def test_the_last_no_bytes_are_no_range(proxy: Proxy) -> None:
+    answer = await proxy.get(PATH, Range="bytes=-0")
+    assert (answer.status, answer.headers["Content-Range"]) == (416, f"bytes */{SIZE}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first", "last"),
+    [("bytes=1000000-1999999", 1_000_000, 1_999_999), ("bytes=-1000000", SIZE - 1_000_000, "")],
+)
+async def test_one_that_breaks_off_goes_on(
+    proxy: Proxy,
+    upstream: ScriptedUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    wanted: str,
+    first: int,
+    last: int | str,
+) -> None:
+    monkeypatch.setattr("proxy.service.attempts._PAUSE", 0.01)
+    upstream.fault("GET", PATH, Fault(cut=200_000), times=3)
+    answer = await proxy.get(PATH, Range=wanted)
+    assert (answer.status, answer.body) == (206, CONTENT[first : first + 1_000_000])
+    assert asked(upstream)[:4] == [
+        wanted,
+        *(f"bytes={first + n * 200_000}-{last}" for n in (1, 2, 3)),
+    ]
+
+
+async def test_the_beginning_is_cut_out_of_the_whole_where_there_are_no_ranges(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    upstream.fault("GET", PATH, Fault(ignore_range=True))
+    upstream.fault("GET", PATH, Fault(ignore_range=True, cut=100_000, stall=True), times=1)
+    answer = await proxy.get(PATH, Range="bytes=0-9999")
+    assert (answer.status, answer.body) == (206, CONTENT[:10_000])
+    line = await proxy.line(status=206)
+    assert line["bytes"] == 10_000
 
 
 async def test_many_ranges_are_followed_by_one_transfer(
