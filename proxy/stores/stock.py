@@ -33,6 +33,7 @@ LOW_MARK: Final = 0.9
 # faster than that, so many times while a blob is there.
 _TOUCH_EVERY: Final = 3600.0
 _TOUCHES: Final = 8
+_TOUCH_AT_LEAST: Final = 0.1
 # As `Count.encode` writes it.
 _COUNT: Final = re.compile(rb"(\d{20}) (\d{16}\.\d{3})\n")
 # For how long what others have counted need not be looked at again, in seconds.
@@ -187,7 +188,7 @@ class Stock:
                     self._remember(known)
         if self._known.taken < self._max_size / 2:
             return _TOUCH_EVERY
-        return min(_TOUCH_EVERY, max(1.0, (now - self._known.oldest) / _TOUCHES))
+        return min(_TOUCH_EVERY, max(_TOUCH_AT_LEAST, (now - self._known.oldest) / _TOUCHES))
 
     def blobs(self) -> Iterator[Stored]:
         """Every blob there is. What else may lie there is none of ours."""

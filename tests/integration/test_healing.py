@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -127,6 +128,7 @@ async def test_an_image_that_is_pulled_keeps_its_layers(
     """Also by clients that have them already, and ask for nothing but the manifest."""
     content = images.docker_with_empty_steps()
     push(upstream, "library/image", "1", content)
+    monkeypatch.setattr("proxy.service.usage._EVERY", 60.0)
     async with Proxy(settings(upstream, data_dir)) as proxy:
         files = [file_of(data_dir, Digest(digest)) for digest in content.blobs]
         for digest in content.blobs:
@@ -148,3 +150,20 @@ async def test_an_image_that_is_pulled_keeps_its_layers(
                 os.utime(file, (1, 1))
             await proxy.get("/v2/library/image/manifests/1", Accept="*/*")
             await until(lambda: all(file.stat().st_mtime > 1 for file in files))
+
+
+async def test_an_image_that_is_pulled_again_outlives_others_of_the_same_minute(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """In a store that is small for what is pulled through it, by its manifest alone."""
+    content = images.docker_with_empty_steps()
+    push(upstream, "library/image", "1", content)
+    async with Proxy(settings(upstream, data_dir, blobs={"max_size": "128KiB"})) as proxy:
+        for digest in content.blobs:
+            await proxy.get(f"/v2/library/image/blobs/{digest}")
+        for number in range(20):
+            other = images.noise(str(number), 12_000)
+            await asyncio.sleep(0.25)
+            await proxy.get(f"/v2/library/cargo/blobs/{upstream.add_blob('library/cargo', other)}")
+            await proxy.get("/v2/library/image/manifests/1", Accept="*/*")
+        assert all(file_of(data_dir, Digest(digest)).exists() for digest in content.blobs)

@@ -283,7 +283,8 @@ async def test_what_is_left_of_a_full_disk_is_not_for_unfinished_transfers(
         (None, 60.0, HOUR),
         (100 * MEBIBYTE, 60.0, HOUR),
         (3 * MEBIBYTE, 80.0, 10.0),
-        (3 * MEBIBYTE, 1.0, 1.0),
+        (3 * MEBIBYTE, 1.0, 0.125),
+        (3 * MEBIBYTE, 0.1, 0.1),
         (3 * MEBIBYTE, 100 * HOUR, HOUR),
     ],
 )
