@@ -84,7 +84,7 @@ class DiskSpool:
 
     def close(self) -> None:
         """Let go of it, and leave it where it is; of one with nothing in it nothing is left."""
-        if self._size == 0:
+        if self._size == 0 and self._expected is not None:
             self._retract()
         self._file.close()
 
