@@ -133,6 +133,7 @@ async def _finish(server: RegistryServer, services: Services, ending: Ending, gr
         if await ending.is_now_within(_LOOK_EVERY):
             break
         server.finish()
+    services.registry.ending = True
     # What was received of a blob stays in its spool: whoever asks for it next goes on from there.
     _log.info("proxy.stopped", cut_off=server.busy, unfinished=len(services.transfers))
 

@@ -87,6 +87,8 @@ class Registry:
         self._targets: Recent[tuple[str, str], Target] = Recent(memory // 8)
         self._answers: Recent[tuple[object, ...], Answer] = Recent(memory)
         self.running = 0
+        # Set when the process ends: what still runs is cut off then, and not left by its client.
+        self.ending = False
 
     def forget_mutable(self) -> None:
         """Drop what depends on settings and on what repositories have."""
@@ -106,7 +108,7 @@ class Registry:
             response = _refused(request, line, StorageFailure("the proxy cannot use its storage"))
         except asyncio.CancelledError:
             line.status = line.status or _LEFT
-            line.error = GONE if request.transport is None else "cut off at the end of the proxy"
+            line.error = "cut off at the end of the proxy" if self.ending else GONE
             self._lines.write(request, line)
             raise
         except Exception:  # noqa: BLE001 -- whatever it is, the client gets an answer
