@@ -204,8 +204,7 @@ class Transfer:
             self._sources.append(spool.reader())
             self._received = spool.size
             await self._filled(spool, room)
-            blob = await spool.commit()
-            self._done(blob, blob.size)
+            self._done(await spool.commit(), spool.size)
             await spool.settle()
         finally:
             spool.close()

@@ -11,7 +11,7 @@ from proxy.stores.blocking import in_thread
 from proxy.stores.damage import put_aside
 from proxy.stores.layout import Layout
 from proxy.stores.leftovers import makes_room
-from proxy.stores.openfile import OpenFile
+from proxy.stores.openfile import OpenFile, WholeFile
 from proxy.stores.records import RecordFiles
 from proxy.stores.seal import Seal
 from proxy.stores.spool import DiskSpool, GrowingSpool, begun
@@ -126,9 +126,10 @@ class DiskBlobs:
 
     def _opened(self, digest: Digest) -> OpenFile | None:
         try:
-            file = OpenFile(os.open(self._layout.blob(digest), os.O_RDONLY))
+            descriptor = os.open(self._layout.blob(digest), os.O_RDONLY)
         except FileNotFoundError:
             return None
+        file = WholeFile(descriptor, os.fstat(descriptor).st_size)
         seal = Seal.of(file)
         if seal is not None and seal.size != file.size:
             # If it cannot be moved, what is fetched now takes its place.

@@ -76,3 +76,19 @@ class OpenFile:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+class WholeFile(OpenFile):
+    """One that was as long as it has to be when it was opened, and says so whatever happens."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        """Take over `descriptor` of a file of `size` bytes."""
+        super().__init__(descriptor)
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """In bytes, then: what has been cut off since is missed by whoever reads to the end."""
+        return self._size

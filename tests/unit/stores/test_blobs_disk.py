@@ -42,6 +42,19 @@ async def test_a_committed_blob_is_the_only_file_that_is_left(
     assert files(data_dir).keys() == {"stock", f"blobs/sha256/{DIGEST.hex[:2]}/{DIGEST.hex}"}
 
 
+async def test_a_blob_that_shrinks_does_not_pass_for_a_shorter_one(
+    data_dir: Path, store: DiskBlobs
+) -> None:
+    """Between its opening and the first look at its size: that is what the client is promised."""
+    await keep(store, CONTENT)
+    blob = await store.open(DIGEST)
+    assert blob is not None
+    os.truncate(data_dir / "blobs/sha256" / DIGEST.hex[:2] / DIGEST.hex, HALF)
+    assert blob.size == len(CONTENT)
+    assert len(await blob.read(HALF, 10)) == 0
+    blob.close()
+
+
 async def test_nothing_is_left_of_a_transfer_that_brought_nothing(
     data_dir: Path, store: DiskBlobs
 ) -> None:
