@@ -165,6 +165,9 @@ class Stock:
     def lacks(self, size: int) -> int:
         """How many bytes too few the disk has free for `size` more; 0 or less if it has them."""
         disk = os.statvfs(self._layout.root)
+        if disk.f_blocks == 0:
+            # A file system that does not say, ramfs for one: writing will show.
+            return 0
         reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
         return size + reserve - disk.f_bavail * disk.f_frsize
 

@@ -213,7 +213,7 @@ def free(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def statvfs(_path: Path) -> os.statvfs_result:
         now = left[0] - on_disk(data_dir)
-        return os.statvfs_result((1, 1, 0, now, now, *real[5:]))
+        return os.statvfs_result((1, 1, 1, now, now, *real[5:]))
 
     monkeypatch.setattr(os, "statvfs", statvfs)
     return left
@@ -230,6 +230,14 @@ async def test_older_blobs_make_room_on_a_full_disk(data_dir: Path, free: list[i
     assert present(data_dir, range(8)) == [3, 4, 5, 6, 7]
     free[0] = 0
     assert not await store.has_room(NEW, 1)
+
+
+async def test_a_file_system_that_does_not_say_how_much_it_has_is_tried(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = os.statvfs_result((4096, 4096, *[0] * 8))
+    monkeypatch.setattr(os, "statvfs", lambda _path: nothing)
+    assert await DiskBlobs(data_dir).has_room(NEW, MEBIBYTE)
 
 
 async def test_nothing_is_evicted_where_that_would_not_be_enough(
