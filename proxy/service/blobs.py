@@ -68,12 +68,10 @@ class Blobs:
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return _Constant()
-        if self._transfers.arrives(repository, digest):
+        if self._transfers.runs(repository, digest):
             return await self.fetched(repository, digest)
         if (blob := await self._store.open(digest)) is None:
-            # It may be verified and still on its way to where it stays.
-            runs = self._transfers.runs(repository, digest)
-            return await self.fetched(repository, digest) if runs else None
+            return None
         try:
             await self._granted(repository, digest)
         except BaseException:
@@ -94,8 +92,8 @@ class Blobs:
 
     async def fetched(self, repository: Repository, digest: Digest) -> Source:
         """The blob from its transfer, which is started if need be; raises as `open` does."""
-        trace.current().outcome = Outcome.MISS
         reader = self._transfers.join(repository, digest)
+        trace.current().outcome = Outcome.HIT if reader.verified else Outcome.MISS
         try:
             await reader.started()
             if not reader.shown:

@@ -44,6 +44,11 @@ class Reader:
             await self._leave_the_others(reason)
 
     @property
+    def verified(self) -> bool:
+        """Whether all of the blob is here, though its transfer has not quite ended."""
+        return self._transfer.verified
+
+    @property
     def shown(self) -> bool:
         """Whether the upstream has given it through this repository."""
         return self._transfer.shown
@@ -107,11 +112,6 @@ class Transfers:
     def runs(self, repository: Repository, digest: Digest) -> bool:
         """Whether one runs for this blob of this repository."""
         return (str(repository), digest) in self._running
-
-    def arrives(self, repository: Repository, digest: Digest) -> bool:
-        """Whether one runs that has not got all of the blob yet."""
-        running = self._running.get((str(repository), digest))
-        return running is not None and not running[0].verified
 
     def length(self, repository: Repository, digest: Digest) -> int | None:
         """How many bytes that blob will have, as soon as the one that runs knows."""

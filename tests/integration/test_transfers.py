@@ -112,7 +112,7 @@ async def test_a_transfer_that_everybody_has_left_is_finished(
     upstream.fault("GET", "*", SLOWLY)
     await _leave_early(proxy)
     stored = data_dir / "blobs" / "sha256" / BLOB.hex[:2] / BLOB.hex
-    await until(stored.exists)
+    await until(lambda: stored.exists() and not len(proxy.services.transfers))
     assert (await proxy.get(PATH)).cache == "Lighterage; hit"
     assert upstream.count("GET") == 1
 
