@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from proxy.config import Limits, Settings, TagSettings
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+# What a file takes on the disk is a multiple of so many bytes.
+_BLOCK: Final = 4096
 # How often Redis and a bucket are asked how they are, in seconds: when nothing fails, and while
 # something does.
 _LOOK_EVERY: Final = 60.0
@@ -221,7 +223,7 @@ def _admission(limits: Limits, largest: int | None) -> Admission:
     return Admission(
         downloads=limits.downloads,
         spool=limits.spool,
-        largest=largest,
+        largest=None if largest is None else largest // _BLOCK * _BLOCK,
         passed_through=limits.passed_through,
     )
 

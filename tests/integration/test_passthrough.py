@@ -153,11 +153,12 @@ async def test_a_range_of_it_is_verified_from_its_beginning(
         assert "Range" not in upstream.requests[-1].headers
 
 
+@pytest.mark.parametrize("max_size", [len(LARGE) - 1, len(LARGE)], ids=["bytes", "blocks"])
 async def test_what_is_larger_than_the_store_may_be_is_passed_through(
-    upstream: ScriptedUpstream, data_dir: Path
+    upstream: ScriptedUpstream, data_dir: Path, max_size: int
 ) -> None:
     before = passed_through("size")
-    async with Proxy(settings(upstream, data_dir, blobs={"max_size": len(LARGE) - 1})) as proxy:
+    async with Proxy(settings(upstream, data_dir, blobs={"max_size": max_size})) as proxy:
         for _ in range(2):
             answer = await proxy.get(path(LARGE))
             assert (answer.status, answer.body, answer.cache) == (200, LARGE, NOT_KEPT)
