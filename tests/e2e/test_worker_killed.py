@@ -52,14 +52,15 @@ async def test_the_clients_of_the_other_worker_lose_nothing(tmp_path: Path) -> N
             else:
                 assert isinstance(answer, load.Answer)
                 assert (answer.status, answer.body == content) == (200, True)
-        assert [request.method for request in upstream.requests] == ["GET", "GET"]
-        assert "Range" in upstream.requests[1].headers
+        # Beside them the worker that reads along may ask by HEAD whether it may.
+        gets = [request for request in upstream.requests if request.method == "GET"]
+        assert ["Range" in request.headers for request in gets] == [False, True]
         assert hop.passed <= 1.05 * SIZE
 
         # Whoever was cut off comes again, and so does a worker.
         again = await load.get(proxy.port, path)
         assert again.body == content
-        assert len(upstream.requests) == 2
+        assert upstream.count("GET") == 2
         await until(lambda: len(inside.workers(proxy)) == 2)
 
 
