@@ -70,7 +70,7 @@ def big(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 async def crowd(port: int, big: Big, *, count: int) -> float:
     """Have so many clients get the blob at once; the median of the seconds to their first byte."""
     async with asyncio.timeout(WITHIN):
-        clients = [await Download.begun(port, big.path) for _ in range(count)]
+        clients = await asyncio.gather(*(Download.begun(port, big.path) for _ in range(count)))
         assert {await client.done for client in clients} == {big.layer}
     return median(client.seconds[0] for client in clients)
 
