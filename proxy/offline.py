@@ -9,10 +9,10 @@ from proxy.errors import Refused
 from proxy.oci import conversion
 from proxy.oci.derivation import Terms
 from proxy.oci.index import for_platform
-from proxy.oci.jws import SigningKey
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
+from proxy.oci.schema1.libtrust import SigningKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

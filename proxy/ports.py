@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from proxy.oci.page import Page
+    from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
 
 

@@ -210,7 +210,7 @@ def test_a_violation_is_seen(module: str, source: str) -> None:
     [
         ("proxy.oci.manifest", "from urllib.parse import urlsplit"),
         ("proxy.oci.manifest", "import json\nfrom proxy.errors import ManifestInvalid"),
-        ("proxy.oci.jws", "from cryptography.hazmat.primitives import hashes"),
+        ("proxy.oci.schema1.libtrust", "from cryptography.hazmat.primitives import hashes"),
         ("proxy.service.blobs", "from proxy import __version__, telemetry\nimport asyncio"),
         ("proxy.service.blobs", "from . import trace"),
         ("proxy.service.blobs", "async with TaskGroup() as group:\n    group.create_task(work())"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from proxy.errors import ManifestInvalid, Obstacle, Refused
-from proxy.oci import image, index, jws, schema1
+from proxy.oci import image, index
 from proxy.oci.derivation import Derived, Terms
 from proxy.oci.manifest import (
     MANIFEST_LIMIT,
@@ -26,6 +26,7 @@ from proxy.oci.manifest import (
 )
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
+from proxy.oci.schema1 import build, libtrust
 
 Content: TypeAlias = Mapping[Digest, bytes]
 Needs: TypeAlias = Callable[[Manifest, Terms], tuple[Descriptor, ...]]
@@ -84,7 +85,7 @@ def _to_oci_index(manifest: Manifest, content: Content, terms: Terms) -> Derived
 
 def _to_schema1(manifest: Manifest, content: Content, terms: Terms) -> Derived:
     source = _as_image(manifest)
-    payload = schema1.from_image(
+    payload = build.from_image(
         content[source.config.digest],
         [layer.digest for layer in source.layers],
         name=terms.name,
@@ -99,7 +100,7 @@ def _sign(manifest: Manifest, _content: Content, terms: Terms) -> Derived:
     if terms.key is None:
         raise Refused("there is no key to sign it with")
     try:
-        signed = terms.key.sign(manifest.raw, time=jws.signed_time(_created(manifest)))
+        signed = terms.key.sign(manifest.raw, time=libtrust.signed_time(_created(manifest)))
         return Derived(read_manifest(signed, MediaType.V2S1_SIGNED, expected=manifest.digest))
     except (ManifestInvalid, ValueError) as error:
         raise Refused(f"it cannot be signed ({error})") from None

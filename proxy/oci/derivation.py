@@ -19,7 +19,7 @@ from proxy.oci.reference import Digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.oci.jws import SigningKey
+    from proxy.oci.schema1.libtrust import SigningKey
 
 # Part of every key and record of a derived manifest. Another number for another output.
 CONVERTER: Final = 1

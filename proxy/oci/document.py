@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ManifestInvalid
-from proxy.oci import gojson
+from proxy.oci.schema1 import gojson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

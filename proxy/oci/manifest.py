@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from proxy.errors import DigestInvalid, ManifestInvalid
-from proxy.oci import jws
 from proxy.oci.detection import DISTINCTIVE, kind
 from proxy.oci.document import Document, parse, spellings
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
+from proxy.oci.schema1 import libtrust
 
 Json: TypeAlias = Mapping[str, object]
 
@@ -127,7 +127,7 @@ def read_manifest(
     document = parse(raw)
     document.refuse_ambiguous(_MEMBERS)
     media_type = kind(document, content_type)
-    payload = jws.payload(raw, document) if media_type == MediaType.V2S1_SIGNED else raw
+    payload = libtrust.payload(raw, document) if media_type == MediaType.V2S1_SIGNED else raw
     if expected is not None and not expected.matches(payload):
         raise ManifestInvalid(f"the manifest's bytes are not those that {expected} names")
     digest = expected or Digest.of(payload)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from proxy.oci import conversion, image, index
-from proxy.oci.accept import Accept
+from proxy.oci.headers.accept import Accept
 from proxy.oci.manifest import Image, Index, Manifest, Schema1
 from proxy.oci.mediatype import MediaType, manifest_type
 

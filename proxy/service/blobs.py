@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proxy.errors import Obstacle, Refused
-from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
+from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.service import trace
 from proxy.service.rest import Rest
 from proxy.service.stored import StoredBlob

@@ -11,7 +11,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from proxy import telemetry
-from proxy.oci.ratelimit import RateLimit
+from proxy.oci.headers.ratelimit import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.oci.conversion import Conversion
-    from proxy.oci.jws import SigningKey
     from proxy.oci.manifest import Descriptor, Manifest
     from proxy.oci.platform import Platform
     from proxy.oci.reference import Digest, Repository, Tag
+    from proxy.oci.schema1.libtrust import SigningKey
     from proxy.service.blobs import Blobs
     from proxy.service.originals import Originals
     from proxy.service.records import Records

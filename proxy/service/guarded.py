@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from proxy.breaker import Breaker
-    from proxy.oci.page import Page
+    from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
     from proxy.ports import BlobStream, Fetched, Head, Upstream
     from proxy.service.budget import Budget

@@ -9,9 +9,9 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamInvalid
+from proxy.oci.headers.link import Page, still_asking
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
-from proxy.oci.page import Page, still_asking
 from proxy.oci.reference import Tag
 from proxy.service import trace
 from proxy.service.staleness import Reason, reason_of, served

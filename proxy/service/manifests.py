@@ -27,7 +27,7 @@ from proxy.service import trace
 from proxy.service.trace import Outcome
 
 if TYPE_CHECKING:
-    from proxy.oci.accept import Accept
+    from proxy.oci.headers.accept import Accept
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.service.derivations import Derivations
     from proxy.service.originals import Originals

@@ -19,7 +19,7 @@ from proxy.recent import Recent
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.oci.page import Page
+    from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
     from proxy.ports import BlobStream, Fetched, Head, Upstream
 

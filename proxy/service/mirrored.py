@@ -10,7 +10,7 @@ from proxy.errors import BlobUnknown, ManifestUnknown, NameUnknown, UpstreamFail
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from proxy.oci.page import Page
+    from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
     from proxy.ports import BlobStream, Fetched, Head, Upstream
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from proxy.oci.jws import SigningKey
+from proxy.oci.schema1.libtrust import SigningKey
 
 
 def given_key(path: Path) -> SigningKey:

@@ -17,8 +17,8 @@ from proxy.errors import (
     UpstreamInvalid,
     UpstreamUnavailable,
 )
+from proxy.oci.headers.link import Page, following
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
-from proxy.oci.page import Page, following
 from proxy.oci.reference import Digest
 from proxy.ports import Fetched, Head
 from proxy.upstream.auth import Authority

@@ -14,7 +14,7 @@ from proxy.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from proxy.oci.ratelimit import RateLimit
+from proxy.oci.headers.ratelimit import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -23,9 +23,9 @@ from proxy.errors import (
     StorageFailure,
     Unsupported,
 )
-from proxy.oci.accept import Accept
+from proxy.oci.headers.accept import Accept
+from proxy.oci.headers.link import link_to
 from proxy.oci.mediatype import MediaType
-from proxy.oci.page import link_to
 from proxy.oci.reference import Digest
 from proxy.recent import Recent
 from proxy.service import trace

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from proxy.errors import NameInvalid, NameUnknown, PaginationInvalid, Unsupported
-from proxy.oci.page import query_of
+from proxy.oci.headers.link import query_of
 from proxy.oci.reference import Digest, Repository, Tag, parse_reference
 
 if TYPE_CHECKING:

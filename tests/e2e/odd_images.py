@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from proxy.oci import gojson
+from proxy.oci.schema1 import gojson
 from tests.e2e.oracle import Conversion
 
 # No \b and no \f: Go prints them differently from release 1.22 on.

@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from proxy.errors import Refused
-from proxy.oci import jws
-from proxy.oci.jws import SigningKey
 from proxy.oci.reference import Digest
-from proxy.oci.schema1 import from_image
+from proxy.oci.schema1 import libtrust
+from proxy.oci.schema1.build import from_image
+from proxy.oci.schema1.libtrust import SigningKey
 from tests.e2e import odd_images
 from tests.e2e.oracle import Conversion, Oracle, Rejected
 
@@ -129,7 +129,7 @@ def test_our_signed_body_is_libtrusts(program: Oracle, tmp_path: Path, payload: 
         return re.sub(rb'("signature": )"[^"]{86}"', rb"\1", body)
 
     assert form(mine) == form(theirs)
-    assert jws.payload(theirs, json.loads(theirs)) == payload
+    assert libtrust.payload(theirs, json.loads(theirs)) == payload
 
 
 @pytest.mark.parametrize(

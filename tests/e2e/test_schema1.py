@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.oci import jws
+from proxy.oci.schema1 import libtrust
 from tests.e2e import images, odd_images
 from tests.e2e.accepts import NOTHING, ONLY_V2S2, SIGNED_SCHEMA1
 from tests.e2e.closure import closure
@@ -83,7 +83,7 @@ def manifest(server: Proxy | Registry, name: str, reference: str = "1") -> Answe
 
 def payload(signed: Answer) -> bytes:
     """What is signed, which must be what the answer's digest names."""
-    content = jws.payload(signed.body, json.loads(signed.body))
+    content = libtrust.payload(signed.body, json.loads(signed.body))
     assert digest(content) == signed.headers["Docker-Content-Digest"]
     return content
 

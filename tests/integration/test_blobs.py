@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from proxy.oci.reference import Digest
-from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES
+from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from tests.e2e import images
 from tests.integration.upstream import Fault, ScriptedUpstream
 

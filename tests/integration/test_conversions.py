@@ -12,7 +12,7 @@ import pytest
 
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
-from proxy.oci.schema1 import EMPTY_LAYER
+from proxy.oci.schema1.build import EMPTY_LAYER
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric, push, settings
 from tests.integration.upstream import Fault

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from proxy.oci.schema1 import EMPTY_LAYER
+from proxy.oci.schema1.build import EMPTY_LAYER
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric
 from tests.integration.upstream import Fault

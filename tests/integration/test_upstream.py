@@ -22,8 +22,8 @@ from proxy.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from proxy.oci.headers.ratelimit import RateLimit
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
-from proxy.oci.ratelimit import RateLimit
 from proxy.oci.reference import Digest, Tag
 from proxy.ports import Fetched, Head, Upstream
 from proxy.upstream.client import MAX_MANIFEST, RegistryClient, Transport

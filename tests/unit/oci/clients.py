@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.oci.accept import Accept
+from proxy.oci.headers.accept import Accept
 
 _V2S1: Final = "application/vnd.docker.distribution.manifest.v1+json"
 _V2S1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"

@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.oci.jws import SigningKey
 from proxy.oci.reference import Digest
-from proxy.oci.schema1 import from_image
+from proxy.oci.schema1.build import from_image
+from proxy.oci.schema1.libtrust import SigningKey
 from tests.e2e import images
 from tests.e2e.images import DOCKER, OCI, Content
 

@@ -28,8 +28,8 @@ from proxy.oci.reference import Digest
 from tests.unit.oci.kinds import KEY
 
 if TYPE_CHECKING:
-    from proxy.oci.accept import Accept
     from proxy.oci.conversion import Conversion
+    from proxy.oci.headers.accept import Accept
     from tests.e2e.images import Content
 
 AMD64: Final = Platform("linux", "amd64")

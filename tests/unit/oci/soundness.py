@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.oci.conversion import is_mixed
 from proxy.oci.manifest import Image, Index, Manifest, Opaque, Schema1, read_manifest
 from proxy.oci.mediatype import DOCKER_TO_OCI, OCI_TO_DOCKER, MediaType
-from proxy.oci.schema1 import EMPTY_LAYER
+from proxy.oci.schema1.build import EMPTY_LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from proxy.errors import ManifestInvalid, Refused
 from proxy.oci import conversion
 from proxy.oci.derivation import CONVERTER, Origin, Terms, written
-from proxy.oci.jws import SigningKey
 from proxy.oci.manifest import Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
+from proxy.oci.schema1.libtrust import SigningKey
 from tests.unit.oci.damage import values
 from tests.unit.oci.kinds import KEY, KINDS
 from tests.unit.oci.serving import AMD64, ARM64, TERMS, convert, read, shelf

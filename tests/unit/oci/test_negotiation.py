@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from proxy.errors import ManifestUnknown
-from proxy.oci.accept import Accept
+from proxy.oci.headers.accept import Accept
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.negotiation import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.oci.ratelimit import RateLimit
+from proxy.oci.headers.ratelimit import RateLimit
 from proxy.service.budget import Budget, Reading
 from proxy.service.singleflight import Flights
 from proxy.stores.memory import MemoryManifests

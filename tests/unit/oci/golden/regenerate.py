@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from proxy.oci.jws import SigningKey
+from proxy.oci.schema1.libtrust import SigningKey
 from tests.e2e import oracle
 
 GOLDEN: Final = Path(__file__).parent

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from proxy.errors import ManifestInvalid
-from proxy.oci import jws
-from proxy.oci.jws import SigningKey
+from proxy.oci.schema1 import libtrust
+from proxy.oci.schema1.libtrust import SigningKey
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 TIME: Final = "2020-01-02T03:04:05Z"
@@ -50,7 +50,7 @@ def encode(content: bytes) -> str:
 def verify(body: bytes) -> None:
     """Verify every signature as RFC 7515 says; InvalidSignature where one is wrong."""
     document = json.loads(body)
-    message = encode(jws.payload(body, document))
+    message = encode(libtrust.payload(body, document))
     for signature in document["signatures"]:
         jwk, raw = signature["header"]["jwk"], unbase64(signature["signature"])
         x, y = (unbase64(jwk[name]) for name in "xy")
@@ -124,7 +124,7 @@ def test_the_signed_body_has_libtrusts_form() -> None:
 def test_what_is_signed_can_be_taken_out_again(payload: bytes) -> None:
     """The exact payload, whatever its spaces; and the signature is right."""
     body = SigningKey.generate().sign(payload, time=TIME)
-    assert jws.payload(body, json.loads(body)) == payload
+    assert libtrust.payload(body, json.loads(body)) == payload
     verify(body)
 
 
@@ -217,8 +217,8 @@ def test_libtrusts_own_signature_is_taken_off() -> None:
     """A body that libtrust signed, with text that is not ASCII (golden/README.md)."""
     body = (GOLDEN / "signed-text.json").read_bytes()
     payload = (GOLDEN / "schema1" / "text" / "payload.json").read_bytes()
-    assert jws.payload(body, json.loads(body)) == payload
-    assert jws.payload(body + b"\n", json.loads(body)) == payload
+    assert libtrust.payload(body, json.loads(body)) == payload
+    assert libtrust.payload(body + b"\n", json.loads(body)) == payload
     verify(body)
 
 
@@ -226,7 +226,7 @@ def test_libtrusts_own_signature_is_taken_off() -> None:
 def test_without_signatures_the_body_is_the_payload(document: dict[str, object]) -> None:
     """To the last byte."""
     body = json.dumps(document).encode() + b"\n"
-    assert jws.payload(body, document) == body
+    assert libtrust.payload(body, document) == body
 
 
 def with_header(**changes: object) -> dict[str, Any]:
@@ -301,14 +301,14 @@ def test_signatures_that_say_nothing_clear_make_the_manifest_invalid(
     """Nothing is guessed where a client could understand another payload."""
     body = key(1).sign(PAYLOAD, time=TIME)
     with pytest.raises(ManifestInvalid, match=reason):
-        jws.payload(body, document)
+        libtrust.payload(body, document)
 
 
 def test_several_signatures_of_one_payload() -> None:
     """Each key's block stands in the list, and all agree."""
     blocks = [json.loads(key(n).sign(PAYLOAD, time=TIME))["signatures"][0] for n in (1, 2, 3)]
     body = PAYLOAD[:LENGTH] + b',"signatures":' + json.dumps(blocks).encode() + b"}"
-    assert jws.payload(body, json.loads(body)) == PAYLOAD
+    assert libtrust.payload(body, json.loads(body)) == PAYLOAD
     verify(body)
 
 
@@ -325,4 +325,4 @@ def test_several_signatures_of_one_payload() -> None:
 )
 def test_the_time_of_a_signature_is_the_images(created: str | None, time: str) -> None:
     """Never the clock's, or the same digest would have other bytes tomorrow."""
-    assert jws.signed_time(created) == time
+    assert libtrust.signed_time(created) == time

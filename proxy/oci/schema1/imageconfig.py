@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from proxy.oci import gojson, rfc3339
+from proxy.oci.schema1 import gojson, rfc3339
 
 # More than this cannot become a manifest of 4 MiB: each entry takes over 300 bytes of it.
 _MOST_ENTRIES: Final = 16_384

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.oci.accept import NO_ACCEPT, Accept
+from proxy.oci.headers.accept import NO_ACCEPT, Accept
 from proxy.oci.mediatype import MediaType
 from tests.unit.oci.clients import CLIENTS, DOCKER_1_13, DOCKER_28
 

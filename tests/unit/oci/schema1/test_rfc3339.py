@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.oci import rfc3339
+from proxy.oci.schema1 import rfc3339
 
 
 @pytest.mark.parametrize(

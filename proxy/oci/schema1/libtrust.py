@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from proxy.errors import ManifestInvalid
-from proxy.oci import gojson, rfc3339
+from proxy.oci.schema1 import gojson, rfc3339
 
 # The `time` of an image that does not say when it was made.
 _NO_TIME: Final = "1970-01-01T00:00:00Z"

@@ -11,15 +11,15 @@ from hashlib import sha256, sha384
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Obstacle, Refused
-from proxy.oci import gojson
-from proxy.oci.imageconfig import ImageConfig, read_config
 from proxy.oci.manifest import MANIFEST_LIMIT
 from proxy.oci.reference import Digest
+from proxy.oci.schema1 import gojson
+from proxy.oci.schema1.imageconfig import ImageConfig, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.oci.imageconfig import HistoryEntry, RootFS
+    from proxy.oci.schema1.imageconfig import HistoryEntry, RootFS
 
 # The gzip of 1024 NULs that stands for a step without a layer. These very bytes: no gzip library
 # makes them again. Clients fetch it like any layer, from every repository.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from proxy.errors import Refused
 from proxy.oci.manifest import MANIFEST_LIMIT
 from proxy.oci.reference import Digest
-from proxy.oci.schema1 import EMPTY_LAYER, EMPTY_LAYER_BYTES, from_image
+from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES, from_image
 
 GOLDEN: Final = Path(__file__).parent / "golden" / "schema1"
 CASES: Final = sorted(case.name for case in GOLDEN.iterdir())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.oci import gojson
+from proxy.oci.schema1 import gojson
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.oci.ratelimit import RateLimit
+from proxy.oci.headers.ratelimit import RateLimit
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Schema 1 images: how distribution builds and signs them, byte for byte."""
