@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from proxy.buckets import blob_path, blob_store
 from proxy.caches import open_cache
+from proxy.kit.singleflight import Flights
 from proxy.oci.negotiation import Policy
 from proxy.service.admission import Admission
 from proxy.service.blobs import Blobs
@@ -22,7 +23,6 @@ from proxy.service.originals import Originals
 from proxy.service.purges import Purges
 from proxy.service.records import Records
 from proxy.service.routing import Routes
-from proxy.service.singleflight import Flights
 from proxy.service.tags import Tags
 from proxy.service.transfers import Transfers
 from proxy.service.usage import Usage

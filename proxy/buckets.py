@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy import telemetry
 from proxy.stores.blobs_disk import DiskBlobs
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def _in_bucket(settings: Settings) -> ObjectBlobs:
     chosen = getattr(blobs, blobs.store)
 
     def count(operation: str) -> None:
-        telemetry.BUCKET_ERRORS.labels(operation).inc()
+        metrics.BUCKET_ERRORS.labels(operation).inc()
 
     public = chosen.public_endpoint
     bucket = Bucket(

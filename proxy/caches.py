@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy import telemetry
 from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ async def open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
     """The cache; OSError if its file cannot be opened. Redis is not contacted yet."""
 
     def count(operation: str) -> None:
-        telemetry.CACHE_ERRORS.labels(operation).inc()
+        metrics.CACHE_ERRORS.labels(operation).inc()
 
     if settings.manifests.store == "redis":
         return _redis(settings.manifests.redis, count)

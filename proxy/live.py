@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from proxy import telemetry
 from proxy.config import Settings, SettingsError
+from proxy.telemetry import metrics
 from proxy.watched import LOOK_EVERY, entry
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ class LiveSettings:
             self._take(settings)
 
     def _refuse(self, reason: str) -> None:
-        telemetry.SETTINGS_REFUSED.set(1)
+        metrics.SETTINGS_REFUSED.set(1)
         self._readiness.warnings[_WARNING] = f"the settings were not taken over: {reason}"
         _log.error("settings.refused", reason=reason)
 
     def _take(self, settings: Settings) -> None:
-        telemetry.SETTINGS_REFUSED.set(0)
+        metrics.SETTINGS_REFUSED.set(0)
         self._readiness.warnings.pop(_WARNING, None)
         adopted = _with_what_is_live_of(settings, self._running)
         if adopted != self._running:

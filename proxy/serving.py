@@ -11,12 +11,13 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from proxy import nofile, telemetry
+from proxy import nofile
 from proxy.app import open_services
 from proxy.certificate import Certificate
 from proxy.ending import Ending, ignore_signals
 from proxy.live import LiveSettings
-from proxy.log import start_log
+from proxy.telemetry import metrics
+from proxy.telemetry.log import start_log
 from proxy.web.admin import admin_app, listening
 from proxy.web.server import RegistryServer
 
@@ -98,7 +99,7 @@ async def serve(
         chores = (
             _keep_tidy(services.janitor),
             _keep_verifying(services.scrub, settings),
-            telemetry.watch_loop(),
+            metrics.watch_loop(),
             services.epoch.watch(),
             live.watch(),
             certificate.watch(),

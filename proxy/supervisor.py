@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from proxy import channel, telemetry
+from proxy import channel
 from proxy.channel import Assignment
 from proxy.config import Address
 from proxy.ending import Ending, ignore_signals
-from proxy.log import start_log
-from proxy.merged import MergedMetrics
 from proxy.private import private_directory, private_memory
+from proxy.telemetry import metrics
+from proxy.telemetry.log import start_log
+from proxy.telemetry.merge import MergedMetrics
 from proxy.web.admin import Readiness, admin_app, listening
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class _Worker:
                 **os.environ,
                 # prometheus reads it when it is imported.
                 "PROMETHEUS_MULTIPROC_DIR": str(assignment.directory),
-                telemetry.WORKER: str(self.number),
+                metrics.WORKER: str(self.number),
             },
         )
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from proxy import telemetry
-from proxy.breaker import Breaker
+from proxy.kit.circuit_breaker import Breaker
 from proxy.places import credentials_of, place_of, transport_of
-from proxy.service import trace
 from proxy.service.budget import Budget
 from proxy.service.guarded import Guarded
 from proxy.service.mirror import Mirror
 from proxy.service.mirrored import Mirrored
 from proxy.service.refusals import Refusals
+from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.config import PlaceSettings, Settings
+    from proxy.kit.singleflight import Flights
     from proxy.ports import ManifestCache, Upstream
-    from proxy.service.singleflight import Flights
     from proxy.upstream.observation import Observed
     from proxy.upstream.token_board import Sharing
 
@@ -100,9 +99,9 @@ def _guarded(
 
 def _observer(upstream: str, budget: Budget) -> Callable[[Observed], None]:
     def observe(seen: Observed) -> None:
-        telemetry.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
-        telemetry.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
-        telemetry.RECEIVED_BYTES.labels(upstream).inc(seen.received)
+        metrics.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
+        metrics.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
+        metrics.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
         if seen.rate_limit is not None:
             budget.saw(seen.rate_limit)

@@ -13,8 +13,8 @@ import uvloop
 from proxy import channel
 from proxy.app import open_services
 from proxy.ending import Ending, ignore_signals
-from proxy.log import start_log
 from proxy.serving import check_descriptors, serve
+from proxy.telemetry.log import start_log
 
 if TYPE_CHECKING:
     from proxy.channel import Assignment

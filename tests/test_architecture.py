@@ -99,7 +99,7 @@ IMPURE: Final = {
 
 # The files that may start a task, because they keep it: elsewhere a task is lost to the garbage
 # collector, unseen when it fails, and leaked on shutdown. A TaskGroup's own `create_task` is fine.
-TASK_OWNERS: Final = {"proxy.service.singleflight", "proxy.upstream.tokens"}
+TASK_OWNERS: Final = {"proxy.kit.singleflight", "proxy.upstream.tokens"}
 
 MODULES: Final = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -214,7 +214,7 @@ def test_a_violation_is_seen(module: str, source: str) -> None:
         ("proxy.service.blobs", "from proxy import __version__, telemetry\nimport asyncio"),
         ("proxy.service.blobs", "from . import trace"),
         ("proxy.service.blobs", "async with TaskGroup() as group:\n    group.create_task(work())"),
-        ("proxy.service.singleflight", "asyncio.get_running_loop().create_task(work())"),
+        ("proxy.kit.singleflight", "asyncio.get_running_loop().create_task(work())"),
         ("proxy.serving", "from proxy.app import open_services\nimport uvloop"),
     ],
 )

@@ -7,8 +7,8 @@ from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from proxy import telemetry
 from proxy.errors import Overloaded
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,11 +137,11 @@ class Admission:
     def passed_through(self, reason: Reason) -> Iterator[None]:
         """One transfer that is not kept, while the block runs; Overloaded beyond their limit."""
         if not self._passed_through.admits():
-            telemetry.TURNED_AWAY.labels("passed_through").inc()
+            metrics.TURNED_AWAY.labels("passed_through").inc()
             raise Overloaded(
                 "this proxy is fetching as much as it may at once", retry_after=RETRY_AFTER
             )
-        telemetry.PASSED_THROUGH.labels(reason).inc()
+        metrics.PASSED_THROUGH.labels(reason).inc()
         try:
             yield
         finally:

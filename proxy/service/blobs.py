@@ -9,18 +9,18 @@ import structlog
 
 from proxy.errors import Obstacle, Refused
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
-from proxy.service import trace
 from proxy.service.rest import Rest
 from proxy.service.stored import StoredBlob
-from proxy.service.trace import Outcome
+from proxy.telemetry import trace
+from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, Upstream
     from proxy.service.records import Records
-    from proxy.service.singleflight import Flights
     from proxy.service.source import Source
     from proxy.service.transfers import Transfers
 

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from proxy import telemetry
 from proxy.oci.headers.ratelimit import RateLimit
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.kit.singleflight import Flights
     from proxy.ports import ManifestCache
-    from proxy.service.singleflight import Flights
 
 # For how many seconds a meter is believed that does not say so itself.
 _UNSAID_WINDOW: Final = 3600
@@ -76,8 +76,8 @@ class Budget:
         self.reserve = reserve
         self._account = account
         self._newest: Reading | None = None
-        self._limit = telemetry.BUDGET_LIMIT.labels(upstream)
-        self._remaining = telemetry.BUDGET_REMAINING.labels(upstream)
+        self._limit = metrics.BUDGET_LIMIT.labels(upstream)
+        self._remaining = metrics.BUDGET_REMAINING.labels(upstream)
 
     def saw(self, rate: RateLimit) -> None:
         """The upstream has just said this; let the others know."""

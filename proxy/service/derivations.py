@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
 from proxy.errors import (
     BlobUnknown,
     ManifestUnknown,
@@ -20,10 +19,12 @@ from proxy.oci import conversion
 from proxy.oci.derivation import Derived, Origin, Terms
 from proxy.oci.manifest import MANIFEST_LIMIT, Schema1
 from proxy.oci.mediatype import MediaType
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.kit.singleflight import Flights
     from proxy.oci.conversion import Conversion
     from proxy.oci.manifest import Descriptor, Manifest
     from proxy.oci.platform import Platform
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from proxy.service.blobs import Blobs
     from proxy.service.originals import Originals
     from proxy.service.records import Records
-    from proxy.service.singleflight import Flights
 
 _log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class Derivations:
             made = None
             _log.error("manifest.not_rebuilt", digest=digest, reason=str(refusal))
         if made is None or made.manifest.digest != digest:
-            telemetry.REBUILD_MISMATCHES.inc()
+            metrics.REBUILD_MISMATCHES.inc()
             _log.error("manifest.rebuilt_differently", digest=digest, converter=origin.converter)
             return None
         await self._record(repository, made, origin)
@@ -162,9 +162,9 @@ class Derivations:
                 }
                 step = await _apply(edge, made.manifest, content, signing)
             except Refused as refusal:
-                telemetry.REFUSALS.labels(name, refusal.obstacle).inc()
+                metrics.REFUSALS.labels(name, refusal.obstacle).inc()
                 raise
-            telemetry.CONVERSIONS.labels(name).inc()
+            metrics.CONVERSIONS.labels(name).inc()
             made = Derived(step.manifest, (*made.children, *step.children))
         return made
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
 from proxy.errors import (
     RangeInvalid,
     RegistryError,
@@ -25,6 +24,7 @@ from proxy.errors import (
 from proxy.service.admission import NotKept, Reason
 from proxy.service.announced import announced_size
 from proxy.service.attempts import Attempts
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from proxy.oci.reference import Digest, Repository
@@ -133,7 +133,7 @@ class Transfer:
         nothing. What was received stays in the spool for the next one.
         """
         try:
-            with telemetry.TRANSFERS.track_inprogress():
+            with metrics.TRANSFERS.track_inprogress():
                 await self._run()
         except RegistryError as error:
             self._failure = error

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
 from proxy.errors import (
     BlobUnknown,
     ManifestUnknown,
@@ -23,11 +22,12 @@ from proxy.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from proxy.breaker import Breaker
+    from proxy.kit.circuit_breaker import Breaker
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
     from proxy.ports import BlobStream, Fetched, Head, Upstream
@@ -64,7 +64,7 @@ class Guarded:
         self._budget = budget
         self._mirrors = mirrors
         self._failure: UpstreamFailure | None = None
-        self._open = telemetry.BREAKER_OPEN.labels(name)
+        self._open = metrics.BREAKER_OPEN.labels(name)
         self._open.set(0)
         self.offline = offline
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
-from proxy.recent import Recent
+from proxy.kit.lru import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

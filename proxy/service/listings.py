@@ -13,19 +13,19 @@ from proxy.oci.headers.link import Page, still_asking
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
-from proxy.service import trace
 from proxy.service.staleness import Reason, reason_of, served
-from proxy.service.trace import Outcome
+from proxy.telemetry import trace
+from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import ManifestCache
     from proxy.service.guarded import Guarded
     from proxy.service.lifetimes import Lifetimes
     from proxy.service.records import Records
-    from proxy.service.singleflight import Flights
     from proxy.service.tags import Tags
 
 # A repository can have a hundred thousand tags; a page of them is not worth pushing others out.

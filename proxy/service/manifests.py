@@ -23,8 +23,8 @@ from proxy.oci.negotiation import (
     negotiate,
     negotiate_child,
 )
-from proxy.service import trace
-from proxy.service.trace import Outcome
+from proxy.telemetry import trace
+from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from proxy.oci.headers.accept import Accept

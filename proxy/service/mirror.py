@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import ManifestInvalid, UpstreamInvalid
+from proxy.kit.lru import Recent
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
-from proxy.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

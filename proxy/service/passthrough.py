@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from contextlib import AbstractContextManager
 
+    from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest
     from proxy.ports import Upstream
     from proxy.service.download import Begun
-    from proxy.service.singleflight import Flights
 
 # How much of what has begun is read at a time.
 _PIECE: Final = 256 * 1024

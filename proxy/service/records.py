@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from proxy.errors import DigestInvalid, ManifestInvalid
+from proxy.kit.lru import Recent
 from proxy.oci.derivation import CONVERTER, Origin
 from proxy.oci.packed import pack, unpack
 from proxy.oci.reference import Digest
-from proxy.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import RegistryError, UpstreamDenied
-from proxy.recent import Recent
+from proxy.kit.lru import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from proxy import telemetry
 from proxy.errors import (
     BudgetReserved,
     UpstreamDenied,
@@ -15,8 +14,8 @@ from proxy.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from proxy.service import trace
-from proxy.service.trace import Outcome
+from proxy.telemetry import metrics, trace
+from proxy.telemetry.trace import Outcome
 
 
 class Reason(StrEnum):
@@ -52,7 +51,7 @@ def reason_of(failure: UpstreamFailure) -> Reason:
 
 def served(reason: Reason) -> None:
     """Say in the trace that an old answer is given, and count it."""
-    telemetry.STALE.labels(reason).inc()
+    metrics.STALE.labels(reason).inc()
     trace.current().outcome = Outcome.STALE
     trace.current().stored = False
     trace.current().detail = reason

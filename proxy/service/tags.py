@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import BudgetReserved, ManifestUnknown, UpstreamFailure, UpstreamUnavailable
-from proxy.recent import Recent
-from proxy.service import trace
+from proxy.kit.lru import Recent
 from proxy.service.records import Pin
 from proxy.service.staleness import Reason, reason_of, served
-from proxy.service.trace import Outcome
+from proxy.telemetry import trace
+from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxy.kit.singleflight import Flights
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.ports import Head
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from proxy.service.lifetimes import Lifetimes
     from proxy.service.originals import Originals
     from proxy.service.records import Records
-    from proxy.service.singleflight import Flights
 
 _log = structlog.get_logger()
 

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
-from proxy.service import trace
 from proxy.service.admission import NotKept
 from proxy.service.download import Transfer
 from proxy.service.passthrough import PassThrough
+from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, Leases, Upstream
     from proxy.service.admission import Admission
-    from proxy.service.singleflight import Flights
 
 _log = structlog.get_logger()
 
@@ -122,7 +121,7 @@ class Transfers:
         """Read along, or be the first; close it in the end."""
         transfer = self._transfer(repository, digest)
         transfer.readers += 1
-        telemetry.FOLLOWERS.inc()
+        metrics.FOLLOWERS.inc()
         return Reader(self, transfer)
 
     def fetch(self, repository: Repository, digest: Digest) -> None:
@@ -147,7 +146,7 @@ class Transfers:
     def left(self, transfer: Transfer) -> None:
         """A reader has gone."""
         transfer.readers -= 1
-        telemetry.FOLLOWERS.dec()
+        metrics.FOLLOWERS.dec()
         running = self._running.get((str(transfer.repository), transfer.digest))
         if running is None or running[0] is not transfer:
             if transfer.readers == 0:

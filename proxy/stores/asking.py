@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
-from proxy.breaker import Breaker
+from proxy.kit.circuit_breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxy.stores.blocking import in_thread
+from proxy.kit.threads import in_thread
 from proxy.stores.damage import put_aside
 from proxy.stores.layout import Layout
 from proxy.stores.leftovers import makes_room

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
-from proxy.recent import Recent
-from proxy.stores.blocking import in_thread
+from proxy.kit.lru import Recent
+from proxy.kit.threads import in_thread
 from proxy.stores.layout import Layout
 from proxy.stores.leftovers import makes_room
 from proxy.stores.object_blob import Allowance, ObjectBlob
@@ -19,6 +18,7 @@ from proxy.stores.object_records import RecordObjects
 from proxy.stores.object_spool import GrowingObject, ObjectSpool
 from proxy.stores.spool import begun
 from proxy.stores.stock import Stock
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -114,7 +114,7 @@ class ObjectBlobs:
         """Look again whether it is there; remove it from the bucket if it is not what it was."""
         self._known.delete(digest)
         if isinstance(blob, ObjectBlob) and blob.altered:
-            telemetry.DAMAGED.labels("read").inc()
+            metrics.DAMAGED.labels("read").inc()
             _log.error("blob.damaged", digest=digest, size=blob.size, found_by="read")
             await self.bucket.delete(_key(digest))
 

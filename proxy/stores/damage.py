@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from proxy import telemetry
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from proxy.oci.reference import Digest
@@ -33,6 +33,6 @@ def put_aside(
     layout.damages.mkdir(exist_ok=True)
     moved = stock.take_away(path, lambda: path.rename(aside), still=lambda: file.is_at(path))
     if moved:
-        telemetry.DAMAGED.labels(found_by).inc()
+        metrics.DAMAGED.labels(found_by).inc()
         _log.error("blob.damaged", digest=digest, size=file.size, found_by=found_by)
     return moved

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import DigestInvalid
+from proxy.kit.threads import in_thread
 from proxy.oci.reference import Digest
-from proxy.stores.blocking import in_thread
 from proxy.stores.layout import ANNOUNCEMENT, TEMPORARY, Layout
 from proxy.stores.leases import LEASE, locked
 from proxy.stores.leftovers import abandoned, given_way, removed

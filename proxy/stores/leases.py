@@ -8,8 +8,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import DigestInvalid
+from proxy.kit.threads import in_thread
 from proxy.oci.reference import Digest
-from proxy.stores.blocking import in_thread
 from proxy.stores.openfile import OpenFile
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from redis.exceptions import ClusterDownError, InvalidResponse, ResponseError
 
-from proxy.breaker import Breaker
+from proxy.kit.circuit_breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

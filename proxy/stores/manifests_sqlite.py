@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from proxy.stores.blocking import in_thread
+from proxy.kit.threads import in_thread
 from proxy.stores.sqlite_file import open_for_reading, open_for_writing
 
 if TYPE_CHECKING:

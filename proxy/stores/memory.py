@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from proxy.recent import Recent
+from proxy.kit.lru import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

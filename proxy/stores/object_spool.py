@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import UpstreamInvalid
-from proxy.stores.blocking import in_thread
+from proxy.kit.threads import in_thread
 from proxy.stores.spool import DiskSpool, GrowingSpool
 
 if TYPE_CHECKING:

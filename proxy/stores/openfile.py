@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from proxy.stores.blocking import in_thread
+from proxy.kit.threads import in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import DigestInvalid
+from proxy.kit.threads import in_thread
 from proxy.oci.packed import unpack
 from proxy.oci.reference import Digest
-from proxy.stores.blocking import in_thread
 from proxy.stores.damage import put_aside
 from proxy.stores.layout import Layout
 from proxy.stores.leases import locked

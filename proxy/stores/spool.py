@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from proxy.errors import UpstreamInvalid
-from proxy.stores.blocking import in_thread
+from proxy.kit.threads import in_thread
 from proxy.stores.folders import Folders
 from proxy.stores.openfile import OpenFile
 from proxy.stores.seal import seal

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy import telemetry
 from proxy.errors import DigestInvalid
 from proxy.oci.reference import Digest
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -210,7 +210,7 @@ class Stock:
         gone = to_evict(blobs, room)
         for blob in gone:
             blob.path.unlink(missing_ok=True)
-        telemetry.EVICTED_BYTES.inc(sum(blob.size for blob in gone))
+        metrics.EVICTED_BYTES.inc(sum(blob.size for blob in gone))
         count = self._count(set(blobs).difference(gone))
         self._write(counter, count)
         return count, gone
@@ -247,7 +247,7 @@ class Stock:
 
     def _remember(self, count: Count) -> None:
         self._known, self._known_at = count, self._clock()
-        telemetry.STORED_BYTES.set(count.taken)
+        metrics.STORED_BYTES.set(count.taken)
 
 
 def digest_of(path: Path) -> Digest:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
+from proxy.kit.lru import Recent
 from proxy.oci.challenge import Basic, Bearer, choose, parse_challenges
-from proxy.recent import Recent
 from proxy.upstream.credentials import CredentialsError
 from proxy.upstream.tokens import Grant, Tokens
 

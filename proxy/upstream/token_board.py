@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from proxy.recent import Recent
+from proxy.kit.lru import Recent
 from proxy.upstream.tokens import Token
 
 if TYPE_CHECKING:

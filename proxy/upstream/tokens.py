@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from proxy.recent import Recent
+from proxy.kit.lru import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 
 from proxy.errors import RegistryError
-from proxy.service import trace
+from proxy.telemetry import trace
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.headers import cache_status, content_headers
 from proxy.web.ranges import ByteRange, parse_range

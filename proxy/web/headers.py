@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from multidict import CIMultiDict
 
-from proxy.service.trace import Outcome
+from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from proxy.oci.reference import Digest
-    from proxy.service.trace import Trace
+    from proxy.telemetry.trace import Trace
 
 # docker up to 1.9 takes a registry without it for one of the v1 API.
 API_VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
-from proxy.log import members
+from proxy.telemetry import metrics
+from proxy.telemetry.log import members
 from proxy.web.target import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
     from aiohttp import web
     from prometheus_client import Counter, Histogram
 
-    from proxy.service.trace import Trace
+    from proxy.telemetry.trace import Trace
     from proxy.web.target import Target
 
 # What of a client's own words is kept.
@@ -89,14 +89,14 @@ class Lines:
         key = (route, line.status, line.outcome)
         requests = self._requests.get(key)
         if requests is None:
-            requests = telemetry.REQUESTS.labels(route, str(line.status), line.outcome)
+            requests = metrics.REQUESTS.labels(route, str(line.status), line.outcome)
             self._requests[key] = requests
         requests.inc()
         if line.mixed:
-            telemetry.MIXED.labels("converted" if line.rule == "converted" else "stored").inc()
+            metrics.MIXED.labels("converted" if line.rule == "converted" else "stored").inc()
         if route not in self._durations:
-            self._durations[route] = telemetry.REQUEST_SECONDS.labels(route)
-            self._bytes[route] = telemetry.SENT_BYTES.labels(route)
+            self._durations[route] = metrics.REQUEST_SECONDS.labels(route)
+            self._bytes[route] = metrics.SENT_BYTES.labels(route)
         self._durations[route].observe(seconds)
         self._bytes[route].inc(line.sent)
 

@@ -14,7 +14,6 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy import telemetry
 from proxy.errors import (
     Overloaded,
     RangeInvalid,
@@ -23,13 +22,13 @@ from proxy.errors import (
     StorageFailure,
     Unsupported,
 )
+from proxy.kit.lru import Recent
 from proxy.oci.headers.accept import Accept
 from proxy.oci.headers.link import link_to
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
-from proxy.recent import Recent
-from proxy.service import trace
 from proxy.service.admission import RETRY_AFTER
+from proxy.telemetry import metrics, trace
 from proxy.web.answer import Answer
 from proxy.web.conditions import not_modified
 from proxy.web.delivery import GONE, Delivery
@@ -134,7 +133,7 @@ class Registry:
 
     async def turned_away(self, request: web.BaseRequest) -> web.Response:
         """The answer to a request on a connection for which there is no room."""
-        telemetry.TURNED_AWAY.labels("connections").inc()
+        metrics.TURNED_AWAY.labels("connections").inc()
         refusal = Overloaded("this proxy has too many clients", retry_after=RETRY_AFTER)
         return self._hung_up(request, Line.begin(), refusal)
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from proxy import telemetry
+from proxy.telemetry import metrics
 from tests import tools
 from tests.chart.chart import CHART, render
 from tests.e2e import images
@@ -66,7 +66,7 @@ def labels() -> dict[str, set[str]]:
     """The labels of every metric that the proxy declares."""
     return {
         metric._name: set(metric._labelnames)
-        for metric in vars(telemetry).values()
+        for metric in vars(metrics).values()
         if isinstance(metric, MetricWrapperBase)
     }
 

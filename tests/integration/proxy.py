@@ -23,7 +23,7 @@ from yarl import URL
 
 from proxy.app import open_services
 from proxy.config import Settings
-from proxy.log import start_log
+from proxy.telemetry.log import start_log
 from proxy.web.server import RegistryServer
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
-from proxy import telemetry
 from proxy.errors import Obstacle
 from proxy.oci.negotiation import Rule
 from proxy.service.admission import Reason
-from proxy.service.trace import Outcome
+from proxy.telemetry import metrics
+from proxy.telemetry.trace import Outcome
 from proxy.web.line import Line
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
@@ -24,11 +24,11 @@ def documented() -> dict[str, set[str]]:
 
 
 def declared() -> dict[str, set[str]]:
-    """The labels of each metric that `telemetry` declares."""
-    metrics = [each for each in vars(telemetry).values() if hasattr(each, "_labelnames")]
+    """The labels of each metric that `telemetry.metrics` declares."""
+    found = [each for each in vars(metrics).values() if hasattr(each, "_labelnames")]
     return {
         metric._name + ("_total" if metric._type == "counter" else ""): set(metric._labelnames)
-        for metric in metrics
+        for metric in found
     }
 
 

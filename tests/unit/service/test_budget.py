@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.kit.singleflight import Flights
 from proxy.oci.headers.ratelimit import RateLimit
 from proxy.service.budget import Budget, Reading
-from proxy.service.singleflight import Flights
 from proxy.stores.memory import MemoryManifests
 
 RATE = RateLimit(100, 76, 21600, "192.0.2.7")

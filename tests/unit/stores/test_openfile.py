@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.kit.threads import in_thread
 from proxy.stores import openfile
-from proxy.stores.blocking import in_thread
 from proxy.stores.openfile import OpenFile
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
-from proxy.service.trace import Outcome, Trace
+from proxy.telemetry.trace import Outcome, Trace
 from proxy.web.headers import HIT, cache_status, content_headers
 
 DIGEST: Final = Digest.of(b"content")

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from proxy.stores.blocking import in_thread
+from proxy.kit.threads import in_thread
 
 
 async def test_the_result_and_the_exception_come_through() -> None:

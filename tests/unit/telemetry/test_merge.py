@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.merged import MergedMetrics
+from proxy.telemetry.merge import MergedMetrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.breaker import Breaker
+from proxy.kit.circuit_breaker import Breaker
 
 
 class Clock:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy import telemetry
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -50,7 +50,7 @@ class LogWriter:
     def line(self, line: str) -> None:
         """Queue one line, without its newline."""
         if self._size > self._BACKLOG_BYTES:
-            telemetry.LOG_DROPPED.inc()
+            metrics.LOG_DROPPED.inc()
             return
         encoded = line.encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
@@ -86,7 +86,7 @@ class LogWriter:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            telemetry.LOG_DROPPED.inc(len(lines))
+            metrics.LOG_DROPPED.inc(len(lines))
         finally:
             if self._turn is not None:
                 fcntl.flock(self._turn, fcntl.LOCK_UN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.recent import Recent
+from proxy.kit.lru import Recent
 
 _STEPS = st.lists(
     st.tuples(st.sampled_from(["get", "put", "delete"]), st.integers(0, 5), st.integers(0, 60))

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from proxy.errors import BlobUnknown
-from proxy.service.singleflight import Flights
+from proxy.kit.singleflight import Flights
 from proxy.stores.leases import FlockLeases
 
 if TYPE_CHECKING:
