@@ -32,7 +32,7 @@ from proxy.stores.leases import FlockLeases
 from proxy.stores.manifests_sqlite import SqliteManifests
 from proxy.stores.scrub import Scrub
 from proxy.stores.signing_key import given_key, own_key
-from proxy.upstream.token_board import Sharing, TokenBoard
+from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.upstreams import guarded
 from proxy.web.admin import Readiness
 from proxy.web.registry import Registry

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from yarl import URL
 
+from proxy.upstream.auth.credentials import Credentials, CredentialsError
+from proxy.upstream.auth.docker_config import credentials_for
 from proxy.upstream.client import Transport
-from proxy.upstream.credentials import Credentials, CredentialsError
-from proxy.upstream.docker_config import credentials_for
 from proxy.upstream.http_proxy import HttpProxy
 
 if TYPE_CHECKING:

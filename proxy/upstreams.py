@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.kit.circuit_breaker import Breaker
 from proxy.places import credentials_of, place_of, transport_of
-from proxy.service.budget import Budget
-from proxy.service.guarded import Guarded
-from proxy.service.mirror import Mirror
-from proxy.service.mirrored import Mirrored
-from proxy.service.refusals import Refusals
 from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
+from proxy.upstream.health.failover import Mirrored
+from proxy.upstream.health.negative_cache import Refusals
+from proxy.upstream.health.rate_limit import Budget
+from proxy.upstream.health.resilient import Guarded
+from proxy.upstream.health.verified_mirror import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from proxy.config import PlaceSettings, Settings
     from proxy.kit.singleflight import Flights
     from proxy.ports import ManifestCache, Upstream
+    from proxy.upstream.auth.token_board import Sharing
     from proxy.upstream.observation import Observed
-    from proxy.upstream.token_board import Sharing
 
 
 # When a registry that fails is tried again, in seconds: one that works again is used again within

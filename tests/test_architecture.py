@@ -99,7 +99,7 @@ IMPURE: Final = {
 
 # The files that may start a task, because they keep it: elsewhere a task is lost to the garbage
 # collector, unseen when it fails, and leaked on shutdown. A TaskGroup's own `create_task` is fine.
-TASK_OWNERS: Final = {"proxy.kit.singleflight", "proxy.upstream.tokens"}
+TASK_OWNERS: Final = {"proxy.kit.singleflight", "proxy.upstream.auth.tokens"}
 
 MODULES: Final = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import ManifestCache
-    from proxy.service.guarded import Guarded
     from proxy.service.lifetimes import Lifetimes
     from proxy.service.records import Records
     from proxy.service.tags import Tags
+    from proxy.upstream.health.resilient import Guarded
 
 # A repository can have a hundred thousand tags; a page of them is not worth pushing others out.
 _CACHED_LIMIT: Final = 256 * 1024

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.ports import Head
-    from proxy.service.guarded import Guarded
     from proxy.service.lifetimes import Lifetimes
     from proxy.service.originals import Originals
     from proxy.service.records import Records
+    from proxy.upstream.health.resilient import Guarded
 
 _log = structlog.get_logger()
 

@@ -21,21 +21,21 @@ from proxy.oci.headers.link import Page, following
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from proxy.oci.reference import Digest
 from proxy.ports import Fetched, Head
-from proxy.upstream.auth import Authority
+from proxy.upstream.auth.authority import Authority
+from proxy.upstream.auth.credentials import Credentials
+from proxy.upstream.auth.token_server import TokenServer
 from proxy.upstream.blob import BlobAnswer, parse_answer, unsatisfied_size
-from proxy.upstream.credentials import Credentials
 from proxy.upstream.failures import refusal
 from proxy.upstream.observation import Observation
 from proxy.upstream.session import Answer, Session, drain, read_whole
-from proxy.upstream.token_server import TokenServer
 from proxy.upstream.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
     from proxy.oci.reference import Tag
+    from proxy.upstream.auth.token_board import Sharing
     from proxy.upstream.observation import Observed, Tally
-    from proxy.upstream.token_board import Sharing
 
 __all__ = ["Credentials", "RegistryClient", "Transport"]
 

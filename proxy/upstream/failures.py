@@ -23,7 +23,7 @@ from proxy.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
-from proxy.upstream.address import AddressRefusedError
+from proxy.upstream.ssrf import AddressRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

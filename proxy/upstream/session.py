@@ -12,8 +12,8 @@ from yarl import URL
 
 from proxy.errors import UpstreamFailure, UpstreamInvalid
 from proxy.upstream import redirect
-from proxy.upstream.address import Guard
 from proxy.upstream.failures import failures
+from proxy.upstream.ssrf import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -13,8 +13,8 @@ import pytest
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamUnavailable
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
+from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.client import RegistryClient
-from proxy.upstream.credentials import Credentials
 from proxy.web.admin import admin_app, listening
 from tests.e2e.processes import free_port
 from tests.integration.proxy import Proxy, settings

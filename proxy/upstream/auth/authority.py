@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
 from proxy.kit.lru import Recent
-from proxy.oci.challenge import Basic, Bearer, choose, parse_challenges
-from proxy.upstream.credentials import CredentialsError
-from proxy.upstream.tokens import Grant, Tokens
+from proxy.upstream.auth.challenge import Basic, Bearer, choose, parse_challenges
+from proxy.upstream.auth.credentials import CredentialsError
+from proxy.upstream.auth.tokens import Grant, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Sequence
 
-    from proxy.oci.challenge import Challenge
-    from proxy.upstream.credentials import Credentials
-    from proxy.upstream.tokens import Token
+    from proxy.upstream.auth.challenge import Challenge
+    from proxy.upstream.auth.credentials import Credentials
+    from proxy.upstream.auth.tokens import Token
 
 # Scopes that differ from what a repository's name says: in bytes, and a few thousand of them.
 _SCOPES: Final = 2**20

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
     from proxy.ports import BlobStream, Fetched, Head, Upstream
-    from proxy.service.budget import Budget
-    from proxy.service.refusals import Refusals
+    from proxy.upstream.health.negative_cache import Refusals
+    from proxy.upstream.health.rate_limit import Budget
 
 _log = structlog.get_logger()
 

@@ -14,14 +14,14 @@ import structlog
 from yarl import URL
 
 from proxy.errors import UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
+from proxy.upstream.auth.tokens import Token
 from proxy.upstream.failures import refusal
 from proxy.upstream.session import read_whole
-from proxy.upstream.tokens import Token
 
 if TYPE_CHECKING:
+    from proxy.upstream.auth.tokens import Grant
     from proxy.upstream.observation import Observation
     from proxy.upstream.session import Session
-    from proxy.upstream.tokens import Grant
 
 MAX_ANSWER: Final = 64 * 1024
 # A token goes into a header: registries take 8 to 16 KiB of those.

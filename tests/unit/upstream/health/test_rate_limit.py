@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from proxy.kit.singleflight import Flights
 from proxy.oci.headers.ratelimit import RateLimit
-from proxy.service.budget import Budget, Reading
 from proxy.stores.memory import MemoryManifests
+from proxy.upstream.health.rate_limit import Budget, Reading
 
 RATE = RateLimit(100, 76, 21600, "192.0.2.7")
 

@@ -15,14 +15,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.kit.lru import Recent
-from proxy.upstream.tokens import Token
+from proxy.upstream.auth.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import TypeAlias
 
     from proxy.ports import Lease, Leases
-    from proxy.upstream.tokens import Grant
+    from proxy.upstream.auth.tokens import Grant
 
     Ask: TypeAlias = Callable[[Grant], Coroutine[None, None, Token]]
 

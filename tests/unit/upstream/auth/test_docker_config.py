@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.upstream.credentials import Credentials, CredentialsError
-from proxy.upstream.docker_config import credentials_for
+from proxy.upstream.auth.credentials import Credentials, CredentialsError
+from proxy.upstream.auth.docker_config import credentials_for
 
 
 def auth(text: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import ManifestUnknown, RegistryError, UpstreamDenied
-from proxy.service.refusals import Refusals
+from proxy.upstream.health.negative_cache import Refusals
 
 UNKNOWN = ManifestUnknown("there is no such manifest", detail={"Tag": "1"})
 DENIED = UpstreamDenied("the upstream answered 403", status=403)

@@ -9,10 +9,10 @@ from typing import Final
 import pytest
 
 from proxy.errors import UpstreamInvalid
-from proxy.upstream import tokens
-from proxy.upstream.credentials import Credentials
-from proxy.upstream.token_server import MAX_LIFETIME, MAX_TOKEN, parse_token
-from proxy.upstream.tokens import Grant, Token, Tokens
+from proxy.upstream.auth import tokens
+from proxy.upstream.auth.credentials import Credentials
+from proxy.upstream.auth.token_server import MAX_LIFETIME, MAX_TOKEN, parse_token
+from proxy.upstream.auth.tokens import Grant, Token, Tokens
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 GRANT: Final = Grant("https://a/token", "s", "repository:x:pull", None)

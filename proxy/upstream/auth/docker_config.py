@@ -6,7 +6,7 @@ import json
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.upstream.credentials import Credentials, CredentialsError
+from proxy.upstream.auth.credentials import Credentials, CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

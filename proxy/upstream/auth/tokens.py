@@ -12,7 +12,7 @@ from proxy.kit.lru import Recent
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from proxy.upstream.credentials import Credentials
+    from proxy.upstream.auth.credentials import Credentials
 
 # All tokens of one registry together, in bytes: a thousand of Docker Hub's.
 _MEMORY: Final = 4 * 2**20

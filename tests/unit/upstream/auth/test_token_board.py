@@ -10,9 +10,9 @@ import pytest
 
 from proxy.errors import UpstreamUnavailable
 from proxy.stores.leases import FlockLeases
-from proxy.upstream.credentials import Credentials
-from proxy.upstream.token_board import SharedTokenServer, TokenBoard
-from proxy.upstream.tokens import Grant, Token
+from proxy.upstream.auth.credentials import Credentials
+from proxy.upstream.auth.token_board import SharedTokenServer, TokenBoard
+from proxy.upstream.auth.tokens import Grant, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.upstream.address import Nearness, nearness
+from proxy.upstream.ssrf import Nearness, nearness
 
 
 @pytest.mark.parametrize(

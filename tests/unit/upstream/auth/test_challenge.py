@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import UpstreamInvalid
-from proxy.oci.challenge import (
+from proxy.upstream.auth.challenge import (
     MAX_HEADER_LENGTH,
     MAX_PARAMETERS,
     Basic,

@@ -1,0 +1,1 @@
+"""How we authenticate to a registry: challenges, tokens and credentials."""

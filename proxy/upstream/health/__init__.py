@@ -1,0 +1,1 @@
+"""What protects a registry, and us from it: circuit breaker, rate limit, mirrors."""
