@@ -26,12 +26,12 @@ from proxy.service.routing import Routes
 from proxy.service.tags import Tags
 from proxy.service.transfers import Transfers
 from proxy.service.usage import Usage
-from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.janitor import Janitor
-from proxy.stores.leases import FlockLeases
-from proxy.stores.manifests_sqlite import SqliteManifests
-from proxy.stores.scrub import Scrub
-from proxy.stores.signing_key import given_key, own_key
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.disk.janitor import Janitor
+from proxy.stores.disk.leases import FlockLeases
+from proxy.stores.disk.scrub import Scrub
+from proxy.stores.disk.signing_key import given_key, own_key
+from proxy.stores.sqlite.entries import SqliteManifests
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.upstreams import guarded
 from proxy.web.admin import Readiness

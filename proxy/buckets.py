@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.disk.blobs import DiskBlobs
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     from proxy.config import BlobSettings, Settings
-    from proxy.stores.blobs_object import ObjectBlobs
+    from proxy.stores.bucket.blobs import ObjectBlobs
 
 
 def blob_path(settings: Settings) -> Path:
@@ -36,8 +36,8 @@ def blob_store(settings: Settings) -> DiskBlobs | ObjectBlobs:
 
 def _in_bucket(settings: Settings) -> ObjectBlobs:
     # A large library: not where blobs are files.
-    from proxy.stores.blobs_object import ObjectBlobs  # noqa: PLC0415
-    from proxy.stores.bucket import Bucket  # noqa: PLC0415
+    from proxy.stores.bucket.blobs import ObjectBlobs  # noqa: PLC0415
+    from proxy.stores.bucket.bucket import Bucket  # noqa: PLC0415
 
     blobs = settings.blobs
     chosen = getattr(blobs, blobs.store)
@@ -58,7 +58,7 @@ def _in_bucket(settings: Settings) -> ObjectBlobs:
 
 def _opened(blobs: BlobSettings, endpoint: str | None) -> S3Store | GCSStore | AzureStore:
     """The provider's store, reached at `endpoint`."""
-    from proxy.stores.bucket_places import Secret, azure, gcs, s3  # noqa: PLC0415
+    from proxy.stores.bucket.providers import Secret, azure, gcs, s3  # noqa: PLC0415
 
     if blobs.store == "s3":
         return s3(

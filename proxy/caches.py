@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.stores.sqlite.entries import SqliteManifests
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.config import RedisSettings, Settings
-    from proxy.stores.manifests_redis import RedisManifests
-    from proxy.stores.redis_servers import Servers
+    from proxy.stores.redis.cache import RedisManifests
+    from proxy.stores.redis.servers import Servers
 
 
 async def open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
@@ -28,10 +28,10 @@ async def open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
 
 def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifests:
     # redis-py takes as long to import as all the rest: not where SQLite does.
-    from proxy.stores.manifests_redis import RedisManifests  # noqa: PLC0415
-    from proxy.stores.redis_cluster import RedisClusterServers  # noqa: PLC0415
-    from proxy.stores.redis_manner import Login, Manner  # noqa: PLC0415
-    from proxy.stores.redis_servers import behind_sentinel, standalone  # noqa: PLC0415
+    from proxy.stores.redis.cache import RedisManifests  # noqa: PLC0415
+    from proxy.stores.redis.cluster import RedisClusterServers  # noqa: PLC0415
+    from proxy.stores.redis.options import Login, Manner  # noqa: PLC0415
+    from proxy.stores.redis.servers import behind_sentinel, standalone  # noqa: PLC0415
 
     manner = Manner(
         login=Login(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from proxy.app import Services
     from proxy.config import Given, Settings
-    from proxy.stores.janitor import Janitor
-    from proxy.stores.scrub import Scrub
+    from proxy.stores.disk.janitor import Janitor
+    from proxy.stores.disk.scrub import Scrub
     from proxy.web.admin import Readiness
 
 _log = structlog.get_logger()

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.human import ago, human
-from proxy.stores.janitor import Janitor
-from proxy.stores.layout import Layout
-from proxy.stores.scrub import Scrub
-from proxy.stores.stock import Stock, digest_of
+from proxy.stores.disk.janitor import Janitor
+from proxy.stores.disk.layout import Layout
+from proxy.stores.disk.quota import Stock, digest_of
+from proxy.stores.disk.scrub import Scrub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -186,7 +186,7 @@ def test_the_table_has_no_circle() -> None:
         ("proxy.oci.manifest", "from urllib.request import urlopen"),
         ("proxy.oci.manifest", "from proxy.service import blobs"),
         ("proxy.oci.manifest", "import yarl"),
-        ("proxy.service.blobs", "from proxy.stores.blobs_disk import DiskBlobs"),
+        ("proxy.service.blobs", "from proxy.stores.disk.blobs import DiskBlobs"),
         ("proxy.service.blobs", "from proxy import upstream"),
         ("proxy.service.blobs", "from ..upstream import client"),
         ("proxy.service.blobs", "from proxy.config import Settings"),

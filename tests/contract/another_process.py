@@ -20,9 +20,9 @@ _FRAME: Final = """
 import asyncio, sys
 from pathlib import Path
 from proxy.oci.reference import Digest
-from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.leases import FlockLeases
-from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.disk.leases import FlockLeases
+from proxy.stores.sqlite.entries import SqliteManifests
 
 def say(line):
     print(line, flush=True)

@@ -7,10 +7,10 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from proxy.oci.reference import Digest
-from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.blobs_object import ObjectBlobs
-from proxy.stores.bucket import Bucket
-from proxy.stores.bucket_places import Secret, s3
+from proxy.stores.bucket.blobs import ObjectBlobs
+from proxy.stores.bucket.bucket import Bucket
+from proxy.stores.bucket.providers import Secret, s3
+from proxy.stores.disk.blobs import DiskBlobs
 from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:

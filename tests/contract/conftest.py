@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.stores.blobs_object import ObjectBlobs
+from proxy.stores.bucket.blobs import ObjectBlobs
 from tests.contract.blob_stores import BLOB_STORES, blob_store, bucket, closed
 from tests.e2e.gateway import Gateway
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.oci.reference import Digest
-from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.disk.blobs import DiskBlobs
 from tests.contract.blob_stores import CONTENT, DIGEST, HALF, keep, stored, whole
 
 if TYPE_CHECKING:

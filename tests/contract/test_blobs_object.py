@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import ClientSession
 
-from proxy.stores.blobs_object import ObjectBlobs
+from proxy.stores.bucket.blobs import ObjectBlobs
 from tests.contract.blob_stores import (
     CONTENT,
     DIGEST,

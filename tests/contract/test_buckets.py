@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from proxy.stores.asking import BucketError
-from proxy.stores.bucket_places import Secret
+from proxy.stores.bucket.calls import BucketError
+from proxy.stores.bucket.providers import Secret
 from tests.contract.between import between
 from tests.contract.blob_stores import (
     CONTENT,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.stores.blobs_object import ObjectBlobs
+    from proxy.stores.bucket.blobs import ObjectBlobs
     from tests.contract.between import Forward
     from tests.e2e.gateway import Gateway
 
@@ -157,7 +157,7 @@ async def test_a_secret_in_a_file_may_change(
     at: Callable[..., ObjectBlobs],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("proxy.stores.bucket_places._KEPT_FOR", timedelta(seconds=-1))
+    monkeypatch.setattr("proxy.stores.bucket.providers._KEPT_FOR", timedelta(seconds=-1))
     file = tmp_path / "secret"
     store = at(secret=Secret(file=file))
     assert await store.bucket.warning() == (

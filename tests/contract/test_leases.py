@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.reference import Digest
-from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.leases import FlockLeases
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.disk.leases import FlockLeases
 from tests.contract.another_process import another_process
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.stores.manifests_sqlite import SqliteManifests
-from proxy.stores.memory import MemoryManifests
+from proxy.stores.memory.cache import MemoryManifests
+from proxy.stores.sqlite.entries import SqliteManifests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

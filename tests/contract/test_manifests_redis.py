@@ -10,10 +10,10 @@ import pytest
 
 from proxy.caches import open_cache
 from proxy.config import load
-from proxy.stores.manifests_redis import RedisManifests
-from proxy.stores.redis_cluster import RedisClusterServers
-from proxy.stores.redis_manner import Login, Manner
-from proxy.stores.redis_servers import behind_sentinel, standalone
+from proxy.stores.redis.cache import RedisManifests
+from proxy.stores.redis.cluster import RedisClusterServers
+from proxy.stores.redis.options import Login, Manner
+from proxy.stores.redis.servers import behind_sentinel, standalone
 from tests.contract.test_manifest_cache import *  # noqa: F403 -- the suite
 from tests.contract.test_manifest_cache import Opened, _at_once
 from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from proxy.stores.redis_servers import Servers
+    from proxy.stores.redis.servers import Servers
 
 # What is shown here is not speed.
 MANNER: Final = Manner(connect_timeout=2.0, timeout=2.0)

@@ -18,7 +18,7 @@ from tests.contract.objects import KEY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.stores.blobs_object import ObjectBlobs
+    from proxy.stores.bucket.blobs import ObjectBlobs
     from tests.contract.between import Forward
     from tests.e2e.gateway import Gateway
 

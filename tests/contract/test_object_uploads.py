@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from proxy.stores.leases import FlockLeases
+from proxy.stores.disk.leases import FlockLeases
 from tests.contract.another_process import another_process
 from tests.contract.between import between
 from tests.contract.blob_stores import (
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.stores.blobs_object import ObjectBlobs
+    from proxy.stores.bucket.blobs import ObjectBlobs
     from tests.contract.between import Forward
     from tests.e2e.gateway import Gateway
 
@@ -149,9 +149,9 @@ async def test_an_upload_that_is_cancelled_is_aborted_and_can_be_done_again(
 
 
 _UPLOAD = """
-    from proxy.stores.blobs_object import ObjectBlobs
-    from proxy.stores.bucket import Bucket
-    from proxy.stores.bucket_places import Secret, s3
+    from proxy.stores.bucket.blobs import ObjectBlobs
+    from proxy.stores.bucket.bucket import Bucket
+    from proxy.stores.bucket.providers import Secret, s3
     endpoint, prefix, access, secret, source = arguments
     place = s3("lighterage", region=None, endpoint=endpoint, path_style=True,
                access_key_id=Secret(access), secret_access_key=Secret(secret), ca_file=None)

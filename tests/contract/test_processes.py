@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.oci.reference import Digest
-from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.leases import FlockLeases
-from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.disk.leases import FlockLeases
+from proxy.stores.sqlite.entries import SqliteManifests
 from tests.contract.another_process import another_process
 from tests.contract.blob_stores import CONTENT, DIGEST, stored, whole
 

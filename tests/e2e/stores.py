@@ -6,7 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from proxy.stores.manifests_sqlite import SqliteManifests
+from proxy.stores.sqlite.entries import SqliteManifests
 from tests.e2e.redis import RedisServer
 
 if TYPE_CHECKING:

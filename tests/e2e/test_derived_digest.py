@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.stores.blobs_disk import DiskBlobs
+from proxy.stores.disk.blobs import DiskBlobs
 from tests.e2e import images
 from tests.e2e.accepts import DOCKER_1_13, NOTHING, ONLY_V2S2, accept
 from tests.e2e.closure import closure

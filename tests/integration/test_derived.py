@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from proxy.stores.layout import Layout
+from proxy.stores.disk.layout import Layout
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric, settings
 from tests.integration.upstream import Fault

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.reference import Digest
-from proxy.stores.openfile import OpenFile
+from proxy.stores.disk.open_file import OpenFile
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric, push, settings, until
 from tests.integration.upstream import ScriptedUpstream

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.stores.manifests_redis import RedisManifests
-from proxy.stores.redis_cluster import RedisClusterServers
-from proxy.stores.redis_manner import Login, Manner
-from proxy.stores.redis_servers import standalone
+from proxy.stores.redis.cache import RedisManifests
+from proxy.stores.redis.cluster import RedisClusterServers
+from proxy.stores.redis.options import Login, Manner
+from proxy.stores.redis.servers import standalone
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.e2e.redis import RedisServer, eventually
 from tests.integration.certificates import pem
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from proxy.stores.redis_servers import Servers
+    from proxy.stores.redis.servers import Servers
 
 MANNER: Final = Manner(connect_timeout=2.0, timeout=2.0)
 

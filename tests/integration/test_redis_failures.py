@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.stores.manifests_redis import RedisManifests
-from proxy.stores.redis_cluster import RedisClusterServers
-from proxy.stores.redis_manner import Login, Manner
-from proxy.stores.redis_servers import behind_sentinel, standalone
+from proxy.stores.redis.cache import RedisManifests
+from proxy.stores.redis.cluster import RedisClusterServers
+from proxy.stores.redis.options import Login, Manner
+from proxy.stores.redis.servers import behind_sentinel, standalone
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
 from tests.integration.redis_faults import answering, link_to
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from proxy.stores.redis_servers import Servers
+    from proxy.stores.redis.servers import Servers
 
 _SECONDS: Final = 15.0
 # What one operation may take that is not even tried, in seconds; generous for a busy machine.

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.buckets import blob_store
 from proxy.config import SettingsError, load
-from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.blobs_object import ObjectBlobs
+from proxy.stores.bucket.blobs import ObjectBlobs
+from proxy.stores.disk.blobs import DiskBlobs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import Final
 import yaml
 
 from proxy.config import Settings
-from proxy.stores import asking, blobs_object, bucket, object_blob
+from proxy.stores.bucket import blobs, bucket, calls, open_blob
 
 TEXT: Final = (Path(__file__).parents[2] / "docs" / "object-storage.md").read_text()
 SETTINGS: Final = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
@@ -36,10 +36,10 @@ def test_its_policies_are_json() -> None:
 
 def test_it_states_the_limits() -> None:
     words = " ".join(TEXT.split())
-    assert f"good for {blobs_object._URL_LIFE / 60:g} minutes" in words
+    assert f"good for {blobs._URL_LIFE / 60:g} minutes" in words
     assert f"in parts of {bucket._PART // MIB} MiB, two at a time, four blobs at once" in words
-    assert (bucket._PARTS_AT_ONCE, blobs_object._UPLOADS) == (2, 4)
-    assert f"a `GET` for each {object_blob._LARGEST // MIB} MiB" in words
-    assert f"hold {blobs_object._AHEAD // MIB} MiB of what is next" in words
+    assert (bucket._PARTS_AT_ONCE, blobs._UPLOADS) == (2, 4)
+    assert f"a `GET` for each {open_blob._LARGEST // MIB} MiB" in words
+    assert f"hold {blobs._AHEAD // MIB} MiB of what is next" in words
     assert f"a look-up may take {bucket._PATIENCE:g} s" in words
-    assert blobs_object._BELIEVED_FOR == asking._SAY_AGAIN == 60
+    assert blobs._BELIEVED_FOR == calls._SAY_AGAIN == 60

@@ -11,7 +11,7 @@ import structlog
 
 from proxy.errors import BlobUnknown
 from proxy.kit.singleflight import Flights
-from proxy.stores.leases import FlockLeases
+from proxy.stores.disk.leases import FlockLeases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

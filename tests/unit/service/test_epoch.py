@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.service.epoch import KEY, Epoch
-from proxy.stores.manifests_sqlite import SqliteManifests
-from proxy.stores.memory import MemoryManifests
+from proxy.stores.memory.cache import MemoryManifests
+from proxy.stores.sqlite.entries import SqliteManifests
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from proxy.oci.manifest import Image, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.service.records import Pin, Records
-from proxy.stores.blobs_disk import DiskBlobs
-from proxy.stores.memory import MemoryManifests
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.memory.cache import MemoryManifests
 from tests.e2e import images
 
 if TYPE_CHECKING:

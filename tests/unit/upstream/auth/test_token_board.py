@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import UpstreamUnavailable
-from proxy.stores.leases import FlockLeases
+from proxy.stores.disk.leases import FlockLeases
 from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.auth.token_board import SharedTokenServer, TokenBoard
 from proxy.upstream.auth.tokens import Grant, Token

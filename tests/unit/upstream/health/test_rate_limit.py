@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.kit.singleflight import Flights
 from proxy.oci.headers.ratelimit import RateLimit
-from proxy.stores.memory import MemoryManifests
+from proxy.stores.memory.cache import MemoryManifests
 from proxy.upstream.health.rate_limit import Budget, Reading
 
 RATE = RateLimit(100, 76, 21600, "192.0.2.7")

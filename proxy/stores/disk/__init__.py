@@ -1,0 +1,1 @@
+"""Blobs, spools, leases and keys as files."""

@@ -1,0 +1,86 @@
+"""Leases among the processes of one machine: the kernel's locks, which die with their holder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import DigestInvalid
+from proxy.kit.threads import in_thread
+from proxy.oci.reference import Digest
+from proxy.stores.disk.open_file import OpenFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEASE: Final = "lease-"
+
+
+class FlockLease:
+    """A locked file. Fits Lease."""
+
+    __slots__ = ("_file", "_path")
+
+    def __init__(self, file: OpenFile, path: Path) -> None:
+        """Own `file`, which is locked, and was opened at `path`."""
+        self._file = file
+        self._path = path
+
+    def release(self) -> None:
+        """Unlock the file, and remove it unless it is a spool with something in it."""
+        # Only the holder of the lock may rename or unlink the file, so it cannot change meanwhile.
+        if self._file.is_at(self._path) and self._file.size == 0:
+            self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
+class FlockLeases:
+    """Leases as locked files of one directory. Fits Leases; also excludes within a process."""
+
+    __slots__ = ("_directory",)
+
+    def __init__(self, directory: Path) -> None:
+        """`directory` is the blob store's spool: the lease on a digest is a lock on its spool."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+
+    async def claim(self, key: str) -> FlockLease | None:
+        """The lease on `key`, or None while anybody has it; OSError if files cannot be locked."""
+        path = self._directory / _file_name(key)
+
+        def claimed() -> FlockLease | None:
+            file = locked(path)
+            return None if file is None else FlockLease(file, path)
+
+        return await in_thread(claimed, dropped=FlockLease.release)
+
+
+def locked(path: Path, *, create: bool = True) -> OpenFile | None:
+    """The file at `path`, exclusively locked, or None while it is locked elsewhere. Never waits.
+
+    FileNotFoundError if it is not there and must not be created.
+    """
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    while True:
+        file = OpenFile(os.open(path, flags, 0o666))
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have renamed or unlinked it after we opened it.
+            if file.is_at(path):
+                return file
+        except BlockingIOError:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _file_name(key: str) -> str:
+    try:
+        return Digest(key)
+    except DigestInvalid:
+        return LEASE + hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,107 @@
+"""Where a command for a key is sent: one Redis, or the master that Sentinel names.
+
+redis-py is told not to retry, and to give up soon: a cache that must be waited for is none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis.asyncio import ConnectionPool, Redis, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
+
+from proxy.stores.redis.options import CONNECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from proxy.stores.redis.options import Login, Manner
+
+
+class Servers(Protocol):
+    """What a command is sent through. Every method may raise whatever redis-py raises."""
+
+    patience: float
+
+    def node_of(self, key: str) -> str:
+        """A name for what answers for `key`, and fails or works as one."""
+        ...
+
+    async def execute(self, command: str, key: str, *arguments: bytes | str | int) -> object:
+        """The server's answer to one command with one key."""
+        ...
+
+    async def memory(self) -> Mapping[str, Any]:
+        """The section `memory` of a server's INFO."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class _Master:
+    """One Redis, wherever its connections lead."""
+
+    def __init__(self, client: Redis, patience: float, sentinel: Sentinel | None = None) -> None:
+        self.patience = patience
+        self._client = client
+        self._sentinel = sentinel
+
+    def node_of(self, _key: str) -> str:
+        return ""
+
+    async def execute(self, command: str, key: str, *arguments: bytes | str | int) -> object:
+        try:
+            reply: object = await self._client.execute_command(  # type: ignore[no-untyped-call]  # it has none
+                command, key, *arguments
+            )
+        except ReadOnlyError:
+            # Another one is the master now. Its name is resolved when a connection is made.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise
+        return reply
+
+    async def memory(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self._client.info("memory")
+        return found
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+
+def standalone(url: str, manner: Manner) -> Servers:
+    """The Redis at `url`: redis://, rediss:// or unix://."""
+    options = manner.options(manner.login, tls=url.startswith("rediss:"))
+    pool = ConnectionPool.from_url(url, max_connections=CONNECTIONS, **options)
+    return _Master(Redis.from_pool(pool), manner.patience())
+
+
+def behind_sentinel(
+    sentinels: Sequence[tuple[str, int]],
+    service: str,
+    manner: Manner,
+    *,
+    sentinel_login: Login,
+    tls: bool,
+) -> Servers:
+    """The master that `sentinels` name for `service`; the one that answers is asked first."""
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]  # it has none
+        sentinels,
+        sentinel_kwargs={
+            **manner.options(sentinel_login, tls=tls),
+            "ssl": tls,
+            "retry": Retry(NoBackoff(), 0),
+        },
+    )
+    client = sentinel.master_for(
+        service,
+        ssl=tls,
+        max_connections=CONNECTIONS,
+        **manner.options(manner.login, tls=tls),
+    )
+    return _Master(client, manner.patience(len(sentinels)), sentinel)

@@ -1,0 +1,312 @@
+"""What a sweep removes, what it leaves, and how much room that makes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy.errors import UpstreamInvalid
+from proxy.oci.reference import Digest
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.disk.janitor import Janitor, Swept
+from proxy.stores.disk.leases import FlockLeases, locked
+from tests.contract.blob_stores import CONTENT, DIGEST, keep, leave, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MEBIBYTE = 2**20
+DAY = 86400.0
+HOUR = 3600.0
+
+
+# -- on the disk ---------------------------------------------------------------------------------
+
+
+def on_disk(directory: Path) -> int:
+    """Bytes that the files below `directory` take."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+@pytest.fixture
+def janitor(data_dir: Path) -> Callable[[int], Janitor]:
+    def make(max_size: int) -> Janitor:
+        made = Janitor(data_dir, lock=data_dir / "janitor.lock", max_size=max_size)
+        made._stock.take()
+        return made
+
+    return make
+
+
+def mebibyte(number: int) -> bytes:
+    """Random, for a file system that compresses."""
+    return random.Random(number).randbytes(MEBIBYTE)  # noqa: S311 -- bytes that nothing guesses
+
+
+async def keep_mebibyte(store: DiskBlobs, data_dir: Path, number: int, hours: float) -> Digest:
+    content = mebibyte(number)
+    digest = Digest.of(content)
+    await keep(store, content)
+    age(data_dir / "blobs/sha256" / digest.hex[:2] / digest.hex, hours * HOUR)
+    return digest
+
+
+async def keep_rest(store: DiskBlobs) -> None:
+    spool = await store.spool(DIGEST)
+    await spool.append(CONTENT[spool.size :])
+    (await spool.commit()).close()
+    spool.close()
+
+
+async def test_old_blobs_make_room_on_the_disk(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    # Every other one is old, so that the order of use is not the order of creation.
+    digests = [await keep_mebibyte(store, data_dir, n, hours=10 + n % 2) for n in range(20)]
+    records = [("tag:docker.io/a:b", b"x" * MEBIBYTE), (f"link:docker.io/a/{DIGEST}", b"")]
+    await store.put_records(records)
+    await leave(store, CONTENT)
+    before = on_disk(data_dir)
+
+    swept = await janitor(12 * MEBIBYTE).sweep()
+
+    assert (swept.blobs, swept.spools) == (10, 0)
+    assert swept.freed == pytest.approx(10 * MEBIBYTE, rel=0.05)
+    assert before - on_disk(data_dir) == swept.freed
+    kept = [await store.size(digest) is not None for digest in digests]
+    assert kept == [True, False] * 10
+    assert [(key, await store.record(key)) for key, _ in records] == records
+    spool = await store.spool(DIGEST)
+    assert spool.size == len(CONTENT)
+    spool.close()
+    assert await janitor(12 * MEBIBYTE).sweep() == Swept()
+
+
+@pytest.mark.parametrize("use", ["open", "size", "commit again"])
+async def test_use_saves_a_blob(
+    data_dir: Path, janitor: Callable[[int], Janitor], use: str
+) -> None:
+    store = DiskBlobs(data_dir)
+    first = await keep_mebibyte(store, data_dir, 1, hours=100)
+    second = await keep_mebibyte(store, data_dir, 2, hours=50)
+    match use:
+        case "open":
+            assert await stored(store, first) is not None
+        case "size":
+            assert await store.size(first) == MEBIBYTE
+        case "commit again":
+            await keep(store, mebibyte(1))
+    assert (await janitor(int(1.5 * MEBIBYTE)).sweep()).blobs == 1
+    assert await store.size(first) == MEBIBYTE
+    assert await store.size(second) is None
+
+
+async def test_a_blob_counts_as_used_when_it_arrives(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    """And not when its transfer began, which may be long before."""
+    store = DiskBlobs(data_dir)
+    first = await keep_mebibyte(store, data_dir, 1, hours=10)
+    await leave(store, CONTENT[:10])
+    age(data_dir / "spool" / DIGEST, 20 * HOUR)
+    await keep_rest(store)
+    assert (await janitor(len(CONTENT) * 6 // 5).sweep()).blobs == 1
+    assert await store.size(first) is None
+    assert await store.size(DIGEST) == len(CONTENT)
+
+
+async def test_a_blob_that_is_being_read_is_read_to_its_end(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    await keep(store, CONTENT)
+    reader = await store.open(DIGEST)
+    assert reader is not None
+    assert (await janitor(0).sweep()).blobs == 1
+    assert await store.open(DIGEST) is None
+    assert await reader.read(len(CONTENT) - 10, 100) == CONTENT[-10:]
+    reader.close()
+
+
+@pytest.mark.parametrize(("hours", "goes"), [(23, False), (25, True)])
+async def test_an_orphaned_spool_goes_after_a_day(
+    data_dir: Path, janitor: Callable[[int], Janitor], hours: float, *, goes: bool
+) -> None:
+    await leave(DiskBlobs(data_dir), CONTENT)
+    spool = data_dir / "spool" / DIGEST
+    age(spool, hours * HOUR)
+    age(spool.with_name(f"{DIGEST}.meta"), hours * HOUR)
+    announcement = spool.with_name(f"{DIGEST}.meta").stat().st_blocks * 512
+    before = on_disk(data_dir / "spool")
+    swept = await janitor(10**9).sweep()
+    assert (swept.spools, swept.blobs) == (int(goes), 0)
+    assert swept.freed >= len(CONTENT) * goes
+    names = {path.name for path in (data_dir / "spool").iterdir()}
+    assert names == (set() if goes else {DIGEST, f"{DIGEST}.meta"})
+    if goes:
+        assert before - on_disk(data_dir / "spool") == swept.freed + announcement
+
+
+async def test_a_follower_of_a_swept_spool_learns_that_it_will_never_be_the_blob(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    await leave(store, b"wrong")
+    growing = await store.growing(DIGEST)
+    assert growing is not None
+    for path in (data_dir / "spool").iterdir():
+        age(path, 2 * DAY)
+    assert (await janitor(10**9).sweep()).spools == 1
+    await keep(store, CONTENT)
+    with pytest.raises(UpstreamInvalid):
+        await growing.verified()
+    growing.close()
+
+
+async def test_a_spool_that_somebody_holds_stays_however_old(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
+    lease = await leases.claim(DIGEST)
+    assert lease is not None
+    await leave(store, CONTENT[:10])
+    age(data_dir / "spool" / DIGEST, 100 * DAY)
+    age(data_dir / "spool" / f"{DIGEST}.meta", 100 * DAY)
+    assert await janitor(0).sweep() == Swept()
+    assert await store.growing(DIGEST) is not None or pytest.fail("its announcement is gone")
+    lease.release()
+    assert (await janitor(0).sweep()).spools == 1
+
+
+async def test_what_a_crash_left_in_the_spool_directory_goes_too(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    leases = FlockLeases(data_dir / "spool")
+    held = await leases.claim("manifest:held")
+    lost = await leases.claim("manifest:lost")
+    assert held is not None
+    assert lost is not None
+    # As a kill leaves it: unlocked, and still there.
+    lost._file.close()
+    spools = data_dir / "spool"
+    for name in ("temp-0123", f"{DIGEST}.meta", "temp-young"):
+        (spools / name).write_bytes(b"x")
+    for path in spools.iterdir():
+        if path.name != "temp-young":
+            age(path, 2 * DAY)
+    assert await janitor(0).sweep() == Swept()
+    assert sorted(path.name for path in spools.iterdir()) == sorted(["temp-young", held._path.name])
+    held.release()
+
+
+async def test_the_first_to_move_in_clears_away_what_a_killed_process_left(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    """Whatever its age: nobody else can be writing it. What can be gone on with stays."""
+    store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
+    lost = await leases.claim("manifest:lost")
+    empty = await leases.claim(Digest.of(b"claimed, and nothing more"))
+    assert lost is not None
+    assert empty is not None
+    lost._file.close()
+    empty._file.close()
+    await leave(store, CONTENT[:10])
+    whole = Digest.of(mebibyte(1))
+    await keep(store, mebibyte(1))
+    await leave(store, b"begun again", whole)
+    spools = data_dir / "spool"
+    (spools / "temp-0123").write_bytes(b"x")
+    (spools / f"{Digest.of(b'gone')}.meta").write_bytes(b"7")
+    before = sorted(path.name for path in spools.iterdir())
+
+    first, second = janitor(10**9), janitor(10**9)
+    other = locked(data_dir / "in-use.lock")
+    assert other is not None
+    fcntl.flock(other.fileno(), fcntl.LOCK_SH)
+    await second.move_in()
+    assert sorted(path.name for path in spools.iterdir()) == before
+    second.close()
+    other.close()
+    await first.move_in()
+    assert sorted(path.name for path in spools.iterdir()) == [DIGEST, f"{DIGEST}.meta"]
+    (spools / "temp-4567").write_bytes(b"somebody who has moved in writes it")
+    await second.move_in()
+    assert (spools / "temp-4567").exists()
+    first.close()
+    second.close()
+
+
+async def test_a_damaged_file_goes_after_a_day(
+    data_dir: Path, janitor: Callable[[int], Janitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DiskBlobs(data_dir)
+    await keep(store, CONTENT)
+    blob = await store.open(DIGEST)
+    assert blob is not None
+    await store.distrust(DIGEST, blob)
+    blob.close()
+    aside = data_dir / "damaged" / DIGEST
+    sweeping = janitor(10**9)
+    await sweeping.sweep()
+    assert aside.exists()
+    monkeypatch.setattr(sweeping, "_clock", lambda: time.time() + DAY + 60)
+    await sweeping.sweep()
+    assert not aside.exists()
+
+
+async def test_one_process_sweeps_at_a_time(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    store = DiskBlobs(data_dir)
+    await keep(store, CONTENT)
+    turn = locked(data_dir / "janitor.lock")
+    assert turn is not None
+    assert await janitor(0).sweep() == Swept()
+    assert await store.size(DIGEST) == len(CONTENT)
+    turn.close()
+    assert (await janitor(0).sweep()).blobs == 1
+
+
+async def test_there_may_be_nothing_to_sweep(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    assert await janitor(0).sweep() == Swept()
+    DiskBlobs(data_dir)
+    assert await janitor(0).sweep() == Swept()
+
+
+async def test_what_is_none_of_ours_is_left_alone(
+    data_dir: Path, janitor: Callable[[int], Janitor]
+) -> None:
+    """Directories that somebody made by hand, say: the sweep goes on beside them."""
+    store, other = DiskBlobs(data_dir), Digest.of(b"other")
+    folders = [
+        data_dir / "spool" / name
+        for name in ("lost+found", "temp-0", "lease-0", f"{other}.meta", other)
+    ]
+    folders.append(data_dir / "damaged" / "lost+found")
+    for folder in folders:
+        folder.mkdir(parents=True)
+        age(folder, 2 * DAY)
+    await leave(store, CONTENT)
+    age(data_dir / "spool" / DIGEST, 2 * DAY)
+    sweeping = janitor(10**9)
+    await sweeping.move_in()
+    assert not (data_dir / "spool" / DIGEST).exists()
+    await leave(store, CONTENT)
+    sweeping._clock = lambda: time.time() + 9 * DAY
+    assert (await sweeping.sweep()).spools == 1
+    sweeping.close()
+    assert all(folder.is_dir() for folder in folders)
