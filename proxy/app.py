@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
+from proxy.blobs.limits import Admission
+from proxy.blobs.recency import Usage
+from proxy.blobs.serve import Blobs
+from proxy.blobs.transfers import Transfers
 from proxy.buckets import blob_path, blob_store
 from proxy.caches import open_cache
+from proxy.catalog.catalog import Records
+from proxy.catalog.generation import Epoch
+from proxy.catalog.purge import Purges
+from proxy.catalog.routing import Routes
 from proxy.kit.singleflight import Flights
+from proxy.manifests.convert import Derivations
+from proxy.manifests.fetch import Originals
+from proxy.manifests.lifetimes import Lifetime, Lifetimes
+from proxy.manifests.listings import Listings
+from proxy.manifests.serve import Manifests
+from proxy.manifests.tags import Tags
 from proxy.oci.negotiation import Policy
-from proxy.service.admission import Admission
-from proxy.service.blobs import Blobs
-from proxy.service.derivations import Derivations
-from proxy.service.epoch import Epoch
-from proxy.service.lifetimes import Lifetime, Lifetimes
-from proxy.service.listings import Listings
-from proxy.service.manifests import Manifests
-from proxy.service.originals import Originals
-from proxy.service.purges import Purges
-from proxy.service.records import Records
-from proxy.service.routing import Routes
-from proxy.service.tags import Tags
-from proxy.service.transfers import Transfers
-from proxy.service.usage import Usage
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases

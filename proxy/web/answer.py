@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from proxy.service.usage import Use
+from proxy.blobs.recency import Use
 from proxy.web.headers import HIT, content_headers
 from proxy.web.ready import Ready
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
+    from proxy.manifests.serve import Representation
     from proxy.oci.reference import Digest
-    from proxy.service.manifests import Representation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

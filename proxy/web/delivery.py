@@ -19,9 +19,9 @@ from proxy.web.ranges import ByteRange, parse_range
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
+    from proxy.blobs.serve import Blobs
+    from proxy.blobs.source import Source
     from proxy.oci.reference import Digest
-    from proxy.service.blobs import Blobs
-    from proxy.service.source import Source
     from proxy.web.line import Line
     from proxy.web.target import BlobTarget
 

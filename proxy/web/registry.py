@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.blobs.limits import RETRY_AFTER
 from proxy.errors import (
     Overloaded,
     RangeInvalid,
@@ -27,7 +28,6 @@ from proxy.oci.headers.accept import Accept
 from proxy.oci.headers.link import link_to
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
-from proxy.service.admission import RETRY_AFTER
 from proxy.telemetry import metrics, trace
 from proxy.web.answer import Answer
 from proxy.web.conditions import not_modified
@@ -46,11 +46,11 @@ from proxy.web.target import (
 )
 
 if TYPE_CHECKING:
-    from proxy.service.blobs import Blobs
-    from proxy.service.listings import Listings
-    from proxy.service.manifests import Manifests
-    from proxy.service.routing import Routes
-    from proxy.service.usage import Usage
+    from proxy.blobs.recency import Usage
+    from proxy.blobs.serve import Blobs
+    from proxy.catalog.routing import Routes
+    from proxy.manifests.listings import Listings
+    from proxy.manifests.serve import Manifests
 
 _log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from proxy.oci.headers.link import query_of
 from proxy.oci.reference import Digest, Repository, Tag, parse_reference
 
 if TYPE_CHECKING:
-    from proxy.service.routing import Routes
+    from proxy.catalog.routing import Routes
 
 # distribution spec, "API". A name may have a part called `blobs`: the last one counts.
 _KINDS: Final = ("manifests", "blobs", "tags", "referrers")

@@ -128,7 +128,7 @@ async def test_an_image_that_is_pulled_keeps_its_layers(
     """Also by clients that have them already, and ask for nothing but the manifest."""
     content = images.docker_with_empty_steps()
     push(upstream, "library/image", "1", content)
-    monkeypatch.setattr("proxy.service.usage._EVERY", 60.0)
+    monkeypatch.setattr("proxy.blobs.recency._EVERY", 60.0)
     async with Proxy(settings(upstream, data_dir)) as proxy:
         files = [file_of(data_dir, Digest(digest)) for digest in content.blobs]
         for digest in content.blobs:
@@ -143,7 +143,7 @@ async def test_an_image_that_is_pulled_keeps_its_layers(
         for _ in range(10):
             await proxy.get("/v2/library/image/manifests/1", Accept="*/*")
         assert all(file.stat().st_mtime == 1 for file in files)
-        monkeypatch.setattr("proxy.service.usage._EVERY", 0.0)
+        monkeypatch.setattr("proxy.blobs.recency._EVERY", 0.0)
         await proxy.restart()
         for _ in range(2):
             for file in files:

@@ -298,7 +298,7 @@ async def test_a_disk_that_takes_nothing_at_all_still_lets_everybody_pull(
 async def test_a_stopped_transfer_is_taken_up_when_the_disk_has_room(
     upstream: ScriptedUpstream, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.service.admission._DISK_PAUSE", 0.0)
+    monkeypatch.setattr("proxy.blobs.limits._DISK_PAUSE", 0.0)
     async with limited(upstream, data_dir) as proxy:
         with files_of_at_most(500_000):
             assert (await proxy.get(path(LARGE))).body == LARGE

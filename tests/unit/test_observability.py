@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
+from proxy.blobs.limits import Reason
 from proxy.errors import Obstacle
 from proxy.oci.negotiation import Rule
-from proxy.service.admission import Reason
 from proxy.telemetry import metrics
 from proxy.telemetry.trace import Outcome
 from proxy.web.line import Line

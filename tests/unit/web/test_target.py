@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.catalog.routing import Routes
 from proxy.errors import NameInvalid, PaginationInvalid, RegistryError, Unsupported
 from proxy.oci.reference import Digest, Repository, Tag
-from proxy.service.routing import Routes
 from proxy.web.target import (
     BlobTarget,
     ManifestTarget,

@@ -24,15 +24,15 @@ from proxy.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.blobs.serve import Blobs
+    from proxy.catalog.catalog import Records
     from proxy.kit.singleflight import Flights
+    from proxy.manifests.fetch import Originals
     from proxy.oci.conversion import Conversion
     from proxy.oci.manifest import Descriptor, Manifest
     from proxy.oci.platform import Platform
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.oci.schema1.libtrust import SigningKey
-    from proxy.service.blobs import Blobs
-    from proxy.service.originals import Originals
-    from proxy.service.records import Records
 
 _log = structlog.get_logger()
 

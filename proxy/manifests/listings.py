@@ -9,23 +9,23 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamInvalid
+from proxy.manifests.staleness import Reason, reason_of, served
 from proxy.oci.headers.link import Page, still_asking
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
-from proxy.service.staleness import Reason, reason_of, served
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from proxy.catalog.catalog import Records
     from proxy.kit.singleflight import Flights
+    from proxy.manifests.lifetimes import Lifetimes
+    from proxy.manifests.tags import Tags
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import ManifestCache
-    from proxy.service.lifetimes import Lifetimes
-    from proxy.service.records import Records
-    from proxy.service.tags import Tags
     from proxy.upstream.health.resilient import Guarded
 
 # A repository can have a hundred thousand tags; a page of them is not worth pushing others out.

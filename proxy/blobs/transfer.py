@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.blobs.expected_length import announced_size
+from proxy.blobs.limits import NotKept, Reason
+from proxy.blobs.retry_budget import Attempts
 from proxy.errors import (
     RangeInvalid,
     RegistryError,
@@ -21,15 +24,12 @@ from proxy.errors import (
     UpstreamInvalid,
     UpstreamUnavailable,
 )
-from proxy.service.admission import NotKept, Reason
-from proxy.service.announced import announced_size
-from proxy.service.attempts import Attempts
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
+    from proxy.blobs.limits import Admission, Room
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, BlobStream, Growing, Leases, Readable, Spool, Upstream
-    from proxy.service.admission import Admission, Room
 
 _log = structlog.get_logger()
 

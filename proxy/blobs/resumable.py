@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
+from proxy.blobs.expected_length import announced_size
+from proxy.blobs.retry_budget import Attempts
 from proxy.errors import RangeInvalid, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
-from proxy.service.announced import announced_size
-from proxy.service.attempts import Attempts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

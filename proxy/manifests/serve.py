@@ -27,12 +27,12 @@ from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
+    from proxy.catalog.catalog import Records
+    from proxy.manifests.convert import Derivations
+    from proxy.manifests.fetch import Originals
+    from proxy.manifests.tags import Tags
     from proxy.oci.headers.accept import Accept
     from proxy.oci.reference import Digest, Repository, Tag
-    from proxy.service.derivations import Derivations
-    from proxy.service.originals import Originals
-    from proxy.service.records import Records
-    from proxy.service.tags import Tags
 
 _log = structlog.get_logger()
 

@@ -13,11 +13,11 @@ from proxy.oci.reference import Digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxy.catalog.catalog import Records
     from proxy.kit.singleflight import Flights
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Repository, Tag
     from proxy.ports import Upstream
-    from proxy.service.records import Records
 
 _log = structlog.get_logger()
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from proxy.catalog.catalog import Pin, Records
 from proxy.oci.derivation import Origin, Terms
 from proxy.oci.manifest import Image, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Repository, Tag
-from proxy.service.records import Pin, Records
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.memory.cache import MemoryManifests
 from tests.e2e import images

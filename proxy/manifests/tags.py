@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.catalog.catalog import Pin
 from proxy.errors import BudgetReserved, ManifestUnknown, UpstreamFailure, UpstreamUnavailable
 from proxy.kit.lru import Recent
-from proxy.service.records import Pin
-from proxy.service.staleness import Reason, reason_of, served
+from proxy.manifests.staleness import Reason, reason_of, served
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxy.catalog.catalog import Records
     from proxy.kit.singleflight import Flights
+    from proxy.manifests.fetch import Originals
+    from proxy.manifests.lifetimes import Lifetimes
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.ports import Head
-    from proxy.service.lifetimes import Lifetimes
-    from proxy.service.originals import Originals
-    from proxy.service.records import Records
     from proxy.upstream.health.resilient import Guarded
 
 _log = structlog.get_logger()

@@ -11,9 +11,9 @@ from proxy.errors import StorageFailure
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from proxy.blobs.source import Source
     from proxy.oci.reference import Digest
     from proxy.ports import Blob, BlobStore
-    from proxy.service.source import Source
 
 _log = structlog.get_logger()
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
+from proxy.blobs.limits import RETRY_AFTER, Admission, NotKept, Reason
 from proxy.errors import Overloaded
-from proxy.service.admission import RETRY_AFTER, Admission, NotKept, Reason
 
 
 class _Clock:

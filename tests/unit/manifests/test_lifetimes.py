@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.manifests.lifetimes import Lifetime, Lifetimes
 from proxy.oci.reference import Repository, Tag
-from proxy.service.lifetimes import Lifetime, Lifetimes
 
 LIFETIMES = Lifetimes(
     Lifetime(60, 100),

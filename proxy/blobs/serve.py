@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from proxy.blobs.resumable import Rest
+from proxy.blobs.self_healing import StoredBlob
 from proxy.errors import Obstacle, Refused
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
-from proxy.service.rest import Rest
-from proxy.service.stored import StoredBlob
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from proxy.blobs.source import Source
+    from proxy.blobs.transfers import Transfers
+    from proxy.catalog.catalog import Records
     from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, Upstream
-    from proxy.service.records import Records
-    from proxy.service.source import Source
-    from proxy.service.transfers import Transfers
 
 _log = structlog.get_logger()
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import pytest
 
+from proxy.catalog.routing import Routes
 from proxy.errors import NameInvalid, NameUnknown
 from proxy.oci.reference import Repository
-from proxy.service.routing import Routes
 
 ROUTES: Final = Routes(
     {

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, Self
 from proxy.oci.manifest import Index
 
 if TYPE_CHECKING:
+    from proxy.blobs.serve import Blobs
     from proxy.kit.singleflight import Flights
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest
-    from proxy.service.blobs import Blobs
 
 # A manifest that is served all the time is told of so often, in seconds: a store that is small for
 # what is pulled through it may have other blobs within some more of them.

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.service.admission import NotKept
-from proxy.service.download import Transfer
-from proxy.service.passthrough import PassThrough
+from proxy.blobs.limits import NotKept
+from proxy.blobs.passthrough import PassThrough
+from proxy.blobs.transfer import Transfer
 from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from proxy.blobs.limits import Admission
     from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, Leases, Upstream
-    from proxy.service.admission import Admission
 
 _log = structlog.get_logger()
 

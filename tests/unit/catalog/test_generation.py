@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.service.epoch import KEY, Epoch
+from proxy.catalog.generation import KEY, Epoch
 from proxy.stores.memory.cache import MemoryManifests
 from proxy.stores.sqlite.entries import SqliteManifests
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
 
+from proxy.blobs.resumable import Rest
+from proxy.blobs.transfer import HELD_BACK
 from proxy.errors import (
     RangeInvalid,
     StorageFailure,
     UpstreamInvalid,
 )
-from proxy.service.download import HELD_BACK
-from proxy.service.rest import Rest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from contextlib import AbstractContextManager
 
+    from proxy.blobs.transfer import Begun
     from proxy.kit.singleflight import Flights
     from proxy.oci.reference import Digest
     from proxy.ports import Upstream
-    from proxy.service.download import Begun
 
 # How much of what has begun is read at a time.
 _PIECE: Final = 256 * 1024

@@ -11,10 +11,10 @@ from proxy.errors import StorageFailure
 from proxy.oci.reference import Digest, Tag
 
 if TYPE_CHECKING:
+    from proxy.catalog.catalog import Records
+    from proxy.catalog.generation import Epoch
+    from proxy.catalog.routing import Routes
     from proxy.oci.reference import Repository
-    from proxy.service.epoch import Epoch
-    from proxy.service.records import Records
-    from proxy.service.routing import Routes
 
 _log = structlog.get_logger()
 

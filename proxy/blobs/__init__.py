@@ -1,0 +1,1 @@
+"""Requests for blobs: the bytes, and the one transfer that fetches them."""

@@ -1,0 +1,1 @@
+"""What the proxy knows: manifests, tags, grants, origins, representations and listings."""

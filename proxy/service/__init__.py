@@ -1,1 +1,0 @@
-"""What the proxy does: resolve, represent, remember and deliver. It knows ports, not products."""
