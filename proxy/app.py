@@ -34,7 +34,7 @@ from proxy.stores.disk.signing_key import given_key, own_key
 from proxy.stores.sqlite.entries import SqliteManifests
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.upstreams import guarded
-from proxy.web.admin import Readiness
+from proxy.web.admin.app import Readiness
 from proxy.web.registry import Registry
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.web.admin import Readiness
+from proxy.web.admin.app import Readiness
 
 if TYPE_CHECKING:
     import socket

@@ -18,7 +18,7 @@ from proxy.ending import Ending, ignore_signals
 from proxy.live import LiveSettings
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
-from proxy.web.admin import admin_app, listening
+from proxy.web.admin.app import admin_app, listening
 from proxy.web.server import RegistryServer
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxy.config import Given, Settings
     from proxy.stores.disk.janitor import Janitor
     from proxy.stores.disk.scrub import Scrub
-    from proxy.web.admin import Readiness
+    from proxy.web.admin.app import Readiness
 
 _log = structlog.get_logger()
 

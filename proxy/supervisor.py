@@ -26,7 +26,7 @@ from proxy.private import private_directory, private_memory
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.telemetry.merge import MergedMetrics
-from proxy.web.admin import Readiness, admin_app, listening
+from proxy.web.admin.app import Readiness, admin_app, listening
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

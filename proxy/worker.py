@@ -18,7 +18,7 @@ from proxy.telemetry.log import start_log
 
 if TYPE_CHECKING:
     from proxy.channel import Assignment
-    from proxy.web.admin import Readiness
+    from proxy.web.admin.app import Readiness
 
 # How soon the supervisor learns of a change, in seconds.
 _REPORT_EVERY: Final = 0.05

@@ -29,14 +29,13 @@ from proxy.oci.headers.link import link_to
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.telemetry import metrics, trace
-from proxy.web.answer import Answer
+from proxy.web.access_log import Line, Lines
+from proxy.web.blob_response import GONE, Delivery
 from proxy.web.conditions import not_modified
-from proxy.web.delivery import GONE, Delivery
 from proxy.web.errors import body_of, status_of
 from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, SERVER, cache_status
-from proxy.web.line import Line, Lines
-from proxy.web.ready import Ready
-from proxy.web.target import (
+from proxy.web.manifest_response import Answer
+from proxy.web.paths import (
     BlobTarget,
     ManifestTarget,
     ReferrersTarget,
@@ -44,6 +43,7 @@ from proxy.web.target import (
     Target,
     parse_target,
 )
+from proxy.web.prepared import Ready
 
 if TYPE_CHECKING:
     from proxy.blobs.recency import Usage

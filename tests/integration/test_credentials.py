@@ -15,7 +15,7 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
 from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.client import RegistryClient
-from proxy.web.admin import admin_app, listening
+from proxy.web.admin.app import admin_app, listening
 from tests.e2e.processes import free_port
 from tests.integration.proxy import Proxy, settings
 from tests.integration.upstream import Fault, ScriptedUpstream

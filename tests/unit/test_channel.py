@@ -10,7 +10,7 @@ import pytest
 from proxy import channel
 from proxy.channel import Assignment
 from proxy.config import Given, Settings, load
-from proxy.web.admin import Readiness
+from proxy.web.admin.app import Readiness
 
 SHIPPED = Path(__file__).parents[2] / "config" / "lighterage.yaml"
 

@@ -12,7 +12,7 @@ from proxy.errors import Obstacle
 from proxy.oci.negotiation import Rule
 from proxy.telemetry import metrics
 from proxy.telemetry.trace import Outcome
-from proxy.web.line import Line
+from proxy.web.access_log import Line
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
 ROW = re.compile(r"^\| `(lighterage_\w+)` \|([^|]*)\|", re.MULTILINE)

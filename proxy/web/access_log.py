@@ -12,14 +12,14 @@ import structlog
 
 from proxy.telemetry import metrics
 from proxy.telemetry.log import members
-from proxy.web.target import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
+from proxy.web.paths import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
     from aiohttp import web
     from prometheus_client import Counter, Histogram
 
     from proxy.telemetry.trace import Trace
-    from proxy.web.target import Target
+    from proxy.web.paths import Target
 
 # What of a client's own words is kept.
 _WORDS: Final = 200

@@ -13,8 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from proxy.errors import RegistryError, RequestInvalid
 from proxy.oci.reference import Digest, Tag
+from proxy.web.admin.overview import overview
 from proxy.web.errors import body_of, status_of
-from proxy.web.overview import overview
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from proxy.blobs.recency import Use
 from proxy.web.headers import HIT, content_headers
-from proxy.web.ready import Ready
+from proxy.web.prepared import Ready
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict

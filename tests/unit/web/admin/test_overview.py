@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.remote import described
-from proxy.web.overview import overview
+from proxy.web.admin.overview import overview
 
 METRICS = """
 # TYPE lighterage_stored_bytes gauge

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
     from proxy.oci.reference import Digest
-    from proxy.web.line import Line
-    from proxy.web.target import BlobTarget
+    from proxy.web.access_log import Line
+    from proxy.web.paths import BlobTarget
 
 _log = structlog.get_logger()
 

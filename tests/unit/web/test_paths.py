@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.catalog.routing import Routes
 from proxy.errors import NameInvalid, PaginationInvalid, RegistryError, Unsupported
 from proxy.oci.reference import Digest, Repository, Tag
-from proxy.web.target import (
+from proxy.web.paths import (
     BlobTarget,
     ManifestTarget,
     Ping,
