@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from proxy.errors import UpstreamFailure
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
 
@@ -298,4 +299,19 @@ class Upstream(Protocol):
 
     async def close(self) -> None:
         """Close every connection."""
+        ...
+
+
+class MonitoredUpstream(Upstream, Protocol):
+    """An upstream that says how it has been doing, so that nobody waits for it in vain."""
+
+    offline: bool
+
+    @property
+    def trouble(self) -> UpstreamFailure | None:
+        """Why no useful answer is to be expected now; None if it can be asked."""
+        ...
+
+    async def is_at_its_reserve(self) -> bool:
+        """Whether a GET of a manifest should wait while a stored copy can be served instead."""
         ...

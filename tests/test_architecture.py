@@ -14,80 +14,46 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[1]
 
-# Each part of `proxy`, and the other parts that it may import, for types or at run time:
-# cli → app → web → service → ports ← stores, upstream; everything → oci → errors.
-_CORE: Final = {"errors", "oci"}
-_BESIDE: Final = _CORE | {"breaker", "ports", "recent", "telemetry"}
+# Each package of `proxy`, and the others that it may import, for types or at run time:
+# cli → runtime → wiring → web → manifests, blobs → catalog → ports ← stores, upstream.
+_EVERYWHERE: Final = {"errors", "kit", "oci", "telemetry"}
 MAY_IMPORT: Final = {
-    "breaker": set[str](),
     "errors": set[str](),
     "oci": {"errors"},
-    "ports": _CORE,
-    "recent": set[str](),
-    "telemetry": set[str](),
-    "log": {"telemetry"},
-    "config": _CORE,
-    "service": _BESIDE,
-    "stores": _BESIDE,
-    "upstream": _BESIDE,
-    "web": _BESIDE - {"ports"} | {"log", "service"},
-    "places": {"config", "upstream"},
-    "upstreams": _BESIDE | {"config", "places", "service", "upstream"},
-    "buckets": {"config", "stores", "telemetry"},
-    "caches": {"config", "stores", "telemetry"},
-    "app": {
-        *_BESIDE,
-        *("buckets", "caches", "config", "service", "stores", "upstream", "upstreams", "web"),
-    },
-    "banner": {"clients", "config"},
-    "clients": {"config"},
-    "ending": set[str](),
-    "nofile": {"config", "web"},
-    "watched": set[str](),
-    "live": {"config", "telemetry", "watched", "web"},
-    "certificate": {"config", "watched", "web"},
-    "serving": {
-        *("app", "certificate", "config", "ending", "live", "log", "nofile", "stores"),
-        *("telemetry", "web"),
-    },
-    "channel": {"config", "web"},
-    "worker": {"app", "channel", "ending", "log", "serving", "web"},
-    "merged": set[str](),
-    "private": set[str](),
-    "supervisor": {
-        *("app", "channel", "config", "ending", "log", "merged", "oci", "private", "telemetry"),
-        "web",
-    },
-    "offline": _CORE,
-    "human": set[str](),
-    "remote": {"human"},
-    "upkeep": {"config", "human", "stores"},
-    "progress": {"human", "upkeep"},
-    "cli": {
-        *("banner", "clients", "config", "errors", "offline", "remote", "serving", "supervisor"),
-        *("progress", "upkeep", "worker"),
-    },
+    "ports": {"errors", "oci"},
+    "kit": {"errors", "ports"},
+    "telemetry": {"errors", "kit", "oci"},
+    "config": {"errors", "oci"},
+    "stores": _EVERYWHERE | {"ports"},
+    "upstream": _EVERYWHERE | {"ports"},
+    "catalog": _EVERYWHERE | {"ports"},
+    "blobs": _EVERYWHERE | {"catalog", "ports"},
+    "manifests": _EVERYWHERE | {"blobs", "catalog", "ports"},
+    "web": _EVERYWHERE | {"blobs", "catalog", "manifests"},
+    "wiring": _EVERYWHERE
+    | {"blobs", "catalog", "config", "manifests", "ports", "stores", "upstream", "web"},
+    "runtime": _EVERYWHERE | {"config", "stores", "web", "wiring"},
+    "cli": {"config", "errors", "oci", "runtime", "stores"},
 }
 
 # Who may know a library that is not the standard one. The domain knows none, but for the
-# signatures of schema 1; the core of the service has no HTTP, no Redis and no settings in it.
-_SERVES_HTTP: Final = {"serving", "upstream", "web"}
-_LOGS: Final = set(MAY_IMPORT) - {"breaker", "errors", "oci", "ports", "recent"}
+# signatures of schema 1; what decides has no HTTP, no Redis and no settings in it.
+_SERVES_HTTP: Final = {"runtime", "upstream", "web"}
 MAY_KNOW: Final = {
     "aiohttp": _SERVES_HTTP,
-    "click": {"cli", "progress"},
+    "click": {"cli"},
     "cryptography": {"oci"},
     "multidict": _SERVES_HTTP,
-    "obstore": {"buckets", "stores"},
-    "prometheus_client": {"merged", "telemetry", "web"},
+    "obstore": {"stores", "wiring"},
+    "prometheus_client": {"telemetry", "web"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "redis": {"stores"},
-    "rich": {"banner", "cli", "progress"},
-    "structlog": _LOGS,
-    "uvloop": {"serving", "supervisor", "worker"},
+    "rich": {"cli"},
+    "structlog": set(MAY_IMPORT) - {"errors", "oci", "ports"},
+    "uvloop": {"runtime"},
     "yaml": {"config"},
-    "yarl": _SERVES_HTTP | {"places"},
+    "yarl": _SERVES_HTTP | {"wiring"},
 }
 
 # `oci` computes: no clock, no files, no network, no concurrency, no chance.
@@ -184,7 +150,7 @@ def test_the_table_has_no_circle() -> None:
         ("proxy.oci.manifest", "import asyncio"),
         ("proxy.oci.manifest", "import os.path"),
         ("proxy.oci.manifest", "from urllib.request import urlopen"),
-        ("proxy.oci.manifest", "from proxy.service import blobs"),
+        ("proxy.oci.manifest", "from proxy.blobs import serve"),
         ("proxy.oci.manifest", "import yarl"),
         ("proxy.blobs.serve", "from proxy.stores.disk.blobs import DiskBlobs"),
         ("proxy.blobs.serve", "from proxy import upstream"),
@@ -215,7 +181,7 @@ def test_a_violation_is_seen(module: str, source: str) -> None:
         ("proxy.blobs.serve", "from . import trace"),
         ("proxy.blobs.serve", "async with TaskGroup() as group:\n    group.create_task(work())"),
         ("proxy.kit.singleflight", "asyncio.get_running_loop().create_task(work())"),
-        ("proxy.serving", "from proxy.app import open_services\nimport uvloop"),
+        ("proxy.runtime.serve", "from proxy.wiring.services import open_services\nimport uvloop"),
     ],
 )
 def test_what_is_allowed_is_not_a_violation(module: str, source: str) -> None:

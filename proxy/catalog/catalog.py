@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from proxy.catalog.packed import pack, unpack
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.kit.lru import Recent
 from proxy.oci.derivation import CONVERTER, Origin
+from proxy.oci.packed import pack, unpack
 from proxy.oci.reference import Digest
 
 if TYPE_CHECKING:

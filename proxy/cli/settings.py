@@ -12,7 +12,7 @@ from proxy.cli.group import CONFIG, load, main
 if TYPE_CHECKING:
     from pathlib import Path
 
-# As `proxy.clients.CLIENTS` has them.
+# As `proxy.cli.client_files.CLIENTS` has them.
 _CLIENTS = ("containerd", "docker", "podman")
 
 
@@ -42,7 +42,7 @@ def client_config(client: str, config: Path | None, address: str | None) -> None
     What cannot be said there goes to standard error.
     """
     settings = load(config)
-    from proxy.clients import CLIENTS, Reached  # noqa: PLC0415 -- see the package's docstring
+    from proxy.cli.client_files import CLIENTS, Reached  # noqa: PLC0415 -- see the package's docstring
 
     files = list(CLIENTS[client](settings, Reached.of(settings, address)))
     for number, file in enumerate(files):

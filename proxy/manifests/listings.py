@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.manifests.tags import Tags
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import ManifestCache
-    from proxy.upstream.health.resilient import Guarded
+    from proxy.ports import ManifestCache, MonitoredUpstream
 
 # A repository can have a hundred thousand tags; a page of them is not worth pushing others out.
 _CACHED_LIMIT: Final = 256 * 1024
@@ -65,7 +64,7 @@ class Listings:
         cache: ManifestCache,
         records: Records,
         tags: Tags,
-        upstreams: Mapping[str, Guarded],
+        upstreams: Mapping[str, MonitoredUpstream],
         flights: Flights,
         lifetimes: Lifetimes,
     ) -> None:

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
-    from proxy.ports import Head
-    from proxy.upstream.health.resilient import Guarded
+    from proxy.ports import Head, MonitoredUpstream
 
 _log = structlog.get_logger()
 
@@ -64,7 +63,7 @@ class Tags:
         *,
         records: Records,
         originals: Originals,
-        upstreams: Mapping[str, Guarded],
+        upstreams: Mapping[str, MonitoredUpstream],
         flights: Flights,
         lifetimes: Lifetimes,
     ) -> None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import yaml
 
-from proxy.clients import CLIENTS, Reached
+from proxy.cli.client_files import CLIENTS, Reached
 from proxy.config import load
-from proxy.live import LIVE
+from proxy.runtime.reload import LIVE
 from tests import tools
 from tests.chart.chart import CASES, CHART, helm, render
 from tests.chart.node import Pod

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.caches import open_cache
 from proxy.config import load
 from proxy.stores.redis.cache import RedisManifests
 from proxy.stores.redis.cluster import RedisClusterServers
 from proxy.stores.redis.options import Login, Manner
 from proxy.stores.redis.servers import behind_sentinel, standalone
+from proxy.wiring.cache import open_cache
 from tests.contract.test_manifest_cache import *  # noqa: F403 -- the suite
 from tests.contract.test_manifest_cache import Opened, _at_once
 from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet

@@ -21,10 +21,10 @@ from multidict import CIMultiDict
 from prometheus_client import REGISTRY
 from yarl import URL
 
-from proxy.app import open_services
 from proxy.config import Settings
 from proxy.telemetry.log import start_log
 from proxy.web.server import RegistryServer
+from proxy.wiring.services import open_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from proxy.app import open_services
 from proxy.config import Given
-from proxy.ending import Ending
-from proxy.serving import serve
+from proxy.runtime.serve import serve
+from proxy.runtime.shutdown import Ending
 from proxy.web.registry import Registry
+from proxy.wiring.services import open_services
 from tests.e2e.load import Connection
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.integration.proxy import settings, until

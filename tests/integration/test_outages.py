@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from proxy import upstreams
 from proxy.oci.mediatype import UPSTREAM_ACCEPT
+from proxy.wiring import upstreams
 from tests.e2e import images
 from tests.integration.certificates import self_signed
 from tests.integration.proxy import Proxy, metric, push, settings

@@ -6,8 +6,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy import upstreams
 from proxy.oci.mediatype import UPSTREAM_ACCEPT
+from proxy.wiring import upstreams
 from tests.e2e import images
 from tests.integration.proxy import Proxy, metric, push, settings
 from tests.integration.upstream import Fault

@@ -16,8 +16,8 @@ from proxy.config import PlaceSettings, SettingsError, load
 from proxy.errors import UpstreamInvalid, UpstreamUnavailable
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Tag
-from proxy.places import transport_of
 from proxy.upstream.client import RegistryClient
+from proxy.wiring.endpoints import transport_of
 from tests.integration.certificates import pem
 from tests.integration.connect_proxy import ConnectProxy
 from tests.integration.upstream import Fault, ScriptedUpstream, redirect

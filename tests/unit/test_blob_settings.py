@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxy.buckets import blob_store
 from proxy.config import SettingsError, load
 from proxy.stores.bucket.blobs import ObjectBlobs
 from proxy.stores.disk.blobs import DiskBlobs
+from proxy.wiring.blob_store import blob_store
 
 if TYPE_CHECKING:
     from pathlib import Path

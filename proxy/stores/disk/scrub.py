@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.catalog.packed import unpack
 from proxy.errors import DigestInvalid
 from proxy.kit.threads import in_thread
+from proxy.oci.packed import unpack
 from proxy.oci.reference import Digest
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import locked

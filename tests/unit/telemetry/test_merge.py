@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.telemetry.merge import MergedMetrics
 
-PAGE = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "observability.md").read_text()
 
 
 def test_what_only_a_supervisor_measures_is_documented(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from proxy.oci.manifest import MANIFEST_LIMIT
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES, from_image
 
-GOLDEN: Final = Path(__file__).parent / "golden" / "schema1"
+GOLDEN: Final = Path(__file__).parents[1] / "golden" / "schema1"
 CASES: Final = sorted(case.name for case in GOLDEN.iterdir())
 BASE: Final = Digest("sha256:" + "ab" * 32)
 NEXT: Final = Digest("sha256:" + "cd" * 32)

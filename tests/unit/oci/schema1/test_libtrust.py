@@ -23,7 +23,7 @@ from proxy.errors import ManifestInvalid
 from proxy.oci.schema1 import libtrust
 from proxy.oci.schema1.libtrust import SigningKey
 
-GOLDEN: Final = Path(__file__).parent / "golden"
+GOLDEN: Final = Path(__file__).parents[1] / "golden"
 TIME: Final = "2020-01-02T03:04:05Z"
 PAYLOAD: Final = '{\n   "schemaVersion": 1,\n   "name": "Größe/日本"\n}'.encode()
 

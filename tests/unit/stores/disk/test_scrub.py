@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.catalog.packed import pack
 from proxy.oci.manifest import read_manifest
+from proxy.oci.packed import pack
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.layout import Layout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.remote import described
+from proxy.cli.admin_client import described
 from proxy.web.admin.overview import overview
 
 METRICS = """

@@ -11,24 +11,24 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from proxy import nofile
-from proxy.app import open_services
-from proxy.certificate import Certificate
-from proxy.ending import Ending, ignore_signals
-from proxy.live import LiveSettings
+from proxy.runtime import rlimits
+from proxy.runtime.certificate import Certificate
+from proxy.runtime.reload import LiveSettings
+from proxy.runtime.shutdown import Ending, ignore_signals
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.web.admin.app import admin_app, listening
 from proxy.web.server import RegistryServer
+from proxy.wiring.services import open_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.app import Services
     from proxy.config import Given, Settings
     from proxy.stores.disk.janitor import Janitor
     from proxy.stores.disk.scrub import Scrub
     from proxy.web.admin.app import Readiness
+    from proxy.wiring.services import Services
 
 _log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ async def _alone(settings: Settings, given: Given, announce: Callable[[], None])
 
 def check_descriptors(settings: Settings, readiness: Readiness) -> None:
     """Have as many as the system allows, and warn if they are too few for the limits."""
-    shortage = nofile.shortage(settings.limits.share(settings.workers), nofile.raise_limit())
+    shortage = rlimits.shortage(settings.limits.share(settings.workers), rlimits.raise_limit())
     if shortage is not None:
         readiness.warnings["nofile"] = shortage
         _log.warning("nofile.too_low", message=shortage)

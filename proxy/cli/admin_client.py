@@ -8,7 +8,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-from proxy.human import human
+from proxy.cli.human import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

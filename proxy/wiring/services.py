@@ -12,8 +12,6 @@ from proxy.blobs.limits import Admission
 from proxy.blobs.recency import Usage
 from proxy.blobs.serve import Blobs
 from proxy.blobs.transfers import Transfers
-from proxy.buckets import blob_path, blob_store
-from proxy.caches import open_cache
 from proxy.catalog.catalog import Records
 from proxy.catalog.generation import Epoch
 from proxy.catalog.purge import Purges
@@ -33,9 +31,11 @@ from proxy.stores.disk.scrub import Scrub
 from proxy.stores.disk.signing_key import given_key, own_key
 from proxy.stores.sqlite.entries import SqliteManifests
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
-from proxy.upstreams import guarded
 from proxy.web.admin.app import Readiness
 from proxy.web.registry import Registry
+from proxy.wiring.blob_store import blob_path, blob_store
+from proxy.wiring.cache import open_cache
+from proxy.wiring.upstreams import guarded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy import channel
-from proxy.channel import Assignment
 from proxy.config import Given, Settings, load
+from proxy.runtime import control_channel
+from proxy.runtime.control_channel import Assignment
 from proxy.web.admin.app import Readiness
 
-SHIPPED = Path(__file__).parents[2] / "config" / "lighterage.yaml"
+SHIPPED = Path(__file__).parents[3] / "config" / "lighterage.yaml"
 
 
 def received(sent: bytes) -> Assignment:
@@ -60,6 +60,6 @@ def test_half_an_assignment_is_the_end(tmp_path: Path) -> None:
 
 def test_readiness_arrives_as_it_was() -> None:
     readiness = Readiness(serving=True, draining=False, warnings={"redis": 'says "no"\n'})
-    line = channel.encode(readiness)
+    line = control_channel.encode(readiness)
     assert line.count(b"\n") == 1
-    assert channel.decode(line) == readiness
+    assert control_channel.decode(line) == readiness

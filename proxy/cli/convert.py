@@ -12,7 +12,7 @@ from proxy.cli.group import FILE, fail, main
 if TYPE_CHECKING:
     from pathlib import Path
 
-# As `proxy.offline.TARGETS` has them.
+# As `proxy.cli.offline_conversion.TARGETS` has them.
 _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
 
 
@@ -39,8 +39,8 @@ def convert(manifest: Path, **options: Any) -> None:
     Content that is not given is looked for beside MANIFEST, as `skopeo copy` to `dir:` and `oci:`
     leaves it.
     """
+    from proxy.cli.offline_conversion import Request, convert_file  # noqa: PLC0415
     from proxy.errors import ManifestInvalid, Refused  # noqa: PLC0415
-    from proxy.offline import Request, convert_file  # noqa: PLC0415
 
     try:
         converted = convert_file(manifest, Request(**options))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.watched import LOOK_EVERY, entry
+from proxy.runtime.watched_files import LOOK_EVERY, entry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from proxy import __version__
-from proxy.clients import CLIENTS, Reached
+from proxy.cli.client_files import CLIENTS, Reached
 
 if TYPE_CHECKING:
     from proxy.config import Settings

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.private import private_directory, private_memory
+from proxy.runtime.shared_memory import private_directory, private_memory
 
 if TYPE_CHECKING:
     import pytest
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from proxy import private
-private._SHARED_MEMORY = Path(sys.argv[1])
-with private.private_directory(Path(sys.argv[1])) as directory:
+from proxy.runtime import shared_memory
+shared_memory._SHARED_MEMORY = Path(sys.argv[1])
+with shared_memory.private_directory(Path(sys.argv[1])) as directory:
     print(directory, flush=True)
     time.sleep(60)
 """
@@ -38,7 +38,7 @@ def test_it_is_empty_private_and_gone_afterwards(tmp_path: Path) -> None:
 def test_it_is_below_the_data_where_there_is_no_shared_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.private._SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr("proxy.runtime.shared_memory._SHARED_MEMORY", tmp_path / "none")
     with private_directory(tmp_path / "data") as directory:
         assert directory.parent == tmp_path / "data"
 
@@ -46,7 +46,7 @@ def test_it_is_below_the_data_where_there_is_no_shared_memory(
 def test_that_of_a_killed_supervisor_goes_and_that_of_a_living_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.private._SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("proxy.runtime.shared_memory._SHARED_MEMORY", tmp_path)
     (tmp_path / "lighterage-somebody-elses").mkdir()
     command = [sys.executable, "-c", _HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:

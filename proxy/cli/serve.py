@@ -33,12 +33,12 @@ def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
 
     given = Given(config, from_arguments(**arguments), upstream)
     settings = read(given.load)
-    from proxy.banner import announce  # noqa: PLC0415
+    from proxy.cli.banner import announce  # noqa: PLC0415
 
     if settings.workers == 1:
-        from proxy.serving import run  # noqa: PLC0415
+        from proxy.runtime.serve import run  # noqa: PLC0415
     else:
-        from proxy.supervisor import run  # noqa: PLC0415
+        from proxy.runtime.supervisor import run  # noqa: PLC0415
     try:
         run(settings, given=given, announce=lambda: announce(settings))
     except (OSError, ValueError) as error:
@@ -48,7 +48,7 @@ def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
 @main.command(hidden=True)
 def worker() -> None:
     """Serve as one of several processes: a supervisor starts it, and says how."""
-    from proxy.worker import run  # noqa: PLC0415
+    from proxy.runtime.worker import run  # noqa: PLC0415
 
     try:
         run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 from proxy.config import Limits
-from proxy.nofile import needed, shortage
+from proxy.runtime.rlimits import needed, shortage
 
 
 def test_every_limit_needs_some() -> None:

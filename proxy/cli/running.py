@@ -22,7 +22,7 @@ _ADMIN = click.option(
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for a program.")
 def status(admin: str, *, as_json: bool) -> None:
     """Show how a proxy that runs is doing: its upstreams, their rate limits, what it served."""
-    from proxy.remote import RemoteError, ask, described  # noqa: PLC0415
+    from proxy.cli.admin_client import RemoteError, ask, described  # noqa: PLC0415
 
     try:
         answer = ask(admin, "/status")
@@ -39,7 +39,7 @@ def purge(image: str, admin: str) -> None:
 
     Images that are in the cache stay there, and can still be pulled by digest.
     """
-    from proxy.remote import RemoteError, ask  # noqa: PLC0415
+    from proxy.cli.admin_client import RemoteError, ask  # noqa: PLC0415
 
     try:
         answer = ask(admin, "/purge", _purged(image))

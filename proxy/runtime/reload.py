@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from proxy.config import Settings, SettingsError
+from proxy.runtime.watched_files import LOOK_EVERY, entry
 from proxy.telemetry import metrics
-from proxy.watched import LOOK_EVERY, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from proxy.human import human
+from proxy.cli.human import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from proxy.upkeep import Progress
+    from proxy.cli.store_report import Progress
 
 # Seconds between two lines.
 _LINE_EVERY: Final = 10.0

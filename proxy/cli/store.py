@@ -29,7 +29,7 @@ def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run:
     settings = _on_disk(load(config, **from_arguments(data=data), **blobs))
     import asyncio  # noqa: PLC0415 -- see the package's docstring
 
-    from proxy.upkeep import collected, would_go  # noqa: PLC0415
+    from proxy.cli.store_report import collected, would_go  # noqa: PLC0415
 
     try:
         for line in would_go(settings) if dry_run else asyncio.run(collected(settings)):
@@ -51,8 +51,8 @@ def scrub(config: Path | None, data: Path | None, rate: str) -> None:
     settings = _on_disk(load(config, **from_arguments(data=data), blobs={"scrub_rate": rate}))
     import structlog  # noqa: PLC0415
 
-    from proxy.progress import show  # noqa: PLC0415
-    from proxy.upkeep import scrubbed  # noqa: PLC0415
+    from proxy.cli.progress import show  # noqa: PLC0415
+    from proxy.cli.store_report import scrubbed  # noqa: PLC0415
 
     # What the log would say is in the report.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))

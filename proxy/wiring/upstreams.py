@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxy.kit.circuit_breaker import Breaker
-from proxy.places import credentials_of, place_of, transport_of
 from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
 from proxy.upstream.health.failover import Mirrored
@@ -14,6 +13,7 @@ from proxy.upstream.health.negative_cache import Refusals
 from proxy.upstream.health.rate_limit import Budget
 from proxy.upstream.health.resilient import Guarded
 from proxy.upstream.health.verified_mirror import Mirror
+from proxy.wiring.endpoints import credentials_of, place_of, transport_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

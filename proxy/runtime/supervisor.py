@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from proxy import channel
-from proxy.channel import Assignment
 from proxy.config import Address
-from proxy.ending import Ending, ignore_signals
-from proxy.private import private_directory, private_memory
+from proxy.runtime import control_channel
+from proxy.runtime.control_channel import Assignment
+from proxy.runtime.shared_memory import private_directory, private_memory
+from proxy.runtime.shutdown import Ending, ignore_signals
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.telemetry.merge import MergedMetrics
@@ -95,7 +95,7 @@ async def _supervise(
 async def _purge(settings: Settings, addressed: str, reference: Digest | Tag | None) -> Repository:
     """Purge for the workers, who notice it in the cache."""
     # Everything that serves, which a supervisor does not: only for the moment that it is needed.
-    from proxy.app import open_purges  # noqa: PLC0415
+    from proxy.wiring.services import open_purges  # noqa: PLC0415
 
     async with open_purges(settings) as purges:
         return await purges.purge(addressed, reference)
@@ -143,7 +143,7 @@ class _Worker:
             # What a killed process had not read makes its end an error instead of an end.
             with suppress(ConnectionError):
                 while line := await reader.readline():
-                    self.readiness = channel.decode(line)
+                    self.readiness = control_channel.decode(line)
                     changed()
         finally:
             self.hang_up()
@@ -156,7 +156,7 @@ class _Worker:
     def drain(self) -> None:
         """Tell it to finish what it does."""
         if self._writer is not None:
-            self._writer.write(channel.DRAIN)
+            self._writer.write(control_channel.DRAIN)
 
     def hang_up(self) -> None:
         """Have it end at once."""

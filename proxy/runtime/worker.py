@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from proxy import channel
-from proxy.app import open_services
-from proxy.ending import Ending, ignore_signals
-from proxy.serving import check_descriptors, serve
+from proxy.runtime import control_channel
+from proxy.runtime.serve import check_descriptors, serve
+from proxy.runtime.shutdown import Ending, ignore_signals
 from proxy.telemetry.log import start_log
+from proxy.wiring.services import open_services
 
 if TYPE_CHECKING:
-    from proxy.channel import Assignment
+    from proxy.runtime.control_channel import Assignment
     from proxy.web.admin.app import Readiness
 
 # How soon the supervisor learns of a change, in seconds.
@@ -32,7 +32,7 @@ def run() -> None:
     # A terminal sends it to all processes of the group: the supervisor's is the one that counts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     upstairs = socket.socket(fileno=sys.stdin.fileno())
-    assignment = channel.Assignment.receive(upstairs)
+    assignment = control_channel.Assignment.receive(upstairs)
     log = start_log(turn=assignment.directory / "log", worker=assignment.number)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -56,7 +56,7 @@ async def _work(assignment: Assignment, upstairs: socket.socket) -> None:
 
 async def _obey(reader: asyncio.StreamReader, ending: Ending) -> None:
     while line := await reader.readline():
-        if line == channel.DRAIN:
+        if line == control_channel.DRAIN:
             ending.drain()
     ending.stop()
 
@@ -64,7 +64,7 @@ async def _obey(reader: asyncio.StreamReader, ending: Ending) -> None:
 async def _report(readiness: Readiness, writer: asyncio.StreamWriter) -> None:
     reported = b""
     while True:
-        line = channel.encode(readiness)
+        line = control_channel.encode(readiness)
         if line != reported:
             writer.write(line)
             reported = line

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxy.human import ago, human
+from proxy.cli.human import ago, human
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.quota import Stock, digest_of
