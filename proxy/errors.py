@@ -17,7 +17,7 @@ RegistryError
     │   └── BudgetReserved                       it would be 429 soon, and is not worth a pull
     └── UpstreamInvalid                          an unusable answer: wrong digest, cut off, no JSON
 
-`Refused` stands apart: it is how a conversion says no, and is never an answer by itself.
+`ConversionRefused` stands apart: it is how a conversion says no, and is never an answer by itself.
 
 Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distribution's own
 (registry/api/errcode/register.go). The HTTP status of each class is in `web/errors.py`.
@@ -178,7 +178,7 @@ class UpstreamInvalid(UpstreamFailure):
     """The upstream's answer cannot be used, and nothing of it was kept."""
 
 
-class Obstacle(StrEnum):
+class RefusalReason(StrEnum):
     """What kind of reason a conversion has to refuse: the label of a metric."""
 
     ARTIFACT = "artifact"
@@ -192,10 +192,10 @@ class Obstacle(StrEnum):
     FORMAT = "format"
 
 
-class Refused(Exception):
+class ConversionRefused(Exception):
     """Why a conversion does not apply to this content, as half a sentence for a person."""
 
-    def __init__(self, reason: str, obstacle: Obstacle = Obstacle.FORMAT) -> None:
+    def __init__(self, reason: str, obstacle: RefusalReason = RefusalReason.FORMAT) -> None:
         """`obstacle` is the kind of reason; most are that the content is not as it should be."""
         super().__init__(reason)
         self.obstacle = obstacle

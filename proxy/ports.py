@@ -99,7 +99,7 @@ class Spool(Protocol):
         """Verify, and have it readable at once; UpstreamInvalid, and gone, if it is wrong."""
         ...
 
-    async def settle(self) -> None:
+    async def persist(self) -> None:
         """Have what was committed where it stays, which may take a while that no reader waits for.
 
         Where that fails, the store says so, and has no such blob. Cancelled, it stays for the next
@@ -139,7 +139,7 @@ class BlobStore(Protocol):
         """Those that are here count as used now, for whatever makes room. OSError."""
         ...
 
-    async def distrust(self, digest: Digest, blob: Blob) -> None:
+    async def quarantine(self, digest: Digest, blob: Blob) -> None:
         """Have the blob, in which something is wrong, be here no more. OSError.
 
         Nothing happens to another one that has its place already.

@@ -112,7 +112,7 @@ limits: {spool: {{ div (mul $size 20) 100 }}MiB}
 
 {{/* A digest of what the proxy does not take over while it runs: a change of it replaces the pods. */}}
 {{- define "lighterage.settings.fixed" -}}
-{{- $fixed := omit (include "lighterage.settings" . | fromYaml) "tags" "refusals" "budget" -}}
+{{- $fixed := omit (include "lighterage.settings" . | fromYaml) "tags" "negative_cache" "budget" -}}
 {{- range $name, $upstream := get $fixed "upstreams" | default dict -}}
 {{- with $upstream }}{{ $_ := unset . "offline" }}{{ end -}}
 {{- end -}}

@@ -29,7 +29,7 @@ class Reason(StrEnum):
     DISK = "disk"
 
 
-class NotKept(Overloaded):
+class NotStored(Overloaded):
     """There is no room to keep the blob: each reader gets it from upstream by itself."""
 
     def __init__(self, reason: Reason) -> None:
@@ -76,11 +76,11 @@ class Room:
     def grow(self, total: int) -> None:
         """Have room for `total` bytes in all; NotKept if there is none."""
         if self._largest is not None and total > self._largest:
-            raise NotKept(Reason.SIZE)
+            raise NotStored(Reason.SIZE)
         more = total - self._taken
         if more > 0:
             if not self._spool.admits(more):
-                raise NotKept(Reason.SPOOL)
+                raise NotStored(Reason.SPOOL)
             self._taken = total
 
     def give_back(self) -> None:
@@ -89,7 +89,7 @@ class Room:
         self._taken = 0
 
 
-class Admission:
+class TransferLimits:
     """The limits of one process."""
 
     def __init__(
@@ -117,10 +117,10 @@ class Admission:
         """One transfer that is kept, while the block runs; NotKept where there is no room."""
         if self._disk_failed_at is not None:
             if self._clock() < self._disk_failed_at + _DISK_PAUSE:
-                raise NotKept(Reason.DISK)
+                raise NotStored(Reason.DISK)
             self._disk_failed_at = None
         if not self._downloads.admits():
-            raise NotKept(Reason.DOWNLOADS)
+            raise NotStored(Reason.DOWNLOADS)
         room = Room(self._spool, self._largest)
         try:
             yield room
@@ -128,10 +128,10 @@ class Admission:
             room.give_back()
             self._downloads.give_back()
 
-    def disk_failed(self) -> NotKept:
+    def disk_failed(self) -> NotStored:
         """The disk took nothing: keep nothing for a while."""
         self._disk_failed_at = self._clock()
-        return NotKept(Reason.DISK)
+        return NotStored(Reason.DISK)
 
     @contextmanager
     def passed_through(self, reason: Reason) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
 
-from proxy.blobs.resumable import Rest
+from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.transfer import HELD_BACK
 from proxy.errors import (
     RangeInvalid,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from proxy.blobs.transfer import Begun
-    from proxy.kit.singleflight import Flights
+    from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest
     from proxy.ports import Upstream
 
@@ -34,7 +34,7 @@ class PassThrough:
     """One upstream stream for one reader. Fits Source, but is only read forwards."""
 
     def __init__(
-        self, digest: Digest, total: int, chunks: AsyncIterator[bytes], flights: Flights
+        self, digest: Digest, total: int, chunks: AsyncIterator[bytes], flights: SingleFlight
     ) -> None:
         """`chunks` are all the `total` bytes. `opened` makes one that is ready to be read."""
         self._digest = digest
@@ -56,7 +56,7 @@ class PassThrough:
         name: str,
         *,
         upstream: Upstream,
-        flights: Flights,
+        flights: SingleFlight,
         admitted: AbstractContextManager[None],
         begun: Begun | None = None,
     ) -> PassThrough:
@@ -67,7 +67,7 @@ class PassThrough:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(admitted)
-            rest = await stack.enter_async_context(Rest(digest, name, upstream))
+            rest = await stack.enter_async_context(ResumableBody(digest, name, upstream))
             if begun is None or begun.length < begun.total:
                 try:
                     await rest.begin(begun.length if begun else 0)
@@ -141,7 +141,7 @@ def _total(digest: Digest, begun: Begun | None, announced: int | None) -> int:
     return sizes.pop()
 
 
-async def _joined(begun: Begun | None, rest: Rest) -> AsyncGenerator[bytes, None]:
+async def _joined(begun: Begun | None, rest: ResumableBody) -> AsyncGenerator[bytes, None]:
     """What came before, and then what comes; only that if the upstream begins again."""
     if begun is not None and (begun.length in {begun.total, rest.start}):
         offset = 0

@@ -13,7 +13,7 @@ from proxy.oci.manifest import Index
 
 if TYPE_CHECKING:
     from proxy.blobs.serve import Blobs
-    from proxy.kit.singleflight import Flights
+    from proxy.kit.singleflight import SingleFlight
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest
 
@@ -23,7 +23,7 @@ _EVERY: Final = 1.0
 
 
 @dataclass(slots=True)
-class Use:
+class BlobUse:
     """The blobs that one manifest names, and when the store is to be told of them next."""
 
     blobs: tuple[Digest, ...]
@@ -35,14 +35,14 @@ class Use:
         return cls(() if isinstance(manifest, Index) else manifest.references)
 
 
-class Usage:
+class RecencyTracker:
     """Tells the store, without anybody waiting for it."""
 
-    def __init__(self, blobs: Blobs, flights: Flights) -> None:
+    def __init__(self, blobs: Blobs, flights: SingleFlight) -> None:
         self._blobs = blobs
         self._flights = flights
 
-    def tell(self, use: Use, now: float) -> None:
+    def tell(self, use: BlobUse, now: float) -> None:
         """It is used `now`, in seconds of any clock that is always the same."""
         if now >= use.due and use.blobs:
             use.due = now + _EVERY

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
 from proxy.blobs.expected_length import announced_size
-from proxy.blobs.retry_budget import Attempts
+from proxy.blobs.retry_budget import RetryBudget
 from proxy.errors import RangeInvalid, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxy.ports import BlobStream, Upstream
 
 
-class Rest:
+class ResumableBody:
     """A part of a blob that goes on where it breaks off. Nothing of it is verified here."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Rest:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes as they arrive; nothing if it was not begun. UpstreamFailure."""
-        attempts, received = Attempts(self._digest), self.start
+        attempts, received = RetryBudget(self._digest), self.start
         while self._stream is not None:
             before = received
             try:
@@ -75,7 +75,7 @@ class Rest:
             except UpstreamFailure as failure:
                 validator = self._stream.validator
                 await self._stack.aclose()
-                await attempts.another(failure, received=received, more=received - before)
+                await attempts.next_attempt(failure, received=received, more=received - before)
             else:
                 return
             try:

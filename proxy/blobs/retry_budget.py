@@ -21,7 +21,7 @@ _PROGRESS: Final = 64 * 1024
 _PAUSE: Final = 0.5
 
 
-class Attempts:
+class RetryBudget:
     """The attempts at one blob."""
 
     __slots__ = ("_digest", "_in_vain")
@@ -30,7 +30,7 @@ class Attempts:
         self._digest = digest
         self._in_vain = 0
 
-    async def another(self, failure: UpstreamFailure, *, received: int, more: int) -> None:
+    async def next_attempt(self, failure: UpstreamFailure, *, received: int, more: int) -> None:
         """Wait for the next one; raises `failure` if there should be none.
 
         `received` bytes are here in all, and the last attempt has brought `more` of them.

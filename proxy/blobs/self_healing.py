@@ -63,7 +63,7 @@ class StoredBlob:
 
     async def _fetched(self, offset: int, reason: str) -> Source:
         _log.error("blob.unreadable", digest=self._digest, offset=offset, reason=reason)
-        await self._store.distrust(self._digest, self._blob)
+        await self._store.quarantine(self._digest, self._blob)
         instead = await self._fetch()
         if instead.size != self.size:
             instead.close()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proxy.blobs.resumable import Rest
+from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.self_healing import StoredBlob
-from proxy.errors import Obstacle, Refused
+from proxy.errors import ConversionRefused, RefusalReason
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from proxy.blobs.source import Source
     from proxy.blobs.transfers import Transfers
-    from proxy.catalog.catalog import Records
-    from proxy.kit.singleflight import Flights
+    from proxy.catalog.catalog import Catalog
+    from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, Upstream
 
@@ -48,13 +48,13 @@ class Blobs:
     def __init__(
         self,
         *,
-        records: Records,
+        catalog: Catalog,
         store: BlobStore,
         transfers: Transfers,
         upstreams: Mapping[str, Upstream],
-        flights: Flights,
+        flights: SingleFlight,
     ) -> None:
-        self._records = records
+        self._catalog = catalog
         self._store = store
         self._transfers = transfers
         self._upstreams = upstreams
@@ -98,7 +98,7 @@ class Blobs:
             await reader.started()
             if not reader.shown:
                 await self._granted(repository, digest)
-            elif not self._records.remembers_link(repository, digest):
+            elif not self._catalog.remembers_link(repository, digest):
                 # That need not be on the disk before the first byte goes out.
                 self._flights.start(self._granted(repository, digest, shown=True))
         except BaseException:
@@ -151,7 +151,7 @@ class Blobs:
     @asynccontextmanager
     async def part(
         self, repository: Repository, digest: Digest, first: int | None, last: int | None
-    ) -> AsyncIterator[Rest]:
+    ) -> AsyncIterator[ResumableBody]:
         """Bytes `first` to `last`, or the last `last` ones: unverified, and so never kept.
 
         It begins at 0 where the upstream sends the whole instead.
@@ -161,7 +161,7 @@ class Blobs:
         upstream, name = self._upstreams[repository.registry], repository.name
         async with AsyncExitStack() as stack:
             if first is None and last:
-                rest = await stack.enter_async_context(Rest(digest, name, upstream))
+                rest = await stack.enter_async_context(ResumableBody(digest, name, upstream))
                 await rest.begin(-last)
                 if rest.total is not None and rest.start == max(0, rest.total - last):
                     yield rest
@@ -170,17 +170,18 @@ class Blobs:
                 await stack.aclose()
                 size = rest.total or await self.size(repository, digest)
                 first, last = max(0, size - last), size - 1
-            rest = await stack.enter_async_context(Rest(digest, name, upstream, last=last))
+            rest = await stack.enter_async_context(ResumableBody(digest, name, upstream, last=last))
             await rest.begin(first or 0)
             yield rest
 
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
-        """The whole of a small blob; Refused if it is larger than `limit` bytes."""
+        """The whole of a small blob; ConversionRefused if it is larger than `limit` bytes."""
         source = await self.open(repository, digest)
         try:
             if source.size > limit:
-                raise Refused(
-                    f"{digest} is {source.size} bytes, and {limit} are the limit", Obstacle.SIZE
+                raise ConversionRefused(
+                    f"{digest} is {source.size} bytes, and {limit} are the limit",
+                    RefusalReason.SIZE,
                 )
             content = bytearray()
             while len(content) < source.size:
@@ -196,7 +197,7 @@ class Blobs:
 
         `shown`: the upstream has just given it through this repository.
         """
-        if await self._records.linked(repository, digest):
+        if await self._catalog.linked(repository, digest):
             return
 
         async def ask() -> None:
@@ -208,7 +209,7 @@ class Blobs:
 
     async def _link(self, repository: Repository, digest: Digest) -> None:
         try:
-            await self._records.link(repository, [digest])
+            await self._catalog.link(repository, [digest])
         except OSError as error:
             # The upstream has just said that it may be read; it will be asked again.
-            _log.error("blob.not_linked", repository=str(repository), error=str(error))
+            _log.error("grant.not_stored", repository=str(repository), error=str(error))

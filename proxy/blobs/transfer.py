@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.blobs.expected_length import announced_size
-from proxy.blobs.limits import NotKept, Reason
-from proxy.blobs.retry_budget import Attempts
+from proxy.blobs.limits import NotStored, Reason
+from proxy.blobs.retry_budget import RetryBudget
 from proxy.errors import (
     RangeInvalid,
     RegistryError,
@@ -27,7 +27,7 @@ from proxy.errors import (
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
-    from proxy.blobs.limits import Admission, Room
+    from proxy.blobs.limits import Room, TransferLimits
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, BlobStream, Growing, Leases, Readable, Spool, Upstream
 
@@ -61,7 +61,7 @@ class Transfer:
         upstream: Upstream,
         store: BlobStore,
         leases: Leases,
-        admission: Admission,
+        admission: TransferLimits,
     ) -> None:
         self.digest = digest
         self.repository = repository
@@ -139,7 +139,7 @@ class Transfer:
             self._failure = error
             raise
         except OSError as error:
-            _log.error("blob.not_kept", digest=self.digest, error=str(error))
+            _log.error("blob.not_stored", digest=self.digest, error=str(error))
             self._failure = self._admission.disk_failed()
             raise self._failure from None
         except BaseException:
@@ -200,12 +200,12 @@ class Transfer:
             if spool.size < self._received:
                 # What was read along from has lost its name. Its readers have it still, and what
                 # they were given belongs to it.
-                raise NotKept(Reason.DISK)
+                raise NotStored(Reason.DISK)
             self._sources.append(spool.reader())
             self._received = spool.size
             await self._filled(spool, room)
             self._done(await spool.commit(), spool.size)
-            await spool.settle()
+            await spool.persist()
         finally:
             spool.close()
 
@@ -214,7 +214,7 @@ class Transfer:
 
         Where a blob is redirected to is asked for anew each time: such addresses expire.
         """
-        attempts, validator, first = Attempts(self.digest), None, True
+        attempts, validator, first = RetryBudget(self.digest), None, True
         while True:
             before = spool.size
             try:
@@ -233,7 +233,7 @@ class Transfer:
                     # Nobody has been given an answer yet: an error is the better one.
                     raise
                 first = False
-                await attempts.another(failure, received=spool.size, more=spool.size - before)
+                await attempts.next_attempt(failure, received=spool.size, more=spool.size - before)
             else:
                 return
 
@@ -249,7 +249,7 @@ class Transfer:
                 self._received = 0
             room.grow(total)
             if not await self._store.has_room(self.digest, total - spool.size):
-                raise NotKept(Reason.DISK)
+                raise NotStored(Reason.DISK)
             self.total = total
             await spool.expect(total)
             self._announce()

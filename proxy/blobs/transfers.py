@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.blobs.limits import NotKept
+from proxy.blobs.limits import NotStored
 from proxy.blobs.passthrough import PassThrough
 from proxy.blobs.transfer import Transfer
 from proxy.telemetry import metrics, trace
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
-    from proxy.blobs.limits import Admission
-    from proxy.kit.singleflight import Flights
+    from proxy.blobs.limits import TransferLimits
+    from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, Leases, Upstream
 
@@ -39,7 +39,7 @@ class Reader:
         """Return when an answer may begin; raises what the transfer failed with."""
         try:
             await self._transfer.started()
-        except NotKept as reason:
+        except NotStored as reason:
             await self._leave_the_others(reason)
 
     @property
@@ -66,7 +66,7 @@ class Reader:
         if self._alone is None:
             try:
                 return await self._transfer.read(offset, length)
-            except NotKept as reason:
+            except NotStored as reason:
                 await self._leave_the_others(reason)
         assert self._alone is not None  # noqa: S101 -- as of the line above, if not before
         return await self._alone.read(offset, length)
@@ -77,7 +77,7 @@ class Reader:
             self._alone.close()
         self._transfers.left(self._transfer)
 
-    async def _leave_the_others(self, reason: NotKept) -> None:
+    async def _leave_the_others(self, reason: NotStored) -> None:
         self._alone = await self._transfers.passed_through(self._transfer, reason)
 
 
@@ -90,8 +90,8 @@ class Transfers:
         store: BlobStore,
         leases: Leases,
         upstreams: Mapping[str, Upstream],
-        flights: Flights,
-        admission: Admission,
+        flights: SingleFlight,
+        admission: TransferLimits,
         finish_abandoned: bool,
     ) -> None:
         """`finish_abandoned`: go on with a transfer that nobody reads any more."""
@@ -129,10 +129,10 @@ class Transfers:
         if self._finish_abandoned:
             self._transfer(repository, digest)
 
-    async def passed_through(self, transfer: Transfer, reason: NotKept) -> PassThrough:
+    async def passed_through(self, transfer: Transfer, reason: NotStored) -> PassThrough:
         """The transfer's blob for one reader alone, of which nothing is kept."""
         happened = trace.current()
-        happened.stored, happened.detail = False, "not-kept"
+        happened.stored, happened.detail = False, "not-stored"
         _log.warning("blob.passed_through", digest=transfer.digest, reason=reason.reason)
         return await PassThrough.opened(
             transfer.digest,

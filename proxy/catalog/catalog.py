@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from proxy.errors import DigestInvalid, ManifestInvalid
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 from proxy.oci.derivation import CONVERTER, Origin
 from proxy.oci.packed import pack, unpack
 from proxy.oci.reference import Digest
@@ -18,7 +18,7 @@ from proxy.oci.reference import Digest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.oci.derivation import Terms
+    from proxy.oci.derivation import ConversionInputs
     from proxy.oci.manifest import Manifest
     from proxy.oci.mediatype import MediaType
     from proxy.oci.reference import Repository, Tag
@@ -40,40 +40,40 @@ Mutable = Literal["tags", "listings"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class TagEntry:
     """What a tag was found to name, and when (seconds since 1970)."""
 
     digest: Digest
-    checked_at: float
+    validated_at: float
 
     def encode(self) -> bytes:
         """For a record: digest, space, seconds."""
-        return f"{self.digest} {self.checked_at:.3f}".encode()
+        return f"{self.digest} {self.validated_at:.3f}".encode()
 
     @classmethod
-    def decode(cls, value: bytes | None) -> Pin | None:
+    def decode(cls, value: bytes | None) -> TagEntry | None:
         """The pin in a record, or None if there is none that can be read."""
         try:
-            digest, checked_at = (value or b"").decode().split(" ")
-            return cls(Digest(digest), float(checked_at))
+            digest, validated_at = (value or b"").decode().split(" ")
+            return cls(Digest(digest), float(validated_at))
         except (ValueError, DigestInvalid):
             return None
 
 
-class Records:
+class Catalog:
     """The layers as one. `memory` bounds, in bytes, what is kept in this process."""
 
     def __init__(self, cache: ManifestCache, blobs: BlobStore, *, memory: int) -> None:
         self._cache = cache
         self._blobs = blobs
-        self._manifests: Recent[Digest, Manifest] = Recent(memory)
-        self._pins: Recent[str, Pin] = Recent(memory // 16)
-        self._links: Recent[str, str] = Recent(memory // 16)
-        self._voids: Recent[str, float] = Recent(memory // 16)
+        self._manifests: LruCache[Digest, Manifest] = LruCache(memory)
+        self._tag_entries: LruCache[str, TagEntry] = LruCache(memory // 16)
+        self._links: LruCache[str, str] = LruCache(memory // 16)
+        self._voids: LruCache[str, float] = LruCache(memory // 16)
 
     def forget_mutable(self) -> None:
         """Drop from memory whatever another process may have changed."""
-        self._pins.clear()
+        self._tag_entries.clear()
         self._links.clear()
         self._voids.clear()
 
@@ -119,46 +119,52 @@ class Records:
 
     # -- tags --------------------------------------------------------------------------------
 
-    def remembered_pin(self, repository: Repository, tag: Tag) -> Pin | None:
+    def remembered_tag_entry(self, repository: Repository, tag: Tag) -> TagEntry | None:
         """The tag's pin, if it is in this process's memory."""
-        return self._pins.get(_tag(repository, tag))
+        return self._tag_entries.get(_tag(repository, tag))
 
-    async def pin(self, repository: Repository, tag: Tag) -> Pin | None:
+    async def tag_entry(self, repository: Repository, tag: Tag) -> TagEntry | None:
         """The newest pin that any process left in the cache or durably.
 
         Usually that is the cache's; not where the cache took no writes for a while.
         """
         key = _tag(repository, tag)
         left = await self._cache.get(key), await self._blobs.record(key)
-        pins = [pin for pin in map(Pin.decode, left) if pin is not None]
-        pin = max(pins, key=lambda pin: pin.checked_at, default=None)
-        if pin is None or pin.checked_at <= await self.void_before("tags", repository):
+        tag_entries = [
+            tag_entry for tag_entry in map(TagEntry.decode, left) if tag_entry is not None
+        ]
+        tag_entry = max(tag_entries, key=lambda tag_entry: tag_entry.validated_at, default=None)
+        if tag_entry is None or tag_entry.validated_at <= await self.void_before(
+            "tags", repository
+        ):
             return None
-        self._pins.put(key, pin, _LINK_COST)
-        return pin
+        self._tag_entries.put(key, tag_entry, _LINK_COST)
+        return tag_entry
 
-    async def put_pin(self, repository: Repository, tag: Tag, pin: Pin, *, life: float) -> None:
+    async def put_tag_entry(
+        self, repository: Repository, tag: Tag, tag_entry: TagEntry, *, life: float
+    ) -> None:
         """Remember what the tag names now; durably when that changed, and once a day.
 
         It may be of use for `life` seconds.
         """
         key = _tag(repository, tag)
-        durable = Pin.decode(await self._blobs.record(key))
+        durable = TagEntry.decode(await self._blobs.record(key))
         if (
             durable is None
-            or durable.digest != pin.digest
-            or pin.checked_at - durable.checked_at > _DAY
+            or durable.digest != tag_entry.digest
+            or tag_entry.validated_at - durable.validated_at > _DAY
         ):
-            await self._blobs.put_records([(key, pin.encode())])
-        await self._cache.put(key, pin.encode(), life=life)
-        self._pins.put(key, pin, _LINK_COST)
+            await self._blobs.put_records([(key, tag_entry.encode())])
+        await self._cache.put(key, tag_entry.encode(), life=life)
+        self._tag_entries.put(key, tag_entry, _LINK_COST)
 
-    async def drop_pin(self, repository: Repository, tag: Tag) -> None:
+    async def drop_tag_entry(self, repository: Repository, tag: Tag) -> None:
         """The upstream has no such tag any more."""
         key = _tag(repository, tag)
         await self._blobs.delete_record(key)
         await self._cache.delete(key)
-        self._pins.delete(key)
+        self._tag_entries.delete(key)
 
     # -- marks -------------------------------------------------------------------------------
 
@@ -212,7 +218,7 @@ class Records:
     # -- representations ---------------------------------------------------------------------
 
     async def representation(
-        self, source: Digest, target: MediaType, terms: Terms
+        self, source: Digest, target: MediaType, terms: ConversionInputs
     ) -> Manifest | None:
         """What `source` was converted to before, on these terms."""
         key = _representation(source, target, terms)
@@ -223,7 +229,7 @@ class Records:
             return None
 
     async def put_representation(
-        self, source: Digest, target: MediaType, terms: Terms, derived: Digest
+        self, source: Digest, target: MediaType, terms: ConversionInputs, derived: Digest
     ) -> None:
         """Remember what `source` was converted to. A copy of what can be done again."""
         key = _representation(source, target, terms)
@@ -256,8 +262,8 @@ def _link(repository: Repository, digest: Digest) -> str:
     return f"link:{repository}/{digest}"
 
 
-def _representation(source: Digest, target: MediaType, terms: Terms) -> str:
-    return f"rep:{CONVERTER}:{source}:{target}:{terms.bearing_on(target)}"
+def _representation(source: Digest, target: MediaType, terms: ConversionInputs) -> str:
+    return f"rep:{CONVERTER}:{source}:{target}:{terms.cache_key_for(target)}"
 
 
 def _origin(value: bytes | None) -> Origin | None:

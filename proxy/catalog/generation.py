@@ -21,7 +21,7 @@ EVERY: Final = 1.0
 _LIFE: Final = 400 * 86400.0
 
 
-class Epoch:
+class Generation:
     """One process's view of the mark."""
 
     def __init__(self, cache: ManifestCache, forget: Callable[[], None]) -> None:

@@ -11,8 +11,8 @@ from proxy.errors import StorageFailure
 from proxy.oci.reference import Digest, Tag
 
 if TYPE_CHECKING:
-    from proxy.catalog.catalog import Records
-    from proxy.catalog.generation import Epoch
+    from proxy.catalog.catalog import Catalog
+    from proxy.catalog.generation import Generation
     from proxy.catalog.routing import Routes
     from proxy.oci.reference import Repository
 
@@ -22,11 +22,11 @@ _log = structlog.get_logger()
 class Purges:
     """Forgets on demand, in every process that shares the cache. Content stays: a digest is one."""
 
-    def __init__(self, *, routes: Routes, records: Records, epoch: Epoch) -> None:
+    def __init__(self, *, routes: Routes, catalog: Catalog, generation: Generation) -> None:
         """`epoch` tells the other processes."""
         self._routes = routes
-        self._records = records
-        self._epoch = epoch
+        self._catalog = catalog
+        self._epoch = generation
 
     async def purge(self, addressed: str, reference: Digest | Tag | None) -> Repository:
         """Forget one tag of a repository, or all; and its listings, and what was refused, always.
@@ -38,10 +38,10 @@ class Purges:
         now = time()
         try:
             if isinstance(reference, Tag):
-                await self._records.drop_pin(repository, reference)
+                await self._catalog.drop_tag_entry(repository, reference)
             elif reference is None:
-                await self._records.void("tags", repository, now)
-            await self._records.void("listings", repository, now)
+                await self._catalog.void("tags", repository, now)
+            await self._catalog.void("listings", repository, now)
         except OSError:
             raise StorageFailure("the blob store does not take it: nothing is purged") from None
         if not await self._epoch.advance():

@@ -13,7 +13,7 @@ from proxy.cli.human import human
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 class RemoteError(Exception):
@@ -32,7 +32,7 @@ def ask(admin: str, path: str, content: Mapping[str, object] | None = None) -> d
     # An operator's HTTP proxy is for the world outside.
     opener = build_opener(ProxyHandler({}))
     try:
-        with opener.open(request, timeout=_PATIENCE) as response:
+        with opener.open(request, timeout=_TIMEOUT) as response:
             answer = json.load(response)
     except HTTPError as error:
         with error:

@@ -40,11 +40,11 @@ def convert(manifest: Path, **options: Any) -> None:
     leaves it.
     """
     from proxy.cli.offline_conversion import Request, convert_file  # noqa: PLC0415
-    from proxy.errors import ManifestInvalid, Refused  # noqa: PLC0415
+    from proxy.errors import ConversionRefused, ManifestInvalid  # noqa: PLC0415
 
     try:
         converted = convert_file(manifest, Request(**options))
-    except (Refused, ManifestInvalid, ValueError) as refusal:
+    except (ConversionRefused, ManifestInvalid, ValueError) as refusal:
         # It quotes the manifest, in which there may be anything.
         fail(_in_one_line(f"cannot convert {manifest}: {refusal}"))
     try:

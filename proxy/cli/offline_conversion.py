@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import Refused
+from proxy.errors import ConversionRefused
 from proxy.oci import conversion
-from proxy.oci.derivation import Terms
+from proxy.oci.derivation import ConversionInputs
 from proxy.oci.index import for_platform
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
@@ -45,9 +45,10 @@ class Request:
 
 
 def convert_file(path: Path, request: Request) -> bytes:
-    """The manifest in `path` as `request.target`; Refused or ManifestInvalid if that cannot be.
+    """Convert the manifest in `path` to `request.target`.
 
-    ValueError for a platform or key that is none.
+    ConversionRefused or ManifestInvalid if it cannot be converted; ValueError for a platform or
+    key that is none.
 
     An index becomes an image by its first platform. The config is taken as it is given: whether
     it is the one that the manifest names is for whoever made the files to know.
@@ -65,8 +66,8 @@ def convert_file(path: Path, request: Request) -> bytes:
         return manifest.raw
     path_there = conversion.path(manifest.media_type, wanted)
     if path_there is None:
-        raise Refused(f"there is no conversion from {manifest.media_type} to {wanted}")
-    terms = Terms(
+        raise ConversionRefused(f"there is no conversion from {manifest.media_type} to {wanted}")
+    inputs = ConversionInputs(
         name=request.name,
         tag=request.tag,
         platforms=platforms,
@@ -74,9 +75,9 @@ def convert_file(path: Path, request: Request) -> bytes:
     )
     for edge in path_there:
         content = {
-            need.digest: beside.content(manifest, need) for need in edge.needs(manifest, terms)
+            need.digest: beside.content(manifest, need) for need in edge.needs(manifest, inputs)
         }
-        manifest = edge.apply(manifest, content, terms).manifest
+        manifest = edge.apply(manifest, content, inputs).manifest
     return manifest.raw
 
 
@@ -90,7 +91,7 @@ class _Beside:
         self._children = {read_manifest(raw).digest: raw for raw in raws}
 
     def content(self, manifest: Manifest, need: Descriptor) -> bytes:
-        """The bytes; Refused if they are not there."""
+        """The bytes; ConversionRefused if they are not there."""
         is_config = isinstance(manifest, Image)
         if is_config and self._config is not None:
             return self._config.read_bytes()
@@ -100,7 +101,7 @@ class _Beside:
             if path.is_file():
                 return path.read_bytes()
         option = "--config" if is_config else "--child"
-        raise Refused(f"it needs {need.digest}: give it with {option}")
+        raise ConversionRefused(f"it needs {need.digest}: give it with {option}")
 
     def _places(self, digest: Digest) -> Sequence[Path]:
         return (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from proxy.cli.human import ago, human
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.layout import Layout
-from proxy.stores.disk.quota import Stock, digest_of
+from proxy.stores.disk.quota import DiskQuota, digest_of
 from proxy.stores.disk.scrub import Scrub
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def root_of(settings: Settings) -> Path:
 
 def would_go(settings: Settings) -> Iterator[str]:
     """What `gc` would remove now, a line each, and their sum."""
-    stock = Stock(Layout(root_of(settings)), max_size=settings.blobs.max_size)
-    blobs, surplus, now = list(stock.blobs()), stock.surplus(), time.time()
+    quota = DiskQuota(Layout(root_of(settings)), max_size=settings.blobs.max_size)
+    blobs, surplus, now = list(quota.blobs()), quota.surplus(), time.time()
     for blob in surplus:
         yield f"{digest_of(blob.path)}  {human(blob.size)}, used {ago(now - blob.used_at)}"
     taken, freed = sum(blob.size for blob in blobs), sum(blob.size for blob in surplus)

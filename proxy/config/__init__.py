@@ -9,16 +9,16 @@ from proxy.config.redis import RedisSettings
 from proxy.config.sections import Limits, TagSettings, TlsSettings
 from proxy.config.settings import Settings, load, schema
 from proxy.config.sources import SettingsError
-from proxy.config.upstream import CredentialSettings, PlaceSettings, UpstreamSettings
+from proxy.config.upstream import CredentialSettings, EndpointSettings, UpstreamSettings
 from proxy.config.values import Address
 
 __all__ = [
     "Address",
     "BlobSettings",
     "CredentialSettings",
+    "EndpointSettings",
     "Given",
     "Limits",
-    "PlaceSettings",
     "RedisSettings",
     "Settings",
     "SettingsError",

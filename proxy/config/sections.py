@@ -57,11 +57,11 @@ class TagSettings(Section):
     ttl: Seconds = 60.0
     stale_while_revalidate: Seconds = 30.0
     stale_if_error: Seconds = 30 * 86400.0
-    patience: Seconds = 0.5
+    revalidation_timeout: Seconds = 0.5
     rules: tuple[TagRule, ...] = ()
 
 
-class RefusalSettings(Section):
+class NegativeCacheSettings(Section):
     """For how long an upstream's no is taken for an answer."""
 
     not_found: Seconds = 5.0
@@ -110,7 +110,7 @@ class Limits(Section):
         )
 
 
-class Shutdown(Section):
+class ShutdownSettings(Section):
     """How the end is waited for."""
 
     delay: Seconds = 0.0

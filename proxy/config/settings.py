@@ -25,8 +25,8 @@ from proxy.config.sections import (
     ConversionSettings,
     Limits,
     ManifestSettings,
-    RefusalSettings,
-    Shutdown,
+    NegativeCacheSettings,
+    ShutdownSettings,
     TagSettings,
     TlsSettings,
 )
@@ -66,12 +66,12 @@ class Settings(Section):
     manifests: ManifestSettings = ManifestSettings()
     blobs: BlobSettings = BlobSettings()
     tags: TagSettings = TagSettings()
-    refusals: RefusalSettings = RefusalSettings()
+    negative_cache: NegativeCacheSettings = NegativeCacheSettings()
     budget: BudgetSettings = BudgetSettings()
     conversion: ConversionSettings = ConversionSettings()
     access: AccessSettings = AccessSettings()
     limits: Limits = Limits()
-    shutdown: Shutdown = Shutdown()
+    shutdown: ShutdownSettings = ShutdownSettings()
     tls: TlsSettings = TlsSettings()
 
     @property
@@ -99,9 +99,9 @@ class Settings(Section):
     @model_validator(mode="after")
     def _credentials_are_guarded(self) -> Settings:
         """Whoever reaches the listener reads what the credentials can read: not by accident."""
-        guarded = self.listen.is_loopback or self.access.allow_anonymous
+        resilient_upstream = self.listen.is_loopback or self.access.allow_anonymous
         lent = [name for name, upstream in self.upstreams.items() if upstream.lends_credentials]
-        if lent and not guarded:
+        if lent and not resilient_upstream:
             raise ValueError(
                 f"the credentials for {', '.join(lent)} would be lent to everybody who reaches "
                 f"{self.listen}; listen on 127.0.0.1, or say access.allow_anonymous: true if that "

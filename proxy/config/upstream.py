@@ -48,7 +48,7 @@ class CredentialSettings(Section):
         return self
 
 
-class PlaceSettings(Section):
+class EndpointSettings(Section):
     """Where a registry or a mirror of it is, and how it is reached."""
 
     url: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{_URL}$"})]
@@ -113,12 +113,12 @@ def _names_a_host(url: str) -> bool:
         return False
 
 
-class UpstreamSettings(PlaceSettings):
+class UpstreamSettings(EndpointSettings):
     """A registry that this proxy stands in front of."""
 
     default: bool = False
     aliases: tuple[str, ...] = ()
-    mirrors: tuple[PlaceSettings, ...] = ()
+    mirrors: tuple[EndpointSettings, ...] = ()
     offline: bool = False
 
     @property

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Breaker:
+class CircuitBreaker:
     """Open after some failures in a row; then one attempt an interval is let through.
 
     The interval doubles with every attempt, and the first success closes the breaker. An attempt

@@ -9,7 +9,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """A mapping bounded in bytes: what was used least recently goes first. Every call is O(1)."""
 
     __slots__ = ("_cost", "_entries", "_limit")

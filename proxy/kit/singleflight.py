@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
-from proxy.errors import Refused, RegistryError
+from proxy.errors import ConversionRefused, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -24,7 +24,7 @@ _CANCEL_AGAIN: Final = 0.5
 _log = structlog.get_logger()
 
 
-class Flights:
+class SingleFlight:
     """The running work of one service, by key. Every task has this owner, and ends with it."""
 
     def __init__(self, leases: Leases) -> None:
@@ -114,5 +114,5 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
     """A failure that was the result of a flight is its callers' to report; a bug is logged here."""
     if task.cancelled() or (error := task.exception()) is None:
         return
-    if not isinstance(error, RegistryError | Refused):
+    if not isinstance(error, RegistryError | ConversionRefused):
         _log.error("task.failed", exc_info=error)

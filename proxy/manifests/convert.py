@@ -10,13 +10,13 @@ import structlog
 
 from proxy.errors import (
     BlobUnknown,
+    ConversionRefused,
     ManifestUnknown,
-    Obstacle,
-    Refused,
+    RefusalReason,
     StorageFailure,
 )
 from proxy.oci import conversion
-from proxy.oci.derivation import Derived, Origin, Terms
+from proxy.oci.derivation import ConversionInputs, Derived, Origin
 from proxy.oci.manifest import MANIFEST_LIMIT, Schema1
 from proxy.oci.mediatype import MediaType
 from proxy.telemetry import metrics
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.blobs.serve import Blobs
-    from proxy.catalog.catalog import Records
-    from proxy.kit.singleflight import Flights
-    from proxy.manifests.fetch import Originals
+    from proxy.catalog.catalog import Catalog
+    from proxy.kit.singleflight import SingleFlight
+    from proxy.manifests.fetch import UpstreamManifests
     from proxy.oci.conversion import Conversion
     from proxy.oci.manifest import Descriptor, Manifest
     from proxy.oci.platform import Platform
@@ -42,22 +42,22 @@ _DEEPEST: Final = 125
 _SMALL: Final = 64 * 1024
 
 
-class Derivations:
+class Conversions:
     """Conversions, by the graph of `oci/conversion.py`, and the memory of what they made."""
 
     def __init__(
         self,
         *,
-        records: Records,
-        originals: Originals,
+        catalog: Catalog,
+        upstream_manifests: UpstreamManifests,
         blobs: Blobs,
-        flights: Flights,
+        flights: SingleFlight,
         key: SigningKey,
         platforms: Sequence[Platform],
         max_children: int,
     ) -> None:
-        self._records = records
-        self._originals = originals
+        self._catalog = catalog
+        self._upstream_manifests = upstream_manifests
         self._blobs = blobs
         self._flights = flights
         self._key = key
@@ -73,23 +73,23 @@ class Derivations:
     ) -> Manifest:
         """What `path` makes of `source`, durable and linked to the repository.
 
-        Refused if the content does not allow it; StorageFailure if it cannot be recorded, because
-        a digest that could not be pulled later must not be given away.
+        ConversionRefused if the content does not allow it; StorageFailure if it cannot be
+        recorded, because a digest that cannot be pulled later must not be handed out.
         """
         target = path[-1].target
         if isinstance(source, Schema1):
             return await self.signed(source)
-        terms = self._terms(repository, tag, target)
-        known = await self._records.representation(source.digest, target, terms)
+        inputs = self._inputs(repository, tag, target)
+        known = await self._catalog.representation(source.digest, target, inputs)
         # Somebody may have pushed the same payload unsigned: it has the same digest.
         if (
             known is not None
             and known.media_type == target
-            and await self._records.linked(repository, known.digest)
+            and await self._catalog.linked(repository, known.digest)
         ):
             return known
-        key = f"convert:{repository}:{source.digest}:{target}:{terms.bearing_on(target)}"
-        return await self._flights.do(key, lambda: self._recorded(repository, source, path, terms))
+        key = f"convert:{repository}:{source.digest}:{target}:{inputs.cache_key_for(target)}"
+        return await self._flights.do(key, lambda: self._recorded(repository, source, path, inputs))
 
     async def signed(self, manifest: Schema1) -> Manifest:
         """Unsigned schema 1 with our signature: the same payload, and so the same digest.
@@ -99,18 +99,18 @@ class Derivations:
         path = conversion.path(manifest.media_type, MediaType.V2S1_SIGNED)
         if path is None:
             return manifest
-        return path[0].apply(manifest, {}, Terms(key=self._key)).manifest
+        return path[0].apply(manifest, {}, ConversionInputs(key=self._key)).manifest
 
     async def rebuilt(self, repository: Repository, digest: Digest) -> Manifest | None:
         """The derived manifest again, from its origin; None if that gives other bytes."""
-        origin = await self._records.origin(digest)
+        origin = await self._catalog.origin(digest)
         if origin is None:
             return None
         try:
-            source = await self._originals.get(repository, origin.source)
+            source = await self._upstream_manifests.get(repository, origin.source)
             path = conversion.path(source.media_type, origin.target) or ()
-            made = await self._made(repository, source, path, origin.terms) if path else None
-        except Refused as refusal:
+            made = await self._made(repository, source, path, origin.inputs) if path else None
+        except ConversionRefused as refusal:
             made = None
             _log.error("manifest.not_rebuilt", digest=digest, reason=str(refusal))
         if made is None or made.manifest.digest != digest:
@@ -120,48 +120,56 @@ class Derivations:
         await self._record(repository, made, origin)
         return made.manifest
 
-    def _terms(self, repository: Repository, tag: Tag, target: MediaType) -> Terms:
+    def _inputs(self, repository: Repository, tag: Tag, target: MediaType) -> ConversionInputs:
         """Only what bears on the target, so that equal results have equal origins."""
         if target.is_schema1:
-            return Terms(name=repository.addressed, tag=tag)
+            return ConversionInputs(name=repository.addressed, tag=tag)
         if target.is_index:
-            return Terms(platforms=self._platforms, max_children=self._max_children)
-        return Terms()
+            return ConversionInputs(platforms=self._platforms, max_children=self._max_children)
+        return ConversionInputs()
 
     async def _recorded(
-        self, repository: Repository, source: Manifest, path: tuple[Conversion, ...], terms: Terms
+        self,
+        repository: Repository,
+        source: Manifest,
+        path: tuple[Conversion, ...],
+        inputs: ConversionInputs,
     ) -> Manifest:
-        made = await self._made(repository, source, path, terms)
+        made = await self._made(repository, source, path, inputs)
         # The same payload may be here already, signed by another process with a key of its own.
-        first = await self._records.manifest(made.manifest.digest)
+        first = await self._catalog.manifest(made.manifest.digest)
         if first is not None and first.media_type == made.manifest.media_type:
             made = replace(made, manifest=first)
         steps = len(made.manifest.layers) if isinstance(made.manifest, Schema1) else 0
         if steps > _DEEPEST:
             _log.warning(
-                "manifest.too_deep", repository=str(repository), tag=terms.tag, steps=steps
+                "manifest.too_deep", repository=str(repository), tag=inputs.tag, steps=steps
             )
-        origin = Origin(source=source.digest, target=path[-1].target, terms=terms)
+        origin = Origin(source=source.digest, target=path[-1].target, inputs=inputs)
         await self._record(repository, made, origin)
-        await self._records.put_representation(
-            source.digest, origin.target, terms, made.manifest.digest
+        await self._catalog.put_representation(
+            source.digest, origin.target, inputs, made.manifest.digest
         )
         return made.manifest
 
     async def _made(
-        self, repository: Repository, source: Manifest, path: tuple[Conversion, ...], terms: Terms
+        self,
+        repository: Repository,
+        source: Manifest,
+        path: tuple[Conversion, ...],
+        inputs: ConversionInputs,
     ) -> Derived:
-        signing = replace(terms, key=self._key)
+        signing = replace(inputs, key=self._key)
         made = Derived(source)
         for edge in path:
             name = f"{edge.source.short}-{edge.target.short}"
             try:
                 content = {
                     need.digest: await self._content(repository, edge, need)
-                    for need in edge.needs(made.manifest, terms)
+                    for need in edge.needs(made.manifest, inputs)
                 }
                 step = await _apply(edge, made.manifest, content, signing)
-            except Refused as refusal:
+            except ConversionRefused as refusal:
                 metrics.REFUSALS.labels(name, refusal.obstacle).inc()
                 raise
             metrics.CONVERSIONS.labels(name).inc()
@@ -171,18 +179,18 @@ class Derivations:
     async def _content(self, repository: Repository, edge: Conversion, need: Descriptor) -> bytes:
         try:
             if edge.needs_manifests:
-                return (await self._originals.get(repository, need.digest)).raw
+                return (await self._upstream_manifests.get(repository, need.digest)).raw
             return await self._blobs.read(repository, need.digest, limit=MANIFEST_LIMIT)
         except (ManifestUnknown, BlobUnknown):
-            raise Refused(
-                f"the upstream has no {need.digest}, which it names", Obstacle.ABSENT
+            raise ConversionRefused(
+                f"the upstream has no {need.digest}, which it names", RefusalReason.ABSENT
             ) from None
 
     async def _record(self, repository: Repository, made: Derived, origin: Origin) -> None:
         try:
             for child, child_origin in made.children:
-                await self._records.keep(repository, child, origin=child_origin)
-            await self._records.keep(repository, made.manifest, origin=origin)
+                await self._catalog.keep(repository, child, origin=child_origin)
+            await self._catalog.keep(repository, made.manifest, origin=origin)
         except OSError as error:
             _log.error("manifest.not_recorded", digest=made.manifest.digest, error=str(error))
             raise StorageFailure(
@@ -191,8 +199,8 @@ class Derivations:
 
 
 async def _apply(
-    edge: Conversion, manifest: Manifest, content: dict[Digest, bytes], terms: Terms
+    edge: Conversion, manifest: Manifest, content: dict[Digest, bytes], inputs: ConversionInputs
 ) -> Derived:
     if sum(map(len, content.values())) <= _SMALL:
-        return edge.apply(manifest, content, terms)
-    return await asyncio.to_thread(edge.apply, manifest, content, terms)
+        return edge.apply(manifest, content, inputs)
+    return await asyncio.to_thread(edge.apply, manifest, content, inputs)

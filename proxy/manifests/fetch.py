@@ -13,8 +13,8 @@ from proxy.oci.reference import Digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.catalog.catalog import Records
-    from proxy.kit.singleflight import Flights
+    from proxy.catalog.catalog import Catalog
+    from proxy.kit.singleflight import SingleFlight
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Repository, Tag
     from proxy.ports import Upstream
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
-class Originals:
+class UpstreamManifests:
     """What came from upstream, by digest; fetched by digest or tag."""
 
     def __init__(
-        self, *, records: Records, upstreams: Mapping[str, Upstream], flights: Flights
+        self, *, catalog: Catalog, upstreams: Mapping[str, Upstream], flights: SingleFlight
     ) -> None:
-        self._records = records
+        self._catalog = catalog
         self._upstreams = upstreams
         self._flights = flights
 
     async def held(self, repository: Repository, digest: Digest) -> Manifest | None:
         """The manifest, if the repository is known to have it and its bytes are here."""
-        if not await self._records.linked(repository, digest):
+        if not await self._catalog.linked(repository, digest):
             return None
-        return await self._records.manifest(digest)
+        return await self._catalog.manifest(digest)
 
     async def get(self, repository: Repository, digest: Digest) -> Manifest:
         """The manifest, from here or from upstream; ManifestUnknown or an UpstreamFailure."""
@@ -62,7 +62,7 @@ class Originals:
     async def _fetch(self, repository: Repository, reference: Digest | Tag) -> Manifest:
         upstream = self._upstreams[repository.registry]
         expected = reference if isinstance(reference, Digest) else None
-        if expected is not None and (here := await self._records.manifest(expected)):
+        if expected is not None and (here := await self._catalog.manifest(expected)):
             # The bytes came through another repository: whether this one has them is all there is
             # to ask, and a HEAD costs no pull of anybody's rate limit.
             try:
@@ -94,7 +94,7 @@ class Originals:
 
     async def _keep(self, repository: Repository, manifest: Manifest) -> None:
         try:
-            await self._records.keep(repository, manifest)
+            await self._catalog.keep(repository, manifest)
         except OSError as error:
             # The digest is the upstream's own: whoever asks again gets it from there.
-            _log.error("manifest.not_kept", repository=str(repository), error=str(error))
+            _log.error("manifest.not_stored", repository=str(repository), error=str(error))

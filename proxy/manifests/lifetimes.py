@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Lifetime:
     """
 
     ttl: float
-    if_error: float
+    stale_if_error: float
     revalidate: float = 0.0
 
     def is_fresh(self, age: float) -> bool:
@@ -39,13 +39,13 @@ class Lifetime:
         """
         return -self.ttl < age < self.ttl
 
-    def may_wait(self, age: float) -> bool:
+    def may_revalidate_in_background(self, age: float) -> bool:
         """Whether the old answer is good enough while the upstream is asked."""
         return age < self.ttl + min(self.revalidate, self.ttl)
 
-    def serves_errors(self, age: float) -> bool:
+    def may_serve_stale_on_error(self, age: float) -> bool:
         """Whether the old answer is better than an error."""
-        return age < self.ttl + self.if_error
+        return age < self.ttl + self.stale_if_error
 
 
 class Lifetimes:
@@ -56,20 +56,25 @@ class Lifetimes:
         default: Lifetime,
         rules: Sequence[tuple[str, Lifetime]] = (),
         *,
-        patience: float = 0.0,
+        revalidation_timeout: float = 0.0,
     ) -> None:
         """`rules` are patterns as the shell has them, for `registry/name:tag` or `name:tag`.
 
-        `patience`: how many seconds somebody waits who could have an old answer at once.
+        `revalidation_timeout`: how long a request waits for the upstream if a stale copy exists, in
+        seconds.
         """
         self.default = default
-        self.patience = patience
+        self.revalidation_timeout = revalidation_timeout
         self._rules = [(re.compile(translate(pattern)), life) for pattern, life in rules]
-        self._decided: Recent[tuple[str, str, str], Lifetime] = Recent(_MEMORY)
+        self._decided: LruCache[tuple[str, str, str], Lifetime] = LruCache(_MEMORY)
 
     def adopt(self, others: Lifetimes) -> None:
         """Be like others from now on, for all who know this one."""
-        self.default, self.patience, self._rules = others.default, others.patience, others._rules
+        self.default, self.revalidation_timeout, self._rules = (
+            others.default,
+            others.revalidation_timeout,
+            others._rules,
+        )
         self._decided.clear()
 
     def of(self, repository: Repository, tag: Tag) -> Lifetime:

@@ -20,8 +20,8 @@ from proxy.telemetry.trace import Outcome
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from proxy.catalog.catalog import Records
-    from proxy.kit.singleflight import Flights
+    from proxy.catalog.catalog import Catalog
+    from proxy.kit.singleflight import SingleFlight
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.manifests.tags import Tags
     from proxy.oci.reference import Digest, Repository
@@ -62,15 +62,15 @@ class Listings:
         self,
         *,
         cache: ManifestCache,
-        records: Records,
+        catalog: Catalog,
         tags: Tags,
         upstreams: Mapping[str, MonitoredUpstream],
-        flights: Flights,
+        flights: SingleFlight,
         lifetimes: Lifetimes,
     ) -> None:
         """Of the `lifetimes` what holds for tags without a rule holds for pages."""
         self._cache = cache
-        self._records = records
+        self._catalog = catalog
         self._tags = tags
         self._upstreams = upstreams
         self._flights = flights
@@ -96,7 +96,7 @@ class Listings:
         Of a manifest that was made here no upstream knows anything. An upstream without the API
         keeps referrers in an index under a tag (distribution spec, "Referrers Tag Schema").
         """
-        if await self._records.origin(digest) is not None:
+        if await self._catalog.origin(digest) is not None:
             trace.current().outcome = Outcome.HIT
             return Page(_EMPTY_INDEX, filtered=artifact_type is not None)
         upstream = self._upstreams[repository.registry]
@@ -125,7 +125,7 @@ class Listings:
     ) -> Page:
         """The page, had within `ttl`, or now, or before if the upstream fails."""
         kept = _Kept.decode(await self._cache.get(key))
-        if kept and kept.had_at <= await self._records.void_before("listings", repository):
+        if kept and kept.had_at <= await self._catalog.void_before("listings", repository):
             kept = None
         if kept is not None and self._lifetimes.default.is_fresh(time() - kept.had_at):
             trace.current().outcome = Outcome.HIT
@@ -136,14 +136,14 @@ class Listings:
             _read(page.raw)
             if len(page.raw) <= _CACHED_LIMIT:
                 had = _Kept(page, time()).encode()
-                life = self._lifetimes.default.ttl + self._lifetimes.default.if_error
+                life = self._lifetimes.default.ttl + self._lifetimes.default.stale_if_error
                 await self._cache.put(key, had, life=life)
             return page
 
         trouble = self._upstreams[repository.registry].trouble
-        patience = self._lifetimes.patience if trouble is None else 0.0
+        revalidation_timeout = self._lifetimes.revalidation_timeout if trouble is None else 0.0
         try:
-            async with asyncio.timeout(None if kept is None else patience):
+            async with asyncio.timeout(None if kept is None else revalidation_timeout):
                 page = await self._flights.do(key, work)
         except (UpstreamFailure, TimeoutError) as failure:
             if kept is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
-from proxy.errors import ManifestUnknown, Obstacle, Refused, UpstreamFailure
+from proxy.errors import ConversionRefused, ManifestUnknown, RefusalReason, UpstreamFailure
 from proxy.oci.conversion import is_mixed
 from proxy.oci.index import for_platform
 from proxy.oci.manifest import Index, Manifest, Schema1
@@ -27,9 +27,9 @@ from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
-    from proxy.catalog.catalog import Records
-    from proxy.manifests.convert import Derivations
-    from proxy.manifests.fetch import Originals
+    from proxy.catalog.catalog import Catalog
+    from proxy.manifests.convert import Conversions
+    from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.tags import Tags
     from proxy.oci.headers.accept import Accept
     from proxy.oci.reference import Digest, Repository, Tag
@@ -60,16 +60,16 @@ class Manifests:
     def __init__(
         self,
         *,
-        records: Records,
+        catalog: Catalog,
         tags: Tags,
-        originals: Originals,
-        derivations: Derivations,
+        upstream_manifests: UpstreamManifests,
+        conversions: Conversions,
         policy: Policy,
     ) -> None:
-        self._records = records
-        self._originals = originals
+        self._catalog = catalog
+        self._upstream_manifests = upstream_manifests
         self._tags = tags
-        self._derivations = derivations
+        self._conversions = conversions
         self._policy = policy
 
     def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
@@ -78,9 +78,9 @@ class Manifests:
 
     def remembers(self, repository: Repository, digest: Digest) -> bool:
         """Whether this process knows already that the repository has the manifest."""
-        return self._records.remembers_link(repository, digest)
+        return self._catalog.remembers_link(repository, digest)
 
-    async def exactly(
+    async def by_digest(
         self, repository: Repository, digest: Digest, accept: Accept
     ) -> Representation:
         """What the digest names, whatever `accept` says; ManifestUnknown, or an UpstreamFailure.
@@ -91,17 +91,17 @@ class Manifests:
         manifest = await self._held(repository, digest)
         outcome = Outcome.HIT if manifest else Outcome.MISS
         if manifest is None:
-            manifest = await self._originals.fetch(repository, digest)
+            manifest = await self._upstream_manifests.fetch(repository, digest)
         trace.current().outcome, trace.current().rule = outcome, Rule.DIGEST
-        origin = await self._records.origin(digest)
+        origin = await self._catalog.origin(digest)
         if isinstance(manifest, Schema1) and _wants_signature(accept):
             try:
-                manifest = await self._derivations.signed(manifest)
-            except Refused as refusal:
+                manifest = await self._conversions.signed(manifest)
+            except ConversionRefused as refusal:
                 _log.info("manifest.left_unsigned", digest=digest, reason=str(refusal))
         return Representation(manifest, Rule.DIGEST, digest, origin.source if origin else None)
 
-    async def newest(self, repository: Repository, tag: Tag, accept: Accept) -> Representation:
+    async def by_tag(self, repository: Repository, tag: Tag, accept: Accept) -> Representation:
         """What the tag names, in the best form for `accept`; ManifestUnknown if none serves.
 
         An UpstreamFailure if one might, and the upstream does not give what it needs.
@@ -119,9 +119,9 @@ class Manifests:
         for option in negotiate(manifest, accept, self._policy):
             try:
                 found = await self._take(option, repository, tag, manifest, accept)
-            except Refused as refusal:
+            except ConversionRefused as refusal:
                 reasons.append(str(refusal))
-                lasting = lasting and refusal.obstacle is not Obstacle.ABSENT
+                lasting = lasting and refusal.obstacle is not RefusalReason.ABSENT
             except UpstreamFailure as error:
                 # Whoever also takes what is here gets that.
                 failure = failure or error
@@ -138,9 +138,9 @@ class Manifests:
 
     async def _held(self, repository: Repository, digest: Digest) -> Manifest | None:
         """The manifest, if the repository is known to have it and it is here or can be made."""
-        if not await self._records.linked(repository, digest):
+        if not await self._catalog.linked(repository, digest):
             return None
-        return await self._records.manifest(digest) or await self._derivations.rebuilt(
+        return await self._catalog.manifest(digest) or await self._conversions.rebuilt(
             repository, digest
         )
 
@@ -151,7 +151,7 @@ class Manifests:
             case Stored(rule):
                 return Representation(manifest, rule, manifest.digest)
             case Convert(path, rule):
-                derived = await self._derivations.convert(repository, tag, manifest, path)
+                derived = await self._conversions.convert(repository, tag, manifest, path)
                 return Representation(derived, rule, manifest.digest, manifest.digest)
             case Descend(rule):
                 return await self._for_platform(repository, tag, manifest, accept, rule)
@@ -172,8 +172,8 @@ class Manifests:
                     return Representation(child, rule, manifest.digest, manifest.digest)
                 case Convert(path):
                     try:
-                        derived = await self._derivations.convert(repository, tag, child, path)
-                    except Refused as refusal:
+                        derived = await self._conversions.convert(repository, tag, child, path)
+                    except ConversionRefused as refusal:
                         reasons.append(str(refusal))
                     else:
                         return Representation(derived, rule, manifest.digest, child.digest)
@@ -182,15 +182,18 @@ class Manifests:
                 case _:
                     assert_never(option)
         platform = self._policy.platform
-        raise Refused(f"its image for {platform}: {'; '.join(reasons) or child.media_type}")
+        raise ConversionRefused(
+            f"its image for {platform}: {'; '.join(reasons) or child.media_type}"
+        )
 
     async def _child(self, repository: Repository, digest: Digest) -> Manifest:
-        """A manifest that an index names; Refused if the upstream has it not."""
+        """A manifest that an index names; ConversionRefused if the upstream has it not."""
         try:
-            return await self._originals.get(repository, digest)
+            return await self._upstream_manifests.get(repository, digest)
         except ManifestUnknown:
-            raise Refused(
-                f"the upstream has no manifest {digest}, which the index names", Obstacle.ABSENT
+            raise ConversionRefused(
+                f"the upstream has no manifest {digest}, which the index names",
+                RefusalReason.ABSENT,
             ) from None
 
 

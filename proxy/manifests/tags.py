@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.catalog.catalog import Pin
+from proxy.catalog.catalog import TagEntry
 from proxy.errors import BudgetReserved, ManifestUnknown, UpstreamFailure, UpstreamUnavailable
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 from proxy.manifests.staleness import Reason, reason_of, served
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
@@ -24,9 +24,9 @@ from proxy.telemetry.trace import Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.catalog.catalog import Records
-    from proxy.kit.singleflight import Flights
-    from proxy.manifests.fetch import Originals
+    from proxy.catalog.catalog import Catalog
+    from proxy.kit.singleflight import SingleFlight
+    from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
@@ -61,18 +61,18 @@ class Tags:
     def __init__(
         self,
         *,
-        records: Records,
-        originals: Originals,
+        catalog: Catalog,
+        upstream_manifests: UpstreamManifests,
         upstreams: Mapping[str, MonitoredUpstream],
-        flights: Flights,
+        flights: SingleFlight,
         lifetimes: Lifetimes,
     ) -> None:
-        self._records = records
-        self._originals = originals
+        self._catalog = catalog
+        self._upstream_manifests = upstream_manifests
         self._upstreams = upstreams
         self._flights = flights
         self._lifetimes = lifetimes
-        self._held_off: Recent[str, tuple[float, Reason]] = Recent(_HELD_OFF_MEMORY)
+        self._held_off: LruCache[str, tuple[float, Reason]] = LruCache(_HELD_OFF_MEMORY)
         # When the questions that an upstream has not answered yet were asked, the oldest first.
         self._asking: dict[str, dict[str, float]] = {name: {} for name in upstreams}
 
@@ -82,11 +82,11 @@ class Tags:
 
     def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
         """What the tag names, if that needs neither a store nor the upstream to know."""
-        pin = self._records.remembered_pin(repository, tag)
-        if pin is None:
+        tag_entry = self._catalog.remembered_tag_entry(repository, tag)
+        if tag_entry is None:
             return None
-        age = time() - pin.checked_at
-        return pin.digest if self._lifetimes.of(repository, tag).is_fresh(age) else None
+        age = time() - tag_entry.validated_at
+        return tag_entry.digest if self._lifetimes.of(repository, tag).is_fresh(age) else None
 
     async def resolve(self, repository: Repository, tag: Tag) -> Manifest:
         """What the tag names: a fresh pin, else what the upstream says, else the stale pin.
@@ -99,29 +99,29 @@ class Tags:
         if copy is not None and life.is_fresh(copy.age):
             return _told(_Resolved(copy.manifest, Outcome.HIT))
         if copy is not None and (
-            life.serves_errors(copy.age) or self._upstreams[repository.registry].offline
+            life.may_serve_stale_on_error(copy.age) or self._upstreams[repository.registry].offline
         ):
             return await self._soon(repository, tag, copy)
         return _told(await self._current(repository, tag, None))
 
     async def _copy(self, repository: Repository, tag: Tag) -> _Copy | None:
         """What the newest pin names, here or in the shared cache."""
-        pin = self._records.remembered_pin(repository, tag)
+        tag_entry = self._catalog.remembered_tag_entry(repository, tag)
         life = self._lifetimes.of(repository, tag)
-        if pin is None or not life.is_fresh(time() - pin.checked_at):
-            pin = await self._records.pin(repository, tag)
-        if pin is None:
+        if tag_entry is None or not life.is_fresh(time() - tag_entry.validated_at):
+            tag_entry = await self._catalog.tag_entry(repository, tag)
+        if tag_entry is None:
             return None
-        manifest = await self._originals.held(repository, pin.digest)
-        return _Copy(manifest, time() - pin.checked_at) if manifest else None
+        manifest = await self._upstream_manifests.held(repository, tag_entry.digest)
+        return _Copy(manifest, time() - tag_entry.validated_at) if manifest else None
 
     async def _soon(self, repository: Repository, tag: Tag, copy: _Copy) -> Manifest:
         """What the upstream says if it says it soon, else the copy."""
         until, reason = self._held_off.get(_key(repository, tag)) or (0.0, Reason.UNAVAILABLE)
         if monotonic() >= until:
-            patience, reason = self._impatience(repository, tag, copy)
+            revalidation_timeout, reason = self._time_to_wait(repository, tag, copy)
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(revalidation_timeout):
                     resolved = await self._current(repository, tag, copy)
             except UpstreamFailure as failure:
                 reason = reason_of(failure)
@@ -132,17 +132,17 @@ class Tags:
         served(reason)
         return copy.manifest
 
-    def _impatience(self, repository: Repository, tag: Tag, copy: _Copy) -> tuple[float, Reason]:
+    def _time_to_wait(self, repository: Repository, tag: Tag, copy: _Copy) -> tuple[float, Reason]:
         """For how many seconds to wait, and why it was not worth waiting longer."""
         if (trouble := self._upstreams[repository.registry].trouble) is not None:
             return 0.0, reason_of(trouble)
-        if self._lifetimes.of(repository, tag).may_wait(copy.age):
+        if self._lifetimes.of(repository, tag).may_revalidate_in_background(copy.age):
             return 0.0, Reason.REVALIDATING
         oldest = next(iter(self._asking[repository.registry].values()), None)
-        if oldest is not None and monotonic() > oldest + self._lifetimes.patience:
+        if oldest is not None and monotonic() > oldest + self._lifetimes.revalidation_timeout:
             # Somebody has waited for this upstream in vain, and still is.
             return 0.0, Reason.SLOW
-        return self._lifetimes.patience, Reason.SLOW
+        return self._lifetimes.revalidation_timeout, Reason.SLOW
 
     async def _current(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
         """What the upstream says, by one question for all who ask meanwhile."""
@@ -174,11 +174,13 @@ class Tags:
             del asking[key]
         self._held_off.delete(key)
         try:
-            pin = Pin(resolved.manifest.digest, time())
+            tag_entry = TagEntry(resolved.manifest.digest, time())
             life = self._lifetimes.of(repository, tag)
-            await self._records.put_pin(repository, tag, pin, life=life.ttl + life.if_error)
+            await self._catalog.put_tag_entry(
+                repository, tag, tag_entry, life=life.ttl + life.stale_if_error
+            )
         except OSError as error:
-            _log.error("tag.not_kept", repository=str(repository), tag=tag, error=str(error))
+            _log.error("tag.not_stored", repository=str(repository), tag=tag, error=str(error))
         return resolved
 
     async def _asked(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
@@ -189,18 +191,18 @@ class Tags:
         """
         head = await self._head(repository, tag)
         if head is not None and head.digest is not None:
-            held = await self._originals.held(repository, head.digest)
+            held = await self._upstream_manifests.held(repository, head.digest)
             if held is not None:
                 return _Resolved(held, Outcome.REVALIDATED)
             await self._spend(repository, copy)
             try:
-                fetched = await self._originals.fetch(repository, head.digest)
+                fetched = await self._upstream_manifests.fetch(repository, head.digest)
                 return _Resolved(fetched, Outcome.MISS)
             except ManifestUnknown:
                 # Moved on since, or an upstream that does not serve what it converted itself.
                 _log.info("tag.moved", repository=str(repository), tag=tag, digest=head.digest)
         await self._spend(repository, copy)
-        return _Resolved(await self._originals.fetch(repository, tag), Outcome.MISS)
+        return _Resolved(await self._upstream_manifests.fetch(repository, tag), Outcome.MISS)
 
     async def _spend(self, repository: Repository, copy: _Copy | None) -> None:
         upstream = self._upstreams[repository.registry]
@@ -232,7 +234,7 @@ class Tags:
         self._held_off.put(_key(repository, tag), held_off, _HELD_OFF_COST)
         if copy is not None and not self._upstreams[repository.registry].offline:
             _log.warning(
-                "tag.left_stale",
+                "tag.served_stale",
                 repository=str(repository),
                 tag=tag,
                 age=round(copy.age),
@@ -241,7 +243,7 @@ class Tags:
 
     async def _forget(self, repository: Repository, tag: Tag) -> None:
         try:
-            await self._records.drop_pin(repository, tag)
+            await self._catalog.drop_tag_entry(repository, tag)
         except OSError as error:
             _log.error("tag.not_forgotten", repository=str(repository), tag=tag, error=str(error))
 

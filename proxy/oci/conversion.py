@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from proxy.errors import ManifestInvalid, Obstacle, Refused
+from proxy.errors import ConversionRefused, ManifestInvalid, RefusalReason
 from proxy.oci import image, index
-from proxy.oci.derivation import Derived, Terms
+from proxy.oci.derivation import ConversionInputs, Derived
 from proxy.oci.manifest import (
     MANIFEST_LIMIT,
     Descriptor,
@@ -29,8 +29,8 @@ from proxy.oci.reference import Digest
 from proxy.oci.schema1 import build, libtrust
 
 Content: TypeAlias = Mapping[Digest, bytes]
-Needs: TypeAlias = Callable[[Manifest, Terms], tuple[Descriptor, ...]]
-Apply: TypeAlias = Callable[[Manifest, Content, Terms], Derived]
+Needs: TypeAlias = Callable[[Manifest, ConversionInputs], tuple[Descriptor, ...]]
+Apply: TypeAlias = Callable[[Manifest, Content, ConversionInputs], Derived]
 
 # Of a type that is known, in which something names nothing.
 _UNREADABLE: Final = "its descriptors cannot be read"
@@ -38,7 +38,10 @@ _UNREADABLE: Final = "its descriptors cannot be read"
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """One edge: `needs` names the content that `apply` must be given. Both may raise Refused."""
+    """One edge: `needs` names the content that `apply` must be given.
+
+    Both may raise ConversionRefused.
+    """
 
     source: MediaType
     target: MediaType
@@ -51,59 +54,61 @@ class Conversion:
         return self.source.is_index
 
 
-def _nothing(_manifest: Manifest, _terms: Terms) -> tuple[Descriptor, ...]:
+def _nothing(_manifest: Manifest, _inputs: ConversionInputs) -> tuple[Descriptor, ...]:
     return ()
 
 
-def _config(manifest: Manifest, _terms: Terms) -> tuple[Descriptor, ...]:
+def _config(manifest: Manifest, _inputs: ConversionInputs) -> tuple[Descriptor, ...]:
     source = _as_image(manifest)
     image.check_plain_layers(source)
     if (source.config.size or 0) > MANIFEST_LIMIT:
-        raise Refused("its config is too large to be put into a schema 1 manifest", Obstacle.SIZE)
+        raise ConversionRefused(
+            "its config is too large to be put into a schema 1 manifest", RefusalReason.SIZE
+        )
     return (source.config,)
 
 
-def _children(manifest: Manifest, terms: Terms) -> tuple[Descriptor, ...]:
-    return index.children(_as_index(manifest), terms)
+def _children(manifest: Manifest, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
+    return index.children(_as_index(manifest), inputs)
 
 
-def _to_docker(manifest: Manifest, _content: Content, _terms: Terms) -> Derived:
+def _to_docker(manifest: Manifest, _content: Content, _inputs: ConversionInputs) -> Derived:
     return Derived(image.to_docker(_as_image(manifest)))
 
 
-def _to_oci(manifest: Manifest, _content: Content, _terms: Terms) -> Derived:
+def _to_oci(manifest: Manifest, _content: Content, _inputs: ConversionInputs) -> Derived:
     return Derived(image.to_oci(_as_image(manifest)))
 
 
-def _to_docker_list(manifest: Manifest, content: Content, terms: Terms) -> Derived:
-    return index.to_docker_list(_as_index(manifest), content, terms)
+def _to_docker_list(manifest: Manifest, content: Content, inputs: ConversionInputs) -> Derived:
+    return index.to_docker_list(_as_index(manifest), content, inputs)
 
 
-def _to_oci_index(manifest: Manifest, content: Content, terms: Terms) -> Derived:
-    return index.to_oci_index(_as_index(manifest), content, terms)
+def _to_oci_index(manifest: Manifest, content: Content, inputs: ConversionInputs) -> Derived:
+    return index.to_oci_index(_as_index(manifest), content, inputs)
 
 
-def _to_schema1(manifest: Manifest, content: Content, terms: Terms) -> Derived:
+def _to_schema1(manifest: Manifest, content: Content, inputs: ConversionInputs) -> Derived:
     source = _as_image(manifest)
     payload = build.from_image(
         content[source.config.digest],
         [layer.digest for layer in source.layers],
-        name=terms.name,
-        tag=terms.tag,
+        name=inputs.name,
+        tag=inputs.tag,
     )
     return Derived(read_manifest(payload, MediaType.V2S1))
 
 
-def _sign(manifest: Manifest, _content: Content, terms: Terms) -> Derived:
+def _sign(manifest: Manifest, _content: Content, inputs: ConversionInputs) -> Derived:
     if not isinstance(manifest, Schema1):
-        raise Refused(_UNREADABLE)
-    if terms.key is None:
-        raise Refused("there is no key to sign it with")
+        raise ConversionRefused(_UNREADABLE)
+    if inputs.key is None:
+        raise ConversionRefused("there is no key to sign it with")
     try:
-        signed = terms.key.sign(manifest.raw, time=libtrust.signed_time(_created(manifest)))
+        signed = inputs.key.sign(manifest.raw, time=libtrust.signed_time(_created(manifest)))
         return Derived(read_manifest(signed, MediaType.V2S1_SIGNED, expected=manifest.digest))
     except (ManifestInvalid, ValueError) as error:
-        raise Refused(f"it cannot be signed ({error})") from None
+        raise ConversionRefused(f"it cannot be signed ({error})") from None
 
 
 def _created(manifest: Manifest) -> str | None:
@@ -117,13 +122,13 @@ def _created(manifest: Manifest) -> str | None:
 
 def _as_image(manifest: Manifest) -> Image:
     if not isinstance(manifest, Image):
-        raise Refused(_UNREADABLE)
+        raise ConversionRefused(_UNREADABLE)
     return manifest
 
 
 def _as_index(manifest: Manifest) -> Index:
     if not isinstance(manifest, Index):
-        raise Refused(_UNREADABLE)
+        raise ConversionRefused(_UNREADABLE)
     return manifest
 
 

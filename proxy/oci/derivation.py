@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from proxy.errors import DigestInvalid, ManifestInvalid, Refused
+from proxy.errors import ConversionRefused, DigestInvalid, ManifestInvalid
 from proxy.oci.manifest import Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
@@ -26,7 +26,7 @@ CONVERTER: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ConversionInputs:
     """What a conversion depends on besides its source and the content that it needs.
 
     `name` (as addressed) and `tag` are inside schema 1; the platforms and the bound on children
@@ -39,7 +39,7 @@ class Terms:
     max_children: int = 64
     key: SigningKey | None = field(default=None, repr=False, compare=False)
 
-    def bearing_on(self, target: MediaType) -> str:
+    def cache_key_for(self, target: MediaType) -> str:
         """The part of a key that tells this conversion to `target` from others of one source."""
         if target.is_schema1:
             return f":{self.name}:{self.tag}"
@@ -57,17 +57,18 @@ class Derived:
 
 
 def written(document: Mapping[str, object], media_type: MediaType) -> Manifest:
-    """The manifest with these members, always the same bytes; Refused if no client could read it.
+    """The manifest with these members: equal members give equal bytes.
 
+    ConversionRefused if it would be larger than any client reads.
     A source under every limit may be over one with longer names of types, or with its text escaped.
     """
     try:
         raw = json.dumps(document, separators=(",", ":")).encode()
         return read_manifest(raw, media_type)
     except ManifestInvalid as error:
-        raise Refused(f"as {media_type.short} {error.message}") from None
+        raise ConversionRefused(f"as {media_type.short} {error.message}") from None
     except RecursionError:
-        raise Refused("it is nested too deeply") from None
+        raise ConversionRefused("it is nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class Origin:
 
     source: Digest
     target: MediaType
-    terms: Terms
+    inputs: ConversionInputs
     converter: int = CONVERTER
 
     def encode(self) -> bytes:
@@ -86,10 +87,10 @@ class Origin:
                 "source": self.source,
                 "target": self.target,
                 "converter": self.converter,
-                "name": self.terms.name,
-                "tag": self.terms.tag,
-                "platforms": [str(platform) for platform in self.terms.platforms],
-                "max_children": self.terms.max_children,
+                "name": self.inputs.name,
+                "tag": self.inputs.tag,
+                "platforms": [str(platform) for platform in self.inputs.platforms],
+                "max_children": self.inputs.max_children,
             },
             separators=(",", ":"),
         ).encode()
@@ -103,7 +104,7 @@ class Origin:
                 source=Digest(value["source"]),
                 target=MediaType(value["target"]),
                 converter=value["converter"],
-                terms=Terms(
+                inputs=ConversionInputs(
                     name=value["name"],
                     tag=value["tag"],
                     platforms=tuple(map(Platform.parse, value["platforms"])),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import Obstacle, Refused
+from proxy.errors import ConversionRefused, RefusalReason
 from proxy.oci.derivation import written
 from proxy.oci.mediatype import (
     DOCKER_CONFIG,
@@ -63,41 +63,46 @@ def has_mixed_types(image: Image) -> bool:
 
 
 def check_convertible(image: Image) -> None:
-    """Refused, with the reason, for content that no conversion of an image keeps whole."""
+    """Raise ConversionRefused for content that no conversion of an image keeps whole."""
     if image.artifact_type is not None:
-        raise Refused(f"it is an artifact of type {image.artifact_type}", Obstacle.ARTIFACT)
+        raise ConversionRefused(
+            f"it is an artifact of type {image.artifact_type}", RefusalReason.ARTIFACT
+        )
     if not _has_image_config(image):
-        raise Refused(
-            f"its config is of type {image.config.media_type!r}, not an image's", Obstacle.CONFIG
+        raise ConversionRefused(
+            f"its config is of type {image.config.media_type!r}, not an image's",
+            RefusalReason.CONFIG,
         )
     if not is_container_image(image):
         odd = next(x for x in image.layers if not x.media_type.startswith(_LAYER_FAMILIES))
-        raise Refused(
-            f"it has a layer of type {odd.media_type!r}, which is no image layer", Obstacle.ARTIFACT
+        raise ConversionRefused(
+            f"it has a layer of type {odd.media_type!r}, which is no image layer",
+            RefusalReason.ARTIFACT,
         )
 
 
 def check_plain_layers(image: Image) -> None:
-    """Refused where a client of schema 1 could not fetch or unpack a layer."""
+    """ConversionRefused where a client of schema 1 could not fetch or unpack a layer."""
     check_convertible(image)
     for layer in image.layers:
         if layer.urls or "foreign" in layer.media_type or "nondistributable" in layer.media_type:
-            raise Refused(
-                "it has foreign layers, which schema 1 cannot name", Obstacle.FOREIGN_LAYERS
+            raise ConversionRefused(
+                "it has foreign layers, which schema 1 cannot name", RefusalReason.FOREIGN_LAYERS
             )
         if layer.media_type not in PLAIN_LAYERS:
-            raise Refused(
-                f"it has a layer of type {layer.media_type!r}, unknown to schema 1", Obstacle.LAYERS
+            raise ConversionRefused(
+                f"it has a layer of type {layer.media_type!r}, unknown to schema 1",
+                RefusalReason.LAYERS,
             )
 
 
 def to_docker(image: Image) -> Manifest:
-    """`image` as v2s2; Refused for zstd, encrypted and unknown layers."""
+    """`image` as v2s2; ConversionRefused for zstd, encrypted and unknown layers."""
     return _retyped(image, MediaType.V2S2, DOCKER_CONFIG, OCI_TO_DOCKER)
 
 
 def to_oci(image: Image) -> Manifest:
-    """`image` as an OCI image manifest; Refused for unknown layers."""
+    """`image` as an OCI image manifest; ConversionRefused for unknown layers."""
     return _retyped(image, MediaType.OCI_MANIFEST, OCI_CONFIG, DOCKER_TO_OCI)
 
 
@@ -107,15 +112,15 @@ def _retyped(
     check_convertible(image)
     # Schema 1 names no sizes, and does without.
     if any(part.size is None for part in (image.config, *image.layers)):
-        raise Refused("one of its descriptors has no size")
+        raise ConversionRefused("one of its descriptors has no size")
     kept = frozenset(renamed.values())
     layers = []
     for layer in image.layers:
         media_type = renamed.get(layer.media_type, layer.media_type)
         if media_type not in kept:
-            raise Refused(
+            raise ConversionRefused(
                 f"it has a layer of type {layer.media_type!r}, which {target} cannot name",
-                Obstacle.LAYERS,
+                RefusalReason.LAYERS,
             )
         layers.append(_descriptor(layer, media_type))
     document = {

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ManifestInvalid, Obstacle, Refused
+from proxy.errors import ConversionRefused, ManifestInvalid, RefusalReason
 from proxy.oci import image
-from proxy.oci.derivation import Derived, Origin, Terms, written
+from proxy.oci.derivation import ConversionInputs, Derived, Origin, written
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import IMAGE_CONFIGS, MediaType, manifest_type
 
@@ -46,7 +46,7 @@ def has_mixed_types(index: Index) -> bool:
 
 
 def for_platform(index: Index, wanted: Platform) -> Descriptor:
-    """The first image for `wanted`, as docker picks it; Refused if there is none.
+    """The first image for `wanted`, as docker picks it; ConversionRefused if there is none.
 
     An index with a single image that states no platform is taken to be for every one.
     """
@@ -56,7 +56,9 @@ def for_platform(index: Index, wanted: Platform) -> Descriptor:
             return entry
     if len(images) == 1 and images[0].platform is None:
         return images[0]
-    raise Refused(f"it has no image for {wanted} (it has {_offered(index)})", Obstacle.PLATFORM)
+    raise ConversionRefused(
+        f"it has no image for {wanted} (it has {_offered(index)})", RefusalReason.PLATFORM
+    )
 
 
 def _offered(index: Index) -> str:
@@ -70,53 +72,61 @@ def _offered(index: Index) -> str:
     return "none"
 
 
-def children(index: Index, terms: Terms) -> tuple[Descriptor, ...]:
-    """The images of the platforms in `terms`, in the index's order; Refused if none or too many."""
+def children(index: Index, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
+    """The images for `inputs.platforms`, in the index's order.
+
+    ConversionRefused if there are none, or too many.
+    """
     images = [entry for entry in index.manifests if is_image_entry(entry)]
-    if len(images) > terms.max_children:
-        raise Refused(
-            f"it has {len(images)} images, and {terms.max_children} are the limit",
-            Obstacle.CHILDREN,
+    if len(images) > inputs.max_children:
+        raise ConversionRefused(
+            f"it has {len(images)} images, and {inputs.max_children} are the limit",
+            RefusalReason.CHILDREN,
         )
     wanted = [
         entry
         for entry in images
-        if entry.platform is not None and any(map(entry.platform.serves, terms.platforms))
+        if entry.platform is not None and any(map(entry.platform.serves, inputs.platforms))
     ]
     if not wanted:
-        platforms = ", ".join(map(str, terms.platforms))
-        raise Refused(
-            f"it has no image for any of {platforms} (it has {_offered(index)})", Obstacle.PLATFORM
+        platforms = ", ".join(map(str, inputs.platforms))
+        raise ConversionRefused(
+            f"it has no image for any of {platforms} (it has {_offered(index)})",
+            RefusalReason.PLATFORM,
         )
     return tuple(wanted)
 
 
-def to_docker_list(index: Index, content: Mapping[Digest, bytes], terms: Terms) -> Derived:
+def to_docker_list(
+    index: Index, content: Mapping[Digest, bytes], inputs: ConversionInputs
+) -> Derived:
     """`index` as a docker manifest list of v2s2 images."""
-    return _converted(index, content, terms, MediaType.DOCKER_LIST, MediaType.V2S2)
+    return _converted(index, content, inputs, MediaType.DOCKER_LIST, MediaType.V2S2)
 
 
-def to_oci_index(index: Index, content: Mapping[Digest, bytes], terms: Terms) -> Derived:
+def to_oci_index(
+    index: Index, content: Mapping[Digest, bytes], inputs: ConversionInputs
+) -> Derived:
     """`index` as an OCI index of OCI images."""
-    return _converted(index, content, terms, MediaType.OCI_INDEX, MediaType.OCI_MANIFEST)
+    return _converted(index, content, inputs, MediaType.OCI_INDEX, MediaType.OCI_MANIFEST)
 
 
 def _converted(
     index: Index,
     content: Mapping[Digest, bytes],
-    terms: Terms,
+    inputs: ConversionInputs,
     target: MediaType,
     child_target: MediaType,
 ) -> Derived:
     entries, derived, refusals = [], [], []
-    for entry in children(index, terms):
+    for entry in children(index, inputs):
         try:
             child = _child(entry, content[entry.digest], child_target)
-        except Refused as refusal:
+        except ConversionRefused as refusal:
             refusals.append(f"{entry.platform}: {refusal}")
             continue
         if child.digest != entry.digest:
-            origin = Origin(source=entry.digest, target=child_target, terms=Terms())
+            origin = Origin(source=entry.digest, target=child_target, inputs=ConversionInputs())
             derived.append((child, origin))
         entries.append(
             {
@@ -127,8 +137,8 @@ def _converted(
             }
         )
     if not entries:
-        raise Refused(
-            f"none of its images can be converted ({'; '.join(refusals)})", Obstacle.CHILDREN
+        raise ConversionRefused(
+            f"none of its images can be converted ({'; '.join(refusals)})", RefusalReason.CHILDREN
         )
     document = {"schemaVersion": 2, "mediaType": target, "manifests": entries}
     return Derived(written(document, target), children=tuple(derived))
@@ -138,9 +148,9 @@ def _child(entry: Descriptor, raw: bytes, target: MediaType) -> Manifest:
     try:
         child = read_manifest(raw, entry.media_type, expected=entry.digest)
     except ManifestInvalid as error:
-        raise Refused(error.message) from None
+        raise ConversionRefused(error.message) from None
     if not isinstance(child, Image):
-        raise Refused("it is no image manifest")
+        raise ConversionRefused("it is no image manifest")
     if child.media_type == target and not image.has_mixed_types(child):
         return child
     return image.to_docker(child) if target == MediaType.V2S2 else image.to_oci(child)

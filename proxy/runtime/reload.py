@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 # What is taken over, besides each upstream's `offline`. All else needs a restart.
-LIVE: Final = ("tags", "refusals", "budget")
+LIVE: Final = ("tags", "negative_cache", "budget")
 _WARNING: Final = "settings"
 
 
-class LiveSettings:
+class SettingsReload:
     """One process's view of the file."""
 
     def __init__(

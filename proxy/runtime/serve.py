@@ -13,8 +13,8 @@ from aiohttp import web
 
 from proxy.runtime import rlimits
 from proxy.runtime.certificate import Certificate
-from proxy.runtime.reload import LiveSettings
-from proxy.runtime.shutdown import Ending, ignore_signals
+from proxy.runtime.reload import SettingsReload
+from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.web.admin.app import admin_app, listening
@@ -55,13 +55,13 @@ def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> No
 
 
 async def _alone(settings: Settings, given: Given, announce: Callable[[], None]) -> None:
-    ending = Ending()
-    ending.listen(signal.SIGTERM, signal.SIGINT)
+    shutdown = Shutdown()
+    shutdown.listen(signal.SIGTERM, signal.SIGINT)
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
         admin = admin_app(services.readiness, purge=services.purges.purge)
         async with listening(admin, settings.admin.listen):
-            await serve(settings, services, ending, given=given, started=announce)
+            await serve(settings, services, shutdown, given=given, started=announce)
 
 
 def check_descriptors(settings: Settings, readiness: Readiness) -> None:
@@ -75,7 +75,7 @@ def check_descriptors(settings: Settings, readiness: Readiness) -> None:
 async def serve(
     settings: Settings,
     services: Services,
-    ending: Ending,
+    shutdown: Shutdown,
     *,
     given: Given,
     started: Callable[[], None] = lambda: None,
@@ -95,12 +95,12 @@ async def serve(
             reuse_port=settings.workers > 1,
         )
         await site.start()
-        live = LiveSettings(given, settings, adopt=services.adopt, readiness=services.readiness)
+        live = SettingsReload(given, settings, adopt=services.adopt, readiness=services.readiness)
         chores = (
             _keep_tidy(services.janitor),
             _keep_verifying(services.scrub, settings),
             metrics.watch_loop(),
-            services.epoch.watch(),
+            services.generation.watch(),
             live.watch(),
             certificate.watch(),
         )
@@ -111,27 +111,29 @@ async def serve(
         gc.collect()
         gc.freeze()
         started()
-        await ending.draining.wait()
+        await shutdown.draining.wait()
         # From here on every answer says `Connection: close`.
         services.readiness.draining = server.draining = True
         _log.info("proxy.draining", connections=server.open, transfers=len(services.transfers))
         # Without a delay there must be no moment between: whoever is told to close the connection
         # would be let in by the next one.
         if settings.shutdown.delay:
-            await ending.is_now_within(settings.shutdown.delay)
+            await shutdown.wait_stop(settings.shutdown.delay)
         await site.stop()
-        await _finish(server, services, ending, settings.shutdown.grace)
+        await _finish(server, services, shutdown, settings.shutdown.grace)
     finally:
         await runner.cleanup()
 
 
-async def _finish(server: RegistryServer, services: Services, ending: Ending, grace: float) -> None:
+async def _finish(
+    server: RegistryServer, services: Services, shutdown: Shutdown, grace: float
+) -> None:
     """Return when every answer has been sent and every blob is here, after `grace`, or at once."""
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
     server.finish()
     while (server.open or len(services.transfers)) and loop.time() < end:
-        if await ending.is_now_within(_LOOK_EVERY):
+        if await shutdown.wait_stop(_LOOK_EVERY):
             break
         server.finish()
     services.registry.ending = True

@@ -6,7 +6,7 @@ import asyncio
 import signal
 
 
-class Ending:
+class Shutdown:
     """Needs a running loop."""
 
     def __init__(self) -> None:
@@ -37,11 +37,11 @@ class Ending:
         self._signalled = True
         self.drain()
 
-    async def comes_within(self, seconds: float) -> bool:
+    async def wait_drain(self, seconds: float) -> bool:
         """Whether the process is to finish; waits for that no longer than this."""
         return await _is_set(self.draining, seconds)
 
-    async def is_now_within(self, seconds: float) -> bool:
+    async def wait_stop(self, seconds: float) -> bool:
         """Whether the process is to stop; waits for that no longer than this."""
         return await _is_set(self.at_once, seconds)
 

@@ -22,7 +22,7 @@ from proxy.config import Address
 from proxy.runtime import control_channel
 from proxy.runtime.control_channel import Assignment
 from proxy.runtime.shared_memory import private_directory, private_memory
-from proxy.runtime.shutdown import Ending, ignore_signals
+from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.telemetry.merge import MergedMetrics
@@ -66,13 +66,13 @@ def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> No
 async def _supervise(
     settings: Settings, given: Given, directory: Path, announce: Callable[[], None]
 ) -> None:
-    ending = Ending()
-    ending.listen(signal.SIGTERM, signal.SIGINT)
+    shutdown = Shutdown()
+    shutdown.listen(signal.SIGTERM, signal.SIGINT)
     address = await _nobody_elses(settings.listen)
     settings = settings.model_copy(update={"listen": address})
     with private_memory() as tokens:
         workers = [
-            _Worker(Assignment(number, settings, directory, tokens, given), ending)
+            _Worker(Assignment(number, settings, directory, tokens, given), shutdown)
             for number in range(1, settings.workers + 1)
         ]
         merged = MergedMetrics(
@@ -85,8 +85,8 @@ async def _supervise(
             try:
                 async with asyncio.TaskGroup() as group:
                     running = [group.create_task(crew.keep(worker)) for worker in workers]
-                    await ending.draining.wait()
-                    await _drain(crew, running, ending, settings)
+                    await shutdown.draining.wait()
+                    await _drain(crew, running, shutdown, settings)
             except ExceptionGroup as failures:
                 # The first one has cancelled the others.
                 raise failures.exceptions[0] from None
@@ -102,7 +102,7 @@ async def _purge(settings: Settings, addressed: str, reference: Digest | Tag | N
 
 
 async def _drain(
-    crew: _Crew, running: list[asyncio.Task[None]], ending: Ending, settings: Settings
+    crew: _Crew, running: list[asyncio.Task[None]], shutdown: Shutdown, settings: Settings
 ) -> None:
     """Have every worker finish what it does; hang up on those that take too long."""
     crew.readiness.draining = True
@@ -112,7 +112,7 @@ async def _drain(
     loop = asyncio.get_running_loop()
     end = loop.time() + settings.shutdown.delay + settings.shutdown.grace + _LENIENCE
     while not all(task.done() for task in running):
-        if await ending.is_now_within(_LOOK_EVERY) or loop.time() > end:
+        if await shutdown.wait_stop(_LOOK_EVERY) or loop.time() > end:
             for worker in crew.workers:
                 worker.hang_up()
             return
@@ -121,9 +121,9 @@ async def _drain(
 class _Worker:
     """One of the processes, and its successors."""
 
-    def __init__(self, assignment: Assignment, ending: Ending) -> None:
+    def __init__(self, assignment: Assignment, shutdown: Shutdown) -> None:
         self.number = assignment.number
-        self.ending = ending
+        self.ending = shutdown
         self.readiness = Readiness()
         self.pid: int | None = None
         self._assignment = assignment
@@ -210,7 +210,7 @@ class _Crew:
                 pause = _FIRST_PAUSE
             self._merged.ended.inc()
             _log.error("worker.ended", worker=worker.number, status=status, again_in=pause)
-            await worker.ending.comes_within(pause)
+            await worker.ending.wait_drain(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _look(self) -> None:

@@ -12,7 +12,7 @@ import uvloop
 
 from proxy.runtime import control_channel
 from proxy.runtime.serve import check_descriptors, serve
-from proxy.runtime.shutdown import Ending, ignore_signals
+from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.telemetry.log import start_log
 from proxy.wiring.services import open_services
 
@@ -43,22 +43,22 @@ def run() -> None:
 
 
 async def _work(assignment: Assignment, upstairs: socket.socket) -> None:
-    ending = Ending()
-    ending.listen(signal.SIGTERM)
+    shutdown = Shutdown()
+    shutdown.listen(signal.SIGTERM)
     reader, writer = await asyncio.open_unix_connection(sock=upstairs)
     async with open_services(assignment.settings, tokens=assignment.tokens) as services:
         check_descriptors(assignment.settings, services.readiness)
-        services.flights.start(_obey(reader, ending))
+        services.flights.start(_obey(reader, shutdown))
         services.flights.start(_report(services.readiness, writer))
-        await serve(assignment.settings, services, ending, given=assignment.given)
+        await serve(assignment.settings, services, shutdown, given=assignment.given)
     writer.close()
 
 
-async def _obey(reader: asyncio.StreamReader, ending: Ending) -> None:
+async def _obey(reader: asyncio.StreamReader, shutdown: Shutdown) -> None:
     while line := await reader.readline():
         if line == control_channel.DRAIN:
-            ending.drain()
-    ending.stop()
+            shutdown.drain()
+    shutdown.stop()
 
 
 async def _report(readiness: Readiness, writer: asyncio.StreamWriter) -> None:

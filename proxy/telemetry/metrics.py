@@ -69,8 +69,8 @@ STALE = Counter(
     "Tags and listings answered as they were known before, by why nobody waited for the upstream.",
     ("reason",),
 )
-BREAKER_OPEN = Gauge(
-    f"{_PREFIX}_upstream_breaker_open",
+CIRCUIT_OPEN = Gauge(
+    f"{_PREFIX}_upstream_circuit_open",
     "Whether the upstream is left alone because it failed, but for one attempt now and then.",
     ("upstream",),
     multiprocess_mode="livemax",

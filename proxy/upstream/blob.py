@@ -49,10 +49,10 @@ class BlobAnswer:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The bytes as they arrive; UpstreamUnavailable if they stop before the announced end."""
-        place, content = self._answer.place, self._answer.response.content
+        endpoint, content = self._answer.endpoint, self._answer.response.content
         while True:
             try:
-                with failures(place):
+                with failures(endpoint):
                     chunk = await content.readany()
             except UpstreamFailure:
                 if rest := _unread(content):
@@ -62,12 +62,14 @@ class BlobAnswer:
                 break
             yield self._counted(chunk)
         if self._length is not None and self.received < self._length:
-            raise UpstreamUnavailable(f"{place} stopped in the middle of a blob")
+            raise UpstreamUnavailable(f"{endpoint} stopped in the middle of a blob")
 
     def _counted(self, chunk: bytes) -> bytes:
         self.received += len(chunk)
         if self._length is not None and self.received > self._length:
-            raise UpstreamInvalid(f"{self._answer.place} sent more of a blob than it had announced")
+            raise UpstreamInvalid(
+                f"{self._answer.endpoint} sent more of a blob than it had announced"
+            )
         return chunk
 
 
@@ -87,22 +89,24 @@ def parse_answer(answer: Answer, *, start: int, end: int | None) -> BlobAnswer:
 
     UpstreamInvalid if it is another part of it, or contradicts itself.
     """
-    response, place = answer.response, answer.place
+    response, endpoint = answer.response, answer.endpoint
     announced = response.content_length
     if response.status == HTTPStatus.OK:
         return BlobAnswer(answer, start=0, length=announced, total=announced)
     parts = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if parts is None or (start == 0 and end is None):
-        raise UpstreamInvalid(f"{place} answered 206 without saying which part of the blob it is")
+        raise UpstreamInvalid(
+            f"{endpoint} answered 206 without saying which part of the blob it is"
+        )
     first, last = int(parts[1]), int(parts[2])
     total = None if parts[3] == "*" else int(parts[3])
     if start < 0 and total is not None:
         start, end = max(0, total + start), None
     if first != start or last < first or not _ends_right(last, end, total):
-        raise UpstreamInvalid(f"{place} sent another part of the blob than it was asked for")
+        raise UpstreamInvalid(f"{endpoint} sent another part of the blob than it was asked for")
     length = last - first + 1
     if announced not in {None, length}:
-        raise UpstreamInvalid(f"{place} contradicts itself about the length of a blob's part")
+        raise UpstreamInvalid(f"{endpoint} contradicts itself about the length of a blob's part")
     return BlobAnswer(answer, start=first, length=length, total=total)
 
 

@@ -228,7 +228,9 @@ class RegistryClient:
             # S3 and its like say so only in XML.
             size = await self.blob_size(name, digest)
         if size is None:
-            return UpstreamInvalid(f"{answer.place} refuses the range, and does not say the size")
+            return UpstreamInvalid(
+                f"{answer.endpoint} refuses the range, and does not say the size"
+            )
         return RangeInvalid(f"{name} {digest} has {size} bytes", size=size)
 
     @asynccontextmanager
@@ -246,7 +248,7 @@ def _check(answer: Answer, *expected: HTTPStatus) -> None:
     """UpstreamFailure for any answer but the `expected` ones with bytes that nobody has encoded."""
     response = answer.response
     if response.status not in expected:
-        failure = refusal(answer.place, response.status, response.headers)
+        failure = refusal(answer.endpoint, response.status, response.headers)
         if answer.away and isinstance(failure, UpstreamDenied):
             # The registry let us in; that its storage does not is a fault, and may pass.
             failure = UpstreamUnavailable(failure.message, status=failure.status)
@@ -254,7 +256,7 @@ def _check(answer: Answer, *expected: HTTPStatus) -> None:
         raise failure
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        raise UpstreamInvalid(f"{answer.place} sent a Content-Encoding that nobody asked for")
+        raise UpstreamInvalid(f"{answer.endpoint} sent a Content-Encoding that nobody asked for")
 
 
 def _digest(answer: Answer) -> Digest | None:

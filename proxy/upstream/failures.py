@@ -80,7 +80,7 @@ _FAILURES: Final[tuple[tuple[tuple[type[Exception], ...], type[UpstreamFailure],
 
 
 @contextmanager
-def failures(place: str) -> Iterator[None]:
+def failures(endpoint: str) -> Iterator[None]:
     """Turn what aiohttp and the system raise into UpstreamUnavailable or UpstreamInvalid.
 
     `place` is the host for a person: the subject of the sentence.
@@ -88,20 +88,20 @@ def failures(place: str) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise _failure(place, error) from None
+        raise _failure(endpoint, error) from None
 
 
-def _failure(place: str, error: Exception) -> UpstreamFailure:
+def _failure(endpoint: str, error: Exception) -> UpstreamFailure:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, AddressRefusedError):
         return UpstreamInvalid(
-            f"{place} is on this host or on a private network, and the registry is not: "
+            f"{endpoint} is on this host or on a private network, and the registry is not: "
             "nothing was sent; if that is right, list the host in the upstream's `realms`"
         )
     kind, predicate = next(
         (kind, predicate) for types, kind, predicate in _FAILURES if isinstance(error, types)
     )
-    failure = kind(f"{place} {predicate}{_detail(error)}")
+    failure = kind(f"{endpoint} {predicate}{_detail(error)}")
     failure.broke_off = predicate == _BROKEN
     return failure
 
@@ -118,9 +118,9 @@ def _detail(error: Exception) -> str:
     return ""
 
 
-def refusal(place: str, status: int, headers: Mapping[str, str]) -> UpstreamFailure:
+def refusal(endpoint: str, status: int, headers: Mapping[str, str]) -> UpstreamFailure:
     """The error for an answer without the content: denied, throttled, unavailable or invalid."""
-    sentence = f"{place} answered {status}"
+    sentence = f"{endpoint} answered {status}"
     wait = retry_after(headers.get("Retry-After"), datetime.now(UTC))
     if status in _DENIED:
         return UpstreamDenied(sentence, status=status)

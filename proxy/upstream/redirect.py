@@ -21,23 +21,23 @@ def origin(url: URL) -> tuple[str, str, int | None]:
     return url.scheme, (url.raw_host or "").lower().rstrip("."), url.port
 
 
-def follow(place: str, current: URL, location: str | None) -> URL:
+def follow(endpoint: str, current: URL, location: str | None) -> URL:
     """The URL that `location` names, seen from `current`, to the letter: its query may be signed.
 
     UpstreamInvalid, in a sentence about `place`, if it is none, gives up TLS or carries user
     information, which would become an `Authorization` header of its own.
     """
     if location is None or not _PRINTABLE.fullmatch(location):
-        raise UpstreamInvalid(f"{place} redirects to no URL")
+        raise UpstreamInvalid(f"{endpoint} redirects to no URL")
     try:
         target = current.join(URL(location, encoded=True)).with_fragment(None)
         host, user, port = target.raw_host, target.raw_user, target.port
     except ValueError:
-        raise UpstreamInvalid(f"{place} redirects to no URL") from None
+        raise UpstreamInvalid(f"{endpoint} redirects to no URL") from None
     if target.scheme not in {"http", "https"} or not host or port is None:
-        raise UpstreamInvalid(f"{place} redirects to something that is not HTTP")
+        raise UpstreamInvalid(f"{endpoint} redirects to something that is not HTTP")
     if user is not None or target.raw_password is not None:
-        raise UpstreamInvalid(f"{place} redirects to a URL with user information in it")
+        raise UpstreamInvalid(f"{endpoint} redirects to a URL with user information in it")
     if current.scheme == "https" and target.scheme == "http":
-        raise UpstreamInvalid(f"{place} redirects from https to plain http")
+        raise UpstreamInvalid(f"{endpoint} redirects from https to plain http")
     return target

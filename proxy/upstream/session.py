@@ -33,7 +33,7 @@ class Answer:
     """
 
     response: aiohttp.ClientResponse
-    place: str
+    endpoint: str
     away: bool = False
 
 
@@ -58,25 +58,25 @@ class Session:
         `authorization` goes to the registry's own origin, and no further once it was left.
         """
         url = URL(f"{self._base}".rstrip("/") + path, encoded=True)
-        place, away, visited = self._name, False, {url}
+        endpoint, away, visited = self._name, False, {url}
         while True:
             sent = dict(headers)
             if authorization is not None and not away:
                 sent["Authorization"] = authorization
             try:
-                response = await self._request(place, method, url, sent, own=not away)
+                response = await self._request(endpoint, method, url, sent, own=not away)
             except UpstreamFailure as failure:
                 failure.elsewhere = away
                 raise
             if response.status not in redirect.STATUSES:
-                return Answer(response, place, away)
+                return Answer(response, endpoint, away)
             await drain(response)
-            url = redirect.follow(place, url, response.headers.get("Location"))
+            url = redirect.follow(endpoint, url, response.headers.get("Location"))
             if url in visited or len(visited) > redirect.MAX_REDIRECTS:
                 raise UpstreamInvalid(f"{self._name} redirects in circles, or too often")
             visited.add(url)
             away = away or redirect.origin(url) != redirect.origin(self._base)
-            place = f"{url.raw_host}, which {self._name} redirects to," if away else self._name
+            endpoint = f"{url.raw_host}, which {self._name} redirects to," if away else self._name
 
     async def token(
         self, url: URL, headers: Mapping[str, str], *, form: bytes | None = None
@@ -85,13 +85,13 @@ class Session:
 
         GET, or POST of a `form`, which is encoded as a URL's query is.
         """
-        place = f"{url.raw_host}, the token server of {self._name},"
+        endpoint = f"{url.raw_host}, the token server of {self._name},"
         method, sent = "GET", dict(headers)
         if form is not None:
             method, sent["Content-Type"] = "POST", "application/x-www-form-urlencoded"
         own = redirect.origin(url) == redirect.origin(self._base)
-        response = await self._request(place, method, url, sent, form, own=own)
-        return Answer(response, place, away=True)
+        response = await self._request(endpoint, method, url, sent, form, own=own)
+        return Answer(response, endpoint, away=True)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -103,7 +103,7 @@ class Session:
 
     async def _request(
         self,
-        place: str,
+        endpoint: str,
         method: str,
         url: URL,
         headers: Mapping[str, str],
@@ -118,7 +118,7 @@ class Session:
             self._open = self._transport.open(guard), guard
         session, guard = self._open
         through = proxy if proxy is not None and proxy.serves(host) else None
-        with failures(place):
+        with failures(endpoint):
             await (guard.admit(host) if through is None else guard.admit_through_proxy(host))
             return await session.request(
                 method,
@@ -151,7 +151,7 @@ async def read_whole(answer: Answer, limit: int) -> bytes:
     size = 0
     while announced is None or announced <= limit:
         try:
-            with failures(answer.place):
+            with failures(answer.endpoint):
                 chunk = await answer.response.content.readany()
         except UpstreamFailure as failure:
             failure.status = answer.response.status
@@ -162,4 +162,4 @@ async def read_whole(answer: Answer, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             break
-    raise UpstreamInvalid(f"{answer.place} sent more than {limit} bytes")
+    raise UpstreamInvalid(f"{answer.endpoint} sent more than {limit} bytes")

@@ -28,7 +28,7 @@ _PROCESS: Final = secrets.token_hex(4)
 
 
 @dataclass(slots=True)
-class Line:
+class AccessLogLine:
     """What is known of a request when its answer has been given."""
 
     began: float
@@ -46,7 +46,7 @@ class Line:
     repeated: dict[str, str] | None = None
 
     @classmethod
-    def begin(cls) -> Line:
+    def begin(cls) -> AccessLogLine:
         """For a request that has just arrived."""
         return cls(began=perf_counter(), id=f"{_PROCESS}-{next(_ids):x}")
 
@@ -56,7 +56,7 @@ class Line:
         self.upstream_calls = happened.upstream_calls
 
 
-class Lines:
+class AccessLog:
     """Writes them. The metrics' children are bound once, for looking one up costs more than all."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Lines:
         self._durations: dict[str, Histogram] = {}
         self._bytes: dict[str, Counter] = {}
 
-    def write(self, request: web.BaseRequest, line: Line) -> None:
+    def write(self, request: web.BaseRequest, line: AccessLogLine) -> None:
         """Count the request, and log it."""
         route = line.target.route if line.target is not None else "other"
         seconds = perf_counter() - line.began
@@ -85,7 +85,7 @@ class Lines:
             members=what,
         )
 
-    def _count(self, route: str, line: Line, seconds: float) -> None:
+    def _count(self, route: str, line: AccessLogLine, seconds: float) -> None:
         key = (route, line.status, line.outcome)
         requests = self._requests.get(key)
         if requests is None:
@@ -101,7 +101,7 @@ class Lines:
         self._bytes[route].inc(line.sent)
 
 
-def _what(method: str, route: str, line: Line) -> str:
+def _what(method: str, route: str, line: AccessLogLine) -> str:
     """What was asked and answered: members of a JSON object."""
     repository = reference = ""
     if isinstance(line.target, ManifestTarget):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
     from proxy.oci.reference import Digest
-    from proxy.web.access_log import Line
+    from proxy.web.access_log import AccessLogLine
     from proxy.web.paths import BlobTarget
 
 _log = structlog.get_logger()
@@ -38,7 +38,7 @@ GONE: Final = "the client left"
 _TYPE: Final = "application/octet-stream"
 
 
-class Delivery:
+class BlobResponder:
     """Answers to GET and HEAD of blobs."""
 
     def __init__(self, blobs: Blobs, *, range_on_miss: bool) -> None:
@@ -48,7 +48,7 @@ class Delivery:
         self._sending = 0
 
     async def answer(
-        self, request: web.BaseRequest, target: BlobTarget, line: Line
+        self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
     ) -> web.StreamResponse:
         """Send the blob; `line` learns how much of it the client got."""
         headers = content_headers(target.digest, _TYPE, target.ns)
@@ -88,7 +88,7 @@ class Delivery:
         source: Source,
         headers: CIMultiDict[str],
         wanted: ByteRange | None,
-        line: Line,
+        line: AccessLogLine,
     ) -> web.StreamResponse:
         if wanted is None:
             first, last = 0, source.size - 1
@@ -131,7 +131,7 @@ class Delivery:
         target: BlobTarget,
         headers: CIMultiDict[str],
         wanted: ByteRange,
-        line: Line,
+        line: AccessLogLine,
     ) -> web.StreamResponse | None:
         """The range from upstream, while the whole blob is fetched for whoever asks next.
 
@@ -196,7 +196,7 @@ def _redirect(headers: CIMultiDict[str], url: str) -> web.Response:
     return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
 
 
-def _cut(request: web.BaseRequest, line: Line, error: Exception) -> None:
+def _cut(request: web.BaseRequest, line: AccessLogLine, error: Exception) -> None:
     """Close the connection short of Content-Length: the only way left to say that it failed."""
     gone = isinstance(error, ConnectionError)
     line.error = GONE if gone else str(error)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from proxy.blobs.recency import Use
+from proxy.blobs.recency import BlobUse
 from proxy.web.headers import HIT, content_headers
-from proxy.web.prepared import Ready
+from proxy.web.prepared import PreparedResponse
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -27,10 +27,10 @@ class Answer:
     headers: CIMultiDict[str]
     mixed: bool
     # Shared by all whom it is sent to.
-    use: Use = field(compare=False)
+    use: BlobUse = field(compare=False)
     # What a hit is answered with, to GET and to HEAD.
-    whole: Ready
-    head: Ready
+    whole: PreparedResponse
+    head: PreparedResponse
     # What the log says of a hit: see `Line.repeated`.
     logged: dict[str, str] = field(default_factory=dict, compare=False)
 
@@ -52,7 +52,7 @@ class Answer:
             rule=found.rule,
             headers=headers,
             mixed=found.mixed,
-            use=Use.of(manifest),
-            whole=Ready(ready, manifest.raw),
-            head=Ready(ready, b""),
+            use=BlobUse.of(manifest),
+            whole=PreparedResponse(ready, manifest.raw),
+            head=PreparedResponse(ready, b""),
         )

@@ -37,7 +37,7 @@ class _Date:
 _date: Final = _Date()
 
 
-class Ready(web.StreamResponse):
+class PreparedResponse(web.StreamResponse):
     """A 200 for a connection that stays open. It holds nothing of a request, so all share it."""
 
     def __init__(self, headers: CIMultiDict[str], body: bytes) -> None:

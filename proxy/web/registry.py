@@ -23,14 +23,14 @@ from proxy.errors import (
     StorageFailure,
     Unsupported,
 )
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 from proxy.oci.headers.accept import Accept
 from proxy.oci.headers.link import link_to
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.telemetry import metrics, trace
-from proxy.web.access_log import Line, Lines
-from proxy.web.blob_response import GONE, Delivery
+from proxy.web.access_log import AccessLog, AccessLogLine
+from proxy.web.blob_response import GONE, BlobResponder
 from proxy.web.conditions import not_modified
 from proxy.web.errors import body_of, status_of
 from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, SERVER, cache_status
@@ -43,10 +43,10 @@ from proxy.web.paths import (
     Target,
     parse_target,
 )
-from proxy.web.prepared import Ready
+from proxy.web.prepared import PreparedResponse
 
 if TYPE_CHECKING:
-    from proxy.blobs.recency import Usage
+    from proxy.blobs.recency import RecencyTracker
     from proxy.blobs.serve import Blobs
     from proxy.catalog.routing import Routes
     from proxy.manifests.listings import Listings
@@ -72,7 +72,7 @@ class Registry:
         manifests: Manifests,
         blobs: Blobs,
         listings: Listings,
-        usage: Usage,
+        usage: RecencyTracker,
         range_on_miss: bool,
         memory: int,
     ) -> None:
@@ -81,10 +81,10 @@ class Registry:
         self._manifests = manifests
         self._listings = listings
         self._usage = usage
-        self._delivery = Delivery(blobs, range_on_miss=range_on_miss)
-        self._lines = Lines()
-        self._targets: Recent[tuple[str, str], Target] = Recent(memory // 8)
-        self._answers: Recent[tuple[object, ...], Answer] = Recent(memory)
+        self._delivery = BlobResponder(blobs, range_on_miss=range_on_miss)
+        self._lines = AccessLog()
+        self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
+        self._answers: LruCache[tuple[object, ...], Answer] = LruCache(memory)
         self.running = 0
         # Set when the process ends: what still runs is cut off then, and not left by its client.
         self.ending = False
@@ -96,7 +96,7 @@ class Registry:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; what goes wrong becomes an error in the spec's form."""
-        line = Line.begin()
+        line = AccessLogLine.begin()
         self.running += 1
         try:
             response = await self._answered(request, line)
@@ -123,7 +123,7 @@ class Registry:
         self, request: web.BaseRequest, status: int, error: BaseException | None
     ) -> web.Response:
         """The answer to what never became a request; `error` says why, to the log only."""
-        line = Line.begin()
+        line = AccessLogLine.begin()
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("request.crashed", id=line.id, exc_info=error)
             refusal = RegistryError(_CRASHED)
@@ -135,16 +135,18 @@ class Registry:
         """The answer to a request on a connection for which there is no room."""
         metrics.TURNED_AWAY.labels("connections").inc()
         refusal = Overloaded("this proxy has too many clients", retry_after=RETRY_AFTER)
-        return self._hung_up(request, Line.begin(), refusal)
+        return self._hung_up(request, AccessLogLine.begin(), refusal)
 
-    def _hung_up(self, request: web.BaseRequest, line: Line, error: RegistryError) -> web.Response:
+    def _hung_up(
+        self, request: web.BaseRequest, line: AccessLogLine, error: RegistryError
+    ) -> web.Response:
         response = _refused(request, line, error)
         response.force_close()
         line.status = response.status
         self._lines.write(request, line)
         return response
 
-    async def _answered(self, request: web.BaseRequest, line: Line) -> web.StreamResponse:
+    async def _answered(self, request: web.BaseRequest, line: AccessLogLine) -> web.StreamResponse:
         # A push to the v1 API hears, too, that there is none.
         if request.method not in {"GET", "HEAD"} and not request.raw_path.startswith("/v1/"):
             raise Unsupported("a pull-through proxy takes no pushes and no deletes")
@@ -185,7 +187,9 @@ class Registry:
             digest = self._manifests.fresh(target.repository, reference)
         return None if digest is None else self._answers.get((target, digest, accept))
 
-    async def _page(self, target: TagsTarget | ReferrersTarget, line: Line) -> web.Response:
+    async def _page(
+        self, target: TagsTarget | ReferrersTarget, line: AccessLogLine
+    ) -> web.Response:
         happened = trace.begin()
         try:
             if isinstance(target, TagsTarget):
@@ -209,15 +213,15 @@ class Registry:
         return response
 
     async def _manifest(
-        self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: Line
+        self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: AccessLogLine
     ) -> web.StreamResponse:
         happened = trace.begin()
         repository, reference = target.repository, target.reference
         try:
             if isinstance(reference, Digest):
-                found = await self._manifests.exactly(repository, reference, accept)
+                found = await self._manifests.by_digest(repository, reference, accept)
             else:
-                found = await self._manifests.newest(repository, reference, accept)
+                found = await self._manifests.by_tag(repository, reference, accept)
         finally:
             line.take(happened)
         answer = Answer.of(found, target.ns)
@@ -234,9 +238,9 @@ def _json(body: bytes, media_type: str = "application/json") -> web.Response:
     return web.Response(body=body, headers=headers)
 
 
-def _again(request: web.BaseRequest, answer: Answer, line: Line) -> web.StreamResponse:
+def _again(request: web.BaseRequest, answer: Answer, line: AccessLogLine) -> web.StreamResponse:
     """A hit: the bytes that are ready, unless the client wants something out of the ordinary."""
-    if "If-None-Match" in request.headers or not Ready.suits(request, answer.body):
+    if "If-None-Match" in request.headers or not PreparedResponse.suits(request, answer.body):
         return _respond(request, answer, HIT, line)
     line.media_type, line.mixed = answer.media_type, answer.mixed
     line.repeated = answer.logged
@@ -247,7 +251,7 @@ def _again(request: web.BaseRequest, answer: Answer, line: Line) -> web.StreamRe
 
 
 def _respond(
-    request: web.BaseRequest, answer: Answer, status: str, line: Line
+    request: web.BaseRequest, answer: Answer, status: str, line: AccessLogLine
 ) -> web.StreamResponse:
     """The answer, or 304 to who has it: compared with what was negotiated, not what is stored."""
     line.media_type, line.mixed = answer.media_type, answer.mixed
@@ -263,7 +267,7 @@ def _respond(
     return web.Response(body=answer.body, headers=headers)
 
 
-def _refused(request: web.BaseRequest, line: Line, error: RegistryError) -> web.Response:
+def _refused(request: web.BaseRequest, line: AccessLogLine, error: RegistryError) -> web.Response:
     """The error's status and body; for HEAD the same headers."""
     body = body_of(error)
     headers = CIMultiDict(

@@ -26,7 +26,7 @@ _LONGEST_FIELD: Final = 32 * 1024
 TURNED_AWAY_AT_ONCE: Final = 256
 # Their requests must come within so many seconds; and who is let in, but has asked for nothing for
 # so long, makes room for others.
-_PATIENCE: Final = 10.0
+_KEEP_ALIVE: Final = 10.0
 
 
 class RegistryServer(web.Server):
@@ -106,7 +106,7 @@ class _Connection(web.RequestHandler):
     __slots__ = ("_registry", "_server", "_since", "_waited", "turned_away")
 
     def __init__(self, server: RegistryServer, registry: Registry, *, turned_away: bool) -> None:
-        options: dict[str, Any] = {"keepalive_timeout": _PATIENCE} if turned_away else {}
+        options: dict[str, Any] = {"keepalive_timeout": _KEEP_ALIVE} if turned_away else {}
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -131,7 +131,7 @@ class _Connection(web.RequestHandler):
     @property
     def is_spare(self) -> bool:
         """Whether its client has had its answers, or has asked for nothing for too long."""
-        used = self._request_count > 0 or self._loop.time() - self._since > _PATIENCE
+        used = self._request_count > 0 or self._loop.time() - self._since > _KEEP_ALIVE
         return self.waits and used
 
     @property

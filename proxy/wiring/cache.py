@@ -30,10 +30,10 @@ def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifest
     # redis-py takes as long to import as all the rest: not where SQLite does.
     from proxy.stores.redis.cache import RedisManifests  # noqa: PLC0415
     from proxy.stores.redis.cluster import RedisClusterServers  # noqa: PLC0415
-    from proxy.stores.redis.options import Login, Manner  # noqa: PLC0415
+    from proxy.stores.redis.options import Login, RedisOptions  # noqa: PLC0415
     from proxy.stores.redis.servers import behind_sentinel, standalone  # noqa: PLC0415
 
-    manner = Manner(
+    manner = RedisOptions(
         login=Login(
             username=chosen.username,
             password=chosen.password,

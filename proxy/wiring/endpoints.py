@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from proxy.config import PlaceSettings
+    from proxy.config import EndpointSettings
 
 _FAMILIES: Final = {
     "any": socket.AF_UNSPEC,
@@ -27,20 +27,22 @@ _FAMILIES: Final = {
 }
 
 
-def place_of(place: PlaceSettings) -> str:
+def endpoint_name(endpoint: EndpointSettings) -> str:
     """Its host, and the prefix that goes before a repository's name there."""
-    return "/".join(filter(None, (urlsplit(place.url).netloc, place.prefix)))
+    return "/".join(filter(None, (urlsplit(endpoint.url).netloc, endpoint.prefix)))
 
 
-def credentials_of(place: PlaceSettings, names: Sequence[str]) -> Callable[[], Credentials | None]:
+def credentials_of(
+    endpoint: EndpointSettings, names: Sequence[str]
+) -> Callable[[], Credentials | None]:
     """Read when they are needed, so that a changed file is noticed.
 
     docker's file may have them under the place's host, or under one of `names`.
     """
-    given = place.credentials
+    given = endpoint.credentials
     if given is None:
         return lambda: None
-    hosts = (urlsplit(place.url).netloc, *names)
+    hosts = (urlsplit(endpoint.url).netloc, *names)
 
     def read() -> Credentials:
         if given.docker_config_file is not None:
@@ -55,24 +57,24 @@ def credentials_of(place: PlaceSettings, names: Sequence[str]) -> Callable[[], C
     return read
 
 
-def transport_of(place: PlaceSettings) -> Transport:
+def transport_of(endpoint: EndpointSettings) -> Transport:
     """Its certificates are read now; ValueError if they cannot be used."""
-    proxy = None if place.proxy is None else HttpProxy(URL(place.proxy), place.no_proxy)
+    proxy = None if endpoint.proxy is None else HttpProxy(URL(endpoint.proxy), endpoint.no_proxy)
     own_tls = None
-    if place.certificate_file is not None:
-        own_tls = _trusting(place.ca_file)
+    if endpoint.certificate_file is not None:
+        own_tls = _trusting(endpoint.ca_file)
         try:
-            own_tls.load_cert_chain(place.certificate_file, place.key_file)
+            own_tls.load_cert_chain(endpoint.certificate_file, endpoint.key_file)
         except OSError as error:
-            raise _unusable(place.certificate_file, error) from None
+            raise _unusable(endpoint.certificate_file, error) from None
     return Transport(
-        connect_timeout=place.connect_timeout,
-        idle_timeout=place.idle_timeout,
-        answer_timeout=place.answer_timeout,
-        connections=place.connections,
-        tls=None if place.ca_file is None else _trusting(place.ca_file),
+        connect_timeout=endpoint.connect_timeout,
+        idle_timeout=endpoint.idle_timeout,
+        answer_timeout=endpoint.answer_timeout,
+        connections=endpoint.connections,
+        tls=None if endpoint.ca_file is None else _trusting(endpoint.ca_file),
         own_tls=own_tls,
-        family=_FAMILIES[place.address_family],
+        family=_FAMILIES[endpoint.address_family],
         proxy=proxy,
     )
 

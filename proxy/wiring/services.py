@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
-from proxy.blobs.limits import Admission
-from proxy.blobs.recency import Usage
+from proxy.blobs.limits import TransferLimits
+from proxy.blobs.recency import RecencyTracker
 from proxy.blobs.serve import Blobs
 from proxy.blobs.transfers import Transfers
-from proxy.catalog.catalog import Records
-from proxy.catalog.generation import Epoch
+from proxy.catalog.catalog import Catalog
+from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
 from proxy.catalog.routing import Routes
-from proxy.kit.singleflight import Flights
-from proxy.manifests.convert import Derivations
-from proxy.manifests.fetch import Originals
+from proxy.kit.singleflight import SingleFlight
+from proxy.manifests.convert import Conversions
+from proxy.manifests.fetch import UpstreamManifests
 from proxy.manifests.lifetimes import Lifetime, Lifetimes
 from proxy.manifests.listings import Listings
 from proxy.manifests.serve import Manifests
@@ -35,7 +35,7 @@ from proxy.web.admin.app import Readiness
 from proxy.web.registry import Registry
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.cache import open_cache
-from proxy.wiring.upstreams import guarded
+from proxy.wiring.upstreams import resilient_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -58,8 +58,8 @@ class Services:
     registry: Registry
     transfers: Transfers
     readiness: Readiness
-    flights: Flights
-    epoch: Epoch
+    flights: SingleFlight
+    generation: Generation
     purges: Purges
     janitor: Janitor
     scrub: Scrub
@@ -88,10 +88,11 @@ async def open_services(
         leases = FlockLeases(root / "spool")
         cache = await open_cache(settings)
         stack.push_async_callback(cache.close)
-        flights = Flights(leases)
+        flights = SingleFlight(leases)
         sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
         upstreams = {
-            name: guarded(name, settings, cache, flights, sharing) for name in settings.upstreams
+            name: resilient_upstream(name, settings, cache, flights, sharing)
+            for name in settings.upstreams
         }
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
@@ -101,8 +102,10 @@ async def open_services(
             flights.start(_watch("redis", cache, readiness))
         if not isinstance(store, DiskBlobs):
             flights.start(_watch("bucket", store.bucket, readiness))
-        records = Records(cache, store, memory=settings.manifests.memory)
-        originals = Originals(records=records, upstreams=upstreams, flights=flights)
+        catalog = Catalog(cache, store, memory=settings.manifests.memory)
+        upstream_manifests = UpstreamManifests(
+            catalog=catalog, upstreams=upstreams, flights=flights
+        )
         transfers = Transfers(
             store=store,
             leases=leases,
@@ -112,25 +115,25 @@ async def open_services(
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
-            records=records, store=store, transfers=transfers, upstreams=upstreams, flights=flights
+            catalog=catalog, store=store, transfers=transfers, upstreams=upstreams, flights=flights
         )
         conversion = settings.conversion
         given = conversion.signing_key_file
         lifetimes = _lifetimes(settings.tags)
         tags = Tags(
-            records=records,
-            originals=originals,
+            catalog=catalog,
+            upstream_manifests=upstream_manifests,
             upstreams=upstreams,
             flights=flights,
             lifetimes=lifetimes,
         )
         manifests = Manifests(
-            records=records,
+            catalog=catalog,
             tags=tags,
-            originals=originals,
-            derivations=Derivations(
-                records=records,
-                originals=originals,
+            upstream_manifests=upstream_manifests,
+            conversions=Conversions(
+                catalog=catalog,
+                upstream_manifests=upstream_manifests,
                 blobs=blobs,
                 flights=flights,
                 key=given_key(given) if given else own_key(settings.data / "signing-key.pem"),
@@ -150,19 +153,19 @@ async def open_services(
             blobs=blobs,
             listings=Listings(
                 cache=cache,
-                records=records,
+                catalog=catalog,
                 tags=tags,
                 upstreams=upstreams,
                 flights=flights,
                 lifetimes=lifetimes,
             ),
-            usage=Usage(blobs, flights),
+            usage=RecencyTracker(blobs, flights),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
         )
 
         def forget() -> None:
-            records.forget_mutable()
+            catalog.forget_mutable()
             registry.forget_mutable()
             tags.forget()
             for upstream in upstreams.values():
@@ -174,19 +177,19 @@ async def open_services(
             for name, upstream in upstreams.items():
                 upstream.offline = changed.upstreams[name].offline
                 upstream.adopt(
-                    not_found=changed.refusals.not_found,
-                    denied=changed.refusals.denied,
+                    not_found=changed.negative_cache.not_found,
+                    denied=changed.negative_cache.denied,
                     reserve=changed.budget.reserve,
                 )
 
-        epoch = Epoch(cache, forget)
-        purges = Purges(routes=routes, records=records, epoch=epoch)
+        generation = Generation(cache, forget)
+        purges = Purges(routes=routes, catalog=catalog, generation=generation)
         yield Services(
             registry=registry,
             transfers=transfers,
             readiness=readiness,
             flights=flights,
-            epoch=epoch,
+            generation=generation,
             purges=purges,
             janitor=janitor,
             scrub=Scrub(root),
@@ -205,22 +208,22 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
         stack.push_async_callback(cache.close)
         yield Purges(
             routes=_routes(settings),
-            records=Records(cache, store, memory=0),
-            epoch=Epoch(cache, lambda: None),
+            catalog=Catalog(cache, store, memory=0),
+            generation=Generation(cache, lambda: None),
         )
 
 
 def _lifetimes(tags: TagSettings) -> Lifetimes:
-    def life(ttl: float, if_error: float | None) -> Lifetime:
-        kept = tags.stale_if_error if if_error is None else if_error
+    def life(ttl: float, stale_if_error: float | None) -> Lifetime:
+        kept = tags.stale_if_error if stale_if_error is None else stale_if_error
         return Lifetime(ttl, kept, tags.stale_while_revalidate)
 
     rules = [(rule.match, life(rule.ttl, rule.stale_if_error)) for rule in tags.rules]
-    return Lifetimes(life(tags.ttl, None), rules, patience=tags.patience)
+    return Lifetimes(life(tags.ttl, None), rules, revalidation_timeout=tags.revalidation_timeout)
 
 
-def _admission(limits: Limits, largest: int | None) -> Admission:
-    return Admission(
+def _admission(limits: Limits, largest: int | None) -> TransferLimits:
+    return TransferLimits(
         downloads=limits.downloads,
         spool=limits.spool,
         largest=None if largest is None else largest // _BLOCK * _BLOCK,

@@ -5,21 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from proxy.kit.circuit_breaker import Breaker
+from proxy.kit.circuit_breaker import CircuitBreaker
 from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
-from proxy.upstream.health.failover import Mirrored
-from proxy.upstream.health.negative_cache import Refusals
-from proxy.upstream.health.rate_limit import Budget
-from proxy.upstream.health.resilient import Guarded
-from proxy.upstream.health.verified_mirror import Mirror
-from proxy.wiring.endpoints import credentials_of, place_of, transport_of
+from proxy.upstream.health.failover import FailoverUpstream
+from proxy.upstream.health.negative_cache import NegativeCache
+from proxy.upstream.health.rate_limit import UpstreamMeter
+from proxy.upstream.health.resilient import ResilientUpstream
+from proxy.upstream.health.verified_mirror import VerifiedMirror
+from proxy.wiring.endpoints import credentials_of, endpoint_name, transport_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from proxy.config import PlaceSettings, Settings
-    from proxy.kit.singleflight import Flights
+    from proxy.config import EndpointSettings, Settings
+    from proxy.kit.singleflight import SingleFlight
     from proxy.ports import ManifestCache, Upstream
     from proxy.upstream.auth.token_board import Sharing
     from proxy.upstream.observation import Observed
@@ -31,64 +31,69 @@ _FIRST_PROBE: Final = 1.0
 _LONGEST_BETWEEN_PROBES: Final = 10.0
 
 
-def guarded(
+def resilient_upstream(
     name: str,
     settings: Settings,
     cache: ManifestCache,
-    flights: Flights,
+    flights: SingleFlight,
     sharing: Sharing | None = None,
-) -> Guarded:
+) -> ResilientUpstream:
     """The registry that the settings call `name`; it is not dialled yet.
 
     `sharing` is how its tokens are those of other processes, too.
     """
     chosen = settings.upstreams[name]
-    at = partial(_guarded, settings=settings, cache=cache, flights=flights, sharing=sharing)
+    at = partial(
+        _resilient_upstream, settings=settings, cache=cache, flights=flights, sharing=sharing
+    )
     mirrors = [
-        at(f"{name} mirror {place_of(mirror)}", mirror, is_mirror=True) for mirror in chosen.mirrors
+        at(f"{name} mirror {endpoint_name(mirror)}", mirror, is_mirror=True)
+        for mirror in chosen.mirrors
     ]
     return at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
 
 
-def _guarded(
+def _resilient_upstream(
     name: str,
-    place: PlaceSettings,
+    endpoint: EndpointSettings,
     *,
     settings: Settings,
     cache: ManifestCache,
-    flights: Flights,
+    flights: SingleFlight,
     sharing: Sharing | None,
     aliases: Sequence[str] = (),
-    mirrors: Sequence[Guarded] = (),
+    mirrors: Sequence[ResilientUpstream] = (),
     is_mirror: bool = False,
     offline: bool = False,
-) -> Guarded:
+) -> ResilientUpstream:
     """The registry at one place; with `mirrors` those are asked before it."""
-    credentials = credentials_of(place, aliases)
+    credentials = credentials_of(endpoint, aliases)
 
     def account() -> str | None:
         login = credentials()
         return None if login is None else login.username
 
-    budget = Budget(cache, flights, upstream=name, reserve=settings.budget.reserve, account=account)
+    budget = UpstreamMeter(
+        cache, flights, upstream=name, reserve=settings.budget.reserve, account=account
+    )
     client = RegistryClient(
         name=name,
-        url=place.url,
-        prefix=place.prefix,
+        url=endpoint.url,
+        prefix=endpoint.prefix,
         credentials=credentials,
-        transport=transport_of(place),
-        realms=place.realms,
+        transport=transport_of(endpoint),
+        realms=endpoint.realms,
         observe=_observer(name, budget),
         shared=sharing,
     )
-    upstream: Upstream = Mirror(client, name=name) if is_mirror else client
-    return Guarded(
-        Mirrored(upstream, mirrors=mirrors) if mirrors else upstream,
+    upstream: Upstream = VerifiedMirror(client, name=name) if is_mirror else client
+    return ResilientUpstream(
+        FailoverUpstream(upstream, mirrors=mirrors) if mirrors else upstream,
         name=name,
-        breaker=Breaker(first=_FIRST_PROBE, longest=_LONGEST_BETWEEN_PROBES),
-        refusals=Refusals(
-            not_found=settings.refusals.not_found,
-            denied=settings.refusals.denied,
+        breaker=CircuitBreaker(first=_FIRST_PROBE, longest=_LONGEST_BETWEEN_PROBES),
+        negative_cache=NegativeCache(
+            not_found=settings.negative_cache.not_found,
+            denied=settings.negative_cache.denied,
             login=credentials,
         ),
         budget=budget,
@@ -97,7 +102,7 @@ def _guarded(
     )
 
 
-def _observer(upstream: str, budget: Budget) -> Callable[[Observed], None]:
+def _observer(upstream: str, budget: UpstreamMeter) -> Callable[[Observed], None]:
     def observe(seen: Observed) -> None:
         metrics.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
         metrics.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)

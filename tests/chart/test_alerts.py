@@ -34,8 +34,8 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
         },
     ),
     "LighterageUpstreamLeftAlone": (
-        {'lighterage_upstream_breaker_open{upstream="docker.io"}': "1x180"},
-        {'lighterage_upstream_breaker_open{upstream="docker.io"}': "0x180"},
+        {'lighterage_upstream_circuit_open{upstream="docker.io"}': "1x180"},
+        {'lighterage_upstream_circuit_open{upstream="docker.io"}': "0x180"},
     ),
     "LighterageUpstreamThrottles": (
         {'lighterage_upstream_requests_total{outcome="throttled"}': GROWS},

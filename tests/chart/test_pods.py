@@ -128,7 +128,7 @@ def test_what_replaces_pods_is_exactly_what_the_proxy_does_not_take_over(tmp_pat
     hub = "docker.io: {url: 'https://registry-1.docker.io', default: true, offline: %s}"
     before = fixed(f"{{upstreams: {{{hub % 'false'}}}}}")
     assert fixed(f"{{upstreams: {{{hub % 'true'}}}}}") == before
-    live = {"tags": "{ttl: 1h}", "refusals": "{denied: 1m}", "budget": "{reserve: 5%}"}
+    live = {"tags": "{ttl: 1h}", "negative_cache": "{denied: 1m}", "budget": "{reserve: 5%}"}
     assert live.keys() == set(LIVE)
     before = fixed("{}")
     for section, change in live.items():

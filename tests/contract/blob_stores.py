@@ -43,7 +43,7 @@ def bucket(
     endpoint: str | None = None,
     secret: Secret | None = None,
     on_error: Callable[[str], None] = lambda _: None,
-    patience: float = 5.0,
+    timeout: float = 5.0,
 ) -> Bucket:
     """A bucket of the gateway, or of what is at `endpoint` in front of it."""
     gateway.bucket(name)
@@ -56,7 +56,7 @@ def bucket(
         secret_access_key=secret or Secret(SECRET_KEY),
         ca_file=None,
     )
-    return Bucket(store, name=f"s3://{name}", prefix=prefix, on_error=on_error, patience=patience)
+    return Bucket(store, name=f"s3://{name}", prefix=prefix, on_error=on_error, timeout=timeout)
 
 
 CONTENT: Final = random.Random(7).randbytes(3_000_001)  # noqa: S311 -- bytes that nothing guesses
@@ -79,7 +79,7 @@ async def keep(store: BlobStore, content: bytes, digest: Digest | None = None) -
 async def committed(spool: Spool) -> Blob:
     """Commit it, and wait until it is where it stays."""
     blob = await spool.commit()
-    await spool.settle()
+    await spool.persist()
     return blob
 
 

@@ -116,7 +116,7 @@ async def test_what_the_bucket_has_removed_is_noticed(
     assert await store.size(DIGEST) == len(CONTENT), "it is believed for a while"
     with pytest.raises(OSError, match="not in the bucket any more"):
         await blob.read(0, 10)
-    await store.distrust(DIGEST, blob)
+    await store.quarantine(DIGEST, blob)
     blob.close()
     assert await store.open(DIGEST) is None
     assert await store.url(DIGEST) is None
@@ -147,6 +147,6 @@ async def test_another_blob_in_its_place_is_not_read(
     (gateway.bucket() / name).write_bytes(CONTENT[:100])
     with pytest.raises(OSError, match="is not 3000001 bytes"):
         await blob.read(start, 10)
-    await store.distrust(DIGEST, blob)
+    await store.quarantine(DIGEST, blob)
     blob.close()
     assert left(gateway, tmp_path) == set(), "nobody reads it again"

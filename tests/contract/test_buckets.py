@@ -56,7 +56,9 @@ async def test_a_bucket_that_is_not_there_has_nothing_and_costs_nothing_after_a_
             await store.delete(DIGEST)
         assert time.monotonic() - began < 0.4
     assert errors[:3] == ["look"] * 3
-    assert [line["reason"] for line in log if line["event"] == "bucket.failed"] == ["no connection"]
+    assert [line["reason"] for line in log if line["event"] == "bucket.circuit_opened"] == [
+        "no connection"
+    ]
     assert await store.bucket.warning() == ("s3://lighterage cannot be used: no connection")
 
 
@@ -90,7 +92,7 @@ async def test_a_bucket_that_says_nothing_is_waited_for_for_seconds(
         return await forward(request)
 
     async with between(gateway, silent) as endpoint:
-        store = at(endpoint=endpoint, patience=0.3)
+        store = at(endpoint=endpoint, timeout=0.3)
         began = time.monotonic()
         assert await store.open(DIGEST) is None
         assert 0.2 < time.monotonic() - began < 2
@@ -122,7 +124,7 @@ async def test_a_bucket_that_comes_back_is_used_again(
             assert await store.bucket.warning() is None
         await keep(store, CONTENT)
         assert await stored(store, DIGEST) == CONTENT
-    assert [line["event"] for line in log] == ["bucket.failed", "bucket.works_again"]
+    assert [line["event"] for line in log] == ["bucket.circuit_opened", "bucket.circuit_closed"]
 
 
 async def test_no_credential_is_in_what_is_said_of_a_login_that_is_not_good(

@@ -11,7 +11,7 @@ import pytest
 from proxy.config import load
 from proxy.stores.redis.cache import RedisManifests
 from proxy.stores.redis.cluster import RedisClusterServers
-from proxy.stores.redis.options import Login, Manner
+from proxy.stores.redis.options import Login, RedisOptions
 from proxy.stores.redis.servers import behind_sentinel, standalone
 from proxy.wiring.cache import open_cache
 from tests.contract.test_manifest_cache import *  # noqa: F403 -- the suite
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proxy.stores.redis.servers import Servers
 
 # What is shown here is not speed.
-MANNER: Final = Manner(connect_timeout=2.0, timeout=2.0)
+MANNER: Final = RedisOptions(connect_timeout=2.0, timeout=2.0)
 
 # Redis has no command that reads, and extends but never shortens. Every caller extends by the life
 # that it gave, for which GETEX, one command, is right.

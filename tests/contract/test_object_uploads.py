@@ -48,7 +48,7 @@ async def test_readers_do_not_wait_for_the_upload_and_nobody_finds_it_before_its
         await spool.append(BIG)
         blob = await spool.commit()
         async with asyncio.TaskGroup() as group:
-            settling = group.create_task(spool.settle())
+            settling = group.create_task(spool.persist())
             await asyncio.wait_for(asked.wait(), 30)
             assert is_big(await whole(blob, blob.size))
             growing = await elsewhere.growing(BIG_DIGEST)
@@ -97,12 +97,12 @@ async def test_an_upload_that_fails_fails_nobody_and_leaves_nothing(
         await spool.append(BIG)
         blob = await spool.commit()
         with capture_logs() as log:
-            await spool.settle()
+            await spool.persist()
         assert is_big(await whole(blob, blob.size))
         blob.close()
         spool.close()
     assert errors == ["upload"]
-    assert [line["event"] for line in log] == ["bucket.failed", "blob.not_uploaded"]
+    assert [line["event"] for line in log] == ["bucket.circuit_opened", "blob.not_uploaded"]
     assert log[0]["reason"] == "403 Forbidden AccessDenied"
     assert await at().open(BIG_DIGEST) is None
     assert spooled(tmp_path / "local") == []
@@ -131,7 +131,7 @@ async def test_an_upload_that_is_cancelled_is_aborted_and_can_be_done_again(
         await spool.append(BIG)
         (await spool.commit()).close()
         async with asyncio.TaskGroup() as group:
-            settling = group.create_task(spool.settle())
+            settling = group.create_task(spool.persist())
             await asyncio.wait_for(asked.wait(), 30)
             settling.cancel()
             await asyncio.sleep(0.05)
@@ -165,7 +165,7 @@ _UPLOAD = """
     await spool.append(content)
     (await spool.commit()).close()
     say("committed")
-    await spool.settle()
+    await spool.persist()
     say("uploaded")
 """
 

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from proxy.errors import Refused
+from proxy.errors import ConversionRefused
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import libtrust
 from proxy.oci.schema1.build import from_image
@@ -27,12 +27,12 @@ GOLDEN: Final = Path(__file__).parents[1] / "unit" / "oci" / "golden"
 TIME: Final = "2020-01-02T03:04:05Z"
 
 
-def ours(case: Conversion) -> bytes | Refused:
+def ours(case: Conversion) -> bytes | ConversionRefused:
     """What we make of it."""
     layers = [Digest(layer) for layer in case.layers]
     try:
         return from_image(case.config, layers, name=case.name, tag=case.tag)
-    except Refused as refusal:
+    except ConversionRefused as refusal:
         return refusal
 
 
@@ -51,7 +51,7 @@ def test_distribution_takes_no_less_and_no_more(program: Oracle, seed: int) -> N
     outcomes = Counter[str]()
     for case, theirs in zip(cases, program.convert(cases), strict=True):
         mine = ours(case)
-        if isinstance(mine, Refused):
+        if isinstance(mine, ConversionRefused):
             assert isinstance(theirs, Rejected) or "its history makes" in str(mine), case
         else:
             assert mine == theirs, case
@@ -77,8 +77,8 @@ def test_distribution_converts_what_we_refuse(program: Oracle) -> None:
     assert isinstance(dropped, bytes)
     assert layers[1].encode() not in dropped
     assert "panic" in str(panic)
-    assert isinstance(ours(short), Refused)
-    assert isinstance(ours(headless), Refused)
+    assert isinstance(ours(short), ConversionRefused)
+    assert isinstance(ours(headless), ConversionRefused)
 
 
 PAYLOADS: Final = [

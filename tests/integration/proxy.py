@@ -97,7 +97,7 @@ def impatient_settings(upstream: ScriptedUpstream, data: Path, **tags: str) -> S
         {"docker.io": {"url": upstream.url, "default": True, "idle_timeout": 0.3}},
         data,
         tags={"ttl": "0s", **tags},
-        refusals={"not_found": "0s", "denied": "0s"},
+        negative_cache={"not_found": "0s", "denied": "0s"},
     )
 
 

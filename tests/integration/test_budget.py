@@ -70,7 +70,7 @@ async def test_fifty_cold_clients_of_a_conversion_cost_what_it_is_made_from(
 async def test_the_meter_is_followed_down_to_the_reserve_and_back_by_two_processes(
     upstream: ScriptedUpstream, data_dir: Path
 ) -> None:
-    chosen = settings(upstream, data_dir, tags={"ttl": 0}, refusals={"not_found": 0})
+    chosen = settings(upstream, data_dir, tags={"ttl": 0}, negative_cache={"not_found": 0})
     async with Proxy(chosen) as one, Proxy(chosen) as two:
         grant(upstream, 100)
         assert (await pull(one, "index")).status == 200

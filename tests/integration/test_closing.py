@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.config import Given
 from proxy.runtime.serve import serve
-from proxy.runtime.shutdown import Ending
+from proxy.runtime.shutdown import Shutdown
 from proxy.web.registry import Registry
 from proxy.wiring.services import open_services
 from tests.e2e.load import Connection
@@ -52,8 +52,8 @@ class Watching(Registry):
 
 
 @asynccontextmanager
-async def serving(directory: Path) -> AsyncIterator[tuple[Watching, Ending]]:
-    registry, ending, started = Watching(free_port()), Ending(), asyncio.Event()
+async def serving(directory: Path) -> AsyncIterator[tuple[Watching, Shutdown]]:
+    registry, ending, started = Watching(free_port()), Shutdown(), asyncio.Event()
     chosen = settings(NOBODY, directory).model_copy(update={"listen": (LOOPBACK, registry.port)})
     async with open_services(chosen) as services, asyncio.TaskGroup() as group:
         watched = replace(services, registry=registry)

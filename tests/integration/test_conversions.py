@@ -176,7 +176,7 @@ async def test_who_also_takes_what_is_stored_gets_that_while_something_is_missin
     wanted = (MediaType.V2S2, "*/*;q=0.1")
     whole, child = INDEX.digest, INDEX.children[0].digest
     upstream.fault("*", f"*/{child}", fault)
-    async with Proxy(settings(upstream, data_dir, refusals={"not_found": "0s"})) as proxy:
+    async with Proxy(settings(upstream, data_dir, negative_cache={"not_found": "0s"})) as proxy:
         for _ in range(2):
             answer = await proxy.get(f"{CARGO}/index", Accept=wanted)
             assert (answer.status, answer.digest) == (200, whole)

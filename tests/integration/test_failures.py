@@ -131,7 +131,7 @@ async def test_what_is_cached_is_served_whatever_the_upstream_answers(
             assert answer.cache.startswith('Lighterage; hit; detail="stale ')
             assert "WWW-Authenticate" not in answer.headers
     assert len(await impatient.lines(6, cache="stale")) == 6
-    told = await impatient.lines(1, "tag.left_stale", tag="docker")
+    told = await impatient.lines(1, "tag.served_stale", tag="docker")
     assert told[0]["reason"]
 
 

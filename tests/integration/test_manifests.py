@@ -134,7 +134,7 @@ async def test_an_old_answer_is_never_given_for_what_the_tag_names_since(
 ) -> None:
     """The tag moves while what it named is still being converted."""
     newer = images.docker("newer")
-    chosen = settings(upstream, data_dir, tags={"ttl": "400ms", "patience": "0s"})
+    chosen = settings(upstream, data_dir, tags={"ttl": "400ms", "revalidation_timeout": "0s"})
     async with Proxy(chosen) as proxy:
         assert (await proxy.get(f"{CARGO}/docker", Accept=MediaType.V2S2)).status == 200
         push(upstream, "library/cargo", "docker", newer)

@@ -94,15 +94,15 @@ async def test_a_mirror_that_is_down_is_passed_over_and_comes_back(
     for number in range(4):
         answer = await proxy.get(f"/v2/cargo/manifests/{number}", Accept=MediaType.OCI_MANIFEST)
         assert answer.status in {200, 404}
-    assert metric("upstream_breaker_open", upstream=label) == 1
-    assert metric("upstream_breaker_open", upstream="docker.io") == 0
+    assert metric("upstream_circuit_open", upstream=label) == 1
+    assert metric("upstream_circuit_open", upstream="docker.io") == 0
     await places[0].start()
     async with asyncio.timeout(15):
         while not places[0].count():
             await asyncio.sleep(0.2)
             digest = images.digest(str(asyncio.get_running_loop().time()).encode())
             await proxy.get(f"/v2/cargo/manifests/{digest}", Accept=MediaType.OCI_MANIFEST)
-    assert metric("upstream_breaker_open", upstream=label) == 0
+    assert metric("upstream_circuit_open", upstream=label) == 0
 
 
 async def test_a_blob_that_breaks_off_goes_on_elsewhere(

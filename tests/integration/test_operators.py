@@ -41,7 +41,7 @@ BAD: Final[tuple[object, ...]] = (
 async def pair(upstream: ScriptedUpstream, data_dir: Path) -> AsyncIterator[tuple[Proxy, Proxy]]:
     """Two proxies that share what they know, and believe it for a long time."""
     upstream.serve(f"/v2/{NAME}/tags/list", b'{"tags": ["old"]}')
-    chosen = settings(upstream, data_dir, tags={"ttl": "1h"}, refusals={"not_found": "1h"})
+    chosen = settings(upstream, data_dir, tags={"ttl": "1h"}, negative_cache={"not_found": "1h"})
     async with Proxy(chosen) as one, Proxy(chosen) as two:
         for proxy in (one, two):
             for tag in ("index", "oci"):
@@ -141,9 +141,9 @@ async def test_the_commands_ask_the_proxy_that_runs(
 async def noticed(one: Proxy, two: Proxy) -> None:
     """Look, as both do once a second, until the mark of the one has reached the other."""
     async with asyncio.timeout(5.0):
-        while two.services.epoch._seen != one.services.epoch._seen:
+        while two.services.generation._seen != one.services.generation._seen:
             await asyncio.sleep(0.01)
-            await two.services.epoch.look()
+            await two.services.generation.look()
 
 
 async def digests(client: aiohttp.ClientSession, url: str) -> set[str]:

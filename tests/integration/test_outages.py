@@ -46,7 +46,7 @@ RECOVERED: Final = 15.0
 # Pulls ask each time, and what the upstream refuses is believed only for a moment.
 IMPATIENT: Final[Mapping[str, Any]] = {
     "tags": {"ttl": 0},
-    "refusals": {"not_found": 0.3, "denied": 0.3},
+    "negative_cache": {"not_found": 0.3, "denied": 0.3},
 }
 
 CACHED: Final = (
@@ -285,7 +285,7 @@ async def test_an_outage_costs_nothing_that_is_cached(
     async with asyncio.timeout(RECOVERED):
         await answered(proxy, outage.uncached, "Lighterage; fwd=miss; stored", "Lighterage; hit")
         await answered(proxy, CACHED[0], REVALIDATED)
-    assert metric("upstream_breaker_open", upstream="docker.io") == 0
+    assert metric("upstream_circuit_open", upstream="docker.io") == 0
     for path, body in bodies.items():
         assert (await ask(proxy, path)).body == body
 
@@ -300,7 +300,7 @@ async def test_manifests_that_break_off_do_not_keep_others_from_being_asked_for(
         push(upstream, NAME, None, image)
         answer = await ask(proxy, f"{CARGO}/manifests/{image.digest}")
         assert (answer.status, answer.code) == (502, "UNAVAILABLE")
-    assert metric("upstream_breaker_open", upstream="docker.io") == 0
+    assert metric("upstream_circuit_open", upstream="docker.io") == 0
     assert (await ask(proxy, CACHED[-1])).status == 200
 
 
@@ -365,4 +365,4 @@ async def open_the_breaker(proxy: Proxy, outage: Outage) -> None:
     if not outage.opens:
         for _ in range(4):
             await ask(proxy, outage.uncached)
-    assert metric("upstream_breaker_open", upstream="docker.io") == outage.opens
+    assert metric("upstream_circuit_open", upstream="docker.io") == outage.opens

@@ -23,7 +23,7 @@ LARGE: Final = images.noise("large", 1_000_000)
 OTHER: Final = images.noise("other", 700_000)
 SMALL: Final = images.noise("small", 1000)
 EMPTY: Final = b""
-NOT_KEPT: Final = "Lighterage; fwd=miss; detail=not-kept"
+NOT_KEPT: Final = "Lighterage; fwd=miss; detail=not-stored"
 SLOWLY: Final = Fault(pace=0.0125)
 
 
@@ -275,11 +275,11 @@ async def test_a_disk_that_is_full_midway_costs_no_reader_a_byte(
             assert ranges[0] is None
             assert all(_first(line) > 200_000 for line in ranges[1:])
             assert passed_through("disk") == before + 3
-            line = await proxy.line("blob.not_kept")
+            line = await proxy.line("blob.not_stored")
             assert (line["level"], line["digest"]) == ("error", Digest.of(LARGE))
             # For a while nobody tries the disk again.
             assert (await proxy.get(path(OTHER))).cache == NOT_KEPT
-            assert len(await proxy.lines(1, "blob.not_kept")) == 1
+            assert len(await proxy.lines(1, "blob.not_stored")) == 1
         assert not kept(data_dir, LARGE)
 
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from proxy.stores.redis.cache import RedisManifests
 from proxy.stores.redis.cluster import RedisClusterServers
-from proxy.stores.redis.options import Login, Manner
+from proxy.stores.redis.options import Login, RedisOptions
 from proxy.stores.redis.servers import standalone
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.e2e.redis import RedisServer, eventually
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from proxy.stores.redis.servers import Servers
 
-MANNER: Final = Manner(connect_timeout=2.0, timeout=2.0)
+MANNER: Final = RedisOptions(connect_timeout=2.0, timeout=2.0)
 
 
 @asynccontextmanager
@@ -64,7 +64,7 @@ class Secured(RedisServer):
         return f"rediss://{LOOPBACK}:{self.tls_port}"
 
     @property
-    def manner(self) -> Manner:
+    def manner(self) -> RedisOptions:
         """Of somebody who has all that is needed."""
         return replace(
             MANNER, ca_file=self.certificate, certificate_file=self.certificate, key_file=self.key
@@ -150,6 +150,6 @@ async def test_passwords_are_not_shown(tmp_path: Path) -> None:
             async with opened(standalone(url, MANNER)) as cache:
                 assert not await works(cache)
                 assert not await works(cache)
-    assert [line["event"] for line in lines] == ["redis.lost"]
+    assert [line["event"] for line in lines] == ["redis.circuit_opened"]
     assert "secret" not in str(lines)
     assert "secret" not in repr(Login(password="secret"))

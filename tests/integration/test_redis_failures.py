@@ -14,7 +14,7 @@ import pytest
 
 from proxy.stores.redis.cache import RedisManifests
 from proxy.stores.redis.cluster import RedisClusterServers
-from proxy.stores.redis.options import Login, Manner
+from proxy.stores.redis.options import Login, RedisOptions
 from proxy.stores.redis.servers import behind_sentinel, standalone
 from tests.e2e.processes import LOOPBACK, free_port
 from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SECONDS: Final = 15.0
 # What one operation may take that is not even tried, in seconds; generous for a busy machine.
 _NOTHING: Final = 0.001
-MANNER: Final = Manner()
+MANNER: Final = RedisOptions()
 
 
 class Counted:
@@ -210,7 +210,7 @@ async def test_stopped_in_the_middle(server: RedisServer) -> None:
 async def test_something_that_is_no_redis(answer: bytes, *, then_close: bool) -> None:
     async with (
         answering(answer, then_close=then_close) as url,
-        opened(standalone(url, Manner(connect_timeout=0.1, timeout=0.05))) as redis,
+        opened(standalone(url, RedisOptions(connect_timeout=0.1, timeout=0.05))) as redis,
     ):
         for _ in range(5):
             assert await redis.cache.get("key") is None

@@ -60,7 +60,7 @@ async def test_later_the_answer_is_waited_for(upstream: ScriptedUpstream, data_d
 async def test_what_a_slow_upstream_says_is_for_the_next_one_who_asks(
     upstream: ScriptedUpstream, data_dir: Path
 ) -> None:
-    chosen = settings(upstream, data_dir, tags={"ttl": 0, "patience": 0.5})
+    chosen = settings(upstream, data_dir, tags={"ttl": 0, "revalidation_timeout": 0.5})
     async with Proxy(chosen) as proxy:
         await pull(proxy)
         push(upstream, NAME, "index", images.docker_list("new"))
@@ -143,7 +143,7 @@ async def test_a_dead_upstream_costs_blobs_no_time_either(
     async with Proxy(settings({"docker.io": registry}, data_dir)) as proxy:
         upstream.fault("*", "*", Fault(delay=3600))
         await asyncio.gather(*(pull(proxy, f"missing-{number}") for number in range(3)))
-        assert metric("upstream_breaker_open", upstream="docker.io") == 1
+        assert metric("upstream_circuit_open", upstream="docker.io") == 1
         upstream.requests.clear()
         began = monotonic()
         for _ in range(10):
@@ -173,7 +173,7 @@ async def test_a_new_password_is_tried_at_once(
         "default": True,
         "credentials": {"username": "me", "password_file": password},
     }
-    chosen = settings({"docker.io": registry}, data_dir, refusals={"denied": "1h"})
+    chosen = settings({"docker.io": registry}, data_dir, negative_cache={"denied": "1h"})
     async with Proxy(chosen) as proxy:
         denied = await pull(proxy)
         assert (denied.status, denied.code) == (404, "NAME_UNKNOWN")

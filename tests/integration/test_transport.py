@@ -12,7 +12,7 @@ from aiohttp import DefaultResolver
 from aiohttp.abc import ResolveResult
 from pydantic import ValidationError
 
-from proxy.config import PlaceSettings, SettingsError, load
+from proxy.config import EndpointSettings, SettingsError, load
 from proxy.errors import UpstreamInvalid, UpstreamUnavailable
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Tag
@@ -35,7 +35,7 @@ LOGIN: Final = "robot:s3cr3t"
 
 
 def client_of(url: str, **place: Any) -> RegistryClient:
-    settings = PlaceSettings(url=url, connect_timeout=1.0, idle_timeout=1.0, **place)
+    settings = EndpointSettings(url=url, connect_timeout=1.0, idle_timeout=1.0, **place)
     return RegistryClient(
         name="x", url=url, transport=transport_of(settings), realms=settings.realms
     )
@@ -142,7 +142,7 @@ def test_certificates_that_cannot_be_used(certificates: Certificates, tmp_path: 
     )
     for wrong, reason in cases:
         with pytest.raises(ValueError, match=reason):
-            transport_of(PlaceSettings(url="https://x", **wrong))
+            transport_of(EndpointSettings(url="https://x", **wrong))
 
 
 # An HTTP proxy
@@ -315,7 +315,7 @@ async def test_a_manifest_has_so_much_time() -> None:
 )
 def test_a_setting_that_is_refused(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
-        PlaceSettings.model_validate({"url": "https://x", **wrong})
+        EndpointSettings.model_validate({"url": "https://x", **wrong})
 
 
 def test_a_mirror_s_settings_are_checked_like_the_registry_s(tmp_path: Path) -> None:
@@ -335,11 +335,11 @@ def test_a_mirror_s_settings_are_checked_like_the_registry_s(tmp_path: Path) -> 
 
 
 def test_slashes_around_a_prefix_mean_nothing() -> None:
-    assert PlaceSettings(url="https://x/", prefix="/hub/proxy/").prefix == "hub/proxy"
+    assert EndpointSettings(url="https://x/", prefix="/hub/proxy/").prefix == "hub/proxy"
 
 
 def test_the_proxy_s_login_does_not_show() -> None:
-    place = PlaceSettings(url="https://x", proxy=f"http://{LOGIN}@proxy")
+    place = EndpointSettings(url="https://x", proxy=f"http://{LOGIN}@proxy")
     assert "s3cr3t" not in repr(place)
     assert "s3cr3t" not in repr(transport_of(place))
 

@@ -41,5 +41,5 @@ def test_it_states_the_limits() -> None:
     assert (bucket._PARTS_AT_ONCE, blobs._UPLOADS) == (2, 4)
     assert f"a `GET` for each {open_blob._LARGEST // MIB} MiB" in words
     assert f"hold {blobs._AHEAD // MIB} MiB of what is next" in words
-    assert f"a look-up may take {bucket._PATIENCE:g} s" in words
+    assert f"a look-up may take {bucket._TIMEOUT:g} s" in words
     assert blobs._BELIEVED_FOR == calls._SAY_AGAIN == 60

@@ -8,11 +8,11 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from proxy.blobs.limits import Reason
-from proxy.errors import Obstacle
+from proxy.errors import RefusalReason
 from proxy.oci.negotiation import Rule
 from proxy.telemetry import metrics
 from proxy.telemetry.trace import Outcome
-from proxy.web.access_log import Line
+from proxy.web.access_log import AccessLogLine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
 ROW = re.compile(r"^\| `(lighterage_\w+)` \|([^|]*)\|", re.MULTILINE)
@@ -47,7 +47,7 @@ def test_every_metric_of_ours_is_declared_in_one_file() -> None:
 
 def test_every_value_of_a_closed_set_is_documented() -> None:
     """Why conversions are refused and blobs not kept, the rules, and where answers come from."""
-    for value in (*Obstacle, *Reason, *Rule, *Outcome):
+    for value in (*RefusalReason, *Reason, *Rule, *Outcome):
         assert f"`{value}`" in PAGE, value
 
 
@@ -55,5 +55,5 @@ def test_every_field_of_the_log_line_is_documented() -> None:
     """What a line knows is what the page lists."""
     table = PAGE[PAGE.index("## The log") :]
     hidden = {"began", "target", "media_type", "outcome", "sent", "repeated"}
-    for field in set(Line.__dataclass_fields__) - hidden:
+    for field in set(AccessLogLine.__dataclass_fields__) - hidden:
         assert f"`{field}`" in table, field

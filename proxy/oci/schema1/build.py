@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha256, sha384
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import Obstacle, Refused
+from proxy.errors import ConversionRefused, RefusalReason
 from proxy.oci.manifest import MANIFEST_LIMIT
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import gojson
@@ -34,21 +34,21 @@ _ID_LENGTH: Final = 64
 def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) -> bytes:
     """The canonical payload: the schema 1 manifest without signatures.
 
-    `layers` are the image's, base first; `name` and `tag` are as the client wrote them. Refused for
-    every config that distribution refuses, and for one that is not UTF-8, whose history does not
-    account for every layer, or that would make a manifest of over 4 MiB.
+    `layers` are the image's, base first; `name` and `tag` are as the client wrote them.
+    ConversionRefused for every config that distribution refuses, and for one that is not UTF-8,
+    whose history does not account for every layer, or that would make a manifest of over 4 MiB.
     """
     try:
         text = config.decode()
         image = read_config(text)
     except ValueError as error:
-        raise Refused(
-            f"its config cannot be read as an image's ({error})", Obstacle.CONFIG
+        raise ConversionRefused(
+            f"its config cannot be read as an image's ({error})", RefusalReason.CONFIG
         ) from None
     except RecursionError:
-        raise Refused("its config is nested too deeply", Obstacle.CONFIG) from None
+        raise ConversionRefused("its config is nested too deeply", RefusalReason.CONFIG) from None
     if image.rootfs is None:
-        raise Refused("its config has no rootfs", Obstacle.CONFIG)
+        raise ConversionRefused("its config has no rootfs", RefusalReason.CONFIG)
     blobs = _blobs(image, image.rootfs, layers)
 
     *lower, newest = zip(image.history, blobs, strict=True)
@@ -71,17 +71,17 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
 def _blobs(image: ImageConfig, rootfs: RootFS, layers: Sequence[Digest]) -> list[Digest]:
     """For each history entry the blob of its step, oldest first."""
     if not image.history:
-        raise Refused("its config has no history", Obstacle.CONFIG)
+        raise ConversionRefused("its config has no history", RefusalReason.CONFIG)
     if rootfs.diff_ids != len(layers):
-        raise Refused(
+        raise ConversionRefused(
             f"its config has {rootfs.diff_ids} diff ids, and it has {len(layers)} layers",
-            Obstacle.CONFIG,
+            RefusalReason.CONFIG,
         )
     steps = sum(not entry.empty_layer for entry in image.history)
     # distribution converts where there are fewer steps than layers, and loses the last ones.
     if steps != len(layers):
-        raise Refused(
-            f"its history makes {steps} layers, and it has {len(layers)}", Obstacle.CONFIG
+        raise ConversionRefused(
+            f"its history makes {steps} layers, and it has {len(layers)}", RefusalReason.CONFIG
         )
     remaining = iter(layers)
     return [EMPTY_LAYER if entry.empty_layer else next(remaining) for entry in image.history]
@@ -126,7 +126,7 @@ def _manifest(
     """The manifest of `steps` and their `blobs`, newest first, indented as Go and libtrust do."""
     # Quoting makes them longer still: there is no need to do it to know.
     if sum(map(len, steps)) > MANIFEST_LIMIT:
-        raise Refused(_TOO_LONG, Obstacle.SIZE)
+        raise ConversionRefused(_TOO_LONG, RefusalReason.SIZE)
     layers = [f'"blobSum": {gojson.quote(blob)}' for blob in blobs]
     history = [f'"v1Compatibility": {gojson.quote(step)}' for step in steps]
     manifest = (
@@ -140,7 +140,7 @@ def _manifest(
         "}"
     ).encode()
     if len(manifest) > MANIFEST_LIMIT:
-        raise Refused(_TOO_LONG, Obstacle.SIZE)
+        raise ConversionRefused(_TOO_LONG, RefusalReason.SIZE)
     return manifest
 
 

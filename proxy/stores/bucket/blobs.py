@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 from proxy.kit.threads import in_thread
 from proxy.stores.bucket.open_blob import Allowance, ObjectBlob
 from proxy.stores.bucket.records import RecordObjects
 from proxy.stores.bucket.spool import GrowingObject, ObjectSpool
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.orphans import makes_room
-from proxy.stores.disk.quota import Stock
+from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.spool import begun
 from proxy.telemetry import metrics
 
@@ -62,7 +62,7 @@ class ObjectBlobs:
         self._layout = Layout(path)
         self._layout.spools.mkdir(parents=True, exist_ok=True)
         # Of blobs that an earlier store may have left on the disk; ours are not there.
-        self._stock = Stock(self._layout, max_size=None)
+        self._quota = DiskQuota(self._layout, max_size=None)
         self.bucket = bucket
         self._records = RecordObjects(bucket)
         self._redirect = redirect
@@ -70,7 +70,7 @@ class ObjectBlobs:
         self._allowance = Allowance(_AHEAD)
         self._uploads = asyncio.Semaphore(_UPLOADS)
         # Size, and when the bucket was seen to have it.
-        self._known: Recent[Digest, tuple[int, float]] = Recent(_KNOWN_LIMIT)
+        self._known: LruCache[Digest, tuple[int, float]] = LruCache(_KNOWN_LIMIT)
 
     async def open(self, digest: Digest) -> ObjectBlob | None:
         """The blob for reading, or None."""
@@ -110,7 +110,7 @@ class ObjectBlobs:
     async def touch(self, digests: Iterable[Digest]) -> None:
         """The bucket's rules go by when a blob came, and not by who uses it."""
 
-    async def distrust(self, digest: Digest, blob: Blob) -> None:
+    async def quarantine(self, digest: Digest, blob: Blob) -> None:
         """Look again whether it is there; remove it from the bucket if it is not what it was."""
         self._known.delete(digest)
         if isinstance(blob, ObjectBlob) and blob.altered:
@@ -126,13 +126,13 @@ class ObjectBlobs:
     async def spool(self, digest: Digest) -> ObjectSpool:
         """The digest's spool; what is in it is read once, to go on hashing."""
         return await in_thread(
-            lambda: ObjectSpool(self._layout, self._stock, digest, self._upload),
+            lambda: ObjectSpool(self._layout, self._quota, digest, self._upload),
             dropped=ObjectSpool.close,
         )
 
     async def has_room(self, digest: Digest, size: int) -> bool:
         """Whether the disk has room for so many bytes on their way."""
-        return await in_thread(lambda: makes_room(self._layout, self._stock, digest, size))
+        return await in_thread(lambda: makes_room(self._layout, self._quota, digest, size))
 
     async def spooled(self, digest: Digest) -> int:
         """How many bytes of it are in its spool on this machine."""

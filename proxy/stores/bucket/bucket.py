@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import obstore
 from obstore.exceptions import AlreadyExistsError
 
-from proxy.stores.bucket.calls import Asking, BucketError
+from proxy.stores.bucket.calls import BucketCalls, BucketError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # How long an answer to something small may take, with all retries, and one to a part of a blob, in
 # seconds. An upload has no such limit: each of its parts has one, see `bucket_places`.
-_PATIENCE: Final = 5.0
-_PART_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 5.0
+_PART_TIMEOUT: Final = 30.0
 # A part of an upload, in bytes, and how many are under way at once. S3 takes 10 000 at most.
 _PART: Final = 8 * 2**20
 _PARTS: Final = 9000
@@ -47,19 +47,19 @@ class Bucket:
         prefix: str = "",
         signing: S3Store | GCSStore | AzureStore | None = None,
         on_error: Callable[[str], None],
-        patience: float = _PATIENCE,
+        timeout: float = _TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`name` is for people. `signing` makes the URLs, if clients need others than we do.
 
-        `patience` is how long an answer to something small may take, with all retries, in seconds.
+        `timeout` is how long an answer to something small may take, with all retries, in seconds.
         """
         self.name = name
         self._store = store
         self._signing = signing or store
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._patience = patience
-        self._asking = Asking(name, on_error=on_error, clock=clock)
+        self._timeout = timeout
+        self._asking = BucketCalls(name, on_error=on_error, clock=clock)
 
     # -- objects -----------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class Bucket:
             return found["size"]
 
         with suppress(FileNotFoundError):
-            return await self._asking.ask("look", looked, patience=self._patience)
+            return await self._asking.ask("look", looked, within=self._timeout)
         return None
 
     async def get(self, key: str) -> bytes | None:
@@ -84,7 +84,7 @@ class Bucket:
             return bytes(await self._asking.done(found.bytes_async()))
 
         with suppress(FileNotFoundError):
-            return await self._asking.ask("read", read, patience=self._patience)
+            return await self._asking.ask("read", read, within=self._timeout)
         return None
 
     def begin_part(self, key: str, start: int, length: int) -> asyncio.Future[Bytes]:
@@ -97,7 +97,7 @@ class Bucket:
     async def part(self, coming: asyncio.Future[Bytes]) -> memoryview:
         """What `begin_part` asked for; FileNotFoundError if the object is gone."""
         return memoryview(
-            await self._asking.ask("read", lambda: asyncio.shield(coming), patience=_PART_PATIENCE)
+            await self._asking.ask("read", lambda: asyncio.shield(coming), within=_PART_TIMEOUT)
         )
 
     async def put(self, key: str, value: bytes) -> None:
@@ -118,7 +118,7 @@ class Bucket:
                 return False
             return True
 
-        return await self._asking.ask("write", created, patience=self._patience)
+        return await self._asking.ask("write", created, within=self._timeout)
 
     async def upload(self, key: str, size: int, pieces: AsyncIterator[memoryview]) -> None:
         """Have the object be the `size` bytes that `pieces` are; all of them, or nothing.
@@ -157,7 +157,7 @@ class Bucket:
                 raise
 
         try:
-            await self._asking.ask("upload", sent, patience=None)
+            await self._asking.ask("upload", sent, within=None)
         except FileNotFoundError:
             raise BucketError(f"{self.name} is not there") from None
 
@@ -169,7 +169,7 @@ class Bucket:
             await self._asking.done(obstore.delete_async(self._store, path))
 
         with suppress(FileNotFoundError):
-            await self._asking.ask("delete", deleted, patience=self._patience)
+            await self._asking.ask("delete", deleted, within=self._timeout)
 
     async def url(self, key: str, seconds: float) -> str:
         """Where anybody can read the object for so long."""
@@ -178,7 +178,7 @@ class Bucket:
         async def signed() -> str:
             return await self._asking.done(obstore.sign_async(self._signing, "GET", path, life))
 
-        return await self._asking.ask("sign", signed, patience=self._patience, telling=False)
+        return await self._asking.ask("sign", signed, within=self._timeout, telling=False)
 
     async def _put(self, operation: str, key: str, value: bytes) -> None:
         path = self._prefix + key
@@ -188,9 +188,9 @@ class Bucket:
                 obstore.put_async(self._store, path, value, attributes=_BINARY, use_multipart=False)
             )
 
-        patience = self._patience if operation == "write" else _PART_PATIENCE
+        timeout = self._timeout if operation == "write" else _PART_TIMEOUT
         try:
-            await self._asking.ask(operation, written, patience=patience)
+            await self._asking.ask(operation, written, within=timeout)
         except FileNotFoundError:
             raise BucketError(f"{self.name} is not there") from None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
-from proxy.kit.circuit_breaker import Breaker
+from proxy.kit.circuit_breaker import CircuitBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,7 +52,7 @@ class TooShortError(BucketError):
     """The object has no byte where one was asked for."""
 
 
-class Asking:
+class BucketCalls:
     """Requests to one bucket. `on_error` is called with the operation of each that fails."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Asking:
         self.troubled = asyncio.Event()
         self._on_error = on_error
         self._clock = clock
-        self._breaker = Breaker(clock=clock)
+        self._breaker = CircuitBreaker(clock=clock)
         self._said: dict[str, float] = {}
         self._running: set[asyncio.Future[Any]] = set()
 
@@ -77,19 +77,19 @@ class Asking:
         operation: str,
         work: Callable[[], Awaitable[T]],
         *,
-        patience: float | None,
+        within: float | None,
         telling: bool = True,
     ) -> T:
         """What `work` gives; FileNotFoundError if there is no such object, or a BucketError.
 
-        `patience` is in seconds; None where `work` itself bounds it. It is not `telling` of how the
+        `within` is in seconds; None where `work` itself bounds it. It is not `telling` of how the
         bucket is if it may succeed or fail without asking for it.
         """
         if not (self._breaker.allows() if telling else not self._breaker.is_open):
             self._on_error(operation)
             raise BucketError(f"{self.name} fails, and is left alone for the moment")
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(within):
                 result = await work()
         except FileNotFoundError as error:
             if "NoSuchBucket" not in str(error):
@@ -134,7 +134,7 @@ class Asking:
     def _works(self) -> None:
         if self._breaker.succeeded():
             self._said.clear()
-            _log.info("bucket.works_again", bucket=self.name)
+            _log.info("bucket.circuit_closed", bucket=self.name)
 
     def _failed(self, operation: str, error: Exception, *, telling: bool) -> BucketError:
         reason = _reason(error)
@@ -149,7 +149,9 @@ class Asking:
         now = self._clock()
         if now - self._said.get(operation, -_SAY_AGAIN) >= _SAY_AGAIN:
             self._said[operation] = now
-            _log.error("bucket.failed", bucket=self.name, operation=operation, reason=reason)
+            _log.error(
+                "bucket.circuit_opened", bucket=self.name, operation=operation, reason=reason
+            )
         if telling:
             self._breaker.failed()
         return BucketError(f"{self.name}: {reason}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from proxy.oci.reference import Digest
     from proxy.stores.disk.layout import Layout
     from proxy.stores.disk.open_file import OpenFile
-    from proxy.stores.disk.quota import Stock
+    from proxy.stores.disk.quota import DiskQuota
 
 # Behind the length in the announcement: what is in the spool is the blob.
 _VERIFIED: Final = b"!"
@@ -29,15 +29,15 @@ class ObjectSpool(DiskSpool):
     def __init__(
         self,
         layout: Layout,
-        stock: Stock,
+        quota: DiskQuota,
         digest: Digest,
         upload: Callable[[Digest, OpenFile], Awaitable[None]],
     ) -> None:
         """`upload` keeps the file's content, or says why not, and never raises an OSError."""
         self._upload = upload
-        super().__init__(layout, stock, digest)
+        super().__init__(layout, quota, digest)
 
-    async def settle(self) -> None:
+    async def persist(self) -> None:
         """Have the blob in the bucket; if that cannot be, it is nowhere from now on."""
         await self._upload(self._digest, self._file)
         await in_thread(self._forget)

@@ -11,11 +11,11 @@ from proxy.kit.threads import in_thread
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.open_file import OpenFile, WholeFile
 from proxy.stores.disk.orphans import makes_room
-from proxy.stores.disk.quarantine import put_aside
-from proxy.stores.disk.quota import Stock
+from proxy.stores.disk.quarantine import quarantine_blob
+from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.records import RecordFiles
 from proxy.stores.disk.spool import DiskSpool, GrowingSpool, begun
-from proxy.stores.disk.verified_stamp import Seal
+from proxy.stores.disk.verified_stamp import VerifiedStamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class DiskBlobs:
     """Content and records below one directory, shared with other processes. Fits BlobStore."""
 
-    __slots__ = ("_layout", "_records", "_stock")
+    __slots__ = ("_layout", "_quota", "_records")
 
     def __init__(self, path: Path, *, max_size: int | None = None) -> None:
         """Keep everything below `path`, which is made if need be; OSError if it cannot be.
@@ -38,7 +38,7 @@ class DiskBlobs:
         self._layout = Layout(path)
         self._layout.spools.mkdir(parents=True, exist_ok=True)
         self._layout.blobs.mkdir(exist_ok=True)
-        self._stock = Stock(self._layout, max_size=max_size)
+        self._quota = DiskQuota(self._layout, max_size=max_size)
         self._records = RecordFiles(self._layout)
 
     async def open(self, digest: Digest) -> OpenFile | None:
@@ -70,11 +70,13 @@ class DiskBlobs:
 
         await in_thread(touch)
 
-    async def distrust(self, digest: Digest, blob: Blob) -> None:
+    async def quarantine(self, digest: Digest, blob: Blob) -> None:
         """Put aside the file that was read, unless another one has its place already."""
         if not isinstance(blob, OpenFile):
             raise TypeError(blob)
-        await in_thread(lambda: put_aside(self._layout, self._stock, digest, blob, found_by="read"))
+        await in_thread(
+            lambda: quarantine_blob(self._layout, self._quota, digest, blob, found_by="read")
+        )
 
     async def url(self, _digest: Digest) -> None:
         """Nobody else can read it."""
@@ -82,12 +84,12 @@ class DiskBlobs:
     async def delete(self, digest: Digest) -> None:
         """Forget the blob."""
         path = self._layout.blob(digest)
-        await in_thread(lambda: self._stock.take_away(path, path.unlink, still=lambda: True))
+        await in_thread(lambda: self._quota.take_away(path, path.unlink, still=lambda: True))
 
     async def spool(self, digest: Digest) -> DiskSpool:
         """The digest's spool; what is in it is read once, to go on hashing."""
         return await in_thread(
-            lambda: DiskSpool(self._layout, self._stock, digest), dropped=DiskSpool.close
+            lambda: DiskSpool(self._layout, self._quota, digest), dropped=DiskSpool.close
         )
 
     async def has_room(self, digest: Digest, size: int) -> bool:
@@ -95,7 +97,7 @@ class DiskBlobs:
 
         What was begun and nobody goes on with makes room before them.
         """
-        return await in_thread(lambda: makes_room(self._layout, self._stock, digest, size))
+        return await in_thread(lambda: makes_room(self._layout, self._quota, digest, size))
 
     async def spooled(self, digest: Digest) -> int:
         """How many bytes of it are in its spool."""
@@ -130,11 +132,11 @@ class DiskBlobs:
         except FileNotFoundError:
             return None
         file = WholeFile(descriptor, os.fstat(descriptor).st_size)
-        seal = Seal.of(file)
-        if seal is not None and seal.size != file.size:
+        stamp = VerifiedStamp.of(file)
+        if stamp is not None and stamp.size != file.size:
             # If it cannot be moved, what is fetched now takes its place.
             with suppress(OSError):
-                put_aside(self._layout, self._stock, digest, file, found_by="read")
+                quarantine_blob(self._layout, self._quota, digest, file, found_by="read")
             file.close()
             return None
         self._touch(file.fileno())
@@ -143,7 +145,7 @@ class DiskBlobs:
     def _touch(self, file: int | Path) -> None:
         """Note that it is used now, if what is noted is too old to be good enough."""
         now = time.time()
-        if now - os.stat(file).st_mtime > self._stock.touch_every():  # noqa: PTH116 -- may be a descriptor
+        if now - os.stat(file).st_mtime > self._quota.touch_every():  # noqa: PTH116 -- may be a descriptor
             # A file that is not ours, or a file system that is read-only, can still be read.
             with suppress(OSError):
                 os.utime(file, (now, now))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Folders:
+class FsyncBatch:
     """The directories that one batch of changes touches: each is flushed once, at the end."""
 
     __slots__ = ("_touched",)

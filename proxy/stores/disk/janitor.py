@@ -17,7 +17,7 @@ from proxy.stores.disk.layout import ANNOUNCEMENT, TEMPORARY, Layout
 from proxy.stores.disk.leases import LEASE, locked
 from proxy.stores.disk.open_file import OpenFile
 from proxy.stores.disk.orphans import abandoned, given_way, removed
-from proxy.stores.disk.quota import Stock, taken_by
+from proxy.stores.disk.quota import DiskQuota, taken_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ class Swept:
 class Janitor:
     """Sweeps a disk store, in one process at a time. Never touches a record."""
 
-    __slots__ = ("_clock", "_layout", "_lock", "_presence", "_stock")
+    __slots__ = ("_clock", "_layout", "_lock", "_presence", "_quota")
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Janitor:
     ) -> None:
         """Keep the blobs below `path` within `max_size` bytes; `lock` says whose turn it is."""
         self._layout = Layout(path)
-        self._stock = Stock(self._layout, max_size=max_size, clock=clock)
+        self._quota = DiskQuota(self._layout, max_size=max_size, clock=clock)
         self._lock = lock
         self._clock = clock
         self._presence: OpenFile | None = None
@@ -79,7 +79,7 @@ class Janitor:
 
     async def take_stock(self) -> int:
         """Count the bytes that the blobs take, which may take a while. OSError."""
-        return await in_thread(self._stock.take)
+        return await in_thread(self._quota.take)
 
     async def sweep(self) -> Swept:
         """Remove what is too much or too old; nothing while another process does. OSError."""
@@ -105,9 +105,9 @@ class Janitor:
         if turn is None:
             return Swept()
         try:
-            evicted = [blob.size for blob in self._stock.shrink()]
+            evicted = [blob.size for blob in self._quota.shrink()]
             orphans = list(self._cleared(leftover_after=_TEMPORARY_AGE))
-            if self._stock.lacks(0) > 0:
+            if self._quota.shortfall(0) > 0:
                 # What is left of the disk is for records.
                 orphans += given_way(self._layout)
             self._clear_damages()

@@ -51,7 +51,7 @@ class Layout:
         return self.root / "blobs"
 
     @property
-    def stock(self) -> Path:
+    def quota(self) -> Path:
         """The file that says how much the blobs take."""
         return self.root / "stock"
 
@@ -104,11 +104,11 @@ class Layout:
         found = _KEY.fullmatch(key)
         if found is None:
             raise ValueError(f"{key[:_LONGEST]!r} is no key of a record")
-        kind, folders, leaf = found["kind"], found["folders"].split("/")[:-1], found["leaf"]
+        kind, batch, leaf = found["kind"], found["folders"].split("/")[:-1], found["leaf"]
         # A repository's links lie together, so that those of a manifest cost one fsync.
-        if not folders and (digest := _DIGEST.fullmatch(leaf)):
-            folders = [f":{digest['fan']}"]
-        parts = (*(folder.replace(":", "+") for folder in folders), leaf)
+        if not batch and (digest := _DIGEST.fullmatch(leaf)):
+            batch = [f":{digest['fan']}"]
+        parts = (*(folder.replace(":", "+") for folder in batch), leaf)
         return self.root.joinpath("records", kind, *map(_short, parts))
 
 

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
     from proxy.oci.reference import Digest
     from proxy.stores.disk.layout import Layout
-    from proxy.stores.disk.quota import Stock
+    from proxy.stores.disk.quota import DiskQuota
 
 
 # Who reads along takes over from a writer that has died within so many seconds.
 _TAKEN_OVER_WITHIN: Final = 1.0
 
 
-def makes_room(layout: Layout, stock: Stock, digest: Digest, size: int) -> bool:
+def makes_room(layout: Layout, quota: DiskQuota, digest: Digest, size: int) -> bool:
     """Have room for `size` more bytes of a blob, beside what others wait for; whether there is.
 
     What nobody goes on with makes room before older blobs do. Blocks.
     """
     others = sum(unfinished(layout, apart_from=digest))
-    if stock.lacks(size + others) <= 0:
+    if quota.shortfall(size + others) <= 0:
         return True
     given_way(layout)
     others = sum(unfinished(layout, apart_from=digest))
-    return stock.frees(size + others)
+    return quota.evict_for(size + others)
 
 
 def unfinished(layout: Layout, *, apart_from: Digest) -> Iterator[int]:

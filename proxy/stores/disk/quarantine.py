@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from proxy.oci.reference import Digest
     from proxy.stores.disk.layout import Layout
     from proxy.stores.disk.open_file import OpenFile
-    from proxy.stores.disk.quota import Stock
+    from proxy.stores.disk.quota import DiskQuota
 
 _log = structlog.get_logger()
 
 
-def put_aside(
+def quarantine_blob(
     layout: Layout,
-    stock: Stock,
+    quota: DiskQuota,
     digest: Digest,
     file: OpenFile,
     *,
@@ -31,7 +31,7 @@ def put_aside(
     """
     path, aside = layout.blob(digest), layout.damaged(digest)
     layout.damages.mkdir(exist_ok=True)
-    moved = stock.take_away(path, lambda: path.rename(aside), still=lambda: file.is_at(path))
+    moved = quota.take_away(path, lambda: path.rename(aside), still=lambda: file.is_at(path))
     if moved:
         metrics.DAMAGED.labels(found_by).inc()
         _log.error("blob.damaged", digest=digest, size=file.size, found_by=found_by)

@@ -74,7 +74,7 @@ class Count:
         return None if found is None else cls(int(found[1]), float(found[2]))
 
 
-class Stock:
+class DiskQuota:
     """The blobs as a whole. Every method blocks."""
 
     __slots__ = ("_clock", "_known", "_known_at", "_layout", "_max_size")
@@ -145,24 +145,24 @@ class Stock:
                 return []
             return self._evict(counter, self._max_size)[1]
 
-    def frees(self, size: int) -> bool:
+    def evict_for(self, size: int) -> bool:
         """Whether the disk has `size` bytes free, after evicting what others need less.
 
         Nothing is evicted where that would not be enough. What else grows on the disk, records
         above all, has some room that no blob gets.
         """
-        short = self.lacks(size)
+        short = self.shortfall(size)
         if short <= 0:
             return True
         with self._counter() as counter:
             # Somebody else may have made room meanwhile.
-            short = self.lacks(size)
+            short = self.shortfall(size)
             taken = self._read(counter).taken
             if 0 < short <= taken:
                 self._evict(counter, taken - short)
-        return self.lacks(size) <= 0
+        return self.shortfall(size) <= 0
 
-    def lacks(self, size: int) -> int:
+    def shortfall(self, size: int) -> int:
         """How many bytes too few the disk has free for `size` more; 0 or less if it has them."""
         disk = os.statvfs(self._layout.root)
         if disk.f_blocks == 0:
@@ -186,7 +186,7 @@ class Stock:
         now = self._clock()
         if now - self._known_at > _REMEMBERED:
             with suppress(OSError):
-                known = Count.decode(self._layout.stock.read_bytes())
+                known = Count.decode(self._layout.quota.read_bytes())
                 if known is not None:
                     self._remember(known)
         if self._known.taken < self._max_size / 2:
@@ -228,7 +228,7 @@ class Stock:
 
         Nothing in it need outlive a crash of the system: stock is taken at every start.
         """
-        file = os.open(self._layout.stock, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(self._layout.quota, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file

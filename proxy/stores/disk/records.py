@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxy.stores.disk.fsync_batch import Folders
+from proxy.stores.disk.fsync_batch import FsyncBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,31 +30,31 @@ class RecordFiles:
 
     def put(self, records: Iterable[tuple[str, bytes]]) -> None:
         """Keep them all, in their order; one flush of each directory for the whole batch."""
-        folders = Folders()
+        batch = FsyncBatch()
         try:
             for key, value in records:
                 path = self._layout.record(key)
                 if not _holds(path, value):
-                    folders.prepare(path)
+                    batch.prepare(path)
                     self._put(path, value)
         finally:
             # Also after a failure: whoever tries again takes what it finds for durable.
-            folders.flush()
+            batch.flush()
 
     def put_new(self, key: str, value: bytes) -> bytes:
         """Keep the record unless there is one; whichever is there now, durably."""
         path = self._layout.record(key)
-        folders = Folders()
+        batch = FsyncBatch()
         temporary = self._written(value)
         try:
             while True:
-                folders.prepare(path)
+                batch.prepare(path)
                 # A link never takes another file's place, whoever else tries at this moment.
                 with suppress(FileExistsError):
                     path.hardlink_to(temporary)
                 # The other writer's file may have been deleted since; then it is our turn again.
                 if (kept := _content(path)) is not None:
-                    folders.flush()
+                    batch.flush()
                     return kept
         finally:
             temporary.unlink()
@@ -64,9 +64,9 @@ class RecordFiles:
         path = self._layout.record(key)
         with suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
-            folders = Folders()
-            folders.prepare(path)
-            folders.flush()
+            batch = FsyncBatch()
+            batch.prepare(path)
+            batch.flush()
 
     def _put(self, path: Path, value: bytes) -> None:
         if not value:

@@ -18,9 +18,9 @@ from proxy.oci.reference import Digest
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import locked
 from proxy.stores.disk.open_file import OpenFile
-from proxy.stores.disk.quarantine import put_aside
-from proxy.stores.disk.quota import Stock, digest_of
-from proxy.stores.disk.verified_stamp import Seal, seal
+from proxy.stores.disk.quarantine import quarantine_blob
+from proxy.stores.disk.quota import DiskQuota, digest_of
+from proxy.stores.disk.verified_stamp import VerifiedStamp, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -37,16 +37,16 @@ _LOOK_EVERY: Final = 3600.0
 class Scrub:
     """Verifies what is below one directory, which others use meanwhile."""
 
-    __slots__ = ("_layout", "_stock")
+    __slots__ = ("_layout", "_quota")
 
     def __init__(self, path: Path) -> None:
         """Nothing is read yet."""
         self._layout = Layout(path)
-        self._stock = Stock(self._layout, max_size=None)
+        self._quota = DiskQuota(self._layout, max_size=None)
 
     def blobs(self, *, before: float) -> list[Path]:
         """The blobs that were not verified since `before`, a time in seconds since 1970. Blocks."""
-        return [blob.path for blob in self._stock.blobs() if _verified_at(blob.path) < before]
+        return [blob.path for blob in self._quota.blobs() if _verified_at(blob.path) < before]
 
     def verify(self, path: Path) -> Generator[int, None, bool]:
         """Read one blob: bytes, piece by piece, and in the end whether it is as it should be.
@@ -72,9 +72,9 @@ class Scrub:
                 _log.error("blob.unreadable", digest=digest, offset=offset, reason=str(error))
             else:
                 if hashed.hexdigest() == digest.hex:
-                    seal(file)
+                    stamp(file)
                     return True
-            put_aside(self._layout, self._stock, digest, file, found_by="scrub")
+            quarantine_blob(self._layout, self._quota, digest, file, found_by="scrub")
         return False
 
     def manifests(self) -> Iterator[tuple[Digest, bool]]:
@@ -115,7 +115,7 @@ def _verified_at(path: Path) -> float:
     """When it was verified last, in seconds since 1970; 0 if that is not known."""
     try:
         with closing(OpenFile(os.open(path, os.O_RDONLY))) as file:
-            found = Seal.of(file)
+            found = VerifiedStamp.of(file)
     except FileNotFoundError:
         return time.time()
     return found.verified_at if found is not None else 0.0

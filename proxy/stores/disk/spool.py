@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final, Self
 
 from proxy.errors import UpstreamInvalid
 from proxy.kit.threads import in_thread
-from proxy.stores.disk.fsync_batch import Folders
+from proxy.stores.disk.fsync_batch import FsyncBatch
 from proxy.stores.disk.open_file import OpenFile
-from proxy.stores.disk.verified_stamp import seal
+from proxy.stores.disk.verified_stamp import stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.oci.reference import Digest
     from proxy.stores.disk.layout import Layout
-    from proxy.stores.disk.quota import Stock
+    from proxy.stores.disk.quota import DiskQuota
 
 # How much of an earlier holder's bytes is read and hashed at a time.
 _PIECE: Final = 2**20
@@ -30,12 +30,12 @@ class DiskSpool:
     open. Whatever makes the bytes that they have read untrue empties the announcement first.
     """
 
-    __slots__ = ("_digest", "_expected", "_file", "_hash", "_layout", "_size", "_stock")
+    __slots__ = ("_digest", "_expected", "_file", "_hash", "_layout", "_quota", "_size")
 
-    def __init__(self, layout: Layout, stock: Stock, digest: Digest) -> None:
+    def __init__(self, layout: Layout, quota: DiskQuota, digest: Digest) -> None:
         """Open the spool, and hash what an earlier holder left in it. Blocks."""
         self._layout = layout
-        self._stock = stock
+        self._quota = quota
         self._digest = digest
         self._expected: int | None = None
         self._hash = digest.hasher()
@@ -67,7 +67,7 @@ class DiskSpool:
         """
         return await in_thread(self._commit, dropped=OpenFile.close)
 
-    async def settle(self) -> None:
+    async def persist(self) -> None:
         """It is where it stays."""
 
     async def restart(self) -> None:
@@ -127,13 +127,13 @@ class DiskSpool:
 
     def _commit(self) -> OpenFile:
         self._verify()
-        seal(self._file)
+        stamp(self._file)
         os.fsync(self._file.fileno())
         path = self._layout.blob(self._digest)
-        folders = Folders()
-        folders.prepare(path)
-        self._stock.put(self._file, self._layout.spool(self._digest), path)
-        folders.flush()
+        batch = FsyncBatch()
+        batch.prepare(path)
+        self._quota.put(self._file, self._layout.spool(self._digest), path)
+        batch.flush()
         self._layout.announcement(self._digest).unlink(missing_ok=True)
         return self._file.duplicate()
 

@@ -19,7 +19,7 @@ _NAME: Final = "user.lighterage"
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class VerifiedStamp:
     """Size in bytes, and when the content was verified last, in seconds since 1970."""
 
     size: int
@@ -35,7 +35,7 @@ class Seal:
             return None
 
 
-def seal(file: OpenFile) -> None:
+def stamp(file: OpenFile) -> None:
     """Note that all that is in the file now was verified now, where that can be noted."""
     with suppress(OSError):
         os.setxattr(file.fileno(), _NAME, f"{file.size} {time.time():.0f}".encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ class MemoryManifests:
     def __init__(self, limit: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Hold at most `limit` bytes; `clock` gives seconds."""
         self._clock = clock
-        self._entries: Recent[str, tuple[bytes, float]] = Recent(limit)
+        self._entries: LruCache[str, tuple[bytes, float]] = LruCache(limit)
 
     async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
         """The value, or None."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from redis.exceptions import ClusterDownError, InvalidResponse, ResponseError
 
-from proxy.kit.circuit_breaker import Breaker
+from proxy.kit.circuit_breaker import CircuitBreaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ class RedisManifests:
         self._servers = servers
         self._on_error = on_error
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
+        self._breakers: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
         self._last_error: str | None = None
         self._troubled = asyncio.Event()
         self._closed = False
@@ -94,7 +94,7 @@ class RedisManifests:
     async def status(self) -> Status:
         """Ask Redis how it is set up: one command, for whoever asks now and then."""
         try:
-            async with asyncio.timeout(self._servers.patience):
+            async with asyncio.timeout(self._servers.timeout):
                 warning = _warning(await self._servers.memory())
         except ResponseError:  # INFO is not for everybody
             warning = None
@@ -123,7 +123,7 @@ class RedisManifests:
         node = self._servers.node_of(key)
         breaker = self._breakers[node]
         try:
-            async with asyncio.timeout(self._servers.patience), self._turns:
+            async with asyncio.timeout(self._servers.timeout), self._turns:
                 if self._closed or not breaker.allows():
                     self._missed(operation)
                     return None
@@ -138,11 +138,11 @@ class RedisManifests:
             self._missed(operation)
             if not _is_answer(error):
                 if breaker.failed():
-                    _log.warning("redis.lost", node=node, error=_described(error))
+                    _log.warning("redis.circuit_opened", node=node, error=_described(error))
                 return None
             reply = None
         if breaker.succeeded():
-            _log.info("redis.found", node=node)
+            _log.info("redis.circuit_closed", node=node)
         return reply
 
     def _missed(self, operation: str) -> None:

@@ -16,7 +16,7 @@ from proxy.stores.redis.options import CONNECTIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.stores.redis.options import Manner
+    from proxy.stores.redis.options import RedisOptions
 
 _PORT: Final = 6379
 # How many nodes may have to be tried for the layout within one operation.
@@ -29,17 +29,17 @@ class RedisClusterServers:
     The user of the first URL logs in to all.
     """
 
-    def __init__(self, urls: Sequence[str], manner: Manner) -> None:
+    def __init__(self, urls: Sequence[str], options: RedisOptions) -> None:
         """Nothing is connected before the first command."""
-        self.patience = manner.patience(_START_NODES)
+        self.timeout = options.total_timeout(_START_NODES)
         self._urls = urls
-        self._manner = manner
+        self._options = options
         self._client = self._open()
 
     def _open(self) -> RedisCluster:
         parts = [urlsplit(url) for url in self._urls]
         tls = parts[0].scheme == "rediss"
-        options = self._manner.options(self._manner.login, tls=tls)
+        options = self._options.arguments(self._options.login, tls=tls)
         if parts[0].password is not None:
             options["username"] = unquote(parts[0].username or "") or None
             options["password"] = unquote(parts[0].password)

@@ -31,7 +31,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class RedisOptions:
     """How every server is spoken to. The timeouts are in seconds."""
 
     login: Login = Login()
@@ -42,24 +42,24 @@ class Manner:
     connect_timeout: float = 0.5
     timeout: float = 0.25
 
-    def options(self, login: Login, *, tls: bool) -> dict[str, Any]:
+    def arguments(self, login: Login, *, tls: bool) -> dict[str, Any]:
         """As redis-py calls them; RESP2, for RESP3 needs another round trip and gives nothing."""
-        options = {
+        arguments = {
             **login.options(),
             "protocol": 2,
             "socket_connect_timeout": self.connect_timeout,
             "socket_timeout": self.timeout,
         }
         if tls:
-            options |= {
+            arguments |= {
                 "ssl_ca_certs": self.ca_file and str(self.ca_file),
                 "ssl_certfile": self.certificate_file and str(self.certificate_file),
                 "ssl_keyfile": self.key_file and str(self.key_file),
                 "ssl_check_hostname": self.check_hostname,
             }
-        return options
+        return arguments
 
-    def patience(self, asked_first: int = 0) -> float:
+    def total_timeout(self, asked_first: int = 0) -> float:
         """How long an operation may take in all: connect, log in, and be answered.
 
         `asked_first` is how many servers may have to be asked, and not answer, before that.

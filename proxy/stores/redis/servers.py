@@ -17,13 +17,13 @@ from proxy.stores.redis.options import CONNECTIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxy.stores.redis.options import Login, Manner
+    from proxy.stores.redis.options import Login, RedisOptions
 
 
 class Servers(Protocol):
     """What a command is sent through. Every method may raise whatever redis-py raises."""
 
-    patience: float
+    timeout: float
 
     def node_of(self, key: str) -> str:
         """A name for what answers for `key`, and fails or works as one."""
@@ -45,8 +45,8 @@ class Servers(Protocol):
 class _Master:
     """One Redis, wherever its connections lead."""
 
-    def __init__(self, client: Redis, patience: float, sentinel: Sentinel | None = None) -> None:
-        self.patience = patience
+    def __init__(self, client: Redis, timeout: float, sentinel: Sentinel | None = None) -> None:
+        self.timeout = timeout
         self._client = client
         self._sentinel = sentinel
 
@@ -74,17 +74,17 @@ class _Master:
             await self._sentinel.aclose()
 
 
-def standalone(url: str, manner: Manner) -> Servers:
+def standalone(url: str, options: RedisOptions) -> Servers:
     """The Redis at `url`: redis://, rediss:// or unix://."""
-    options = manner.options(manner.login, tls=url.startswith("rediss:"))
-    pool = ConnectionPool.from_url(url, max_connections=CONNECTIONS, **options)
-    return _Master(Redis.from_pool(pool), manner.patience())
+    arguments = options.arguments(options.login, tls=url.startswith("rediss:"))
+    pool = ConnectionPool.from_url(url, max_connections=CONNECTIONS, **arguments)
+    return _Master(Redis.from_pool(pool), options.total_timeout())
 
 
 def behind_sentinel(
     sentinels: Sequence[tuple[str, int]],
     service: str,
-    manner: Manner,
+    options: RedisOptions,
     *,
     sentinel_login: Login,
     tls: bool,
@@ -93,7 +93,7 @@ def behind_sentinel(
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # it has none
         sentinels,
         sentinel_kwargs={
-            **manner.options(sentinel_login, tls=tls),
+            **options.arguments(sentinel_login, tls=tls),
             "ssl": tls,
             "retry": Retry(NoBackoff(), 0),
         },
@@ -102,6 +102,6 @@ def behind_sentinel(
         service,
         ssl=tls,
         max_connections=CONNECTIONS,
-        **manner.options(manner.login, tls=tls),
+        **options.arguments(options.login, tls=tls),
     )
-    return _Master(client, manner.patience(len(sentinels)), sentinel)
+    return _Master(client, options.total_timeout(len(sentinels)), sentinel)

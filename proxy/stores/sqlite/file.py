@@ -23,7 +23,7 @@ PRAGMA user_version = {FORMAT};
 COMMIT;
 """
 # How long a writer waits for another process's transaction, in seconds.
-_PATIENCE: Final = 5.0
+_TIMEOUT: Final = 5.0
 # At most this many seconds of a start are spent looking for damage.
 _CHECK_SECONDS: Final = 0.5
 _CHECK_STEPS: Final = 10_000
@@ -78,7 +78,7 @@ def _turn(path: Path) -> Iterator[None]:
 
 def _prepared(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(
-        path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False
     )
     try:
         database.execute("PRAGMA journal_mode = WAL")

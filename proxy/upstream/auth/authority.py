@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 from proxy.upstream.auth.challenge import Basic, Bearer, choose, parse_challenges
 from proxy.upstream.auth.credentials import CredentialsError
 from proxy.upstream.auth.tokens import Grant, Tokens
@@ -53,7 +53,7 @@ class Authority:
         self._source = credentials
         self._tokens = Tokens(ask)
         self._challenge: Challenge | None = None
-        self._scopes: Recent[str, str] = Recent(_SCOPES)
+        self._scopes: LruCache[str, str] = LruCache(_SCOPES)
 
     async def known(self, repository: str) -> Authorization | None:
         """What the registry will want for `repository`, going by its last challenge.

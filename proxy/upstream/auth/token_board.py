@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 from proxy.upstream.auth.tokens import Token
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class SharedTokenServer:
         self._name = name
         self._board = board
         self._leases = leases
-        self._had: Recent[bytes, str] = Recent(_MEMORY)
+        self._had: LruCache[bytes, str] = LruCache(_MEMORY)
 
     async def ask(self, grant: Grant) -> Token:
         """A token that this process has not had yet: another one's, or a new one."""

@@ -122,15 +122,15 @@ class TokenServer:
         )
         async with answer.response as response:
             if response.status != HTTPStatus.OK:
-                raise refusal(answer.place, response.status, response.headers)
+                raise refusal(answer.endpoint, response.status, response.headers)
             token = parse_token(
-                await read_whole(answer, MAX_ANSWER), answer.place, datetime.now(UTC)
+                await read_whole(answer, MAX_ANSWER), answer.endpoint, datetime.now(UTC)
             )
         _log.debug("token.fetched", upstream=self._name, lifetime=token.lifetime)
         return token
 
 
-def parse_token(raw: bytes, place: str, now: datetime) -> Token:
+def parse_token(raw: bytes, endpoint: str, now: datetime) -> Token:
     """The token in a token server's answer; UpstreamInvalid, or UpstreamUnavailable if it has none.
 
     The sentence is about `place`. Without a believable life a token has 60 seconds.
@@ -138,14 +138,14 @@ def parse_token(raw: bytes, place: str, now: datetime) -> Token:
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
-        raise UpstreamInvalid(f"{place} sent something that is not JSON") from None
+        raise UpstreamInvalid(f"{endpoint} sent something that is not JSON") from None
     if not isinstance(answer, dict):
-        raise UpstreamInvalid(f"{place} sent JSON that is no object")
+        raise UpstreamInvalid(f"{endpoint} sent JSON that is no object")
     value = answer.get("access_token") or answer.get("token")
     if not value:
-        raise UpstreamUnavailable(f"{place} issued no token")
+        raise UpstreamUnavailable(f"{endpoint} issued no token")
     if not isinstance(value, str) or len(value) > MAX_TOKEN or not _HEADER_SAFE.fullmatch(value):
-        raise UpstreamInvalid(f"{place} issued a token that fits into no header")
+        raise UpstreamInvalid(f"{endpoint} issued a token that fits into no header")
     remaining = _seconds(answer.get("expires_in")) - _age(answer.get("issued_at"), now)
     return Token(value, min(max(remaining, MIN_LIFETIME), MAX_LIFETIME))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,7 +55,7 @@ class Tokens:
     def __init__(self, fetch: Callable[[Grant], Coroutine[None, None, Token]]) -> None:
         """`fetch` asks the token server; what it raises is raised for everybody who waits."""
         self._fetch = fetch
-        self._kept: Recent[Grant, _Kept] = Recent(_MEMORY)
+        self._kept: LruCache[Grant, _Kept] = LruCache(_MEMORY)
         self._fetching: dict[Grant, asyncio.Task[Token]] = {}
 
     def kept(self, grant: Grant, *, refused: str | None = None) -> str | None:

@@ -20,7 +20,7 @@ V = TypeVar("V")
 _ELSEWHERE: Final = (UpstreamFailure, ManifestUnknown, BlobUnknown, NameUnknown)
 
 
-class Mirrored:
+class FailoverUpstream:
     """Each mirror in turn and then the registry itself, whose answer is the last word.
 
     For content. What there is, tags and referrers, only the registry knows: a mirror may list what
@@ -35,15 +35,15 @@ class Mirrored:
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """HEAD; ManifestUnknown for 404."""
-        return await self._first(lambda place: place.head_manifest(name, reference))
+        return await self._first(lambda endpoint: endpoint.head_manifest(name, reference))
 
     async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
         """GET; ManifestUnknown for 404."""
-        return await self._first(lambda place: place.manifest(name, reference))
+        return await self._first(lambda endpoint: endpoint.manifest(name, reference))
 
     async def blob_size(self, name: str, digest: Digest) -> int | None:
         """HEAD; BlobUnknown for 404."""
-        return await self._first(lambda place: place.blob_size(name, digest))
+        return await self._first(lambda endpoint: endpoint.blob_size(name, digest))
 
     @asynccontextmanager
     async def blob(
@@ -58,23 +58,23 @@ class Mirrored:
         """GET; BlobUnknown for 404. Once it has begun, nobody else is asked."""
         async with AsyncExitStack() as stack:
             yield await self._first(
-                lambda place: stack.enter_async_context(
-                    place.blob(name, digest, start=start, end=end, validator=validator)
+                lambda endpoint: stack.enter_async_context(
+                    endpoint.blob(name, digest, start=start, end=end, validator=validator)
                 )
             )
 
     async def tags(self, name: str, query: str) -> Page:
         """One page of tags; NameUnknown for 404."""
-        return await self._listed(lambda place: place.tags(name, query))
+        return await self._listed(lambda endpoint: endpoint.tags(name, query))
 
     async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
         """One page of referrers; None where there is no such API."""
-        return await self._listed(lambda place: place.referrers(name, digest, query))
+        return await self._listed(lambda endpoint: endpoint.referrers(name, digest, query))
 
     async def close(self) -> None:
         """Close all of them."""
-        for place in (*self._mirrors, self._registry):
-            await place.close()
+        for endpoint in (*self._mirrors, self._registry):
+            await endpoint.close()
 
     async def _first(self, ask: Callable[[Upstream], Awaitable[V]]) -> V:
         for mirror in self._mirrors:

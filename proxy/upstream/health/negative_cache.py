@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import RegistryError, UpstreamDenied
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -22,13 +22,13 @@ _COST: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class _NegativeEntry:
     error: RegistryError
     until: float
     login: object
 
 
-class Refusals:
+class NegativeCache:
     """Errors by what was asked for; those of a login only while it is the same."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Refusals:
         self._denied = denied
         self._login = login
         self._clock = clock
-        self._kept: Recent[Hashable, _Refusal] = Recent(_MEMORY)
+        self._kept: LruCache[Hashable, _NegativeEntry] = LruCache(_MEMORY)
 
     def adopt(self, *, not_found: float, denied: float) -> None:
         """Remember for so many seconds from now on."""
@@ -57,7 +57,7 @@ class Refusals:
         life = self._denied if denied else self._not_found
         if life > 0:
             login = self._current_login() if denied else None
-            self._kept.put(asked, _Refusal(error, self._clock() + life, login), _COST)
+            self._kept.put(asked, _NegativeEntry(error, self._clock() + life, login), _COST)
 
     def check(self, asked: Hashable) -> None:
         """Raise again what `asked` was answered with lately, if it was."""

@@ -16,7 +16,7 @@ from proxy.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.kit.singleflight import Flights
+    from proxy.kit.singleflight import SingleFlight
     from proxy.ports import ManifestCache
 
 # For how many seconds a meter is believed that does not say so itself.
@@ -24,7 +24,7 @@ _UNSAID_WINDOW: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MeterReading:
     """What the meter showed, and when (seconds since 1970)."""
 
     rate: RateLimit
@@ -35,7 +35,7 @@ class Reading:
         return json.dumps({**asdict(self.rate), "at": self.at}).encode()
 
     @classmethod
-    def decode(cls, value: bytes | None) -> Reading | None:
+    def decode(cls, value: bytes | None) -> MeterReading | None:
         """The reading in the cache, or None if there is none that can be understood."""
         try:
             read = json.loads(value or b"")
@@ -54,13 +54,13 @@ class Reading:
         return now - self.at > (self.rate.window or _UNSAID_WINDOW)
 
 
-class Budget:
+class UpstreamMeter:
     """The meter of one upstream."""
 
     def __init__(
         self,
         cache: ManifestCache,
-        flights: Flights,
+        flights: SingleFlight,
         *,
         upstream: str,
         reserve: float,
@@ -75,13 +75,13 @@ class Budget:
         self._upstream = upstream
         self.reserve = reserve
         self._account = account
-        self._newest: Reading | None = None
+        self._newest: MeterReading | None = None
         self._limit = metrics.BUDGET_LIMIT.labels(upstream)
         self._remaining = metrics.BUDGET_REMAINING.labels(upstream)
 
     def saw(self, rate: RateLimit) -> None:
         """The upstream has just said this; let the others know."""
-        reading = Reading(rate, time())
+        reading = MeterReading(rate, time())
         changed = self._newest is None or self._newest.rate != rate
         self._take(reading)
         if changed and (key := self._key()) is not None:
@@ -93,13 +93,13 @@ class Budget:
         if self._newest is None:
             return False
         key = self._key()
-        shared = Reading.decode(await self._cache.get(key)) if key is not None else None
+        shared = MeterReading.decode(await self._cache.get(key)) if key is not None else None
         if shared is not None and shared.at > self._newest.at:
             self._take(shared)
         rate = self._newest.rate
         return not self._newest.is_over(time()) and rate.remaining <= rate.limit * self.reserve
 
-    def _take(self, reading: Reading) -> None:
+    def _take(self, reading: MeterReading) -> None:
         self._newest = reading
         self._limit.set(reading.rate.limit)
         self._remaining.set(reading.rate.remaining)

@@ -27,12 +27,12 @@ from proxy.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from proxy.kit.circuit_breaker import Breaker
+    from proxy.kit.circuit_breaker import CircuitBreaker
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
     from proxy.ports import BlobStream, Fetched, Head, Upstream
-    from proxy.upstream.health.negative_cache import Refusals
-    from proxy.upstream.health.rate_limit import Budget
+    from proxy.upstream.health.negative_cache import NegativeCache
+    from proxy.upstream.health.rate_limit import UpstreamMeter
 
 _log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ MAX_HOLD: Final = 300.0
 _SERVER_ERROR: Final = 500
 
 
-class Guarded:
+class ResilientUpstream:
     """Fits ports.Upstream. `offline` is never asked for anything."""
 
     def __init__(
@@ -50,21 +50,21 @@ class Guarded:
         upstream: Upstream,
         *,
         name: str,
-        breaker: Breaker,
-        refusals: Refusals,
-        budget: Budget,
+        breaker: CircuitBreaker,
+        negative_cache: NegativeCache,
+        budget: UpstreamMeter,
         offline: bool = False,
-        mirrors: Sequence[Guarded] = (),
+        mirrors: Sequence[ResilientUpstream] = (),
     ) -> None:
         """`name` is what people call the registry. `mirrors` are within it, and forget with it."""
         self._upstream = upstream
         self._name = name
         self._breaker = breaker
-        self._refusals = refusals
+        self._negative_cache = negative_cache
         self._budget = budget
         self._mirrors = mirrors
         self._failure: UpstreamFailure | None = None
-        self._open = metrics.BREAKER_OPEN.labels(name)
+        self._open = metrics.CIRCUIT_OPEN.labels(name)
         self._open.set(0)
         self.offline = offline
 
@@ -81,13 +81,13 @@ class Guarded:
 
     def forget(self) -> None:
         """Ask again for what was refused."""
-        self._refusals.forget()
+        self._negative_cache.forget()
         for mirror in self._mirrors:
             mirror.forget()
 
     def adopt(self, *, not_found: float, denied: float, reserve: float) -> None:
         """Remember refusals for so many seconds from now on, and keep such a share of the limit."""
-        self._refusals.adopt(not_found=not_found, denied=denied)
+        self._negative_cache.adopt(not_found=not_found, denied=denied)
         self._budget.reserve = reserve
         for mirror in self._mirrors:
             mirror.adopt(not_found=not_found, denied=denied, reserve=reserve)
@@ -145,14 +145,14 @@ class Guarded:
         if self.offline:
             raise self._is_offline()
         # Also a login that is refused: some registries forbid a single image for what is in it.
-        self._refusals.check((name, *question))
+        self._negative_cache.check((name, *question))
         if not self._breaker.allows():
             raise self._not_now()
         try:
             yield
         except (UpstreamDenied, ManifestUnknown, BlobUnknown, NameUnknown) as refusal:
             self._answered()
-            self._refusals.add((name, *question), refusal)
+            self._negative_cache.add((name, *question), refusal)
             raise
         except UpstreamFailure as failure:
             self._judge(failure)
@@ -182,12 +182,12 @@ class Guarded:
             opened = self._breaker.failed()
         if opened:
             self._open.set(1)
-            _log.warning("upstream.left_alone", upstream=self._name, reason=failure.message)
+            _log.warning("upstream.circuit_opened", upstream=self._name, reason=failure.message)
 
     def _answered(self) -> None:
         if self._breaker.succeeded():
             self._open.set(0)
-            _log.info("upstream.answers_again", upstream=self._name)
+            _log.info("upstream.circuit_closed", upstream=self._name)
 
     def _not_now(self) -> UpstreamFailure:
         """What went wrong last, as an error that costs nobody any time."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import ManifestInvalid, UpstreamInvalid
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
 
@@ -30,14 +30,14 @@ _MEMORY: Final = 2**16
 _COST: Final = 256
 
 
-class Mirror:
+class VerifiedMirror:
     """Fits ports.Upstream. A blob that was wrong once is not taken from it again."""
 
     def __init__(self, upstream: Upstream, *, name: str) -> None:
         """`name` is what people call it."""
         self._upstream = upstream
         self._name = name
-        self._wrong: Recent[Digest, bool] = Recent(_MEMORY)
+        self._wrong: LruCache[Digest, bool] = LruCache(_MEMORY)
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """HEAD; ManifestUnknown for 404."""
@@ -87,7 +87,7 @@ class Mirror:
         """Close the upstream."""
         await self._upstream.close()
 
-    def distrust(self, digest: Digest) -> None:
+    def quarantine(self, digest: Digest) -> None:
         """Take this blob from elsewhere from now on."""
         self._wrong.put(digest, value=True, cost=_COST)
         self._is_wrong(digest, "another digest")
@@ -100,7 +100,7 @@ class Mirror:
 class _Watched:
     """A whole blob. Its reader notices by itself that it is wrong; the mirror is told."""
 
-    def __init__(self, stream: BlobStream, mirror: Mirror, digest: Digest) -> None:
+    def __init__(self, stream: BlobStream, mirror: VerifiedMirror, digest: Digest) -> None:
         self._stream = stream
         self._mirror = mirror
         self._digest = digest
@@ -123,4 +123,4 @@ class _Watched:
             running.update(chunk)
             yield chunk
         if running.hexdigest() != self._digest.hex:
-            self._mirror.distrust(self._digest)
+            self._mirror.quarantine(self._digest)

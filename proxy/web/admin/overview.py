@@ -35,7 +35,7 @@ def overview(exposition: str) -> dict[str, object]:
                 stored_bytes = value
             case "lighterage_stale_served_total":
                 stale[labels["reason"]] += value
-            case "lighterage_upstream_breaker_open":
+            case "lighterage_upstream_circuit_open":
                 breakers[labels["upstream"]] = "open" if value else "closed"
             case "lighterage_upstream_requests_total":
                 asked[labels["upstream"]][labels["outcome"]] += value

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from proxy.blobs.limits import RETRY_AFTER, Admission, NotKept, Reason
+from proxy.blobs.limits import RETRY_AFTER, NotStored, Reason, TransferLimits
 from proxy.errors import Overloaded
 
 
@@ -19,18 +19,18 @@ class _Clock:
 
 def limits(
     *, downloads: int = 2, spool: int = 100, passed_through: int = 1, clock: _Clock | None = None
-) -> Admission:
-    return Admission(
+) -> TransferLimits:
+    return TransferLimits(
         downloads=downloads, spool=spool, passed_through=passed_through, clock=clock or _Clock()
     )
 
 
-def refusal(admission: Admission, *, size: int = 0) -> Reason | None:
+def refusal(admission: TransferLimits, *, size: int = 0) -> Reason | None:
     """Why a download of `size` bytes would not be kept."""
     try:
         with admission.download() as room:
             room.grow(size)
-    except NotKept as error:
+    except NotStored as error:
         return error.reason
     return None
 
@@ -61,7 +61,7 @@ def test_downloads_share_the_spool() -> None:
         assert refusal(admission, size=40) is None
         room.grow(90)
         assert refusal(admission, size=11) is Reason.SPOOL
-        with pytest.raises(NotKept):
+        with pytest.raises(NotStored):
             room.grow(101)
         assert refusal(admission, size=10) is None
     assert refusal(admission, size=100) is None

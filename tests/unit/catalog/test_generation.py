@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.catalog.generation import KEY, Epoch
+from proxy.catalog.generation import KEY, Generation
 from proxy.stores.memory.cache import MemoryManifests
 from proxy.stores.sqlite.entries import SqliteManifests
 
@@ -19,7 +19,7 @@ class _Memory:
 
     def __init__(self, cache: ManifestCache) -> None:
         self.forgotten = 0
-        self.epoch = Epoch(cache, self._forget)
+        self.epoch = Generation(cache, self._forget)
 
     def _forget(self) -> None:
         self.forgotten += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.kit.lru import Recent
+from proxy.kit.lru import LruCache
 
 _STEPS = st.lists(
     st.tuples(st.sampled_from(["get", "put", "delete"]), st.integers(0, 5), st.integers(0, 60))
@@ -13,7 +13,7 @@ _STEPS = st.lists(
 
 
 def test_what_was_used_least_recently_goes_first() -> None:
-    recent: Recent[str, int] = Recent(30)
+    recent: LruCache[str, int] = LruCache(30)
     for number, key in enumerate("abc"):
         recent.put(key, number, 10)
     assert recent.get("a") == 0
@@ -22,7 +22,7 @@ def test_what_was_used_least_recently_goes_first() -> None:
 
 
 def test_an_entry_over_the_limit_is_not_held_and_costs_no_other_entry() -> None:
-    recent: Recent[str, int] = Recent(30)
+    recent: LruCache[str, int] = LruCache(30)
     recent.put("small", 1, 10)
     recent.put("large", 2, 31)
     assert recent.get("large") is None
@@ -31,7 +31,7 @@ def test_an_entry_over_the_limit_is_not_held_and_costs_no_other_entry() -> None:
 
 def test_an_entry_that_grows_over_the_limit_is_gone() -> None:
     """Its old value would be an answer that nobody put there last."""
-    recent: Recent[str, int] = Recent(30)
+    recent: LruCache[str, int] = LruCache(30)
     recent.put("key", 1, 10)
     recent.put("key", 2, 31)
     assert recent.get("key") is None
@@ -39,7 +39,7 @@ def test_an_entry_that_grows_over_the_limit_is_gone() -> None:
 
 
 def test_clear_forgets_everything() -> None:
-    recent: Recent[str, int] = Recent(30)
+    recent: LruCache[str, int] = LruCache(30)
     recent.put("key", 1, 10)
     recent.clear()
     assert (len(recent), recent.cost, "key" in recent) == (0, 0, False)
@@ -48,7 +48,7 @@ def test_clear_forgets_everything() -> None:
 @given(_STEPS)
 def test_it_does_what_a_list_in_order_of_use_does(steps: list[tuple[str, int, int]]) -> None:
     limit = 100
-    recent: Recent[int, int] = Recent(limit)
+    recent: LruCache[int, int] = LruCache(limit)
     model: list[tuple[int, int]] = []  # (key, cost), the most recently used one last
     for step, key, cost in steps:
         held = next((entry for entry in model if entry[0] == key), None)

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from proxy.errors import BlobUnknown
-from proxy.kit.singleflight import Flights
+from proxy.kit.singleflight import SingleFlight
 from proxy.stores.disk.leases import FlockLeases
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def flights(tmp_path: Path) -> AsyncIterator[Flights]:
-    flights = Flights(FlockLeases(tmp_path))
+async def flights(tmp_path: Path) -> AsyncIterator[SingleFlight]:
+    flights = SingleFlight(FlockLeases(tmp_path))
     yield flights
     await flights.close()
 
@@ -52,7 +52,7 @@ async def _settled(*tasks: asyncio.Task[int]) -> None:
     assert not any(task.done() for task in tasks)
 
 
-async def test_all_who_ask_meanwhile_get_one_result(flights: Flights) -> None:
+async def test_all_who_ask_meanwhile_get_one_result(flights: SingleFlight) -> None:
     work = Work()
     async with asyncio.TaskGroup() as group:
         asking = [group.create_task(flights.do("key", work)) for _ in range(50)]
@@ -66,7 +66,7 @@ async def test_all_who_ask_meanwhile_get_one_result(flights: Flights) -> None:
 
 
 @pytest.mark.parametrize("leaving", [0, 1, 2])
-async def test_who_leaves_cancels_nobody(flights: Flights, leaving: int) -> None:
+async def test_who_leaves_cancels_nobody(flights: SingleFlight, leaving: int) -> None:
     work = Work()
     async with asyncio.TaskGroup() as group:
         asking = [group.create_task(flights.do("key", work)) for _ in range(3)]
@@ -78,7 +78,7 @@ async def test_who_leaves_cancels_nobody(flights: Flights, leaving: int) -> None
     assert [task.result() for task in asking if not task.cancelled()] == [1, 1]
 
 
-async def test_work_goes_on_when_everybody_has_left(flights: Flights) -> None:
+async def test_work_goes_on_when_everybody_has_left(flights: SingleFlight) -> None:
     work = Work()
     asking = asyncio.ensure_future(flights.do("key", work))
     await _settled(asking)
@@ -91,7 +91,7 @@ async def test_work_goes_on_when_everybody_has_left(flights: Flights) -> None:
     assert work.ended == 1
 
 
-async def test_a_failure_is_everybodys_and_is_not_remembered(flights: Flights) -> None:
+async def test_a_failure_is_everybodys_and_is_not_remembered(flights: SingleFlight) -> None:
     work = Work(BlobUnknown("gone"))
     asking = [asyncio.ensure_future(flights.do("key", work)) for _ in range(3)]
     await _settled(*asking)
@@ -108,7 +108,7 @@ async def test_a_failure_is_everybodys_and_is_not_remembered(flights: Flights) -
     ("error", "logged"), [(BlobUnknown("gone"), False), (ZeroDivisionError("a bug"), True)]
 )
 async def test_a_bug_that_nobody_waits_for_is_logged(
-    flights: Flights, error: Exception, *, logged: bool
+    flights: SingleFlight, error: Exception, *, logged: bool
 ) -> None:
     work = Work(error)
     work.may_end.set()
@@ -118,7 +118,7 @@ async def test_a_bug_that_nobody_waits_for_is_logged(
     assert [line["exc_info"] for line in log if line["event"] == "task.failed"] == [error] * logged
 
 
-async def test_closing_ends_everything(flights: Flights) -> None:
+async def test_closing_ends_everything(flights: SingleFlight) -> None:
     work = Work()
     asking = asyncio.ensure_future(flights.do("key", work))
     await _settled(asking)
@@ -128,7 +128,7 @@ async def test_closing_ends_everything(flights: Flights) -> None:
         await asking
 
 
-async def test_finishing_waits_and_then_ends(flights: Flights) -> None:
+async def test_finishing_waits_and_then_ends(flights: SingleFlight) -> None:
     quick, endless = Work(), Work()
     quick.may_end.set()
     flights.start(quick())
@@ -149,7 +149,7 @@ async def _found() -> int | None:
 
 
 async def test_another_process_is_waited_for_and_what_it_found_is_taken(
-    flights: Flights, tmp_path: Path
+    flights: SingleFlight, tmp_path: Path
 ) -> None:
     work = Work()
     work.may_end.set()
@@ -164,10 +164,10 @@ async def test_another_process_is_waited_for_and_what_it_found_is_taken(
 
 
 async def test_another_process_that_found_nothing_is_taken_over_from(
-    flights: Flights, tmp_path: Path
+    flights: SingleFlight, tmp_path: Path
 ) -> None:
     work = Work()
-    other = Flights(FlockLeases(tmp_path))
+    other = SingleFlight(FlockLeases(tmp_path))
     elsewhere = Work(BlobUnknown("gone"))
     theirs = asyncio.ensure_future(other.do("key", elsewhere, _nothing))
     await elsewhere.has_begun.wait()
@@ -182,7 +182,9 @@ async def test_another_process_that_found_nothing_is_taken_over_from(
     await other.close()
 
 
-async def test_the_lease_is_given_back_whatever_happens(flights: Flights, tmp_path: Path) -> None:
+async def test_the_lease_is_given_back_whatever_happens(
+    flights: SingleFlight, tmp_path: Path
+) -> None:
     failing, cancelled = Work(BlobUnknown("gone")), Work()
     failing.may_end.set()
     with pytest.raises(BlobUnknown):
@@ -201,13 +203,13 @@ async def test_the_lease_is_given_back_whatever_happens(flights: Flights, tmp_pa
 async def test_without_leases_work_is_done_all_the_same(tmp_path: Path) -> None:
     leases = FlockLeases(tmp_path / "spool")
     (tmp_path / "spool").rmdir()
-    flights, work = Flights(leases), Work()
+    flights, work = SingleFlight(leases), Work()
     work.may_end.set()
     assert await flights.do("key", work, _nothing) == 1
     await flights.close()
 
 
-async def test_what_swallows_being_cancelled_is_cancelled_again(flights: Flights) -> None:
+async def test_what_swallows_being_cancelled_is_cancelled_again(flights: SingleFlight) -> None:
     """Otherwise a process that ends would wait for it for ever."""
 
     async def loop() -> None:

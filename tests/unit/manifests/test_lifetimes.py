@@ -57,7 +57,11 @@ def test_what_becomes_of_a_tag(
     age: float, *, fresh: bool, may_wait: bool, serves_errors: bool
 ) -> None:
     life = Lifetime(60, 1000, 30)
-    assert (life.is_fresh(age), life.may_wait(age), life.serves_errors(age)) == (
+    assert (
+        life.is_fresh(age),
+        life.may_revalidate_in_background(age),
+        life.may_serve_stale_on_error(age),
+    ) == (
         fresh,
         may_wait,
         serves_errors,
@@ -69,5 +73,5 @@ def test_an_old_answer_is_never_given_for_longer_than_it_was_believed(
     ttl: float, until: float
 ) -> None:
     life = Lifetime(ttl, 1000, 30)
-    assert not life.may_wait(until)
-    assert until == 0 or life.may_wait(until - 1)
+    assert not life.may_revalidate_in_background(until)
+    assert until == 0 or life.may_revalidate_in_background(until - 1)

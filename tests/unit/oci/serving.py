@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
-from proxy.errors import ManifestUnknown, Refused
-from proxy.oci.derivation import Derived, Terms
+from proxy.errors import ConversionRefused, ManifestUnknown
+from proxy.oci.derivation import ConversionInputs, Derived
 from proxy.oci.index import for_platform
 from proxy.oci.manifest import Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 AMD64: Final = Platform("linux", "amd64")
 ARM64: Final = Platform("linux", "arm64")
 POLICY: Final = Policy(AMD64)
-TERMS: Final = Terms(
+INPUTS: Final = ConversionInputs(
     name="library/ship", tag="latest", platforms=(AMD64, ARM64), max_children=8, key=KEY
 )
 _WORDS: Final = {
@@ -93,10 +93,10 @@ def convert(source: Manifest, path: tuple[Conversion, ...], here: dict[Digest, b
     """What `path` makes of `source`; Refused if an edge refuses, or names what is not there."""
     made = Derived(source)
     for edge in path:
-        needs = [need.digest for need in edge.needs(made.manifest, TERMS)]
+        needs = [need.digest for need in edge.needs(made.manifest, INPUTS)]
         if missing := [need for need in needs if need not in here]:
-            raise Refused(f"the upstream has no {missing[0]}, which it names")
-        step = edge.apply(made.manifest, {need: here[need] for need in needs}, TERMS)
+            raise ConversionRefused(f"the upstream has no {missing[0]}, which it names")
+        step = edge.apply(made.manifest, {need: here[need] for need in needs}, INPUTS)
         made = Derived(step.manifest, (*made.children, *step.children))
     return made
 
@@ -119,7 +119,7 @@ def _first(options: tuple[Option, ...], request: _Request) -> Served:
     for option in options:
         try:
             return _take(option, request.manifest, request)
-        except Refused as refusal:
+        except ConversionRefused as refusal:
             reasons.append(str(refusal))
     raise ManifestUnknown(explain_refusal(request.manifest, request.accept, reasons))
 
@@ -144,13 +144,13 @@ def _descend(manifest: Manifest, request: _Request) -> Served:
     for option in negotiate_child(child, request.accept, request.policy):
         try:
             served = _take(option, child, request)
-        except Refused:
+        except ConversionRefused:
             continue
         else:
             return replace(
                 served, word="child" if served.word == "stored" else f"child:{served.word}"
             )
-    raise Refused(f"its image for {request.policy.platform} cannot be had")
+    raise ConversionRefused(f"its image for {request.policy.platform} cannot be had")
 
 
 def _option(option: Option) -> str:

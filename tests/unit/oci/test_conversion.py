@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxy.errors import ManifestInvalid, Refused
+from proxy.errors import ConversionRefused, ManifestInvalid
 from proxy.oci import conversion
-from proxy.oci.derivation import Terms
+from proxy.oci.derivation import ConversionInputs
 from proxy.oci.manifest import MANIFEST_LIMIT, Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import DOCKER_TO_OCI, MediaType
 from proxy.oci.reference import Digest
@@ -21,7 +21,7 @@ from tests.e2e import images
 from tests.e2e.images import DOCKER, OCI, Content
 from tests.unit.oci.damage import damaged, values
 from tests.unit.oci.kinds import KEY, KINDS, edited
-from tests.unit.oci.serving import TERMS, convert, read, shelf
+from tests.unit.oci.serving import INPUTS, convert, read, shelf
 from tests.unit.oci.soundness import assert_sound
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def test_schema1_of_an_image(kind: str) -> None:
     """Signed over the payload that the digest is of; named as the client named it."""
     derived = converted(KINDS[kind], SIGNED).manifest
     document = json.loads(derived.raw)
-    assert (document["name"], document["tag"]) == (TERMS.name, TERMS.tag)
+    assert (document["name"], document["tag"]) == (INPUTS.name, INPUTS.tag)
     assert len(document["signatures"]) == 1
     assert derived.digest == converted(KINDS[kind], V2S1).manifest.digest
     assert derived == converted(KINDS[kind], SIGNED).manifest
@@ -151,15 +151,15 @@ def test_odd_schema1(members: bytes, *, signed: bool) -> None:
     if signed:
         assert converted(Content(V2S1, body), SIGNED).manifest.digest == Digest.of(body)
     else:
-        with pytest.raises(Refused):
+        with pytest.raises(ConversionRefused):
             converted(Content(V2S1, body), SIGNED)
 
 
 def test_nothing_is_signed_without_a_key() -> None:
     """There is nothing to sign it with."""
     (edge,) = conversion.path(V2S1, SIGNED) or ()
-    with pytest.raises(Refused, match="no key"):
-        edge.apply(read(KINDS["unsigned"]), {}, Terms())
+    with pytest.raises(ConversionRefused, match="no key"):
+        edge.apply(read(KINDS["unsigned"]), {}, ConversionInputs())
 
 
 @pytest.mark.parametrize(
@@ -185,21 +185,21 @@ def test_nothing_is_signed_without_a_key() -> None:
 )
 def test_refusals(kind: str, target: MediaType, reason: str) -> None:
     """Each says why."""
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(ConversionRefused, match=reason):
         converted(KINDS[kind], target)
 
 
 def test_an_index_whose_descriptors_name_nothing() -> None:
     """Is passed on, and never converted."""
     broken = edited(images.oci_index(), manifests=[{"digest": ""}])
-    with pytest.raises(Refused, match="descriptors cannot be read"):
+    with pytest.raises(ConversionRefused, match="descriptors cannot be read"):
         converted(broken, LIST)
 
 
 def test_a_config_that_is_too_large_is_not_asked_for() -> None:
     """Its text would be in the manifest."""
     config = {"mediaType": DOCKER.config, "digest": Digest.of(b""), "size": MANIFEST_LIMIT + 1}
-    with pytest.raises(Refused, match="its config is too large"):
+    with pytest.raises(ConversionRefused, match="its config is too large"):
         converted(edited(images.docker(), config=config), SIGNED)
 
 
@@ -207,7 +207,7 @@ def test_a_config_that_is_none() -> None:
     """Any blob may be called one."""
     source = images.docker()
     garbage = replace(source, blobs=dict.fromkeys(source.blobs, b"\x1f\x8b"))
-    with pytest.raises(Refused, match="its config cannot be read"):
+    with pytest.raises(ConversionRefused, match="its config cannot be read"):
         converted(garbage, SIGNED)
 
 
@@ -296,7 +296,7 @@ def test_every_kind_to_every_type(kind: str, target: MediaType) -> None:
     """Sound, and the same each time; or refused."""
     if conversion.path(read(KINDS[kind]).media_type, target) is None:
         return
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(ConversionRefused):
         assert converted(KINDS[kind], target) == converted(KINDS[kind], target)
 
 
@@ -320,7 +320,7 @@ def test_a_conversion_is_sound_or_refused(raw: bytes, config: bytes | None) -> N
     for target in MediaType:
         path = conversion.path(source.media_type, target)
         if path is not None:
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(ConversionRefused):
                 assert_sound(source, convert(source, path, here), here)
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import ManifestInvalid, Refused
+from proxy.errors import ConversionRefused, ManifestInvalid
 from proxy.oci import conversion
-from proxy.oci.derivation import CONVERTER, Origin, Terms, written
+from proxy.oci.derivation import CONVERTER, ConversionInputs, Origin, written
 from proxy.oci.manifest import Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
@@ -20,7 +20,7 @@ from proxy.oci.reference import Digest
 from proxy.oci.schema1.libtrust import SigningKey
 from tests.unit.oci.damage import values
 from tests.unit.oci.kinds import KEY, KINDS
-from tests.unit.oci.serving import AMD64, ARM64, TERMS, convert, read, shelf
+from tests.unit.oci.serving import AMD64, ARM64, INPUTS, convert, read, shelf
 
 SOURCE: Final = Digest("sha256:" + "ab" * 32)
 
@@ -30,8 +30,8 @@ origins = st.builds(
     Origin,
     source=st.binary(max_size=2).map(Digest.of),
     target=st.sampled_from(MediaType),
-    terms=st.builds(
-        Terms,
+    inputs=st.builds(
+        ConversionInputs,
         name=st.text(),
         tag=st.text(),
         platforms=st.lists(platforms, max_size=3).map(tuple),
@@ -50,7 +50,7 @@ def test_a_record_is_read_as_it_was_written(origin: Origin) -> None:
 
 def test_a_record_says_all_that_went_in() -> None:
     """In this form, which later releases will have to read."""
-    origin = Origin(source=SOURCE, target=MediaType.DOCKER_LIST, terms=TERMS)
+    origin = Origin(source=SOURCE, target=MediaType.DOCKER_LIST, inputs=INPUTS)
     assert json.loads(origin.encode()) == {
         "source": SOURCE,
         "target": MediaType.DOCKER_LIST,
@@ -83,7 +83,7 @@ def test_any_other_record_is_invalid(record: bytes) -> None:
 )
 def test_a_record_of_another_release(members: dict[str, Any]) -> None:
     """Is a miss, not a crash."""
-    origin = Origin(source=SOURCE, target=MediaType.DOCKER_LIST, terms=TERMS)
+    origin = Origin(source=SOURCE, target=MediaType.DOCKER_LIST, inputs=INPUTS)
     record = json.loads(origin.encode())
     with pytest.raises(ManifestInvalid, match="cannot be read"):
         Origin.decode(json.dumps(record | members).encode())
@@ -107,9 +107,9 @@ def test_what_was_made_is_made_again(kind: str, target: MediaType) -> None:
     path = conversion.path(source.media_type, target)
     if path is None:
         return
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(ConversionRefused):
         made = convert(source, path, here)
-        origin = Origin(source=source.digest, target=target, terms=TERMS)
+        origin = Origin(source=source.digest, target=target, inputs=INPUTS)
         for manifest, record in ((made.manifest, origin), *made.children):
             assert _rebuilt(Origin.decode(record.encode()), here) == manifest.digest
 
@@ -119,29 +119,37 @@ def _rebuilt(origin: Origin, here: dict[Digest, bytes]) -> Digest:
     path = conversion.path(source.media_type, origin.target)
     assert path is not None
     for edge in path:
-        terms = Terms(
-            name=origin.terms.name,
-            tag=origin.terms.tag,
-            platforms=origin.terms.platforms,
-            max_children=origin.terms.max_children,
+        inputs = ConversionInputs(
+            name=origin.inputs.name,
+            tag=origin.inputs.tag,
+            platforms=origin.inputs.platforms,
+            max_children=origin.inputs.max_children,
             key=SigningKey.generate(),  # another key signs otherwise, and the digest stays
         )
-        content = {need.digest: here[need.digest] for need in edge.needs(source, terms)}
-        source = edge.apply(source, content, terms).manifest
+        content = {need.digest: here[need.digest] for need in edge.needs(source, inputs)}
+        source = edge.apply(source, content, inputs).manifest
     return source.digest
 
 
 def test_terms_tell_conversions_of_one_source_apart() -> None:
     """By what is in the result, and nothing else."""
-    terms = [
-        TERMS,
-        Terms(name="library/ship", tag="newest", platforms=(AMD64, ARM64), max_children=8),
-        Terms(name="ship", tag="latest", platforms=(AMD64, ARM64), max_children=8),
-        Terms(name="library/ship", tag="latest", platforms=(AMD64,), max_children=8),
-        Terms(name="library/ship", tag="latest", platforms=(ARM64, AMD64), max_children=8),
-        Terms(name="library/ship", tag="latest", platforms=(AMD64, ARM64), max_children=9),
+    inputs = [
+        INPUTS,
+        ConversionInputs(
+            name="library/ship", tag="newest", platforms=(AMD64, ARM64), max_children=8
+        ),
+        ConversionInputs(name="ship", tag="latest", platforms=(AMD64, ARM64), max_children=8),
+        ConversionInputs(name="library/ship", tag="latest", platforms=(AMD64,), max_children=8),
+        ConversionInputs(
+            name="library/ship", tag="latest", platforms=(ARM64, AMD64), max_children=8
+        ),
+        ConversionInputs(
+            name="library/ship", tag="latest", platforms=(AMD64, ARM64), max_children=9
+        ),
     ]
-    distinct = {target: len({each.bearing_on(target) for each in terms}) for target in MediaType}
+    distinct = {
+        target: len({each.cache_key_for(target) for each in inputs}) for target in MediaType
+    }
     assert distinct == {
         MediaType.V2S1: 3,
         MediaType.V2S1_SIGNED: 3,
@@ -154,9 +162,9 @@ def test_terms_tell_conversions_of_one_source_apart() -> None:
 
 def test_the_key_is_neither_compared_nor_shown() -> None:
     """It changes no digest, and is a secret."""
-    assert Terms(key=KEY) == Terms()
-    assert hash(Terms(key=KEY)) == hash(Terms())
-    assert "key" not in repr(Terms(key=KEY)).lower()
+    assert ConversionInputs(key=KEY) == ConversionInputs()
+    assert hash(ConversionInputs(key=KEY)) == hash(ConversionInputs())
+    assert "key" not in repr(ConversionInputs(key=KEY)).lower()
 
 
 def test_what_is_written_is_read() -> None:
@@ -173,10 +181,10 @@ def test_what_is_written_is_read() -> None:
 
 def test_what_cannot_be_written_is_refused() -> None:
     """Too large for any client, or too deep."""
-    with pytest.raises(Refused, match="as oci_index the manifest is over 4194304 bytes"):
+    with pytest.raises(ConversionRefused, match="as oci_index the manifest is over 4194304 bytes"):
         written({"schemaVersion": 2, "manifests": [], "x": "y" * 2**22}, MediaType.OCI_INDEX)
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(Refused, match="nested too deeply"):
+    with pytest.raises(ConversionRefused, match="nested too deeply"):
         written({"schemaVersion": 2, "manifests": [], "x": deep}, MediaType.OCI_INDEX)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from proxy.errors import Refused
+from proxy.errors import ConversionRefused
 from proxy.oci import image
 from proxy.oci.manifest import MANIFEST_LIMIT, Descriptor, Image
 from proxy.oci.mediatype import MediaType
@@ -80,7 +80,7 @@ def test_what_early_pushers_called_the_config(config_type: str) -> None:
     assert parts(image.to_oci(old)) == parts(old)
     new = an_image(with_config(images.oci(), config_type))
     assert not image.is_container_image(new)
-    with pytest.raises(Refused, match="its config is of type"):
+    with pytest.raises(ConversionRefused, match="its config is of type"):
         image.to_docker(new)
 
 
@@ -168,7 +168,7 @@ def test_descriptors_lose_what_docker_has_no_place_for() -> None:
 )
 def test_what_cannot_be_converted(content: Content, reason: str) -> None:
     """With the reason, for whoever wonders."""
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(ConversionRefused, match=reason):
         image.to_docker(an_image(content))
 
 
@@ -192,7 +192,7 @@ def test_layers_that_old_clients_can_fetch_and_unpack(content: Content, reason: 
     if reason is None:
         image.check_plain_layers(an_image(content))
     else:
-        with pytest.raises(Refused, match=reason):
+        with pytest.raises(ConversionRefused, match=reason):
             image.check_plain_layers(an_image(content))
 
 
@@ -204,5 +204,5 @@ def test_a_conversion_that_becomes_too_large() -> None:
     compact = json.dumps(document(large), separators=(",", ":")).encode()
     source = an_image(Content(OCI.manifest, compact))
     image.to_oci(source)
-    with pytest.raises(Refused, match="as v2s2 the manifest is over"):
+    with pytest.raises(ConversionRefused, match="as v2s2 the manifest is over"):
         image.to_docker(source)

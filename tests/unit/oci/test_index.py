@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from proxy.errors import Refused
+from proxy.errors import ConversionRefused
 from proxy.oci import index
-from proxy.oci.derivation import Derived, Terms
+from proxy.oci.derivation import ConversionInputs, Derived
 from proxy.oci.manifest import MANIFEST_LIMIT, Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
@@ -26,7 +26,7 @@ from tests.unit.oci.kinds import (
     with_layers,
     zstd,
 )
-from tests.unit.oci.serving import AMD64, ARM64, TERMS, read, shelf
+from tests.unit.oci.serving import AMD64, ARM64, INPUTS, read, shelf
 from tests.unit.oci.soundness import assert_sound
 
 ARM_V6: Final = Platform("linux", "arm", "v6")
@@ -58,9 +58,9 @@ def chosen(found: Index, wanted: Platform = AMD64) -> int:
     return int(index.for_platform(found, wanted).digest.hex)
 
 
-def to_docker_list(content: Content, terms: Terms = TERMS) -> Derived:
+def to_docker_list(content: Content, inputs: ConversionInputs = INPUTS) -> Derived:
     """`content` as a list, sound."""
-    derived = index.to_docker_list(an_index(content), shelf(content), terms)
+    derived = index.to_docker_list(an_index(content), shelf(content), inputs)
     assert_sound(an_index(content), derived, shelf(content))
     return derived
 
@@ -122,7 +122,7 @@ def test_the_first_image_for_a_platform() -> None:
     assert chosen(found, Platform("linux", "arm")) == 3
     assert chosen(found, ARM_V7) == 4
     with pytest.raises(
-        Refused, match=r"no image for linux/arm64 .it has linux/amd64, linux/amd64/"
+        ConversionRefused, match=r"no image for linux/arm64 .it has linux/amd64, linux/amd64/"
     ):
         chosen(found, ARM64)
 
@@ -140,14 +140,14 @@ def test_a_single_image_without_platform_is_for_every_one() -> None:
         (attested,),
         (),
     ):
-        with pytest.raises(Refused, match="no image for linux/arm64"):
+        with pytest.raises(ConversionRefused, match="no image for linux/arm64"):
             chosen(index_of(*entries), ARM64)
 
 
 def test_a_refusal_does_not_list_a_thousand_platforms() -> None:
     """It is for a person to read."""
     many = [entry(n, platform={"os": "o", "architecture": str(n)}) for n in range(1000)]
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ConversionRefused) as caught:
         index.for_platform(index_of(*many), AMD64)
     assert len(str(caught.value)) < 200
 
@@ -161,11 +161,11 @@ def test_children_are_those_of_the_platforms() -> None:
         entry(4, platform=PLATFORM | {"variant": "v2"}),
         entry(5, platform=None),
     )
-    assert [int(child.digest.hex) for child in index.children(found, TERMS)] == [1, 3, 4]
-    arm = Terms(platforms=(ARM_V6, Platform("windows", "amd64")))
+    assert [int(child.digest.hex) for child in index.children(found, INPUTS)] == [1, 3, 4]
+    arm = ConversionInputs(platforms=(ARM_V6, Platform("windows", "amd64")))
     assert [int(child.digest.hex) for child in index.children(found, arm)] == [2]
-    with pytest.raises(Refused, match="no image for any of linux/arm/v6"):
-        index.children(found, Terms(platforms=(ARM_V6,)))
+    with pytest.raises(ConversionRefused, match="no image for any of linux/arm/v6"):
+        index.children(found, ConversionInputs(platforms=(ARM_V6,)))
 
 
 def test_an_index_of_a_thousand_children() -> None:
@@ -173,11 +173,11 @@ def test_an_index_of_a_thousand_children() -> None:
     images_and_more = [entry(n) for n in range(8)] + [
         entry(n, platform={"os": "unknown", "architecture": "unknown"}) for n in range(1000)
     ]
-    assert len(index.children(index_of(*images_and_more), TERMS)) == 8
-    with pytest.raises(Refused, match="it has 9 images, and 8 are the limit"):
-        index.children(index_of(*images_and_more, entry(9)), TERMS)
-    with pytest.raises(Refused, match="it has 1000 images, and 8 are the limit"):
-        index.children(index_of(*map(entry, range(1000))), TERMS)
+    assert len(index.children(index_of(*images_and_more), INPUTS)) == 8
+    with pytest.raises(ConversionRefused, match="it has 9 images, and 8 are the limit"):
+        index.children(index_of(*images_and_more, entry(9)), INPUTS)
+    with pytest.raises(ConversionRefused, match="it has 1000 images, and 8 are the limit"):
+        index.children(index_of(*map(entry, range(1000))), INPUTS)
 
 
 def test_a_list_of_an_oci_index() -> None:
@@ -252,7 +252,9 @@ def test_a_child_that_cannot_be_converted_is_left_out(bad: Content) -> None:
     """If there is another one."""
     derived = to_docker_list(images.index(OCI, {"amd64": bad, "arm64": images.oci()}))
     assert platforms(derived) == ["linux/arm64"]
-    with pytest.raises(Refused, match=r"none of its images can be converted .linux/amd64: "):
+    with pytest.raises(
+        ConversionRefused, match=r"none of its images can be converted .linux/amd64: "
+    ):
         to_docker_list(images.index(OCI, {"amd64": bad}))
 
 
@@ -260,8 +262,8 @@ def test_another_child_than_the_index_names() -> None:
     """Is not put into a list, whoever delivered it."""
     source = images.oci_index()
     content = dict.fromkeys(an_index(source).references, images.oci("other").manifest)
-    with pytest.raises(Refused, match="not those that sha256"):
-        index.to_docker_list(an_index(source), content, TERMS)
+    with pytest.raises(ConversionRefused, match="not those that sha256"):
+        index.to_docker_list(an_index(source), content, INPUTS)
 
 
 def test_a_list_that_becomes_too_large() -> None:
@@ -270,7 +272,7 @@ def test_a_list_that_becomes_too_large() -> None:
     source = images.index(OCI, {"amd64": images.oci()})
     source = with_entries(source, lambda item: item | {"platform": platform})
     raw = json.dumps(document(source), ensure_ascii=False).encode()
-    with pytest.raises(Refused, match="as docker_list the manifest is over"):
+    with pytest.raises(ConversionRefused, match="as docker_list the manifest is over"):
         to_docker_list(replace(source, manifest=raw))
 
 
@@ -278,5 +280,5 @@ def test_a_platform_that_cannot_be_written() -> None:
     """Python reads a number that it writes as no number."""
     source = images.index(OCI, {"amd64": images.oci()})
     raw = source.manifest.replace(b'"os": "linux"', b'"os": "linux", "x": 1e999')
-    with pytest.raises(Refused, match="as docker_list the manifest is not JSON"):
+    with pytest.raises(ConversionRefused, match="as docker_list the manifest is not JSON"):
         to_docker_list(replace(source, manifest=raw))

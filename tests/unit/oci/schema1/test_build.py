@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import Refused
+from proxy.errors import ConversionRefused
 from proxy.oci.manifest import MANIFEST_LIMIT
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES, from_image
@@ -184,7 +184,7 @@ def test_every_byte_of_the_config_counts() -> None:
 )
 def test_what_cannot_be_converted_is_refused(raw: bytes, reason: str) -> None:
     """What distribution refuses, and what it would lose layers of or crash on."""
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(ConversionRefused, match=reason):
         convert(raw)
 
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_converted_is_refused(raw: bytes, reason: str) -> None:
 )
 def test_a_manifest_over_the_limit_is_refused(text: str) -> None:
     """Clients read no more than that; what counts is the text with its escapes."""
-    with pytest.raises(Refused, match=r"would be over 4194304 bytes"):
+    with pytest.raises(ConversionRefused, match=r"would be over 4194304 bytes"):
         convert(config([STEP], label=text))
 
 

@@ -135,10 +135,10 @@ async def test_a_batch_of_records_flushes_every_directory_once(
 ) -> None:
     records = [(f"manifest:{DIGEST}", b"value"), *((link, b"") for link in LINKS)]
     await store.put_records(records)
-    content, *folders = flushed
+    content, *batch = flushed
     assert content.parent == data_dir / "spool", "its content is there before its name"
     below = data_dir / "records"
-    assert sorted(folders) == sorted(
+    assert sorted(batch) == sorted(
         [
             data_dir,
             below,
@@ -249,11 +249,11 @@ async def test_what_is_distrusted_is_put_aside_and_nothing_else(
     await keep(store, CONTENT)
     read = await store.open(DIGEST)
     assert read is not None
-    await store.distrust(DIGEST, read)
+    await store.quarantine(DIGEST, read)
     assert await store.open(DIGEST) is None
     await keep(store, CONTENT)
     # Somebody else has mended it since.
-    await store.distrust(DIGEST, read)
+    await store.quarantine(DIGEST, read)
     read.close()
     assert await stored(store, DIGEST) == CONTENT
     assert [path.name for path in (data_dir / "damaged").iterdir()] == [DIGEST]

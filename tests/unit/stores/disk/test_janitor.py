@@ -43,7 +43,7 @@ def age(path: Path, seconds: float) -> None:
 def janitor(data_dir: Path) -> Callable[[int], Janitor]:
     def make(max_size: int) -> Janitor:
         made = Janitor(data_dir, lock=data_dir / "janitor.lock", max_size=max_size)
-        made._stock.take()
+        made._quota.take()
         return made
 
     return make
@@ -255,7 +255,7 @@ async def test_a_damaged_file_goes_after_a_day(
     await keep(store, CONTENT)
     blob = await store.open(DIGEST)
     assert blob is not None
-    await store.distrust(DIGEST, blob)
+    await store.quarantine(DIGEST, blob)
     blob.close()
     aside = data_dir / "damaged" / DIGEST
     sweeping = janitor(10**9)
@@ -292,12 +292,12 @@ async def test_what_is_none_of_ours_is_left_alone(
 ) -> None:
     """Directories that somebody made by hand, say: the sweep goes on beside them."""
     store, other = DiskBlobs(data_dir), Digest.of(b"other")
-    folders = [
+    batch = [
         data_dir / "spool" / name
         for name in ("lost+found", "temp-0", "lease-0", f"{other}.meta", other)
     ]
-    folders.append(data_dir / "damaged" / "lost+found")
-    for folder in folders:
+    batch.append(data_dir / "damaged" / "lost+found")
+    for folder in batch:
         folder.mkdir(parents=True)
         age(folder, 2 * DAY)
     await leave(store, CONTENT)
@@ -309,4 +309,4 @@ async def test_what_is_none_of_ours_is_left_alone(
     sweeping._clock = lambda: time.time() + 9 * DAY
     assert (await sweeping.sweep()).spools == 1
     sweeping.close()
-    assert all(folder.is_dir() for folder in folders)
+    assert all(folder.is_dir() for folder in batch)

@@ -17,7 +17,7 @@ from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import FlockLeases
-from proxy.stores.disk.quota import Stock, Stored, to_evict
+from proxy.stores.disk.quota import DiskQuota, Stored, to_evict
 from proxy.stores.disk.scrub import Scrub
 from tests.contract.another_process import another_process
 from tests.contract.blob_stores import keep, leave
@@ -152,7 +152,9 @@ async def test_what_was_removed_by_hand_is_noticed_when_stock_is_taken(data_dir:
         await keep(store, mebibyte(number))
     path_of(data_dir, mebibyte(0)).unlink()
     assert counted(data_dir) > on_disk(data_dir)
-    assert Stock(Layout(data_dir), max_size=None).take() == on_disk(data_dir) == counted(data_dir)
+    assert (
+        DiskQuota(Layout(data_dir), max_size=None).take() == on_disk(data_dir) == counted(data_dir)
+    )
 
 
 async def test_what_comes_and_goes_while_stock_is_taken_is_counted_once(
@@ -161,17 +163,17 @@ async def test_what_comes_and_goes_while_stock_is_taken_is_counted_once(
     store = DiskBlobs(data_dir)
     for number in range(4):
         await keep(store, mebibyte(number))
-    stock, real = Stock(Layout(data_dir), max_size=None), Stock.blobs
+    quota, real = DiskQuota(Layout(data_dir), max_size=None), DiskQuota.blobs
 
-    def one_goes_first(looking: Stock) -> list[Stored]:
+    def one_goes_first(looking: DiskQuota) -> list[Stored]:
         """In the moment between the first look at the count and the look at the blobs."""
-        monkeypatch.setattr(Stock, "blobs", real)
+        monkeypatch.setattr(DiskQuota, "blobs", real)
         path = path_of(data_dir, mebibyte(0))
-        Stock(Layout(data_dir), max_size=None).take_away(path, path.unlink, still=lambda: True)
+        DiskQuota(Layout(data_dir), max_size=None).take_away(path, path.unlink, still=lambda: True)
         return list(real(looking))
 
-    monkeypatch.setattr(Stock, "blobs", one_goes_first)
-    assert stock.take() == on_disk(data_dir) == counted(data_dir) > 0
+    monkeypatch.setattr(DiskQuota, "blobs", one_goes_first)
+    assert quota.take() == on_disk(data_dir) == counted(data_dir) > 0
 
 
 async def test_what_is_no_blob_is_left_alone(data_dir: Path) -> None:
@@ -303,6 +305,6 @@ async def test_the_time_of_use_is_as_exact_as_eviction_needs_it(
     await keep(DiskBlobs(data_dir), mebibyte(2))
     now = time.time()
     os.utime(path_of(data_dir, mebibyte(1)), (now, now - age))
-    stock = Stock(Layout(data_dir), max_size=max_size, clock=lambda: now)
-    stock.take()
-    assert stock.touch_every() == pytest.approx(every, rel=0.01)
+    quota = DiskQuota(Layout(data_dir), max_size=max_size, clock=lambda: now)
+    quota.take()
+    assert quota.touch_every() == pytest.approx(every, rel=0.01)

@@ -142,7 +142,7 @@ async def test_a_put_does_not_wait_for_another_process_s_transaction(path: Path)
 async def test_a_write_that_stays_locked_out_is_counted_and_given_up(
     path: Path, errors: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "_PATIENCE", 0.05)
+    monkeypatch.setattr(file, "_TIMEOUT", 0.05)
     cache = await SqliteManifests.open(path, on_error=errors.append)
     with closing(sqlite3.connect(path, isolation_level=None)) as busy:
         busy.execute("BEGIN IMMEDIATE")

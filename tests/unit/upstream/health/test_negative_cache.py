@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import ManifestUnknown, RegistryError, UpstreamDenied
-from proxy.upstream.health.negative_cache import Refusals
+from proxy.upstream.health.negative_cache import NegativeCache
 
 UNKNOWN = ManifestUnknown("there is no such manifest", detail={"Tag": "1"})
 DENIED = UpstreamDenied("the upstream answered 403", status=403)
@@ -34,14 +34,14 @@ def world() -> World:
 
 
 @pytest.fixture
-def refusals(world: World) -> Refusals:
-    refusals = Refusals(not_found=5.0, denied=10.0, login=world.who, clock=world.clock)
+def refusals(world: World) -> NegativeCache:
+    refusals = NegativeCache(not_found=5.0, denied=10.0, login=world.who, clock=world.clock)
     refusals.add("tag", UNKNOWN)
     refusals.add("name", DENIED)
     return refusals
 
 
-def is_refused(refusals: Refusals, asked: str) -> bool:
+def is_refused(refusals: NegativeCache, asked: str) -> bool:
     try:
         refusals.check(asked)
     except RegistryError:
@@ -51,7 +51,7 @@ def is_refused(refusals: Refusals, asked: str) -> bool:
 
 @pytest.mark.parametrize(("asked", "error"), [("tag", UNKNOWN), ("name", DENIED)])
 def test_the_same_refusal_is_raised_anew(
-    refusals: Refusals, asked: str, error: RegistryError
+    refusals: NegativeCache, asked: str, error: RegistryError
 ) -> None:
     with pytest.raises(type(error)) as raised:
         refusals.check(asked)
@@ -59,7 +59,7 @@ def test_the_same_refusal_is_raised_anew(
     assert (raised.value.message, raised.value.detail) == (error.message, error.detail)
 
 
-def test_each_kind_has_its_time(refusals: Refusals, world: World) -> None:
+def test_each_kind_has_its_time(refusals: NegativeCache, world: World) -> None:
     world.now = 4.9
     assert is_refused(refusals, "tag")
     world.now = 5.0
@@ -69,24 +69,26 @@ def test_each_kind_has_its_time(refusals: Refusals, world: World) -> None:
     assert not is_refused(refusals, "name")
 
 
-def test_another_login_is_not_refused_for_the_last_one(refusals: Refusals, world: World) -> None:
+def test_another_login_is_not_refused_for_the_last_one(
+    refusals: NegativeCache, world: World
+) -> None:
     world.login = "me, with another password"
     assert not is_refused(refusals, "name")
     assert is_refused(refusals, "tag")
 
 
-def test_a_login_that_cannot_be_read_refuses_nobody(refusals: Refusals, world: World) -> None:
+def test_a_login_that_cannot_be_read_refuses_nobody(refusals: NegativeCache, world: World) -> None:
     world.readable = False
     assert not is_refused(refusals, "name")
 
 
-def test_everything_is_forgotten_on_demand(refusals: Refusals) -> None:
+def test_everything_is_forgotten_on_demand(refusals: NegativeCache) -> None:
     refusals.forget()
     assert not is_refused(refusals, "tag")
     assert not is_refused(refusals, "name")
 
 
 def test_no_time_is_no_memory(world: World) -> None:
-    refusals = Refusals(not_found=0, denied=0, clock=world.clock)
+    refusals = NegativeCache(not_found=0, denied=0, clock=world.clock)
     refusals.add("tag", UNKNOWN)
     assert not is_refused(refusals, "tag")

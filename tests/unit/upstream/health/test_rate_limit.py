@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.kit.singleflight import Flights
+from proxy.kit.singleflight import SingleFlight
 from proxy.oci.headers.ratelimit import RateLimit
 from proxy.stores.memory.cache import MemoryManifests
-from proxy.upstream.health.rate_limit import Budget, Reading
+from proxy.upstream.health.rate_limit import MeterReading, UpstreamMeter
 
 RATE = RateLimit(100, 76, 21600, "192.0.2.7")
 
 
 def test_a_reading_is_kept_as_it_was() -> None:
-    reading = Reading(RATE, 1_700_000_000.5)
-    assert Reading.decode(reading.encode()) == reading
+    reading = MeterReading(RATE, 1_700_000_000.5)
+    assert MeterReading.decode(reading.encode()) == reading
 
 
 @given(st.none() | st.binary() | st.sampled_from([b"[]", b"1", b'{"limit": "x"}', b'{"at": 1}']))
 def test_what_is_no_reading_is_none(value: bytes | None) -> None:
-    assert Reading.decode(value) is None
+    assert MeterReading.decode(value) is None
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_what_is_no_reading_is_none(value: bytes | None) -> None:
     [(RATE, 21_599, False), (RATE, 21_601, True), (RateLimit(1, 1), 3_601, True)],
 )
 def test_a_window_ends(rate: RateLimit, age: float, *, over: bool) -> None:
-    assert Reading(rate, 0.0).is_over(age) is over
+    assert MeterReading(rate, 0.0).is_over(age) is over
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ async def test_the_reserve_is_a_share_of_the_limit(
     remaining: int, reserve: float, *, reserved: bool
 ) -> None:
     cache = MemoryManifests(2**16)
-    flights = Flights(NoLeases())
-    budget = Budget(cache, flights, upstream="hub", reserve=reserve, account=lambda: "me")
+    flights = SingleFlight(NoLeases())
+    budget = UpstreamMeter(cache, flights, upstream="hub", reserve=reserve, account=lambda: "me")
     assert not await budget.is_at_its_reserve()
     budget.saw(RateLimit(100, remaining, 60))
     assert await budget.is_at_its_reserve() is reserved
     await flights.finish(1.0)
     # What is newer in the cache counts, whoever has put it there.
-    newer = Reading(RateLimit(100, 100 - remaining, 60), time() + 1)
+    newer = MeterReading(RateLimit(100, 100 - remaining, 60), time() + 1)
     await cache.put("budget:hub:me", newer.encode(), life=60.0)
     assert await budget.is_at_its_reserve() is (100 - remaining <= 100 * reserve)
 

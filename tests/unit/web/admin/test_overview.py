@@ -18,9 +18,9 @@ lighterage_stale_served_total{reason="throttled"} 3.0
 lighterage_upstream_requests_total{kind="manifest",outcome="ok",upstream="docker.io"} 4.0
 lighterage_upstream_requests_total{kind="blob",outcome="ok",upstream="docker.io"} 1.0
 lighterage_upstream_requests_total{kind="blob",outcome="throttled",upstream="docker.io"} 9.0
-# TYPE lighterage_upstream_breaker_open gauge
-lighterage_upstream_breaker_open{upstream="docker.io"} 1.0
-lighterage_upstream_breaker_open{upstream="quay.io"} 0.0
+# TYPE lighterage_upstream_circuit_open gauge
+lighterage_upstream_circuit_open{upstream="docker.io"} 1.0
+lighterage_upstream_circuit_open{upstream="quay.io"} 0.0
 # TYPE lighterage_upstream_pull_limit gauge
 lighterage_upstream_pull_limit{upstream="docker.io"} 100.0
 lighterage_upstream_pull_limit{upstream="quay.io"} 0.0
