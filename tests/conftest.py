@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import processes
+from tests.kit import processes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

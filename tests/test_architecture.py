@@ -72,6 +72,13 @@ MODULES: Final = {
     for path in sorted((ROOT / "proxy").rglob("*.py"))
 }
 
+# What several suites use is in `tests/kit`; a suite's folder has its tests and what only they use.
+_TESTS: Final = ROOT / "tests"
+_SHARED: Final = {"kit", "tools"}
+TEST_FILES: Final = {
+    str(path.relative_to(_TESTS)): path for path in sorted(_TESTS.glob("*/**/*.py"))
+}
+
 
 def violations(module: str, source: str) -> list[str]:
     """What `source` does that `module` may not do, in sentences."""
@@ -113,6 +120,16 @@ def _imports(tree: ast.AST, module: str) -> Iterator[str]:
             yield from (f"{origin}.{alias.name}" for alias in node.names)
 
 
+def foreign_imports(file: str, source: str) -> set[str]:
+    """The other folders of `tests` that a file in one of them imports from."""
+    module = f"tests.{file.removesuffix('.py').replace('/', '.')}"
+    imported = (name.split(".") for name in _imports(ast.parse(source), module))
+    return {parts[1] for parts in imported if parts[0] == "tests"} - {
+        *_SHARED,
+        file.partition("/")[0],
+    }
+
+
 def _tasks(tree: ast.AST) -> Iterator[ast.Call]:
     """Calls of asyncio's or a loop's `create_task`, and of `ensure_future`, however imported."""
     for node in ast.walk(tree):
@@ -133,6 +150,17 @@ def test_a_module_imports_only_what_it_may_know(module: str) -> None:
 
 def test_every_part_is_in_the_table() -> None:
     assert {_part(module) for module in MODULES if module != "proxy"} <= MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("file", TEST_FILES)
+def test_a_suite_imports_no_other_suite(file: str) -> None:
+    assert foreign_imports(file, TEST_FILES[file].read_text()) == set()
+
+
+def test_an_import_of_another_suite_is_seen() -> None:
+    assert foreign_imports("unit/test_it.py", "from tests.e2e.inside import Metrics") == {"e2e"}
+    assert foreign_imports("kit/it.py", "from tests.unit import oci") == {"unit"}
+    assert not foreign_imports("unit/test_it.py", "from tests.kit import images")
 
 
 def test_the_table_has_no_circle() -> None:

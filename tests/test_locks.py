@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.kit.locks import pins
+
 ROOT: Final = Path(__file__).parents[1]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -24,17 +26,6 @@ LOCKS: Final = {
     "requirements-build.lock": PROJECT["dependency-groups"]["build"],
     "requirements-dev.lock": PROJECT["dependency-groups"]["dev"],
 }
-
-
-def pins(lock: str) -> dict[str, tuple[str, str]]:
-    """Each package's version, and all that stands below its pin: hashes, and why it is there."""
-    entries = re.split(r"^(?=[a-z0-9])", (ROOT / lock).read_text(), flags=re.MULTILINE)[1:]
-    pinned: dict[str, tuple[str, str]] = {}
-    for entry in entries:
-        requirement, _, below = entry.partition("\\\n")
-        name, _, version = requirement.partition(";")[0].partition("==")
-        pinned[canonicalize_name(name)] = (version.strip(), below)
-    return pinned
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from tests import tools
-from tests.e2e.processes import LOOPBACK, Program, free_port
+from tests.kit.processes import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,9 +20,9 @@ from tests.bench import table, transfers
 from tests.bench.nginx import Nginx
 from tests.bench.table import BY_TAG, CONTENT, DISTRIBUTION, NGINX, OURS, ROWS, Cell, Table
 from tests.bench.wrk import CONNECTIONS, load
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
-from tests.e2e.wire import ask
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tests.e2e import images
-from tests.e2e.accepts import EVERYTHING, NOTHING, ONLY_V2S2, Lines
+from tests.kit import images
+from tests.kit.accept_lines import EVERYTHING, NOTHING, ONLY_V2S2, Lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 from tests.bench.nginx import Nginx
 from tests.bench.table import NGINX, OURS
-from tests.e2e import images
-from tests.e2e.processes import LOOPBACK, Proxy
-from tests.integration.certificates import pem
+from tests.kit import images
+from tests.kit.certificates import pem
+from tests.kit.processes import LOOPBACK, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.e2e.registry import Registry
+    from tests.kit.registry import Registry
 
 REPOSITORY: Final = "cargo/large"
 CONTENT: Final = images.big(200)

@@ -8,8 +8,8 @@ from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.e2e.processes import LOOPBACK, Program, free_port
-from tests.integration.certificates import pem
+from tests.kit.certificates import pem
+from tests.kit.processes import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,10 +15,10 @@ from prometheus_client.metrics import MetricWrapperBase
 from proxy.telemetry import metrics
 from tests import tools
 from tests.chart.chart import CHART, render
-from tests.e2e import images
-from tests.e2e.processes import LOOPBACK, Program, Proxy, free_port
-from tests.e2e.registry import Registry
-from tests.e2e.wire import ask
+from tests.kit import images
+from tests.kit.processes import LOOPBACK, Program, Proxy, free_port
+from tests.kit.raw_http import ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.stores.bucket.blobs import ObjectBlobs
-from tests.contract.blob_stores import BLOB_STORES, blob_store, bucket, closed
-from tests.e2e.gateway import Gateway
+from tests.kit.blob_stores import BLOB_STORES, blob_store, bucket, closed
+from tests.kit.s3_gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

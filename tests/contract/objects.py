@@ -6,12 +6,12 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from proxy.oci.reference import Digest
-from tests.e2e.gateway import objects
+from tests.kit.s3_gateway import objects
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.gateway import Gateway
+    from tests.kit.s3_gateway import Gateway
 
 # So many parts that some are under way while others wait.
 BIG: Final = random.Random(8).randbytes(48 * 2**20)  # noqa: S311 -- bytes that nothing guesses

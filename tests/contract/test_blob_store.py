@@ -9,7 +9,7 @@ import pytest
 
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
-from tests.contract.blob_stores import CONTENT, DIGEST, HALF, keep, stored, whole
+from tests.kit.blob_stores import CONTENT, DIGEST, HALF, keep, stored, whole
 
 if TYPE_CHECKING:
     from proxy.ports import BlobStore

@@ -10,7 +10,8 @@ import pytest
 from aiohttp import ClientSession
 
 from proxy.stores.bucket.blobs import ObjectBlobs
-from tests.contract.blob_stores import (
+from tests.contract.objects import BIG, BIG_DIGEST, KEY, is_big, left, spooled
+from tests.kit.blob_stores import (
     CONTENT,
     DIGEST,
     HALF,
@@ -19,14 +20,13 @@ from tests.contract.blob_stores import (
     stored,
     whole,
 )
-from tests.contract.objects import BIG, BIG_DIGEST, KEY, is_big, left, spooled
-from tests.e2e.gateway import SECRET_KEY
+from tests.kit.s3_gateway import SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.e2e.gateway import Gateway
+    from tests.kit.s3_gateway import Gateway
 
 
 async def test_objects_are_called_what_files_are(

@@ -13,24 +13,24 @@ from structlog.testing import capture_logs
 
 from proxy.stores.bucket.calls import BucketError
 from proxy.stores.bucket.providers import Secret
-from tests.contract.between import between
-from tests.contract.blob_stores import (
+from tests.contract.objects import KEY
+from tests.kit.blob_stores import (
     CONTENT,
     DIGEST,
     keep,
     stored,
 )
-from tests.contract.objects import KEY
-from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY
-from tests.e2e.processes import LOOPBACK, free_port
+from tests.kit.interceptor import interceptor
+from tests.kit.processes import LOOPBACK, free_port
+from tests.kit.s3_gateway import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from proxy.stores.bucket.blobs import ObjectBlobs
-    from tests.contract.between import Forward
-    from tests.e2e.gateway import Gateway
+    from tests.kit.interceptor import Forward
+    from tests.kit.s3_gateway import Gateway
 
 
 async def test_a_bucket_that_is_not_there_has_nothing_and_costs_nothing_after_a_moment(
@@ -70,7 +70,7 @@ async def test_a_url_that_is_made_without_the_bucket_says_nothing_of_how_it_is(
     async def sometimes(request: web.BaseRequest, forward: Forward) -> web.Response:
         return web.Response(status=403) if broken else await forward(request)
 
-    async with between(gateway, sometimes) as endpoint:
+    async with interceptor(gateway, sometimes) as endpoint:
         store = at(endpoint=endpoint)
         await keep(store, CONTENT)
         broken = True
@@ -91,7 +91,7 @@ async def test_a_bucket_that_says_nothing_is_waited_for_for_seconds(
         await ended.wait()
         return await forward(request)
 
-    async with between(gateway, silent) as endpoint:
+    async with interceptor(gateway, silent) as endpoint:
         store = at(endpoint=endpoint, timeout=0.3)
         began = time.monotonic()
         assert await store.open(DIGEST) is None
@@ -108,7 +108,7 @@ async def test_a_bucket_that_comes_back_is_used_again(
     async def sometimes(request: web.BaseRequest, forward: Forward) -> web.Response:
         return web.Response(status=403) if broken else await forward(request)
 
-    async with between(gateway, sometimes) as endpoint:
+    async with interceptor(gateway, sometimes) as endpoint:
         store = at(endpoint=endpoint)
         with capture_logs() as log:
             for _ in range(5):

@@ -10,7 +10,7 @@ import pytest
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
-from tests.contract.another_process import another_process
+from tests.kit.another_process import another_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

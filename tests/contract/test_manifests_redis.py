@@ -16,7 +16,7 @@ from proxy.stores.redis.servers import behind_sentinel, standalone
 from proxy.wiring.cache import open_cache
 from tests.contract.test_manifest_cache import *  # noqa: F403 -- the suite
 from tests.contract.test_manifest_cache import Opened, _at_once
-from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
+from tests.kit.redis import ClusterServers, RedisServer, SentinelSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence

@@ -9,18 +9,18 @@ import pytest
 from aiohttp import web
 
 from proxy.oci.reference import Digest
-from tests.contract.between import between
-from tests.contract.blob_stores import (
+from tests.contract.objects import KEY
+from tests.kit.blob_stores import (
     DIGEST,
 )
-from tests.contract.objects import KEY
+from tests.kit.interceptor import interceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.stores.bucket.blobs import ObjectBlobs
-    from tests.contract.between import Forward
-    from tests.e2e.gateway import Gateway
+    from tests.kit.interceptor import Forward
+    from tests.kit.s3_gateway import Gateway
 
 LINK: Final = f"link:docker.io/library/alpine/{DIGEST}"
 
@@ -44,7 +44,7 @@ async def test_links_are_written_at_once_and_after_all_else(
 
     links = [(f"link:docker.io/library/alpine/{Digest.of(bytes([n]))}", b"") for n in range(20)]
     records = [(f"manifest:{DIGEST}", b"m"), (f"origin:{DIGEST}", b"o"), *links, (KEY, b"t")]
-    async with between(gateway, slow) as endpoint:
+    async with interceptor(gateway, slow) as endpoint:
         store = at(endpoint=endpoint)
         await store.put_records(records)
         assert order == ["manifest", "origin", *["link"] * 20, "tag"]
@@ -63,7 +63,7 @@ async def test_what_comes_after_a_record_that_cannot_be_kept_is_not_there(
             return web.Response(status=403)
         return await forward(request)
 
-    async with between(gateway, refusing) as endpoint:
+    async with interceptor(gateway, refusing) as endpoint:
         with pytest.raises(OSError, match="403"):
             await at(endpoint=endpoint).put_records(
                 [(f"manifest:{DIGEST}", b"m"), (f"origin:{DIGEST}", b"o"), (LINK, b"")]
@@ -88,7 +88,7 @@ async def test_a_server_that_cannot_create_once_is_asked_in_another_way(
             return web.Response(status=501, text="<Error><Code>NotImplemented</Code></Error>")
         return web.Response(status=200, headers={"ETag": '"x"'})
 
-    async with between(gateway, older) as endpoint:
+    async with interceptor(gateway, older) as endpoint:
         store = at(endpoint=endpoint)
         assert await store.put_new_record(KEY, b"first") == b"first"
         found_out = conditional

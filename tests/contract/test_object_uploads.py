@@ -10,23 +10,23 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from proxy.stores.disk.leases import FlockLeases
-from tests.contract.another_process import another_process
-from tests.contract.between import between
-from tests.contract.blob_stores import (
+from tests.contract.objects import BIG, BIG_DIGEST, is_big, left, spooled
+from tests.kit.another_process import another_process
+from tests.kit.blob_stores import (
     committed,
     stored,
     whole,
 )
-from tests.contract.objects import BIG, BIG_DIGEST, is_big, left, spooled
-from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY
+from tests.kit.interceptor import interceptor
+from tests.kit.s3_gateway import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from proxy.stores.bucket.blobs import ObjectBlobs
-    from tests.contract.between import Forward
-    from tests.e2e.gateway import Gateway
+    from tests.kit.interceptor import Forward
+    from tests.kit.s3_gateway import Gateway
 
 
 async def test_readers_do_not_wait_for_the_upload_and_nobody_finds_it_before_its_end(
@@ -41,7 +41,7 @@ async def test_readers_do_not_wait_for_the_upload_and_nobody_finds_it_before_its
             await may_end.wait()
         return await forward(request)
 
-    async with between(gateway, slow) as endpoint:
+    async with interceptor(gateway, slow) as endpoint:
         store, elsewhere = at(endpoint=endpoint), at()
         spool = await store.spool(BIG_DIGEST)
         await spool.expect(len(BIG))
@@ -91,7 +91,7 @@ async def test_an_upload_that_fails_fails_nobody_and_leaves_nothing(
         return await forward(request)
 
     errors: list[str] = []
-    async with between(gateway, broken) as endpoint:
+    async with interceptor(gateway, broken) as endpoint:
         store = at(endpoint=endpoint, on_error=errors.append)
         spool = await store.spool(BIG_DIGEST)
         await spool.append(BIG)
@@ -124,7 +124,7 @@ async def test_an_upload_that_is_cancelled_is_aborted_and_can_be_done_again(
             aborted.append(request.query.get("uploadId", ""))
         return await forward(request)
 
-    async with between(gateway, slow) as endpoint:
+    async with interceptor(gateway, slow) as endpoint:
         store = at(endpoint=endpoint)
         spool = await store.spool(BIG_DIGEST)
         await spool.expect(len(BIG))
@@ -183,7 +183,7 @@ async def test_kill_9_leaves_no_half_object_and_the_next_process_uploads_it(
 
     local, source = tmp_path / "local", tmp_path / "upstream"
     source.write_bytes(BIG)
-    async with between(gateway, slow) as endpoint:
+    async with interceptor(gateway, slow) as endpoint:
         async with another_process(
             _UPLOAD, local, endpoint, tmp_path.name, ACCESS_KEY, SECRET_KEY, source
         ) as process:

@@ -11,8 +11,8 @@ from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
 from proxy.stores.sqlite.entries import SqliteManifests
-from tests.contract.another_process import another_process
-from tests.contract.blob_stores import CONTENT, DIGEST, stored, whole
+from tests.kit.another_process import another_process
+from tests.kit.blob_stores import CONTENT, DIGEST, stored, whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import UpstreamInvalid
-from tests.contract.blob_stores import CONTENT, DIGEST, HALF, committed, keep, leave, stored, whole
+from tests.kit.blob_stores import CONTENT, DIGEST, HALF, committed, keep, leave, stored, whole
 
 if TYPE_CHECKING:
     from proxy.ports import BlobStore, Readable

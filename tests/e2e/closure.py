@@ -6,8 +6,8 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.images import digest
-from tests.e2e.wire import Answer, ask
+from tests.kit.images import digest
+from tests.kit.raw_http import Answer, ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e import oracle
 from tests.e2e.stores import STORES
+from tests.kit import oracle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.oracle import Oracle
     from tests.e2e.stores import Store
+    from tests.kit.oracle import Oracle
 
 
 @pytest.fixture(scope="module", params=STORES)

@@ -6,13 +6,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 
-from tests.e2e.processes import LOOPBACK
-from tests.e2e.wire import ask
+from tests.kit.processes import LOOPBACK
+from tests.kit.raw_http import ask
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tests.e2e.registry import Registry
+    from tests.kit.registry import Registry
 
 
 class Downgrading:

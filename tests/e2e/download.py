@@ -8,8 +8,8 @@ import re
 from time import perf_counter
 from typing import Self
 
-from tests.e2e.images import MEBIBYTE
-from tests.e2e.processes import LOOPBACK
+from tests.kit.images import MEBIBYTE
+from tests.kit.processes import LOOPBACK
 
 
 class Download(asyncio.BufferedProtocol):

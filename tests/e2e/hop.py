@@ -8,7 +8,7 @@ import socketserver
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.e2e.processes import LOOPBACK
+from tests.kit.processes import LOOPBACK
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.e2e import load
+from tests.kit import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.e2e.processes import Proxy
+    from tests.kit.processes import Proxy
 
 _SAMPLE: Final = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 # How long two processes may take to start on a busy machine, in seconds.

@@ -6,9 +6,9 @@ import asyncio
 import signal
 import sys
 
-from tests.e2e import images
-from tests.integration.proxy import push
-from tests.integration.upstream import ScriptedUpstream
+from tests.kit import images
+from tests.kit.proxy import push
+from tests.kit.scripted_upstream import ScriptedUpstream
 
 
 async def serve(port: int, count: int) -> None:

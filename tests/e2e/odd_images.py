@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from proxy.oci.schema1 import gojson
-from tests.e2e.oracle import Conversion
+from tests.kit.oracle import Conversion
 
 # No \b and no \f: Go prints them differently from release 1.22 on.
 _CHARACTERS: Final = 'aé<>&/\u2028\u2029\x7f\u0085\ufeff\ufffd\uffff😀日"\\\n\r\t\0\x1f'

@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.e2e import images, load
-from tests.e2e.accepts import EVERYTHING, SIGNED_SCHEMA1
+from tests.kit import images, load
+from tests.kit.accept_lines import EVERYTHING, SIGNED_SCHEMA1
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from tests.e2e.images import Content
+    from tests.kit.images import Content
 
 # What clients say that they take.
 MODERN: Final = ", ".join(value for _, value in EVERYTHING)

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.e2e.processes import LOOPBACK, free_port
-from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
-from tests.integration.redis_faults import link_to
+from tests.kit.processes import LOOPBACK, free_port
+from tests.kit.redis import ClusterServers, RedisServer, SentinelSet
+from tests.kit.redis_faults import link_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

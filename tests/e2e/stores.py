@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.stores.sqlite.entries import SqliteManifests
-from tests.e2e.redis import RedisServer
+from tests.kit.redis import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images, inside
+from tests.e2e import inside
 from tests.e2e.download import Download
-from tests.e2e.images import MEBIBYTE
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry, Request
+from tests.kit import images
+from tests.kit.images import MEBIBYTE
+from tests.kit.processes import Proxy
+from tests.kit.registry import Registry, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

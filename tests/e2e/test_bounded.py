@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.reference import Digest
-from tests.e2e import images, inside, load
-from tests.e2e.images import MEBIBYTE
-from tests.e2e.processes import Proxy
-from tests.integration.proxy import push
-from tests.integration.upstream import ScriptedUpstream
+from tests.e2e import inside
+from tests.kit import images, load
+from tests.kit.images import MEBIBYTE
+from tests.kit.processes import Proxy
+from tests.kit.proxy import push
+from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images
-from tests.e2e.accepts import DOCKER_1_13, EVERYTHING, NOTHING, Lines
-from tests.e2e.clients import ClientError, skopeo_copy
 from tests.e2e.closure import closure
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
-from tests.e2e.wire import ask
+from tests.kit import images
+from tests.kit.accept_lines import DOCKER_1_13, EVERYTHING, NOTHING, Lines
+from tests.kit.clients import ClientError, skopeo_copy
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.stores import Store
-    from tests.e2e.wire import Answer
+    from tests.kit.raw_http import Answer
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import inside, load
-from tests.e2e.processes import LOOPBACK, Proxy
-from tests.integration.certificates import pem
+from tests.e2e import inside
+from tests.kit import load
+from tests.kit.certificates import pem
+from tests.kit.processes import LOOPBACK, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pytest
 
-from tests.e2e import images
-from tests.e2e.accepts import NOTHING
-from tests.e2e.clients import Containerd, Docker, Podman
 from tests.e2e.hop import WithoutAccept
-from tests.e2e.processes import Program, Proxy
-from tests.e2e.registry import Registry
-from tests.e2e.wire import ask
+from tests.kit import images
+from tests.kit.accept_lines import NOTHING
+from tests.kit.clients import Containerd, Docker, Podman
+from tests.kit.processes import Program, Proxy
+from tests.kit.raw_http import ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.e2e.images import Content
     from tests.e2e.stores import Store
+    from tests.kit.images import Content
 
 pytestmark = pytest.mark.e2e
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy import __version__
-from tests.e2e import images, odd_images
-from tests.e2e.oracle import Conversion
+from tests.e2e import odd_images
+from tests.kit import images
+from tests.kit.oracle import Conversion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.e2e.images import Content
-    from tests.e2e.oracle import Oracle
+    from tests.kit.images import Content
+    from tests.kit.oracle import Oracle
 
 pytestmark = pytest.mark.e2e
 

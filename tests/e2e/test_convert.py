@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images
-from tests.e2e.accepts import DOCKER_1_13, NOTHING, ONLY_V2S2, Lines, accept
-from tests.e2e.clients import run, skopeo_copy
-from tests.e2e.images import OCI
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
 from tests.e2e.test_commands import LIGHTERAGE
-from tests.e2e.wire import ask
+from tests.kit import images
+from tests.kit.accept_lines import DOCKER_1_13, NOTHING, ONLY_V2S2, Lines, accept
+from tests.kit.clients import run, skopeo_copy
+from tests.kit.images import OCI
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.e2e.images import Content
+    from tests.kit.images import Content
 
 pytestmark = pytest.mark.e2e
 

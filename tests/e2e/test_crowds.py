@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images, inside
+from tests.e2e import inside
 from tests.e2e.download import Download
-from tests.e2e.images import MEBIBYTE
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry, Request
+from tests.kit import images
+from tests.kit.images import MEBIBYTE
+from tests.kit.processes import Proxy
+from tests.kit.registry import Registry, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.images import Content
+    from tests.kit.images import Content
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

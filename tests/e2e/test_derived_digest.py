@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.stores.disk.blobs import DiskBlobs
-from tests.e2e import images
-from tests.e2e.accepts import DOCKER_1_13, NOTHING, ONLY_V2S2, accept
 from tests.e2e.closure import closure
-from tests.e2e.images import OCI
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
-from tests.e2e.wire import Answer, ask
+from tests.kit import images
+from tests.kit.accept_lines import DOCKER_1_13, NOTHING, ONLY_V2S2, accept
+from tests.kit.images import OCI
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import Answer, ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images, inside, load
-from tests.e2e.processes import Proxy
-from tests.integration.proxy import push, until
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.e2e import inside
+from tests.kit import images, load
+from tests.kit.processes import Proxy
+from tests.kit.proxy import push, until
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import formats
-from tests.e2e.redis import RedisServer
+from tests.kit import formats
+from tests.kit.redis import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

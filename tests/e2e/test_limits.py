@@ -14,10 +14,11 @@ import pytest
 from proxy.oci.mediatype import MediaType
 from proxy.web.server import TURNED_AWAY_AT_ONCE
 from tests import tools
-from tests.e2e import images, inside, load
-from tests.e2e.processes import Proxy
-from tests.integration.proxy import push, until
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.e2e import inside
+from tests.kit import images, load
+from tests.kit.processes import Proxy
+from tests.kit.proxy import push, until
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

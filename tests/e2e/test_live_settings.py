@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.e2e import images, inside, load
+from tests.e2e import inside
 from tests.e2e.mount import Mount
-from tests.e2e.processes import Proxy
-from tests.integration.proxy import push
-from tests.integration.upstream import ScriptedUpstream
+from tests.kit import images, load
+from tests.kit.processes import Proxy
+from tests.kit.proxy import push
+from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

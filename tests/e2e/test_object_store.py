@@ -12,21 +12,21 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e import images
-from tests.e2e.accepts import EVERYTHING, NOTHING, ONLY_V2S2
-from tests.e2e.clients import Containerd, Docker, Podman, skopeo_copy
 from tests.e2e.closure import closure
-from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY, Gateway, objects
-from tests.e2e.processes import Program, Proxy
-from tests.e2e.redis import RedisServer, eventually
-from tests.e2e.registry import Registry
-from tests.e2e.wire import Answer, ask
+from tests.kit import images
+from tests.kit.accept_lines import EVERYTHING, NOTHING, ONLY_V2S2
+from tests.kit.clients import Containerd, Docker, Podman, skopeo_copy
+from tests.kit.processes import Program, Proxy
+from tests.kit.raw_http import Answer, ask
+from tests.kit.redis import RedisServer, eventually
+from tests.kit.registry import Registry
+from tests.kit.s3_gateway import ACCESS_KEY, SECRET_KEY, Gateway, objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from tests.e2e.images import Content
+    from tests.kit.images import Content
 
 pytestmark = pytest.mark.e2e
 

@@ -19,7 +19,7 @@ from proxy.oci.schema1 import libtrust
 from proxy.oci.schema1.build import from_image
 from proxy.oci.schema1.libtrust import SigningKey
 from tests.e2e import odd_images
-from tests.e2e.oracle import Conversion, Oracle, Rejected
+from tests.kit.oracle import Conversion, Oracle, Rejected
 
 pytestmark = pytest.mark.e2e
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e import images
-from tests.e2e.clients import ClientError, Containerd, Docker, Podman, skopeo_copy
-from tests.e2e.processes import Program, ProgramError, Proxy, free_port
-from tests.e2e.registry import PASSWORD, USERNAME, Registry, Request
-from tests.e2e.wire import ask
+from tests.kit import images
+from tests.kit.clients import ClientError, Containerd, Docker, Podman, skopeo_copy
+from tests.kit.processes import Program, ProgramError, Proxy, free_port
+from tests.kit.raw_http import ask
+from tests.kit.registry import PASSWORD, USERNAME, Registry, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images, load
-from tests.e2e.processes import START, Proxy
 from tests.e2e.pulls import Cargo, Pulls
-from tests.e2e.redis import RedisServer
 from tests.e2e.redis_outages import OUTAGES
-from tests.e2e.registry import Registry
+from tests.kit import images, load
+from tests.kit.processes import START, Proxy
+from tests.kit.redis import RedisServer
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images
-from tests.e2e.accepts import DOCKER_1_13, NOTHING, ONLY_V2S2, SIGNED_SCHEMA1, Lines, accept
-from tests.e2e.clients import Podman, skopeo_copy
 from tests.e2e.closure import closure
 from tests.e2e.downgrading import Downgrading
-from tests.e2e.images import DOCKER, OCI
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
-from tests.e2e.wire import Answer, ask
+from tests.kit import images
+from tests.kit.accept_lines import DOCKER_1_13, NOTHING, ONLY_V2S2, SIGNED_SCHEMA1, Lines, accept
+from tests.kit.clients import Podman, skopeo_copy
+from tests.kit.images import DOCKER, OCI
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import Answer, ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.e2e.images import Content
-    from tests.e2e.oracle import Oracle
+    from tests.kit.images import Content
+    from tests.kit.oracle import Oracle
 
 pytestmark = pytest.mark.e2e
 

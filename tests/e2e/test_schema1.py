@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.schema1 import libtrust
-from tests.e2e import images, odd_images
-from tests.e2e.accepts import NOTHING, ONLY_V2S2, SIGNED_SCHEMA1
+from tests.e2e import odd_images
 from tests.e2e.closure import closure
-from tests.e2e.images import Content, digest
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
-from tests.e2e.wire import Answer, ask
+from tests.kit import images
+from tests.kit.accept_lines import NOTHING, ONLY_V2S2, SIGNED_SCHEMA1
+from tests.kit.images import Content, digest
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import Answer, ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tests.e2e.oracle import Oracle
+    from tests.kit.oracle import Oracle
 
 pytestmark = pytest.mark.e2e
 

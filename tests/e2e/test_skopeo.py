@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images
-from tests.e2e.clients import ClientError, skopeo_copy
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
+from tests.kit import images
+from tests.kit.clients import ClientError, skopeo_copy
+from tests.kit.processes import Proxy
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.e2e.images import Content
     from tests.e2e.stores import Store
+    from tests.kit.images import Content
 
 pytestmark = pytest.mark.e2e
 

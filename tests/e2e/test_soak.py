@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import inside, load
-from tests.e2e.processes import LOOPBACK, Program, Proxy, free_port
+from tests.e2e import inside
+from tests.kit import load
+from tests.kit.processes import LOOPBACK, Program, Proxy, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.oci.reference import Digest
-from tests.e2e import images
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
 from tests.e2e.test_commands import LIGHTERAGE, run
-from tests.e2e.wire import ask
+from tests.kit import images
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.images import Content
+    from tests.kit.images import Content
 
 pytestmark = pytest.mark.e2e
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e import images, registry, token_server
-from tests.e2e.clients import Containerd, Docker, Podman, run
-from tests.e2e.processes import Proxy
-from tests.e2e.registry import Registry
-from tests.e2e.token_server import TokenServer
-from tests.e2e.wire import Answer, ask
+from tests.kit import images, registry, token_server
+from tests.kit.clients import Containerd, Docker, Podman, run
+from tests.kit.processes import Proxy
+from tests.kit.raw_http import Answer, ask
+from tests.kit.registry import Registry
+from tests.kit.token_server import TokenServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.images import Content
+    from tests.kit.images import Content
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pytest
 
-from tests.e2e import images, inside, load
-from tests.e2e.processes import LOOPBACK, Proxy
-from tests.integration.proxy import until
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.e2e import inside
+from tests.kit import images, load
+from tests.kit.processes import LOOPBACK, Proxy
+from tests.kit.proxy import until
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images, inside, load, wire
-from tests.e2e.processes import LOOPBACK, Proxy
-from tests.integration.proxy import push
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.e2e import inside
+from tests.kit import images, load, raw_http
+from tests.kit.processes import LOOPBACK, Proxy
+from tests.kit.proxy import push
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -130,7 +131,7 @@ async def test_a_purge_reaches_every_worker(tmp_path: Path, upstream: ScriptedUp
         new = push(upstream, "cargo", "1", images.docker("new"))
         upstream.requests.clear()
         purged = await asyncio.to_thread(
-            wire.ask, f"{proxy.admin_url}/purge?repository=cargo&tag=1", method="POST"
+            raw_http.ask, f"{proxy.admin_url}/purge?repository=cargo&tag=1", method="POST"
         )
         assert purged.status == 200
         await asyncio.sleep(1.5)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests import tools
-from tests.e2e.processes import LOOPBACK, Program, free_port
 from tests.image import stand_in
+from tests.kit.processes import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests import tools
-from tests.e2e import images
-from tests.e2e.registry import Registry
-from tests.e2e.wire import ask
 from tests.image.image import Buildah, Container
 from tests.image.stand_in import PYTHON
-from tests.test_locks import pins
+from tests.kit import images
+from tests.kit.locks import pins
+from tests.kit.raw_http import ask
+from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e import images
-from tests.integration.proxy import Proxy, impatient_settings, push, settings
-from tests.integration.upstream import ScriptedUpstream
+from tests.kit import images
+from tests.kit.proxy import Proxy, impatient_settings, push, settings
+from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

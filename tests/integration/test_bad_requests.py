@@ -12,8 +12,8 @@ from proxy.oci.reference import Digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.proxy import Proxy
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.proxy import Proxy
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo"
 ABSENT: Final = Digest.of(b"nobody has this")

@@ -8,14 +8,14 @@ import pytest
 
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
-from tests.e2e import images
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.kit import images
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.integration.proxy import Answer, Proxy
+    from tests.kit.proxy import Answer, Proxy
 
 CONTENT: Final = images.noise("blob", 300_000)
 SIZE: Final = len(CONTENT)

@@ -7,14 +7,14 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric, push, settings
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric, push, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.proxy import Answer
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.proxy import Answer
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 NAME: Final = "library/cargo"
 CARGO: Final = f"/v2/{NAME}/manifests"

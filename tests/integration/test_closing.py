@@ -15,9 +15,9 @@ from proxy.runtime.serve import serve
 from proxy.runtime.shutdown import Shutdown
 from proxy.web.registry import Registry
 from proxy.wiring.services import open_services
-from tests.e2e.load import Connection
-from tests.e2e.processes import LOOPBACK, free_port
-from tests.integration.proxy import settings, until
+from tests.kit.load import Connection
+from tests.kit.processes import LOOPBACK, free_port
+from tests.kit.proxy import settings, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

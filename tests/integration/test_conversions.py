@@ -13,15 +13,15 @@ import pytest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.build import EMPTY_LAYER
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric, push, settings
-from tests.integration.upstream import Fault
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric, push, settings
+from tests.kit.scripted_upstream import Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.images import Content
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.images import Content
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo/manifests"
 DOCKER: Final = images.docker_with_empty_steps()

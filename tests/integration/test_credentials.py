@@ -16,9 +16,9 @@ from proxy.oci.reference import Tag
 from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.client import RegistryClient
 from proxy.web.admin.app import admin_app, listening
-from tests.e2e.processes import free_port
-from tests.integration.proxy import Proxy, settings
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.kit.processes import free_port
+from tests.kit.proxy import Proxy, settings
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

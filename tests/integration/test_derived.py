@@ -12,16 +12,16 @@ import pytest
 
 from proxy.oci.mediatype import MediaType
 from proxy.stores.disk.layout import Layout
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric, settings
-from tests.integration.upstream import Fault
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric, settings
+from tests.kit.scripted_upstream import Fault
 from tests.tools import require_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo/manifests"
 DOCKER: Final = images.docker_with_empty_steps()

@@ -8,15 +8,15 @@ import pytest
 
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
-from tests.e2e import images
-from tests.integration.proxy import Proxy, impatient_settings, push, settings
-from tests.integration.upstream import Fault, redirect
+from tests.kit import images
+from tests.kit.proxy import Proxy, impatient_settings, push, settings
+from tests.kit.scripted_upstream import Fault, redirect
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.proxy import Answer
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.proxy import Answer
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo/manifests"
 DOCKER: Final = images.docker_with_empty_steps()

@@ -10,9 +10,9 @@ import pytest
 
 from proxy.oci.reference import Digest
 from proxy.stores.disk.open_file import OpenFile
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric, push, settings, until
-from tests.integration.upstream import ScriptedUpstream
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric, push, settings, until
+from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,9 +9,9 @@ import pytest
 
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
-from tests.integration.network import PUBLIC, Network
-from tests.integration.proxy import Answer, Proxy, settings
-from tests.integration.upstream import Fault, ScriptedUpstream, redirect
+from tests.kit.network import PUBLIC, Network
+from tests.kit.proxy import Answer, Proxy, settings
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric, push, settings, until
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric, push, settings, until
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images
-from tests.integration.proxy import push
-from tests.integration.upstream import Fault
+from tests.kit import images
+from tests.kit.proxy import push
+from tests.kit.scripted_upstream import Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.proxy import Proxy
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.proxy import Proxy
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo/manifests"
 DOCKER: Final = images.docker_with_empty_steps()

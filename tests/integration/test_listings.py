@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images
-from tests.integration.proxy import Proxy, impatient_settings, push, settings
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.kit import images
+from tests.kit.proxy import Proxy, impatient_settings, push, settings
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tests.integration.proxy import Answer
+    from tests.kit.proxy import Answer
 
 NAME: Final = "library/cargo"
 TAGS: Final = f"/v2/{NAME}/tags/list"

@@ -10,12 +10,12 @@ import pytest
 
 from proxy.oci.mediatype import MediaType
 from proxy.oci.schema1.build import EMPTY_LAYER
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric
-from tests.integration.upstream import Fault
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric
+from tests.kit.scripted_upstream import Fault
 
 if TYPE_CHECKING:
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo"
 DOCKER: Final = images.docker_with_empty_steps()

@@ -12,14 +12,14 @@ import pytest
 
 from proxy.oci.mediatype import UPSTREAM_ACCEPT
 from proxy.oci.reference import Digest, Tag
-from tests.e2e import images, processes
-from tests.integration.proxy import Proxy, push, settings
+from tests.kit import images, processes
+from tests.kit.proxy import Proxy, push, settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.integration.proxy import Answer
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.proxy import Answer
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 NAME: Final = "library/cargo"
 CARGO: Final = f"/v2/{NAME}/manifests"

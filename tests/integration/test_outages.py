@@ -20,16 +20,16 @@ import pytest
 
 from proxy.oci.mediatype import UPSTREAM_ACCEPT
 from proxy.wiring import upstreams
-from tests.e2e import images
-from tests.integration.certificates import self_signed
-from tests.integration.proxy import Proxy, metric, push, settings
-from tests.integration.upstream import Fault, ScriptedUpstream, redirect
+from tests.kit import images
+from tests.kit.certificates import self_signed
+from tests.kit.proxy import Proxy, metric, push, settings
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from tests.integration.proxy import Answer
+    from tests.kit.proxy import Answer
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "outages.md"
 NAME: Final = "library/cargo"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.reference import Digest
-from tests.e2e import images
-from tests.integration.proxy import Proxy, settings, until
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.kit import images
+from tests.kit.proxy import Proxy, settings, until
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,9 +14,9 @@ from proxy.stores.redis.cache import RedisManifests
 from proxy.stores.redis.cluster import RedisClusterServers
 from proxy.stores.redis.options import Login, RedisOptions
 from proxy.stores.redis.servers import standalone
-from tests.e2e.processes import LOOPBACK, free_port
-from tests.e2e.redis import RedisServer, eventually
-from tests.integration.certificates import pem
+from tests.kit.certificates import pem
+from tests.kit.processes import LOOPBACK, free_port
+from tests.kit.redis import RedisServer, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -16,9 +16,9 @@ from proxy.stores.redis.cache import RedisManifests
 from proxy.stores.redis.cluster import RedisClusterServers
 from proxy.stores.redis.options import Login, RedisOptions
 from proxy.stores.redis.servers import behind_sentinel, standalone
-from tests.e2e.processes import LOOPBACK, free_port
-from tests.e2e.redis import ClusterServers, RedisServer, SentinelSet
-from tests.integration.redis_faults import answering, link_to
+from tests.kit.processes import LOOPBACK, free_port
+from tests.kit.redis import ClusterServers, RedisServer, SentinelSet
+from tests.kit.redis_faults import answering, link_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

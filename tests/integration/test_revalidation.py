@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.oci.mediatype import UPSTREAM_ACCEPT
 from proxy.wiring import upstreams
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric, push, settings
-from tests.integration.upstream import Fault
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric, push, settings
+from tests.kit.scripted_upstream import Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from tests.integration.proxy import Answer
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.proxy import Answer
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 NAME: Final = "library/cargo"
 CARGO: Final = f"/v2/{NAME}/manifests"

@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images
-from tests.e2e.processes import LOOPBACK, Proxy, free_port
-from tests.integration.proxy import push, until
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.kit import images
+from tests.kit.processes import LOOPBACK, Proxy, free_port
+from tests.kit.proxy import push, until
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -10,9 +10,9 @@ import pytest
 
 from proxy.errors import StorageFailure
 from proxy.oci.reference import Digest, Repository
-from tests.e2e import images
-from tests.integration.proxy import Proxy, metric, settings, until
-from tests.integration.upstream import Fault, ScriptedUpstream, redirect
+from tests.kit import images
+from tests.kit.proxy import Proxy, metric, settings, until
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

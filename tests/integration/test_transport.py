@@ -18,9 +18,9 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Tag
 from proxy.upstream.client import RegistryClient
 from proxy.wiring.endpoints import transport_of
-from tests.integration.certificates import pem
 from tests.integration.connect_proxy import ConnectProxy
-from tests.integration.upstream import Fault, ScriptedUpstream, redirect
+from tests.kit.certificates import pem
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
     import socket

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from aiohttp import web
 
-from tests.contract.between import between
-from tests.e2e import images
-from tests.e2e.gateway import Gateway
-from tests.integration.proxy import Proxy, settings
+from tests.kit import images
+from tests.kit.interceptor import interceptor
+from tests.kit.proxy import Proxy, settings
+from tests.kit.s3_gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.contract.between import Forward
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.interceptor import Forward
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 CONFIG: Final = json.loads(images.docker_with_empty_steps().manifest)["config"]["digest"]
 BLOB: Final = f"/v2/library/cargo/blobs/{CONFIG}"
@@ -50,7 +50,7 @@ async def test_nobody_waits_for_an_upload_and_the_end_does(
         return await forward(request)
 
     async with (
-        between(gateway, held) as endpoint,
+        interceptor(gateway, held) as endpoint,
         Proxy(settings(upstream, data_dir, blobs=blobs(gateway, endpoint))) as proxy,
     ):
         first = await proxy.get(BLOB)
@@ -76,7 +76,7 @@ async def test_many_clients_are_one_transfer_also_where_nothing_can_be_uploaded(
         return await forward(request)
 
     async with (
-        between(gateway, refusing) as endpoint,
+        interceptor(gateway, refusing) as endpoint,
         Proxy(settings(upstream, data_dir, blobs=blobs(gateway, endpoint))) as proxy,
     ):
         for round_ in (1, 2):

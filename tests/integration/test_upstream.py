@@ -27,8 +27,8 @@ from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from proxy.oci.reference import Digest, Tag
 from proxy.ports import Fetched, Head, Upstream
 from proxy.upstream.client import MAX_MANIFEST, RegistryClient, Transport
-from tests.integration.certificates import self_signed
-from tests.integration.upstream import Fault, ScriptedUpstream
+from tests.kit.certificates import self_signed
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -22,7 +22,7 @@ from proxy.errors import (
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
 from proxy.upstream.client import Credentials, RegistryClient, Transport
-from tests.integration.upstream import Fault, ScriptedUpstream, redirect
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,9 +12,9 @@ from proxy.errors import BlobUnknown, RegistryError, UpstreamInvalid, UpstreamUn
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from proxy.oci.reference import Digest, Tag
 from proxy.upstream.client import Credentials, RegistryClient, Transport
-from tests.integration.certificates import self_signed
-from tests.integration.network import PUBLIC, Network
-from tests.integration.upstream import Fault, ScriptedUpstream, redirect
+from tests.kit.certificates import self_signed
+from tests.kit.network import PUBLIC, Network
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

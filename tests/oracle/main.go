@@ -6,7 +6,7 @@
 //	oracle verify                                the payload digest of the signed body on stdin
 //
 // A refusal is one line on stderr and exit status 1 (`convert` of lines: an "error" in the answer).
-// It is built against Debian's packages, without modules: see tests/e2e/oracle.py.
+// It is built against Debian's packages, without modules: see tests/kit/oracle.py.
 package main
 
 import (

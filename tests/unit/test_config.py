@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from proxy.config import Settings, SettingsError, load, schema
-from tests.unit.json_schema import accepts
+from tests.kit.json_schema import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

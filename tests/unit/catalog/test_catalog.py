@@ -15,7 +15,7 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.memory.cache import MemoryManifests
-from tests.e2e import images
+from tests.kit import images
 
 if TYPE_CHECKING:
     from pathlib import Path

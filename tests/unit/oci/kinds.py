@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.build import from_image
 from proxy.oci.schema1.libtrust import SigningKey
-from tests.e2e import images
-from tests.e2e.images import DOCKER, OCI, Content
+from tests.kit import images
+from tests.kit.images import DOCKER, OCI, Content
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,7 +30,7 @@ from tests.unit.oci.kinds import KEY
 if TYPE_CHECKING:
     from proxy.oci.conversion import Conversion
     from proxy.oci.headers.accept import Accept
-    from tests.e2e.images import Content
+    from tests.kit.images import Content
 
 AMD64: Final = Platform("linux", "amd64")
 ARM64: Final = Platform("linux", "arm64")

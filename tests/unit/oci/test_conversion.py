@@ -17,8 +17,8 @@ from proxy.oci.derivation import ConversionInputs
 from proxy.oci.manifest import MANIFEST_LIMIT, Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import DOCKER_TO_OCI, MediaType
 from proxy.oci.reference import Digest
-from tests.e2e import images
-from tests.e2e.images import DOCKER, OCI, Content
+from tests.kit import images
+from tests.kit.images import DOCKER, OCI, Content
 from tests.unit.oci.damage import damaged, values
 from tests.unit.oci.kinds import KEY, KINDS, edited
 from tests.unit.oci.serving import INPUTS, convert, read, shelf

@@ -11,8 +11,8 @@ from proxy.errors import ConversionRefused
 from proxy.oci import image
 from proxy.oci.manifest import MANIFEST_LIMIT, Descriptor, Image
 from proxy.oci.mediatype import MediaType
-from tests.e2e import images
-from tests.e2e.images import DOCKER, OCI, Content
+from tests.kit import images
+from tests.kit.images import DOCKER, OCI, Content
 from tests.unit.oci.kinds import (
     KINDS,
     artifact,

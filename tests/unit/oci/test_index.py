@@ -14,8 +14,8 @@ from proxy.oci.derivation import ConversionInputs, Derived
 from proxy.oci.manifest import MANIFEST_LIMIT, Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
-from tests.e2e import images
-from tests.e2e.images import DOCKER, OCI, Content
+from tests.kit import images
+from tests.kit.images import DOCKER, OCI, Content
 from tests.unit.oci.kinds import (
     KINDS,
     Document,

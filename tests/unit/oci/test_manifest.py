@@ -17,8 +17,8 @@ from proxy.oci.manifest import MANIFEST_LIMIT, Image, Index, Opaque, Schema1, re
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
-from tests.e2e import images
-from tests.e2e.images import DOCKER, OCI, Content
+from tests.kit import images
+from tests.kit.images import DOCKER, OCI, Content
 from tests.unit.oci import kinds
 from tests.unit.oci.damage import damaged, values
 from tests.unit.oci.kinds import KINDS, document, edited

@@ -14,7 +14,7 @@ from proxy.oci.mediatype import (
     bare,
     manifest_type,
 )
-from tests.e2e.images import DOCKER, OCI
+from tests.kit.images import DOCKER, OCI
 from tests.unit.oci.clients import CLIENTS
 
 

@@ -19,7 +19,7 @@ from proxy.oci.negotiation import (
     explain_refusal,
     negotiate,
 )
-from tests.e2e import images
+from tests.kit import images
 from tests.unit.oci.clients import CLIENTS, accept_of, containerd_by_digest
 from tests.unit.oci.kinds import KINDS, with_layers
 from tests.unit.oci.serving import ARM64, POLICY, read, serve, shelf, word, words

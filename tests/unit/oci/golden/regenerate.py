@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.oci.schema1.libtrust import SigningKey
-from tests.e2e import oracle
+from tests.kit import oracle
 
 GOLDEN: Final = Path(__file__).parent
 

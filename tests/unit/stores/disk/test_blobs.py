@@ -14,7 +14,7 @@ import pytest
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
-from tests.contract.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored
+from tests.kit.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored
 from tests.unit.stores.sqlite.test_entries import files_limited_to
 
 TAG = "tag:docker.io/library/alpine:latest"

@@ -15,7 +15,7 @@ from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor, Swept
 from proxy.stores.disk.leases import FlockLeases, locked
-from tests.contract.blob_stores import CONTENT, DIGEST, keep, leave, stored
+from tests.kit.blob_stores import CONTENT, DIGEST, keep, leave, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable

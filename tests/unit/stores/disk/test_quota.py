@@ -19,8 +19,8 @@ from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import FlockLeases
 from proxy.stores.disk.quota import DiskQuota, Stored, to_evict
 from proxy.stores.disk.scrub import Scrub
-from tests.contract.another_process import another_process
-from tests.contract.blob_stores import keep, leave
+from tests.kit.another_process import another_process
+from tests.kit.blob_stores import keep, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,9 +16,9 @@ from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import locked
 from proxy.stores.disk.scrub import Scrub
-from tests.contract.blob_stores import CONTENT, DIGEST, keep, stored
-from tests.e2e import images
-from tests.integration.proxy import metric, until
+from tests.kit import images
+from tests.kit.blob_stores import CONTENT, DIGEST, keep, stored
+from tests.kit.proxy import metric, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,14 +11,14 @@ from proxy.stores.bucket.blobs import ObjectBlobs
 from proxy.stores.bucket.bucket import Bucket
 from proxy.stores.bucket.providers import Secret, s3
 from proxy.stores.disk.blobs import DiskBlobs
-from tests.e2e.gateway import ACCESS_KEY, SECRET_KEY
+from tests.kit.s3_gateway import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from proxy.ports import Blob, BlobStore, Readable, Spool
-    from tests.e2e.gateway import Gateway
+    from tests.kit.s3_gateway import Gateway
 
 BLOB_STORES: Final = ("disk", "s3")
 

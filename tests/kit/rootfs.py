@@ -10,7 +10,7 @@ import io
 import tarfile
 from typing import TYPE_CHECKING, Final
 
-from tests.e2e.images import digest
+from tests.kit.images import digest
 
 if TYPE_CHECKING:
     from pathlib import Path

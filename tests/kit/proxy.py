@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
     from proxy.oci.reference import Digest
-    from tests.e2e.images import Content
-    from tests.integration.upstream import ScriptedUpstream
+    from tests.kit.images import Content
+    from tests.kit.scripted_upstream import ScriptedUpstream
 
 # How long what happens beside a request may take, in seconds.
 _SOON: Final = 5.0

@@ -2,7 +2,7 @@
 
 A copy for each number is kept in `tests/data/formats`. Written anew, where a number is new, by
 
-    python -m tests.e2e.formats
+    python -m tests.kit.formats
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Final
 
 import redis
 
-from tests.e2e import images, load
-from tests.e2e.accepts import EVERYTHING
-from tests.e2e.processes import LOOPBACK, Proxy
-from tests.e2e.redis import RedisServer
-from tests.integration.proxy import push
-from tests.integration.upstream import ScriptedUpstream
+from tests.kit import images, load
+from tests.kit.accept_lines import EVERYTHING
+from tests.kit.processes import LOOPBACK, Proxy
+from tests.kit.proxy import push
+from tests.kit.redis import RedisServer
+from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

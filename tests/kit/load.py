@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.e2e.processes import LOOPBACK
+from tests.kit.processes import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from tests.e2e.processes import LOOPBACK, Program, free_port
+from tests.kit.processes import LOOPBACK, Program, free_port
 from tests.tools import require
 
 ACCESS_KEY: Final = "test-access-key"

@@ -12,7 +12,7 @@ import redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from tests.e2e.processes import LOOPBACK, Program, ProgramError, free_port
+from tests.kit.processes import LOOPBACK, Program, ProgramError, free_port
 from tests.tools import require
 
 if TYPE_CHECKING:

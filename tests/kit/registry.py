@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
 from tests import tools
-from tests.e2e.processes import LOOPBACK, Program, ProgramError, free_port
-from tests.e2e.wire import ask
+from tests.kit.processes import LOOPBACK, Program, ProgramError, free_port
+from tests.kit.raw_http import ask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.images import Content
-    from tests.e2e.token_server import TokenServer
+    from tests.kit.images import Content
+    from tests.kit.token_server import TokenServer
 
 # The one account of a registry with `account=True`.
 USERNAME: Final = "pilot"

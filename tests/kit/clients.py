@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests import tools
-from tests.e2e.images import digest
-from tests.e2e.processes import Program
-from tests.e2e.rootfs import exported, tree
+from tests.kit.images import digest
+from tests.kit.processes import Program
+from tests.kit.rootfs import exported, tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

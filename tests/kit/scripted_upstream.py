@@ -26,7 +26,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from proxy.oci.reference import Digest
-from tests.integration.faults import (
+from tests.kit.faults import (
     Answer,
     Fault,
     Plan,

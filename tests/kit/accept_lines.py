@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from tests.e2e.images import DOCKER, OCI
+from tests.kit.images import DOCKER, OCI
 
 Lines: TypeAlias = list[tuple[str, str]]
 

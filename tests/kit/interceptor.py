@@ -1,4 +1,4 @@
-"""Something in front of the gateway that answers some requests in its own way."""
+"""A server in front of the S3 gateway that answers some requests in its own way."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, TypeAlias
 from aiohttp import ClientSession, DummyCookieJar, web
 from yarl import URL
 
-from tests.e2e.processes import LOOPBACK
+from tests.kit.processes import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.e2e.gateway import Gateway
+    from tests.kit.s3_gateway import Gateway
 # What the gateway answers.
 Forward: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 
 @asynccontextmanager
-async def between(
+async def interceptor(
     gateway: Gateway, changed: Callable[[web.BaseRequest, Forward], Awaitable[web.Response]]
 ) -> AsyncIterator[str]:
     """The endpoint of a server that does with every request what `changed` does."""
