@@ -88,7 +88,7 @@ PENDING: Final = {
     "proxy/kit",
     "proxy/manifests",
     "proxy/oci",
-    "proxy/ports.py",
+    "proxy/ports",
     "proxy/runtime",
     "proxy/stores",
     "proxy/telemetry",

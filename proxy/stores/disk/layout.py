@@ -104,11 +104,11 @@ class Layout:
         found = _KEY.fullmatch(key)
         if found is None:
             raise ValueError(f"{key[:_LONGEST]!r} is no key of a record")
-        kind, batch, leaf = found["kind"], found["folders"].split("/")[:-1], found["leaf"]
+        kind, folders, leaf = found["kind"], found["folders"].split("/")[:-1], found["leaf"]
         # A repository's links lie together, so that those of a manifest cost one fsync.
-        if not batch and (digest := _DIGEST.fullmatch(leaf)):
-            batch = [f":{digest['fan']}"]
-        parts = (*(folder.replace(":", "+") for folder in batch), leaf)
+        if not folders and (digest := _DIGEST.fullmatch(leaf)):
+            folders = [f":{digest['fan']}"]
+        parts = (*(folder.replace(":", "+") for folder in folders), leaf)
         return self.root.joinpath("records", kind, *map(_short, parts))
 
 
