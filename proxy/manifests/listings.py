@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamInvalid
 from proxy.manifests.staleness import Reason, reason_of, served
-from proxy.oci.headers.link import Page, still_asking
+from proxy.oci.headers.link import Page, keep_parameter
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
@@ -108,7 +108,9 @@ class Listings:
         page = await self._kept(repository, f"referrers:{repository}:{digest}:{query}", ask)
         if artifact_type is None:
             return page
-        page = replace(page, following=still_asking(page.following, "artifactType", artifact_type))
+        page = replace(
+            page, following=keep_parameter(page.following, "artifactType", artifact_type)
+        )
         return page if page.filtered else _filtered(page, artifact_type)
 
     async def _from_tag(self, repository: Repository, digest: Digest) -> Page:

@@ -1,1 +1,1 @@
-"""The registry's domain, without I/O: what the specs say, as functions of their arguments."""
+"""The registry domain without I/O: the rules of the specs as pure functions."""

@@ -1,7 +1,7 @@
-"""The conversion graph: from which kind of manifest which other can be made, and out of what.
+"""The conversion graph: which manifest types can be converted to which, and from what content.
 
-Adding a representation is adding a row. An edge says what content it needs; whoever has a store and
-an upstream gets that, and the edge makes the new manifest from it: a function of its arguments.
+Adding a representation means adding a row. An edge names the content that it needs, the caller
+fetches it, and the edge builds the new manifest. Edges do no I/O.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Content: TypeAlias = Mapping[Digest, bytes]
 Needs: TypeAlias = Callable[[Manifest, ConversionInputs], tuple[Descriptor, ...]]
 Apply: TypeAlias = Callable[[Manifest, Content, ConversionInputs], Derived]
 
-# Of a type that is known, in which something names nothing.
+# For a manifest of a known type with a malformed digest in one of its descriptors.
 _UNREADABLE: Final = "its descriptors cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """One edge: `needs` names the content that `apply` must be given.
+    """One edge of the graph: `needs` names the content that `apply` takes.
 
     Both may raise ConversionRefused.
     """
@@ -50,7 +50,7 @@ class Conversion:
 
     @property
     def needs_manifests(self) -> bool:
-        """Whether the content that it needs are manifests, and not blobs."""
+        """Whether the needed content consists of manifests rather than blobs."""
         return self.source.is_index
 
 
@@ -105,14 +105,14 @@ def _sign(manifest: Manifest, _content: Content, inputs: ConversionInputs) -> De
     if inputs.key is None:
         raise ConversionRefused("there is no key to sign it with")
     try:
-        signed = inputs.key.sign(manifest.raw, time=libtrust.signed_time(_created(manifest)))
+        signed = inputs.key.sign(manifest.raw, time=libtrust.signed_time(_creation_time(manifest)))
         return Derived(read_manifest(signed, MediaType.V2S1_SIGNED, expected=manifest.digest))
     except (ManifestInvalid, ValueError) as error:
         raise ConversionRefused(f"it cannot be signed ({error})") from None
 
 
-def _created(manifest: Manifest) -> str | None:
-    """When the image says it was made: the signature's time must not depend on the clock."""
+def _creation_time(manifest: Manifest) -> str | None:
+    """The image's own creation time, because a signature must not depend on the clock."""
     try:
         created = json.loads(json.loads(manifest.raw)["history"][0]["v1Compatibility"])["created"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
@@ -132,7 +132,7 @@ def _as_index(manifest: Manifest) -> Index:
     return manifest
 
 
-# A row from a type to itself makes a mixed image or list consistent.
+# A row from a type to itself makes the types of a mixed image or list consistent.
 CONVERSIONS: Final = (
     Conversion(MediaType.V2S2, MediaType.V2S1, needs=_config, apply=_to_schema1),
     Conversion(MediaType.V2S1, MediaType.V2S1_SIGNED, needs=_nothing, apply=_sign),
@@ -157,7 +157,7 @@ def _shortest_paths() -> dict[tuple[MediaType, MediaType], tuple[Conversion, ...
     while ahead:
         start, end = ahead.popleft()
         for edge in CONVERSIONS:
-            # Not back to where it started: only a type's own row does that.
+            # A path never returns to its first type: only that type's own row does.
             if edge.source == end and edge.target not in {start, end}:
                 step = (start, edge.target)
                 if step not in paths:
@@ -170,7 +170,7 @@ _PATHS: Final = _shortest_paths()
 
 
 def path(source: str, target: MediaType) -> tuple[Conversion, ...] | None:
-    """The fewest steps from one kind to another, or None if there is no way."""
+    """The shortest path from one type to another, or None if there is none."""
     try:
         return _PATHS.get((MediaType(source), target))
     except ValueError:
@@ -178,7 +178,7 @@ def path(source: str, target: MediaType) -> tuple[Conversion, ...] | None:
 
 
 def is_mixed(manifest: Manifest) -> bool:
-    """Whether the manifest mixes OCI and docker types in a way that some clients refuse."""
+    """Whether the manifest mixes OCI and docker types, which some clients reject."""
     match manifest:
         case Image():
             return image.has_mixed_types(manifest)

@@ -1,7 +1,7 @@
-"""What a derived manifest is made from, and what comes out.
+"""The inputs and the result of a conversion.
 
-A derived digest exists nowhere but here, so all that went into it is recorded: an `Origin` and the
-content that it names are enough to make the same bytes again, whatever the settings are by then.
+A derived digest exists only in this proxy, so every input is recorded. An `Origin` and the content
+that it names suffice to rebuild the same bytes, even after the settings have changed.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     from proxy.oci.schema1.libtrust import SigningKey
 
-# Part of every key and record of a derived manifest. Another number for another output.
+# Part of every key and record of a derived manifest. Increment it when the output changes.
 CONVERTER: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionInputs:
-    """What a conversion depends on besides its source and the content that it needs.
+    """The inputs of a conversion besides its source and the content that it needs.
 
-    `name` (as addressed) and `tag` are inside schema 1; the platforms and the bound on children
-    decide what is in a list or index. The key changes a signature, but no digest.
+    Schema 1 contains `name` (as the client addressed it) and `tag`. `platforms` and `max_children`
+    select the entries of a list or index. The key changes a signature, but no digest.
     """
 
     name: str = ""
@@ -40,7 +40,7 @@ class ConversionInputs:
     key: SigningKey | None = field(default=None, repr=False, compare=False)
 
     def cache_key_for(self, target: MediaType) -> str:
-        """The part of a key that tells this conversion to `target` from others of one source."""
+        """The part of a cache key that distinguishes conversions of one source to `target`."""
         if target.is_schema1:
             return f":{self.name}:{self.tag}"
         if target.is_index:
@@ -50,17 +50,17 @@ class ConversionInputs:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A manifest that a conversion made, with the children that had to be made for it."""
+    """The manifest that a conversion built, with the children that were converted for it."""
 
     manifest: Manifest
     children: tuple[tuple[Manifest, Origin], ...] = ()
 
 
-def written(document: Mapping[str, object], media_type: MediaType) -> Manifest:
-    """The manifest with these members: equal members give equal bytes.
+def serialize(document: Mapping[str, object], media_type: MediaType) -> Manifest:
+    """Serialize `document` as a manifest; equal members give equal bytes.
 
-    ConversionRefused if it would be larger than any client reads.
-    A source under every limit may be over one with longer names of types, or with its text escaped.
+    ConversionRefused if the result exceeds a manifest limit. Longer media types and escaped text
+    can make a conversion exceed a limit that its source does not.
     """
     try:
         raw = json.dumps(document, separators=(",", ":")).encode()
@@ -73,7 +73,7 @@ def written(document: Mapping[str, object], media_type: MediaType) -> Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The record of a derived manifest: every input, never "the current settings"."""
+    """The record of a derived manifest: all inputs by value, independent of the settings."""
 
     source: Digest
     target: MediaType
@@ -81,7 +81,7 @@ class Origin:
     converter: int = CONVERTER
 
     def encode(self) -> bytes:
-        """As JSON, for the record."""
+        """Encode the origin as JSON."""
         return json.dumps(
             {
                 "source": self.source,
@@ -97,7 +97,7 @@ class Origin:
 
     @classmethod
     def decode(cls, record: bytes) -> Self:
-        """The origin that `record` holds; ManifestInvalid if this release cannot read it."""
+        """Decode a record; ManifestInvalid if this release cannot read it."""
         try:
             value = json.loads(record)
             return cls(

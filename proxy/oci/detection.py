@@ -1,8 +1,8 @@
-"""Which kind a manifest is: by what it calls itself, by what it came as, and by its shape.
+"""Detection of a manifest's type from its `mediaType`, its `Content-Type` and its members.
 
-The three must not contradict each other, or one reader would take it for an image that another
-takes for an index (CVE-2021-41190). (distribution registry/storage/manifeststore.go;
-containers/image internal/manifest/manifest.go and common.go.)
+The three must agree. Otherwise one client could read an image where another reads an index
+(CVE-2021-41190). (distribution registry/storage/manifeststore.go; containers/image
+internal/manifest/manifest.go and common.go.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, manifest_type
 _MEDIA_TYPE: Final = re.compile(
     r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
 )
-# What makes a format what it is: the members of another one must be absent or null.
+# The members that distinguish the formats: those of other formats must be absent or null.
 _SCHEMA1: Final = frozenset({"fsLayers", "history"})
 _IMAGE: Final = frozenset({"config", "layers"})
 _INDEX: Final = frozenset({"manifests"})
@@ -26,11 +26,11 @@ DISTINCTIVE: Final = _SCHEMA1 | _IMAGE | _INDEX
 
 
 def kind(document: Mapping[str, object], content_type: str) -> MediaType | str:
-    """The manifest's type, a known one if it can be; ManifestInvalid if it could be two, or none.
+    """The manifest's type; ManifestInvalid if it is ambiguous or cannot be determined.
 
-    The body decides; `content_type` only where the body leaves a choice.
+    The body takes precedence; `content_type` decides only where the body is not conclusive.
     """
-    media_type = _declared(document, content_type)
+    media_type = _read_type(document, content_type)
     present = {name for name in DISTINCTIVE if document.get(name) is not None}
     if not any(present <= members for members in _formats(media_type)):
         members = " and ".join(sorted(present))
@@ -39,7 +39,7 @@ def kind(document: Mapping[str, object], content_type: str) -> MediaType | str:
 
 
 def _formats(media_type: MediaType | str) -> tuple[frozenset[str], ...]:
-    """Of which formats' members the manifest may have those of one."""
+    """The formats that a manifest of this type may have; it has the members of one of them."""
     if not isinstance(media_type, MediaType):
         return (_SCHEMA1, _IMAGE, _INDEX)
     if media_type.is_schema1:
@@ -47,11 +47,12 @@ def _formats(media_type: MediaType | str) -> tuple[frozenset[str], ...]:
     return (_INDEX if media_type.is_index else _IMAGE,)
 
 
-def _declared(document: Mapping[str, object], content_type: str) -> MediaType | str:
+def _read_type(document: Mapping[str, object], content_type: str) -> MediaType | str:
+    """The type that the body declares, checked against `schemaVersion` and `content_type`."""
     declared = document.get("mediaType")
     named = manifest_type(content_type)
     if declared is None:
-        return _undeclared(document, named)
+        return _type_by_shape(document, named)
     if not isinstance(declared, str) or not _MEDIA_TYPE.fullmatch(declared):
         raise ManifestInvalid("the manifest's mediaType is not a media type")
     known = manifest_type(declared)
@@ -63,14 +64,14 @@ def _declared(document: Mapping[str, object], content_type: str) -> MediaType | 
     if _version(document) != version:
         raise ManifestInvalid(f"a manifest of type {known} must have schemaVersion {version}")
     if known.is_schema1:
-        return _undeclared(document, named)
+        return _type_by_shape(document, named)
     if named is not None and named != known:
         raise ManifestInvalid(f"the manifest calls itself {known}, but came as {named}")
     return known
 
 
-def _undeclared(document: Mapping[str, object], named: MediaType | None) -> MediaType:
-    """The kind of a body without `mediaType`, by its shape."""
+def _type_by_shape(document: Mapping[str, object], named: MediaType | None) -> MediaType:
+    """The type of a body without `mediaType`, from its members."""
     match _version(document):
         case 1:
             if named is not None and not named.is_schema1:
@@ -97,6 +98,6 @@ def _image_or_index(document: Mapping[str, object], named: MediaType | None) -> 
 
 
 def _version(document: Mapping[str, object]) -> int | None:
-    """The `schemaVersion`, None where it is no whole number: neither `true` nor `2.0` is one."""
+    """The `schemaVersion`, or None unless it is an integer: `true` and `2.0` are not."""
     version = document.get("schemaVersion")
     return version if type(version) is int else None

@@ -1,8 +1,8 @@
-"""JSON in which no two readers see two different things (CVE-2021-41190).
+"""JSON that every parser reads the same way (CVE-2021-41190).
 
-Go's decoders, which most clients have, take a member in any letter case, and the last of several;
-others take them as they are spelt, and some the first. So what is read here must be there once, in
-its own spelling, or be null.
+Go's decoder, used by most clients, matches members in any letter case and takes the last
+duplicate. Other parsers match the exact spelling, and some take the first duplicate. So each
+member that is read here must occur once, in its exact spelling, or be null.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from proxy.oci.schema1 import gojson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The members and elements of a manifest cost microseconds each; ten thousand descriptors have half
-# as many.
-_MOST_COMMAS: Final = 200_000
+# Each member and element costs microseconds. Ten thousand descriptors have half as many commas.
+_MAX_COMMAS: Final = 200_000
 
 
 def spellings(*names: str) -> Mapping[str, str]:
-    """The members `names`, to be looked for in any letter case."""
+    """A table of the members `names`, for look-ups in any letter case."""
     return {gojson.fold(name): name for name in names}
 
 
 class Document(dict[str, object]):
-    """A JSON object that still knows every member that was there, repeated ones too."""
+    """A JSON object that keeps the spelling of every member, duplicates included."""
 
     __slots__ = ("_spelt",)
 
@@ -36,7 +35,7 @@ class Document(dict[str, object]):
         self._spelt = [name for name, _ in pairs]
 
     def refuse_ambiguous(self, names: Mapping[str, str]) -> None:
-        """ManifestInvalid if another reader could see another value of one of `names`."""
+        """Raise ManifestInvalid if another parser could read another value for one of `names`."""
         seen: set[str] = set()
         for spelt in self._spelt:
             name = names.get(gojson.fold(spelt))
@@ -48,9 +47,9 @@ class Document(dict[str, object]):
 
 
 def parse(text: bytes) -> Document:
-    """The JSON object that `text` is; ManifestInvalid if it is none."""
-    if text.count(b",") > _MOST_COMMAS:
-        raise ManifestInvalid(f"the manifest has over {_MOST_COMMAS} commas")
+    """Parse a JSON object; ManifestInvalid if `text` is not one."""
+    if text.count(b",") > _MAX_COMMAS:
+        raise ManifestInvalid(f"the manifest has over {_MAX_COMMAS} commas")
     try:
         document = json.loads(
             text.decode("utf-8"), object_pairs_hook=Document, parse_constant=_not_json
@@ -63,5 +62,5 @@ def parse(text: bytes) -> Document:
 
 
 def _not_json(literal: str) -> object:
-    """Python would take NaN and Infinity for numbers."""
+    """Reject NaN and Infinity, which Python's parser accepts as numbers."""
     raise ValueError(literal)

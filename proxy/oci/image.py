@@ -1,7 +1,7 @@
-"""Images between docker's v2s2 and the OCI's manifest: other media types, the same content.
+"""Conversion of images between docker v2s2 and OCI: only the media types change.
 
-The config blob keeps its bytes and so its digest, in both directions (containers/image
-`internal/image/oci.go` does the same towards docker). Mixed images come out consistent.
+The config blob keeps its bytes and its digest in both directions (containers/image
+`internal/image/oci.go` does the same towards docker). Mixed images become consistent.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ConversionRefused, RefusalReason
-from proxy.oci.derivation import written
+from proxy.oci.derivation import serialize
 from proxy.oci.mediatype import (
     DOCKER_CONFIG,
     DOCKER_TO_OCI,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from proxy.oci.manifest import Descriptor, Image, Manifest
 
-# Early pushers of v2s2 called the config so; docker takes it for an image all the same
+# Config types that early v2s2 pushes used; docker accepts them as images
 # (moby distribution/registry.go, v20.10).
 _HISTORIC_CONFIGS: Final = frozenset(
     {"", "application/octet-stream", "application/json", "text/html", "text/plain"}
@@ -37,10 +37,10 @@ _LAYER_FAMILIES: Final = (
 
 
 def is_container_image(image: Image) -> bool:
-    """Whether this is an image to run, however its layers are packed.
+    """Whether this is a runnable image, whatever the compression of its layers.
 
-    Artifacts, signatures and attestations are not: several carry an image config, but none has
-    image layers only.
+    Artifacts, signatures and attestations are not. Some of them have an image config, but none
+    has only image layers.
     """
     return (
         image.artifact_type is None
@@ -57,13 +57,13 @@ def _has_image_config(image: Image) -> bool:
 
 
 def has_mixed_types(image: Image) -> bool:
-    """Whether an OCI manifest names docker types, or a docker manifest OCI types."""
+    """Whether an OCI manifest names docker types, or a docker manifest names OCI types."""
     foreign = DOCKER_TO_OCI if image.media_type == MediaType.OCI_MANIFEST else OCI_TO_DOCKER
     return any(part.media_type in foreign for part in (image.config, *image.layers))
 
 
 def check_convertible(image: Image) -> None:
-    """Raise ConversionRefused for content that no conversion of an image keeps whole."""
+    """Raise ConversionRefused for content that an image conversion would lose."""
     if image.artifact_type is not None:
         raise ConversionRefused(
             f"it is an artifact of type {image.artifact_type}", RefusalReason.ARTIFACT
@@ -76,13 +76,13 @@ def check_convertible(image: Image) -> None:
     if not is_container_image(image):
         odd = next(x for x in image.layers if not x.media_type.startswith(_LAYER_FAMILIES))
         raise ConversionRefused(
-            f"it has a layer of type {odd.media_type!r}, which is no image layer",
+            f"it has a layer of type {odd.media_type!r}, which is not an image layer",
             RefusalReason.ARTIFACT,
         )
 
 
 def check_plain_layers(image: Image) -> None:
-    """ConversionRefused where a client of schema 1 could not fetch or unpack a layer."""
+    """Raise ConversionRefused if a schema 1 client could not fetch or unpack a layer."""
     check_convertible(image)
     for layer in image.layers:
         if layer.urls or "foreign" in layer.media_type or "nondistributable" in layer.media_type:
@@ -97,20 +97,20 @@ def check_plain_layers(image: Image) -> None:
 
 
 def to_docker(image: Image) -> Manifest:
-    """`image` as v2s2; ConversionRefused for zstd, encrypted and unknown layers."""
-    return _retyped(image, MediaType.V2S2, DOCKER_CONFIG, OCI_TO_DOCKER)
+    """Convert to v2s2; ConversionRefused for zstd, encrypted and unknown layers."""
+    return _change_types(image, MediaType.V2S2, DOCKER_CONFIG, OCI_TO_DOCKER)
 
 
 def to_oci(image: Image) -> Manifest:
-    """`image` as an OCI image manifest; ConversionRefused for unknown layers."""
-    return _retyped(image, MediaType.OCI_MANIFEST, OCI_CONFIG, DOCKER_TO_OCI)
+    """Convert to an OCI image manifest; ConversionRefused for unknown layers."""
+    return _change_types(image, MediaType.OCI_MANIFEST, OCI_CONFIG, DOCKER_TO_OCI)
 
 
-def _retyped(
+def _change_types(
     image: Image, target: MediaType, config_type: str, renamed: Mapping[str, str]
 ) -> Manifest:
     check_convertible(image)
-    # Schema 1 names no sizes, and does without.
+    # Only schema 1 can omit sizes.
     if any(part.size is None for part in (image.config, *image.layers)):
         raise ConversionRefused("one of its descriptors has no size")
     kept = frozenset(renamed.values())
@@ -129,10 +129,10 @@ def _retyped(
         "config": _descriptor(image.config, config_type),
         "layers": layers,
     }
-    return written(document, target)
+    return serialize(document, target)
 
 
 def _descriptor(part: Descriptor, media_type: str) -> dict[str, object]:
-    """What both formats have; annotations, data and platform have no place in docker's."""
+    """A descriptor with the members of both formats; docker has no annotations or data."""
     urls = {"urls": part.urls} if part.urls else {}
     return {"mediaType": media_type, "size": part.size, "digest": part.digest, **urls}

@@ -1,6 +1,6 @@
-"""Indexes: which entry is for a platform, and OCI index and docker list from one another.
+"""Indexes: platform selection, and conversion between OCI index and docker list.
 
-A converted list is never mixed: its children are converted first, and it names them.
+A converted list is never mixed: its children are converted first, and the list names the results.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ConversionRefused, ManifestInvalid, RefusalReason
 from proxy.oci import image
-from proxy.oci.derivation import ConversionInputs, Derived, Origin, written
+from proxy.oci.derivation import ConversionInputs, Derived, Origin, serialize
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import IMAGE_CONFIGS, MediaType, manifest_type
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from proxy.oci.platform import Platform
     from proxy.oci.reference import Digest
 
-# buildkit's attestation storage: "vnd.docker.reference.type" on entries for unknown/unknown.
+# buildkit's attestation storage: an annotation of entries with the platform unknown/unknown.
 _ATTESTATION: Final = "vnd.docker.reference.type"
 
 
 def is_image_entry(entry: Descriptor) -> bool:
-    """Whether the entry is an image manifest: no attestation, no artifact, no other index."""
+    """Whether the entry is an image manifest, not an attestation, artifact or nested index."""
     media_type = manifest_type(entry.media_type)
     unknown = entry.platform is not None and entry.platform.os == "unknown"
     return (
@@ -33,22 +33,22 @@ def is_image_entry(entry: Descriptor) -> bool:
         and not media_type.is_index
         and not unknown
         and _ATTESTATION not in entry.annotations
-        # A listing of referrers names the config's type where the manifest is no artifact.
+        # A referrers listing sets artifactType to the config's type for plain images.
         and (entry.artifact_type is None or entry.artifact_type in IMAGE_CONFIGS)
     )
 
 
 def has_mixed_types(index: Index) -> bool:
-    """Whether a docker list has OCI children. An OCI index may have docker's by right."""
+    """Whether a docker list has OCI children. An OCI index may have docker children."""
     return index.media_type == MediaType.DOCKER_LIST and any(
         manifest_type(entry.media_type) == MediaType.OCI_MANIFEST for entry in index.manifests
     )
 
 
 def for_platform(index: Index, wanted: Platform) -> Descriptor:
-    """The first image for `wanted`, as docker picks it; ConversionRefused if there is none.
+    """The first image for `wanted`, as docker selects it; ConversionRefused if there is none.
 
-    An index with a single image that states no platform is taken to be for every one.
+    A single image without a platform matches every platform.
     """
     images = [entry for entry in index.manifests if is_image_entry(entry)]
     for entry in images:
@@ -57,12 +57,13 @@ def for_platform(index: Index, wanted: Platform) -> Descriptor:
     if len(images) == 1 and images[0].platform is None:
         return images[0]
     raise ConversionRefused(
-        f"it has no image for {wanted} (it has {_offered(index)})", RefusalReason.PLATFORM
+        f"it has no image for {wanted} (it has {_available_platforms(index)})",
+        RefusalReason.PLATFORM,
     )
 
 
-def _offered(index: Index) -> str:
-    """What there is instead, for a person."""
+def _available_platforms(index: Index) -> str:
+    """The platforms that the index has, for an error message."""
     images = [entry for entry in index.manifests if is_image_entry(entry)]
     if platforms := sorted({str(x.platform) for x in images if x.platform is not None}):
         return ", ".join(platforms[:16])
@@ -73,14 +74,14 @@ def _offered(index: Index) -> str:
 
 
 def children(index: Index, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
-    """The images for `inputs.platforms`, in the index's order.
+    """The images for `inputs.platforms`, in the order of the index.
 
-    ConversionRefused if there are none, or too many.
+    ConversionRefused if there are none or more than `inputs.max_children`.
     """
     images = [entry for entry in index.manifests if is_image_entry(entry)]
     if len(images) > inputs.max_children:
         raise ConversionRefused(
-            f"it has {len(images)} images, and {inputs.max_children} are the limit",
+            f"it has {len(images)} images, more than the limit of {inputs.max_children}",
             RefusalReason.CHILDREN,
         )
     wanted = [
@@ -91,7 +92,7 @@ def children(index: Index, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
     if not wanted:
         platforms = ", ".join(map(str, inputs.platforms))
         raise ConversionRefused(
-            f"it has no image for any of {platforms} (it has {_offered(index)})",
+            f"it has no image for any of {platforms} (it has {_available_platforms(index)})",
             RefusalReason.PLATFORM,
         )
     return tuple(wanted)
@@ -100,18 +101,18 @@ def children(index: Index, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
 def to_docker_list(
     index: Index, content: Mapping[Digest, bytes], inputs: ConversionInputs
 ) -> Derived:
-    """`index` as a docker manifest list of v2s2 images."""
-    return _converted(index, content, inputs, MediaType.DOCKER_LIST, MediaType.V2S2)
+    """Convert to a docker manifest list of v2s2 images."""
+    return _convert(index, content, inputs, MediaType.DOCKER_LIST, MediaType.V2S2)
 
 
 def to_oci_index(
     index: Index, content: Mapping[Digest, bytes], inputs: ConversionInputs
 ) -> Derived:
-    """`index` as an OCI index of OCI images."""
-    return _converted(index, content, inputs, MediaType.OCI_INDEX, MediaType.OCI_MANIFEST)
+    """Convert to an OCI index of OCI images."""
+    return _convert(index, content, inputs, MediaType.OCI_INDEX, MediaType.OCI_MANIFEST)
 
 
-def _converted(
+def _convert(
     index: Index,
     content: Mapping[Digest, bytes],
     inputs: ConversionInputs,
@@ -141,7 +142,7 @@ def _converted(
             f"none of its images can be converted ({'; '.join(refusals)})", RefusalReason.CHILDREN
         )
     document = {"schemaVersion": 2, "mediaType": target, "manifests": entries}
-    return Derived(written(document, target), children=tuple(derived))
+    return Derived(serialize(document, target), children=tuple(derived))
 
 
 def _child(entry: Descriptor, raw: bytes, target: MediaType) -> Manifest:
@@ -150,7 +151,7 @@ def _child(entry: Descriptor, raw: bytes, target: MediaType) -> Manifest:
     except ManifestInvalid as error:
         raise ConversionRefused(error.message) from None
     if not isinstance(child, Image):
-        raise ConversionRefused("it is no image manifest")
+        raise ConversionRefused("it is not an image manifest")
     if child.media_type == target and not image.has_mixed_types(child):
         return child
     return image.to_docker(child) if target == MediaType.V2S2 else image.to_oci(child)

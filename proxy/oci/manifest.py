@@ -1,8 +1,7 @@
-"""Reading a manifest: which kind the bytes are, what they name, and that they are unambiguous.
+"""Manifest parsing: type, descriptors and digest, with the raw bytes kept unchanged.
 
-The bytes are the truth: a `Manifest` carries them unchanged, beside what was read in them. Parsing
-is lenient where no decision depends on the field, and strict where two readers could understand
-two different things (CVE-2021-41190).
+Parsing is lenient where no decision depends on the field. It is strict where two parsers could
+read different values (CVE-2021-41190).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Json: TypeAlias = Mapping[str, object]
 # containers/image and containerd agree on.
 MANIFEST_LIMIT: Final = 4 * 1024 * 1024
 
-# What decides something here, in a manifest and in what it consists of.
+# The members that decide something here, in a manifest and in its parts.
 _MEMBERS: Final = spellings(
     *DISTINCTIVE, "artifactType", "mediaType", "schemaVersion", "signatures"
 )
@@ -38,7 +37,7 @@ _FS_LAYER: Final = spellings("blobSum")
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a manifest says of other content (image spec, "OCI Content Descriptors")."""
+    """A reference to other content (image spec, "OCI Content Descriptors")."""
 
     media_type: str
     digest: Digest
@@ -47,13 +46,13 @@ class Descriptor:
     urls: tuple[str, ...] = ()
     annotations: Json = field(default_factory=dict)
     artifact_type: str | None = None
-    # Every member as it stood there, so that a conversion can keep what it does not change.
+    # All members as parsed, so that a conversion can keep those that it does not change.
     members: Json = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A manifest with a config and layers: docker's v2s2 or an OCI image manifest."""
+    """A manifest with a config and layers: docker v2s2 or an OCI image manifest."""
 
     media_type: MediaType
     digest: Digest
@@ -87,7 +86,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Schema1:
-    """Docker's schema 1. The digest is that of the payload: the signatures are not in it."""
+    """Docker's schema 1. The digest is that of the payload, without the signatures."""
 
     media_type: MediaType
     digest: Digest
@@ -102,7 +101,7 @@ class Schema1:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A manifest of an unknown type, or with descriptors that name nothing: only passed on."""
+    """A manifest of an unknown type or with malformed digests: served as is, never converted."""
 
     media_type: str
     digest: Digest
@@ -116,11 +115,10 @@ Manifest: TypeAlias = Image | Index | Schema1 | Opaque
 def read_manifest(
     raw: bytes, content_type: str = "", *, expected: Digest | None = None
 ) -> Manifest:
-    """The manifest that `raw` is; ManifestInvalid if it is none, or could be taken for two.
+    """Parse a manifest; ManifestInvalid if it is malformed or ambiguous.
 
-    `content_type` is what the upstream called it; it may be missing, generic or wrong in letter
-    case, but must not contradict the body. `expected` is verified, over the payload for signed
-    schema 1.
+    `content_type` is the upstream's header. It may be missing, generic or in another letter case,
+    but must not contradict the body. `expected` is verified, for signed schema 1 over the payload.
     """
     if len(raw) > MANIFEST_LIMIT:
         raise ManifestInvalid(f"the manifest is over {MANIFEST_LIMIT} bytes")
@@ -132,13 +130,13 @@ def read_manifest(
         raise ManifestInvalid(f"the manifest's bytes are not those that {expected} names")
     digest = expected or Digest.of(payload)
     try:
-        return _typed(media_type, digest, raw, document)
+        return _build(media_type, digest, raw, document)
     except DigestInvalid:
-        # Nothing can be done with it but to pass it on, as every registry does.
+        # Served unchanged, as every registry does.
         return Opaque(media_type, digest, raw)
 
 
-def _typed(media_type: MediaType | str, digest: Digest, raw: bytes, document: Json) -> Manifest:
+def _build(media_type: MediaType | str, digest: Digest, raw: bytes, document: Json) -> Manifest:
     if not isinstance(media_type, MediaType):
         return Opaque(media_type, digest, raw, _opaque_references(document))
     if media_type.is_schema1:
@@ -201,8 +199,8 @@ def _descriptor(item: object) -> Descriptor:
 
 
 def _size(value: object) -> int | None:
-    """The size in bytes, or None where there is none that can be one."""
-    return value if type(value) is int and value >= 0 else None  # a bool is an int, too
+    """The size in bytes, or None if it is not a non-negative integer."""
+    return value if type(value) is int and value >= 0 else None  # bool is a subclass of int
 
 
 def _fs_layers(document: Json) -> tuple[Digest, ...]:
@@ -217,7 +215,7 @@ def _blob_sum(layer: object) -> Digest:
 
 
 def _opaque_references(document: Json) -> tuple[Digest, ...]:
-    """The digests of an unknown type, where known types and the artifact manifest keep theirs."""
+    """The digests in the members where known types and the artifact manifest have theirs."""
     items = [document.get("config")]
     for key in ("layers", "blobs", "manifests"):
         value = document.get(key)

@@ -1,4 +1,4 @@
-"""Media types of manifests, configs and layers, and what they have to do with each other."""
+"""Media types of manifests, configs and layers, and how docker and OCI types correspond."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class MediaType(StrEnum):
-    """The manifest media types that this registry knows."""
+    """The known manifest media types."""
 
     V2S1 = "application/vnd.docker.distribution.manifest.v1+json"
     V2S1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
@@ -33,7 +33,7 @@ class MediaType(StrEnum):
 
     @property
     def short(self) -> str:
-        """A label for metrics and messages, such as `v2s2`."""
+        """A short name for metrics and messages, such as `v2s2`."""
         return self.name.lower()
 
 
@@ -41,7 +41,7 @@ _INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _IMAGES: Final = frozenset({MediaType.V2S2, MediaType.OCI_MANIFEST})
 _SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
 
-# Asked of every upstream, always, so that none converts for us: what is best comes first.
+# Sent with every upstream request, so that no upstream converts for us; preferred types first.
 UPSTREAM_ACCEPT: Final = ", ".join(  # noqa: FLY002 -- one a line is easier to read
     [
         MediaType.OCI_INDEX,
@@ -57,7 +57,7 @@ OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
-# moby and containers/image keep the same table (image spec, "Compatibility Matrix").
+# The same table as in moby and containers/image (image spec, "Compatibility Matrix").
 OCI_TO_DOCKER: Final = {
     OCI_CONFIG: DOCKER_CONFIG,
     "application/vnd.oci.image.layer.v1.tar": "application/vnd.docker.image.rootfs.diff.tar",
@@ -86,7 +86,7 @@ PLAIN_LAYERS: Final = GZIP_LAYERS | {
 
 
 def bare(content_type: str) -> str:
-    """The media type of a `Content-Type` value: no parameters, lower case, no spaces."""
+    """The media type of a `Content-Type` value, in lower case and without parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 

@@ -1,8 +1,8 @@
-"""Which representation a client gets, as a decision: values that somebody else acts on.
+"""Content negotiation by tag: which representation a client gets.
 
-A decision is a list of options, best first. Whether an edge of the graph refuses is only known when
-its content is there, so the service takes the first option that does not, and answers 404 with
-every reason if all do. Not for requests by digest: those get exactly what the digest names.
+The decision is a list of options, best first. Whether a conversion is refused is known only once
+its content is fetched. So the caller takes the first option that works, and answers 404 with all
+the reasons if none does. Requests by digest are not negotiated: they get the bytes of the digest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Rule(StrEnum):
-    """Which rule decided: it is in the log, so that a wrong representation is one line's search."""
+    """The rule that decided, for the access log."""
 
     NAMED = "named"
     CONVERTED = "converted"
@@ -33,14 +33,14 @@ class Rule(StrEnum):
 
 
 class AcceptMissing(StrEnum):
-    """What a client without an `Accept` header gets: docker up to 1.9 sends none."""
+    """What a client without an `Accept` header gets; docker 1.9 and older send none."""
 
     SCHEMA1 = "schema1"
     STORED = "stored"
 
 
 class Mixed(StrEnum):
-    """What becomes of images that mix OCI and docker types, for clients that name their type."""
+    """How an image that mixes OCI and docker types is served to a client that names its type."""
 
     STORED = "stored"
     CONSISTENT = "consistent"
@@ -48,7 +48,7 @@ class Mixed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The operator's choices in a negotiation."""
+    """The settings that negotiation depends on."""
 
     platform: Platform
     accept_missing: AcceptMissing = AcceptMissing.SCHEMA1
@@ -57,42 +57,42 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Serve the bytes as they came."""
+    """Serve the stored bytes."""
 
     rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Convert:
-    """Make another manifest, by these edges of the graph in turn."""
+    """Convert along these edges of the graph, in order."""
 
     path: tuple[Conversion, ...]
     rule: Rule
 
     @property
     def target(self) -> MediaType:
-        """What comes out."""
+        """The type of the result."""
         return self.path[-1].target
 
 
 @dataclass(frozen=True, slots=True)
 class Descend:
-    """Take the image of one platform, and negotiate again on what that really is."""
+    """Select the image of one platform, and negotiate again on its own type."""
 
     rule: Rule
 
 
 Option: TypeAlias = Stored | Convert | Descend
 
-# What a client without Accept is taken to have said.
+# The Accept that is assumed for a client without the header.
 _LEGACY: Final = Accept.parse((MediaType.V2S1_SIGNED,))
-# docker 26 to 28, crane and kaniko name schema 1, and then refuse it.
+# docker 26 to 28, crane and kaniko name schema 1, but cannot read it.
 _BETTER_THAN_SCHEMA1: Final = (MediaType.V2S2, MediaType.OCI_MANIFEST)
 
-# In characters; a dozen reasons of ordinary length.
-_LONGEST_REASON: Final = 1024
+# In characters; about a dozen reasons.
+_MAX_REASON: Final = 1024
 
-# Of which images a converted index consists.
+# The type of the images in a converted index.
 _CHILDREN: Final = {
     MediaType.DOCKER_LIST: MediaType.V2S2,
     MediaType.OCI_INDEX: MediaType.OCI_MANIFEST,
@@ -100,11 +100,11 @@ _CHILDREN: Final = {
 
 
 def negotiate(manifest: Manifest, accept: Accept, policy: Policy) -> tuple[Option, ...]:
-    """The options for a request by tag, best first; none means that nothing serves."""
+    """The options for a request by tag, best first; empty if no representation is acceptable."""
     if not accept.present:
         return _without_accept(manifest, policy)
-    named = _named(manifest, accept)
-    if named and not _passed_over(manifest, accept, policy):
+    named = _names_stored_type(manifest, accept)
+    if named and not _prefers_conversion(manifest, accept, policy):
         return (Stored(Rule.NAMED),)
     options = _conversions(manifest, accept, Rule.CONVERTED)
     if named:
@@ -117,9 +117,9 @@ def negotiate(manifest: Manifest, accept: Accept, policy: Policy) -> tuple[Optio
 
 
 def negotiate_child(child: Manifest, accept: Accept, policy: Policy) -> tuple[Option, ...]:
-    """The options for the child that a `Descend` led to.
+    """The options for the image that `Descend` selected.
 
-    Only what the client named: whoever takes anything is better served with the whole index.
+    Wildcards do not count here: a client that accepts anything gets the whole index.
     """
     if not accept.present:
         return _options_for(child, _LEGACY, policy, Rule.ABSENT)
@@ -129,9 +129,9 @@ def negotiate_child(child: Manifest, accept: Accept, policy: Policy) -> tuple[Op
 def _options_for(
     manifest: Manifest, accept: Accept, policy: Policy, rule: Rule
 ) -> tuple[Option, ...]:
-    if not _named(manifest, accept):
+    if not _names_stored_type(manifest, accept):
         return _conversions(manifest, accept, rule)
-    if not _passed_over(manifest, accept, policy):
+    if not _prefers_conversion(manifest, accept, policy):
         return (Stored(rule),)
     return (*_conversions(manifest, accept, rule), Stored(rule))
 
@@ -143,7 +143,7 @@ def _without_accept(manifest: Manifest, policy: Policy) -> tuple[Option, ...]:
 
 
 def _is_image(manifest: Manifest) -> bool:
-    """Whether there is an image in it that a legacy client could have meant."""
+    """Whether the manifest is or contains an image that a legacy client could run."""
     match manifest:
         case Image():
             return image.is_container_image(manifest)
@@ -155,39 +155,39 @@ def _is_image(manifest: Manifest) -> bool:
             return False
 
 
-def _named(manifest: Manifest, accept: Accept) -> bool:
-    """Whether the client names the stored type, and can read the images where that is an index."""
+def _names_stored_type(manifest: Manifest, accept: Accept) -> bool:
+    """Whether the client names the stored type and, for an index, can read its images."""
     unreadable = isinstance(manifest, Index) and _has_unreadable_images(manifest, accept)
     return accept.names(manifest.media_type) and not unreadable
 
 
-def _passed_over(manifest: Manifest, accept: Accept, policy: Policy) -> bool:
-    """Whether something better than the stored bytes is tried first, although they are named."""
+def _prefers_conversion(manifest: Manifest, accept: Accept, policy: Policy) -> bool:
+    """Whether a conversion is tried before the stored bytes, although the client names them."""
     if isinstance(manifest, Schema1):
         return any(map(accept.names, _BETTER_THAN_SCHEMA1))
     return policy.mixed is Mixed.CONSISTENT and conversion.is_mixed(manifest)
 
 
 def _has_unreadable_images(manifest: Index, accept: Accept) -> bool:
-    """Whether the client, which names types of images, does not name those of this index.
+    """Whether the client names image types, but not those of the images in this index.
 
-    One that names no image type at all wants the index for its own sake.
+    A client that names no image type at all wants the index itself.
     """
     types = {manifest_type(x.media_type) for x in manifest.manifests if index.is_image_entry(x)}
     return any(found is not None and not _reads(accept, found) for found in types)
 
 
 def _reads(accept: Accept, image_type: MediaType) -> bool:
-    """Whether an index of such images is of use to the client.
+    """Whether the client can read an index of images of this type.
 
-    Lists of schema 1 call it unsigned, signed or not; who asks for a digest gets it as needed.
+    Lists give schema 1 children the unsigned type, whether they are signed or not.
     """
     name = MediaType.V2S1_SIGNED if image_type.is_schema1 else image_type
     return accept.names(name) or not any(map(accept.names, _BETTER_THAN_SCHEMA1))
 
 
 def _conversions(manifest: Manifest, accept: Accept, rule: Rule) -> tuple[Option, ...]:
-    """What can be reached: highest q first, schema 1 last among equals, then fewer steps."""
+    """The possible conversions: by q, then schema 1 last, then by the number of steps."""
     ranked: list[tuple[tuple[float, bool, int, bool], Option]] = []
     for target in MediaType:
         if target == MediaType.V2S1 or not accept.names(target):
@@ -210,14 +210,14 @@ def _conversions(manifest: Manifest, accept: Accept, rule: Rule) -> tuple[Option
 
 
 def explain_refusal(manifest: Manifest, accept: Accept, reasons: list[str]) -> str:
-    """Why this client cannot have this manifest, for the person who reads the client's log.
+    """The message of the 404 for a client that accepts no available representation.
 
-    The reasons quote the manifest, which may say anything at any length, as the client may.
+    The reasons quote the manifest and the client's header, so their length is limited.
     """
-    accepted = f"the client accepts {str(accept)[:_LONGEST_REASON]}"
-    asked = accepted if accept.present else "the client sent no Accept header"
+    accepted = f"the client accepts {str(accept)[:_MAX_REASON]}"
+    request = accepted if accept.present else "the client sent no Accept header"
     why = "; ".join(dict.fromkeys(reasons)) or "nothing that was accepted can be made from it"
     return (
-        f"{manifest.digest} is of type {manifest.media_type}; {asked}; "
-        f"it was not converted: {why[:_LONGEST_REASON]}"
+        f"{manifest.digest} is of type {manifest.media_type}; {request}; "
+        f"it was not converted: {why[:_MAX_REASON]}"
     )

@@ -1,4 +1,4 @@
-"""A manifest as one value, for caches and records: its type, a line feed, and its bytes."""
+"""A manifest as one value for caches and records: its type, a line feed and its bytes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def pack(manifest: Manifest) -> bytes:
-    """The value."""
+    """Encode a manifest as one value."""
     return manifest.media_type.encode() + b"\n" + manifest.raw
 
 
 def unpack(digest: Digest, value: bytes | None) -> Manifest | None:
-    """The manifest in a value, or None if it is not the one that `digest` names."""
+    """Decode a value; None if it is missing or its bytes do not match `digest`."""
     if value is None:
         return None
     media_type, _, raw = value.partition(b"\n")

@@ -1,4 +1,4 @@
-"""Platforms: what an image runs on, and whether one is what was asked for."""
+"""Platforms: parsing and matching (image spec, "platform")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """An operating system, an architecture and, where it matters, its variant."""
+    """An operating system, an architecture and an optional variant."""
 
     os: str
     architecture: str
@@ -17,7 +17,7 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`os/architecture[/variant]`; ValueError for anything else."""
+        """Parse `os/architecture[/variant]`; ValueError for anything else."""
         os, architecture, variant = [*text.split("/"), "", ""][:3]
         if not os or not architecture or text.count("/") > (2 if variant else 1):
             raise ValueError(f"{text!r} is not os/architecture or os/architecture/variant")
@@ -25,7 +25,7 @@ class Platform:
 
     @classmethod
     def read(cls, value: object) -> Self | None:
-        """The platform of a descriptor, or None where it states none that can be read."""
+        """Read a descriptor's `platform`; None if it is missing or malformed."""
         if not isinstance(value, Mapping):
             return None
         os, architecture = value.get("os"), value.get("architecture")
@@ -35,10 +35,10 @@ class Platform:
         return cls(os, architecture, variant if isinstance(variant, str) else "")
 
     def serves(self, wanted: Platform) -> bool:
-        """Whether an image for this platform is one for `wanted`.
+        """Whether an image for this platform matches `wanted`.
 
-        A variant matters only where `wanted` names one; arm64 without a variant is v8, as
-        containerd has it (platforms.Normalize).
+        The variant is compared only if `wanted` has one. arm64 without a variant is v8, and arm
+        is v7, as in containerd (platforms.Normalize).
         """
         if (self.os, self.architecture) != (wanted.os, wanted.architecture):
             return False
@@ -48,5 +48,5 @@ class Platform:
         return {"arm64": "v8", "arm": "v7"}.get(self.architecture, "")
 
     def __str__(self) -> str:
-        """As people write it: `linux/arm64/v8`."""
+        """The usual notation, such as `linux/arm64/v8`."""
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))

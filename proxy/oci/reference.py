@@ -1,4 +1,4 @@
-"""Names of content: repositories, tags and digests, valid by construction."""
+"""Repository names, tags and digests, valid by construction."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NAME: Final = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
 _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-# The spec's convention: name and host together in 255 bytes.
+# The spec's convention limits host and name together to 255 bytes.
 _NAME_LIMIT: Final = 255
 # image spec, "Registered Algorithms"; blake3 has no implementation in the standard library.
 _HEX_LENGTH: Final = {"sha256": 64, "sha512": 128}
 _HEX: Final = re.compile(r"[0-9a-f]+")
-# An error answer quotes at most this much of what the client sent.
-_QUOTED: Final = 160
+# Error messages quote at most this many characters of a client's input.
+_MAX_QUOTED: Final = 160
 
 
 class Digest(str):
@@ -32,10 +32,12 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        """`text` as a digest; DigestInvalid if it is none (image spec, "Digests")."""
+        """Validate a digest; DigestInvalid if it is malformed (image spec, "Digests")."""
         algorithm, _, encoded = text.partition(":")
         if _HEX_LENGTH.get(algorithm) != len(encoded) or not _HEX.fullmatch(encoded):
-            raise DigestInvalid(f"{text[:_QUOTED]!r} is not a digest that this registry supports")
+            raise DigestInvalid(
+                f"{text[:_MAX_QUOTED]!r} is not a digest that this registry supports"
+            )
         return super().__new__(cls, text)
 
     @classmethod
@@ -54,11 +56,11 @@ class Digest(str):
         return self.partition(":")[2]
 
     def hasher(self) -> _Hash:
-        """A fresh hash of this digest's algorithm."""
+        """A new hash object of this digest's algorithm."""
         return hashlib.new(self.algorithm)
 
     def matches(self, content: bytes) -> bool:
-        """Whether `content` is what this digest names."""
+        """Whether `content` has this digest."""
         return hashlib.new(self.algorithm, content).hexdigest() == self.hex
 
 
@@ -68,14 +70,14 @@ class Tag(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        """`text` as a tag; TagInvalid if the spec's grammar does not allow it."""
+        """Validate a tag; TagInvalid if it does not match the spec's grammar."""
         if not _TAG.fullmatch(text):
-            raise TagInvalid(f"{text[:_QUOTED]!r} is not a valid tag")
+            raise TagInvalid(f"{text[:_MAX_QUOTED]!r} is not a valid tag")
         return super().__new__(cls, text)
 
 
 def parse_reference(text: str) -> Digest | Tag:
-    """A tag or digest; TagInvalid, or DigestInvalid for whatever has a colon."""
+    """Parse a tag or digest; TagInvalid, or DigestInvalid for text with a colon."""
     return Digest(text) if ":" in text else Tag(text)
 
 
@@ -83,8 +85,8 @@ def parse_reference(text: str) -> Digest | Tag:
 class Repository:
     """A repository of one upstream registry.
 
-    `registry` is the upstream's name in our settings, `name` the repository's name there, and
-    `addressed` the name as the client wrote it, which schema 1 has inside its digest.
+    `registry` is the upstream's name in the settings, and `name` the repository's name there.
+    `addressed` is the name that the client used; it is part of schema 1 and of its digest.
     """
 
     registry: str
@@ -92,12 +94,12 @@ class Repository:
     addressed: str
 
     def __str__(self) -> str:
-        """As people write it: `docker.io/library/alpine`."""
+        """The usual notation, such as `docker.io/library/alpine`."""
         return f"{self.registry}/{self.name}"
 
 
 def parse_name(text: str) -> str:
-    """`text`, if it is a valid repository name; NameInvalid otherwise."""
+    """Validate a repository name; NameInvalid if it does not match the spec's grammar."""
     if len(text) > _NAME_LIMIT or not _NAME.fullmatch(text):
-        raise NameInvalid(f"{text[:_QUOTED]!r} is not a valid repository name")
+        raise NameInvalid(f"{text[:_MAX_QUOTED]!r} is not a valid repository name")
     return text

@@ -1,1 +1,1 @@
-"""HTTP headers that registries and clients give a meaning of their own, as values."""
+"""HTTP headers with a registry-specific meaning, as values."""

@@ -1,4 +1,4 @@
-"""The `Accept` header: what a client says that it can read."""
+"""The `Accept` header: the media types that a client can read (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 
 from proxy.oci.mediatype import MediaType, bare
 
-# A header of more than this is cut, for parsing must not take longer than a millisecond.
-_MOST_ITEMS: Final = 1024
+# Further items are ignored, so that parsing takes less than a millisecond.
+_MAX_ITEMS: Final = 1024
 _RANGES: Final = ("application/*", "*/*")
-# What a client says in fewer characters is remembered: all that there are say half of it.
-_ORDINARY: Final = 2048
-# What one type costs in memory besides its characters, in bytes.
+# Headers up to this many characters are cached when parsed; known clients send half of it.
+_CACHED_LENGTH: Final = 2048
+# The memory that one type takes besides its characters, in bytes.
 _TYPE_COST: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The types that a client names with their weights, and whether it takes any other.
+    """The types that a client names with their weights, and whether it accepts any other.
 
-    Two headers that mean the same are equal, whatever their order, lines and spelling: this, and
-    never the header's text, may be part of a key.
+    Headers with the same meaning are equal, whatever their order, lines and spelling. Cache keys
+    use this value, never the header's text.
     """
 
     weights: tuple[tuple[str, float], ...] = ()
@@ -32,21 +32,21 @@ class Accept:
 
     @staticmethod
     def parse(lines: tuple[str, ...]) -> Accept:
-        """All header lines joined (RFC 9110, 12.5.1); what cannot be read is as if not said."""
-        ordinary = sum(map(len, lines)) <= _ORDINARY
-        return _remembered(lines) if ordinary else _parse(lines)
+        """Parse all header lines, joined; malformed items are ignored."""
+        is_short = sum(map(len, lines)) <= _CACHED_LENGTH
+        return _parse_cached(lines) if is_short else _parse(lines)
 
     @property
     def cost(self) -> int:
-        """Roughly the bytes that it takes in memory."""
+        """The approximate size in memory, in bytes."""
         named = [name for name, _ in self.weights]
         return sum(_TYPE_COST + len(name) for name in (*named, *self.excluded))
 
     def weight(self, media_type: str) -> float:
-        """The q of a type that is named, 0 if it is not; a wildcard names nothing.
+        """The q of a type that the client names, 0 for others; wildcards do not count.
 
-        Unsigned schema 1 is also a name of the signed one, where that has no q of its own:
-        registries have always answered it so.
+        The type of unsigned schema 1 also names signed schema 1, unless that has its own q:
+        registries have always answered so.
         """
         named = dict(self.weights)
         name = media_type.lower()
@@ -69,11 +69,11 @@ class Accept:
 
     @property
     def names_manifest(self) -> bool:
-        """Whether the client names any manifest type that we know."""
+        """Whether the client names any known manifest type."""
         return any(self.names(media_type) for media_type in MediaType)
 
     def __str__(self) -> str:
-        """For a message to a person: the types, without weights."""
+        """The types without weights, for an error message."""
         named = [media_type for media_type, _ in self.weights]
         return ", ".join([*named, *(["*/*"] if self.wildcard else [])]) or "nothing"
 
@@ -81,10 +81,10 @@ class Accept:
 NO_ACCEPT: Final = Accept(present=False)
 
 
-# A cluster has few kinds of clients; docker sends its lines in random order, so there are up to
-# 720 spellings of one meaning.
+# A cluster has few kinds of clients. docker sends its lines in random order, so one kind has up to
+# 720 spellings.
 @lru_cache(maxsize=1024)
-def _remembered(lines: tuple[str, ...]) -> Accept:
+def _parse_cached(lines: tuple[str, ...]) -> Accept:
     return _parse(lines)
 
 
@@ -92,7 +92,7 @@ def _parse(lines: tuple[str, ...]) -> Accept:
     if not lines:
         return NO_ACCEPT
     weights: dict[str, float] = {}
-    for item in ",".join(lines).split(",")[:_MOST_ITEMS]:
+    for item in ",".join(lines).split(",")[:_MAX_ITEMS]:
         media_type = bare(item)
         if "/" in media_type:
             weights[media_type] = max(_weight(item), weights.get(media_type, 0.0))
@@ -106,7 +106,7 @@ def _parse(lines: tuple[str, ...]) -> Accept:
 
 
 def _weight(item: str) -> float:
-    """The q of one item, 1 where there is none or it cannot be read."""
+    """The q of one item; 1 if it is missing or malformed."""
     for parameter in item.split(";")[1:]:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "q":

@@ -1,4 +1,4 @@
-"""Listings in pages: the `Link` header (RFC 8288), of which only the query is ours to use."""
+"""Pagination by the `Link` header (RFC 8288), of which only the query is used."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _QUERY: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/?%-]{1,1024}")
 class Page:
     """One page of a listing as the upstream sent it.
 
-    `following` is the query that leads to the next page. Where a hostile `Link` points to does not
-    matter: it is only ever put behind the path of the listing that was asked for.
+    `following` is the query of the next page. A hostile `Link` cannot redirect us: its query is
+    only appended to the path of the requested listing.
     """
 
     raw: bytes
@@ -28,22 +28,22 @@ class Page:
 
 
 def following(link: str | None) -> str | None:
-    """The query of the link to the next page, or None if there is none that can be used."""
+    """The query of the link to the next page, or None if there is no usable one."""
     found = _NEXT.search(link or "")
     query = urlsplit(found[1]).query if found else ""
     return query if _QUERY.fullmatch(query) else None
 
 
 def link_to(path: str, query: str, *, ns: str | None) -> str:
-    """A `Link` to the next page below our own `path`, for the upstream that `ns` named."""
+    """A `Link` header to the next page below our own `path`; `ns` names the upstream."""
     suffix = "&" + urlencode({"ns": ns}) if ns is not None else ""
     return f'<{path}?{query}{suffix}>; rel="next"'
 
 
-def still_asking(query: str | None, name: str, value: str) -> str | None:
-    """The query that leads to the next page, with a parameter that the first one was asked with.
+def keep_parameter(query: str | None, name: str, value: str) -> str | None:
+    """Add a parameter of the first request to the query of the next page.
 
-    A registry that takes no notice of it leaves it out of its links.
+    A registry that ignores the parameter omits it from its links.
     """
     if query is None or any(key == name for key, _ in parse_qsl(query)):
         return query
@@ -51,5 +51,5 @@ def still_asking(query: str | None, name: str, value: str) -> str | None:
 
 
 def query_of(parameters: Mapping[str, str]) -> str:
-    """`parameters` in one spelling, for a request and for a key."""
+    """Encode `parameters` in a canonical order, for requests and cache keys."""
     return urlencode(sorted(parameters.items()))

@@ -1,8 +1,8 @@
-"""How many pulls a registry still grants, as Docker Hub says it in headers of every manifest.
+"""The pull rate limit of an account, as Docker Hub states it with every manifest.
 
-`RateLimit-Limit: 100;w=21600`, `RateLimit-Remaining: 76;w=21600` (so many in `w` seconds) and
-`Docker-RateLimit-Source`, the account or address that they are counted for. Whoever is not limited
-gets none of them. Docker documents it under "Pull usage and limits".
+`RateLimit-Limit: 100;w=21600` and `RateLimit-Remaining: 76;w=21600` give pulls per `w` seconds.
+`Docker-RateLimit-Source` is the account or address that they apply to. Unlimited accounts get
+none of these headers. (Docker's documentation, "Pull usage and limits".)
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Ten digits are more pulls, and more seconds, than anybody has.
+# Ten digits exceed any real number of pulls or seconds.
 _QUOTA: Final = re.compile(r"(\d{1,10})(?:\s*;\s*w=(\d{1,10}))?")
 _SOURCE: Final = re.compile(r"[0-9A-Za-z.:_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """`remaining` of `limit` pulls in `window` seconds (0 if that is not said), for `source`."""
+    """`remaining` of `limit` pulls in `window` seconds (0 if not stated), for `source`."""
 
     limit: int
     remaining: int
@@ -30,7 +30,7 @@ class RateLimit:
 
     @classmethod
     def parse(cls, headers: Mapping[str, str]) -> RateLimit | None:
-        """What the headers say, whose names any case may have; None if they say nothing usable."""
+        """Parse the headers, in any letter case; None if they are missing or malformed."""
         limit = _QUOTA.match(headers.get("RateLimit-Limit", "").strip())
         remaining = _QUOTA.match(headers.get("RateLimit-Remaining", "").strip())
         if limit is None or remaining is None or int(limit[1]) == 0:

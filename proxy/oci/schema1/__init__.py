@@ -1,1 +1,1 @@
-"""Schema 1 images: how distribution builds and signs them, byte for byte."""
+"""Schema 1 manifests, built and signed byte for byte as distribution does."""

@@ -1,8 +1,8 @@
-"""From an image's config and layers to schema 1, byte for byte as distribution 2.8 makes it.
+"""Schema 1 from an image's config and layers, byte for byte as distribution 2.8 builds it.
 
-Everything that goes into the bytes goes into the digest that the client is told: the name and the
-tag, the spelling of the config, the order of keys. What distribution would turn into an image that
-lacks layers is refused. (distribution manifest/schema1/config_builder.go, v2.8.3.)
+The digest covers the name, the tag, the spelling of the config and the order of keys. Configs that
+distribution would convert to an image without some of its layers are refused.
+(distribution manifest/schema1/config_builder.go, v2.8.3.)
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from proxy.oci.schema1.imageconfig import HistoryEntry, RootFS
 
-# The gzip of 1024 NULs that stands for a step without a layer. These very bytes: no gzip library
-# makes them again. Clients fetch it like any layer, from every repository.
+# The gzip of 1024 NUL bytes that stands for a step without a layer. The bytes are fixed, because
+# gzip libraries differ. Clients fetch it like any layer, from every repository.
 EMPTY_LAYER_BYTES: Final = bytes.fromhex(
     "1f8b080000096e8800ff621805a360148c5800080000ffff2eafb5ef00040000"
 )
 EMPTY_LAYER: Final = Digest.of(EMPTY_LAYER_BYTES)
-# A Windows base layer's id is as much of its sha384 as a sha256 has.
+# A Windows base layer's id is its sha384, cut to the length of a sha256.
 _ID_LENGTH: Final = 64
 
 
 def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) -> bytes:
-    """The canonical payload: the schema 1 manifest without signatures.
+    """Build the canonical payload: the schema 1 manifest without signatures.
 
     `layers` are the image's, base first; `name` and `tag` are as the client wrote them.
-    ConversionRefused for every config that distribution refuses, and for one that is not UTF-8,
-    whose history does not account for every layer, or that would make a manifest of over 4 MiB.
+    ConversionRefused for a config that distribution refuses, that is not UTF-8, whose history does
+    not account for every layer, or whose manifest would exceed 4 MiB.
     """
     try:
         text = config.decode()
@@ -61,7 +61,7 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
         steps.append(_lower_step(entry, own, parent))
         parent = own
     entry, blob = newest
-    # The config's own bytes, spaces and all, are part of the newest id.
+    # The newest id covers the raw bytes of the config, white space included.
     own = _id(blob, parent.encode() + b" " + config)
     steps.append(_newest_step(text, entry, own, parent))
 
@@ -69,7 +69,7 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
 
 
 def _blobs(image: ImageConfig, rootfs: RootFS, layers: Sequence[Digest]) -> list[Digest]:
-    """For each history entry the blob of its step, oldest first."""
+    """The blob of each history entry, oldest first."""
     if not image.history:
         raise ConversionRefused("its config has no history", RefusalReason.CONFIG)
     if rootfs.diff_ids != len(layers):
@@ -78,7 +78,7 @@ def _blobs(image: ImageConfig, rootfs: RootFS, layers: Sequence[Digest]) -> list
             RefusalReason.CONFIG,
         )
     steps = sum(not entry.empty_layer for entry in image.history)
-    # distribution converts where there are fewer steps than layers, and loses the last ones.
+    # With fewer steps than layers, distribution drops the last layers.
     if steps != len(layers):
         raise ConversionRefused(
             f"its history makes {steps} layers, and it has {len(layers)}", RefusalReason.CONFIG
@@ -92,7 +92,7 @@ def _id(blob: Digest, rest: bytes) -> str:
 
 
 def _lower_step(entry: HistoryEntry, own: str, parent: str) -> str:
-    """The v1Compatibility of any step but the newest: in the order of distribution's struct."""
+    """The v1Compatibility of a step below the newest, in the order of distribution's struct."""
     members = {"id": gojson.quote(own)}
     if parent:
         members["parent"] = gojson.quote(parent)
@@ -108,7 +108,7 @@ def _lower_step(entry: HistoryEntry, own: str, parent: str) -> str:
 
 
 def _newest_step(config: str, entry: HistoryEntry, own: str, parent: str) -> str:
-    """The newest v1Compatibility: the config itself, its values as they are spelt, keys sorted."""
+    """The newest v1Compatibility: the config with its values verbatim and its keys sorted."""
     members = dict(gojson.members(config))
     for key in ("rootfs", "history"):
         members.pop(key, None)
@@ -123,8 +123,8 @@ def _newest_step(config: str, entry: HistoryEntry, own: str, parent: str) -> str
 def _manifest(
     name: str, tag: str, architecture: str, blobs: Sequence[Digest], steps: Sequence[str]
 ) -> bytes:
-    """The manifest of `steps` and their `blobs`, newest first, indented as Go and libtrust do."""
-    # Quoting makes them longer still: there is no need to do it to know.
+    """Format the manifest of `steps` and `blobs`, newest first, indented as Go and libtrust do."""
+    # Quoting only lengthens them, so this check needs no quoting.
     if sum(map(len, steps)) > MANIFEST_LIMIT:
         raise ConversionRefused(_TOO_LONG, RefusalReason.SIZE)
     layers = [f'"blobSum": {gojson.quote(blob)}' for blob in blobs]
@@ -148,6 +148,6 @@ _TOO_LONG: Final = f"its schema 1 manifest would be over {MANIFEST_LIMIT} bytes"
 
 
 def _array_of_objects(members: Sequence[str]) -> str:
-    """Objects of one member each."""
+    """Format an array of objects with one member each."""
     objects = ",\n".join(f"      {{\n         {member}\n      }}" for member in members)
     return f"[\n{objects}\n   ]"

@@ -1,12 +1,11 @@
 """JSON text as Go's encoding/json reads and prints it.
 
-A value is handled as its own text, never as a Python object: digests depend on the spelling of
-numbers and escapes, on the order of members and on members that are there twice. The reference is
-Go 1.20, with which distribution 2.8.3 is built; from 1.22 on, Go prints two control characters
-differently.
+Values are handled as text, never as Python objects: digests depend on the spelling of numbers and
+escapes, on the order of members and on duplicates. The reference is Go 1.20, which builds
+distribution 2.8.3; Go 1.22 and later print two control characters differently.
 
-Reading raises ValueError, with a message for a person, for text that Go would not take, and
-RecursionError for text that is nested a thousand levels deep (Go: ten thousand).
+Reading raises ValueError for text that Go rejects, with a message for the operator. It raises
+RecursionError for about a thousand levels of nesting (Go: ten thousand).
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _ESCAPES: Final = {
     ord("\r"): "\\r",
     ord("\t"): "\\t",
 }
-# In valid JSON: whole strings, and runs of anything else that is no insignificant space.
-# Possessive, so that a long string costs no memory for backtracking.
+# Tokens of valid JSON: strings, and runs of other characters without insignificant spaces.
+# Possessive quantifiers, so that a long string needs no memory for backtracking.
 _TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\n\r]++')
 _MARK: Final = re.compile(r"[ \t\n\r]*+([{}\[\]:,])[ \t\n\r]*+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-# An error quotes at most this much of what it is about.
-_QUOTED: Final = 40
+# Error messages quote at most this many characters of the text.
+_MAX_QUOTED: Final = 40
 
 
 def quote(text: str) -> str:
@@ -48,52 +47,52 @@ def quote(text: str) -> str:
 
 
 def document(members: Mapping[str, str]) -> str:
-    """The object with `members`, which are texts of values under their keys, in their order."""
+    """An object of `members`, a mapping of keys to the texts of their values, in order."""
     return "{" + ",".join(f"{quote(key)}:{value}" for key, value in members.items()) + "}"
 
 
 def compact(text: str) -> str:
-    """The valid JSON `text` without insignificant spaces and safe in HTML; the rest is verbatim."""
+    """Remove insignificant spaces from valid JSON and escape HTML; the rest is verbatim."""
     return "".join(_TOKEN.findall(text)).translate(_HTML)
 
 
 def members(text: str) -> Iterator[tuple[str, str]]:
-    """The members of the object `text` in order, repeated ones too: key, and the value's text."""
+    """The keys and the texts of the values of an object, in order, duplicates included."""
     return _items(text, "{", "}", _member)
 
 
 def elements(text: str) -> Iterator[str]:
-    """The text of each element of the array `text`."""
+    """The text of each element of an array."""
     return _items(text, "[", "]", _element)
 
 
 def fold(key: str) -> str:
-    """`key` as Go compares it with the fields of a struct: in any letter case.
+    """Fold the letter case of `key` as Go does to match struct fields.
 
-    The long s is the one letter outside ASCII that has a letter of our fields as its other case
+    The long s is the only letter outside ASCII that folds to a letter of our fields
     (fold.go, "foldFunc").
     """
     return key.lower().replace("\N{LATIN SMALL LETTER LONG S}", "s")
 
 
 def string(text: str, otherwise: str) -> str:
-    """What the string `text` says; `otherwise` for null, which Go takes for no value."""
+    """The value of a string; `otherwise` for null, which Go treats as no value."""
     if text == NULL:
         return otherwise
     if not text.startswith('"'):
-        raise ValueError(f"{text[:_QUOTED]!r} is not a string")
-    return _decoded(text, 0)[0]
+        raise ValueError(f"{text[:_MAX_QUOTED]!r} is not a string")
+    return _decode_string(text, 0)[0]
 
 
 def boolean(text: str, *, otherwise: bool) -> bool:
-    """Whether `text` is true; `otherwise` for null."""
+    """The value of a boolean; `otherwise` for null."""
     match text:
         case "true" | "false":
             return text == "true"
         case "null":
             return otherwise
         case _:
-            raise ValueError(f"{text[:_QUOTED]!r} is neither true nor false")
+            raise ValueError(f"{text[:_MAX_QUOTED]!r} is neither true nor false")
 
 
 def _items(
@@ -111,7 +110,7 @@ def _items(
 
 
 def _member(text: str, at: int) -> tuple[tuple[str, str], int]:
-    key, end = _decoded(text, at)
+    key, end = _decode_string(text, at)
     _, start = _mark(":", text, end)
     value, end = _element(text, start)
     return (key, value), end
@@ -122,17 +121,17 @@ def _element(text: str, at: int) -> tuple[str, int]:
     return text[at:end], end
 
 
-def _decoded(text: str, at: int) -> tuple[str, int]:
-    """What the string at `at` says, and where it ends."""
+def _decode_string(text: str, at: int) -> tuple[str, int]:
+    """Decode the string at `at`; its value and the position of its end."""
     value, end = _READER.raw_decode(text, at)
     if not isinstance(value, str):
         raise json.JSONDecodeError("Expecting a string", text, at)
-    # Half a surrogate pair is no character: Go reads U+FFFD.
+    # Go reads an unpaired surrogate as U+FFFD.
     return _SURROGATE.sub("\ufffd", value), end
 
 
 def _mark(expected: str, text: str, at: int) -> tuple[str, int]:
-    """The one of the `expected` marks that is at `at`, and what comes next; spaces are skipped."""
+    """Read one of the `expected` marks at `at`; the mark and the position after it and spaces."""
     found = _MARK.match(text, at)
     if found is None or found[1] not in expected:
         raise json.JSONDecodeError(f"Expecting {' or '.join(map(repr, expected))}", text, at)
@@ -143,13 +142,13 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number in JSON")
 
 
-def _pass_over(_: object) -> None:
-    """Make nothing of it: only where a value ends matters, and numbers may be huge."""
+def _discard(_: object) -> None:
+    """Discard a parsed value: only its end matters, and numbers may be huge."""
 
 
 _READER: Final = json.JSONDecoder(
-    object_pairs_hook=_pass_over,
-    parse_int=_pass_over,
-    parse_float=_pass_over,
+    object_pairs_hook=_discard,
+    parse_int=_discard,
+    parse_float=_discard,
     parse_constant=_refuse,
 )

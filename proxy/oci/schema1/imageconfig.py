@@ -1,10 +1,10 @@
-"""An image's config, read as distribution reads it: what schema 1 is made of, and no more.
+"""The parts of an image's config that schema 1 needs, read as distribution reads them.
 
-Go decodes into structs: keys match in any letter case, unknown ones are ignored, null changes
-nothing, a wrong type is an error, and a key that comes again is decoded over what is there
-already. (distribution manifest/schema1/config_builder.go; Go encoding/json decode.go.)
+Go decodes into structs: keys match in any letter case, unknown keys are ignored, and null changes
+nothing. A wrong type is an error, and a duplicate key is decoded over the earlier value.
+(distribution manifest/schema1/config_builder.go; Go encoding/json decode.go.)
 
-Reading raises ValueError, with half a sentence for a person, and RecursionError; see `gojson`.
+Reading raises ValueError, with a message for the operator, and RecursionError; see `gojson`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Final
 
 from proxy.oci.schema1 import gojson, rfc3339
 
-# More than this cannot become a manifest of 4 MiB: each entry takes over 300 bytes of it.
-_MOST_ENTRIES: Final = 16_384
-# Each member and element costs microseconds, and no image has a hundredth of these.
-_MOST_COMMAS: Final = 200_000
+# More entries would exceed a manifest of 4 MiB: each takes over 300 bytes.
+_MAX_ENTRIES: Final = 16_384
+# Each member and element costs microseconds; real images have less than a hundredth of this.
+_MAX_COMMAS: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One step of the image's history. `created` is spelt as Go spells it."""
+    """One step of the image's history. `created` has Go's spelling."""
 
     created: str = rfc3339.ZERO
     author: str = ""
@@ -33,7 +33,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class RootFS:
-    """How many diff ids there are, and the base layer that only old Windows images have."""
+    """The number of diff ids, and the base layer of old Windows images."""
 
     diff_ids: int = 0
     base_layer: str = ""
@@ -41,7 +41,7 @@ class RootFS:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """The history is oldest first; None is a `rootfs` that is missing or null."""
+    """`history` is oldest first; `rootfs` is None if it is missing or null."""
 
     architecture: str
     rootfs: RootFS | None
@@ -49,9 +49,9 @@ class ImageConfig:
 
 
 def read_config(text: str) -> ImageConfig:
-    """What the config `text` says."""
-    if text.count(",") > _MOST_COMMAS:
-        raise ValueError(f"it has over {_MOST_COMMAS} commas")
+    """Read a config; ValueError or RecursionError as above."""
+    if text.count(",") > _MAX_COMMAS:
+        raise ValueError(f"it has over {_MAX_COMMAS} commas")
     architecture = ""
     rootfs: RootFS | None = None
     history = _Slice()
@@ -67,9 +67,9 @@ def read_config(text: str) -> ImageConfig:
 
 
 class _Slice:
-    """A Go slice that is decoded into, perhaps repeatedly.
+    """A Go slice as the target of decoding, possibly more than once.
 
-    Its entries are not cleared in between, not even those that a shorter array hid from sight.
+    Go does not clear entries in between, not even those beyond the length of a shorter array.
     """
 
     def __init__(self) -> None:
@@ -89,8 +89,8 @@ class _Slice:
             self._array.clear()
 
     def _decode_next(self, text: str) -> None:
-        if self._length == _MOST_ENTRIES:
-            raise ValueError(f"it has over {_MOST_ENTRIES} history entries")
+        if self._length == _MAX_ENTRIES:
+            raise ValueError(f"it has over {_MAX_ENTRIES} history entries")
         if self._length == len(self._array):
             self._array.append(HistoryEntry())
         self._array[self._length] = _entry(text, self._array[self._length])
@@ -127,7 +127,7 @@ def _rootfs(text: str, rootfs: RootFS) -> RootFS:
 
 
 def _strings(text: str) -> int:
-    """How many strings or nulls the array has."""
+    """The number of strings and nulls in an array."""
     if text == gojson.NULL:
         return 0
     count = 0
@@ -140,5 +140,5 @@ def _time(text: str, otherwise: str) -> str:
     if text == gojson.NULL:
         return otherwise
     gojson.string(text, "")
-    # As it stands between its quotes: Go resolves no escapes in a time.
+    # The text between the quotes: Go resolves no escapes in a time.
     return rfc3339.normal(text[1:-1])

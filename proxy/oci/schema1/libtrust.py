@@ -1,7 +1,7 @@
-"""libtrust's signature of schema 1, which docker up to 1.7 verifies and every later one parses.
+"""libtrust signatures of schema 1; docker up to 1.7 verifies them, later versions parse them.
 
-The signatures stand inside the document that they sign. Each one's protected header says how to get
-the signed bytes back: the first `formatLength` bytes of the body, and after them `formatTail`.
+The signatures are inside the document that they sign. A signature's protected header says how to
+restore the signed bytes: the first `formatLength` bytes of the body, followed by `formatTail`.
 (docker/libtrust jsonsign.go, ec_key.go, util.go.)
 """
 
@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from proxy.errors import ManifestInvalid
 from proxy.oci.schema1 import gojson, rfc3339
 
-# The `time` of an image that does not say when it was made.
+# The `time` for an image without a creation time.
 _NO_TIME: Final = "1970-01-01T00:00:00Z"
 _COORDINATE: Final = 32  # bytes of x, y, r and s on P-256
 _KID: Final = 30  # bytes of the hash that make the 48 characters of a key's id
@@ -39,18 +39,18 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A P-256 key. The same key, payload and time always give the same signed body (RFC 6979)."""
+    """A P-256 key. Equal keys, payloads and times give equal signed bodies (RFC 6979)."""
 
     _private: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @classmethod
     def generate(cls) -> Self:
-        """A new random key."""
+        """Generate a random key."""
         return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
     def load(cls, pem: bytes) -> Self:
-        """The key in `pem`, as `pem()`, openssl or libtrust write it; ValueError if it is none."""
+        """Load a PEM key as `pem()`, openssl or libtrust write it; ValueError if it is not one."""
         try:
             private = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -60,26 +60,26 @@ class SigningKey:
         return cls(private)
 
     def pem(self) -> bytes:
-        """The private key in SEC1, which distribution takes for its own signing key, too."""
+        """The private key in SEC1, a format that distribution also reads."""
         return self._private.private_bytes(
             Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
         )
 
     @property
     def kid(self) -> str:
-        """The public key's id; libtrust does not even parse a signature that has another one."""
+        """The id of the public key; libtrust rejects a signature with another one."""
         public = self._private.public_key()
         der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         text = b32encode(sha256(der).digest()[:_KID]).decode()
         return ":".join(re.findall("....", text))
 
     def sign(self, payload: bytes, *, time: str) -> bytes:
-        """`payload`, a JSON object with at least one member and no `signatures`, with them.
+        """Add signatures to `payload`, a JSON object with members but no `signatures`.
 
-        `time` is RFC 3339 in UTC and whole seconds. ValueError for a payload that is no such
-        object as far as its end shows.
+        `time` is RFC 3339 in UTC and whole seconds. ValueError if the end of the payload shows
+        that it is not such an object.
         """
-        head = _before_end(payload)
+        head = _strip_closing_brace(payload)
         protected = _base64(
             json.dumps(
                 {
@@ -109,16 +109,16 @@ class SigningKey:
         }
 
     def _signature(self, message: bytes) -> bytes:
-        """Not DER: r and s side by side, each with its leading zeros (RFC 7518, 3.4)."""
+        """The concatenation of r and s at full length, not DER (RFC 7518, 3.4)."""
         algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
         r, s = decode_dss_signature(self._private.sign(message, algorithm))
         return r.to_bytes(_COORDINATE) + s.to_bytes(_COORDINATE)
 
 
 def signed_time(created: str | None) -> str:
-    """The `time` of a signature: when the image was made, so that no clock is in the bytes.
+    """The `time` of a signature: the image's creation time, so that signing is reproducible.
 
-    In UTC and whole seconds; a fixed one where `created` is missing or no time.
+    In UTC and whole seconds; a fixed time if `created` is missing or malformed.
     """
     try:
         return rfc3339.in_utc(created or "")
@@ -127,17 +127,17 @@ def signed_time(created: str | None) -> str:
 
 
 def payload(body: bytes, document: Mapping[str, object]) -> bytes:
-    """What the signatures in `body` sign, which is what its digest is of.
+    """The bytes that the signatures in `body` sign; the manifest's digest covers them.
 
-    `document` is the parsed body; without signatures the payload is the body. ManifestInvalid for
-    signatures that cannot be read, contradict each other, or sign another document than the one
-    that they stand in. They are not verified: the digest decides.
+    `document` is the parsed body. Without signatures the payload is the body. ManifestInvalid for
+    signatures that are malformed, contradict each other, or sign another document than their own.
+    Signatures are not verified: the digest protects the content.
     """
     signatures = document.get("signatures")
     if signatures is None:
         return body
     if not isinstance(signatures, list) or not signatures:
-        raise ManifestInvalid("the schema 1 manifest's signatures are not a list of any")
+        raise ManifestInvalid("the schema 1 manifest's signatures are not a non-empty list")
     length, tail = _format(signatures[0])
     if any(_format(other) != (length, tail) for other in signatures[1:]):
         raise ManifestInvalid("the schema 1 manifest's signatures disagree on what they sign")
@@ -145,13 +145,13 @@ def payload(body: bytes, document: Mapping[str, object]) -> bytes:
         raise ManifestInvalid("the schema 1 manifest's signature is for a longer manifest")
     signed = body[:length] + tail
     unsigned = {key: value for key, value in document.items() if key != "signatures"}
-    # Clients read the payload, and we the document: they must say the same.
-    if not _says(signed, unsigned):
+    # Clients read the payload, and we read the document: they must be equal.
+    if not _is_same_document(signed, unsigned):
         raise ManifestInvalid("the schema 1 manifest's signature is for another manifest")
     return signed
 
 
-def _says(text: bytes, document: Mapping[str, object]) -> bool:
+def _is_same_document(text: bytes, document: Mapping[str, object]) -> bool:
     try:
         return bool(json.loads(text.decode()) == document)
     except (ValueError, RecursionError):
@@ -159,7 +159,7 @@ def _says(text: bytes, document: Mapping[str, object]) -> bool:
 
 
 def _format(signature: object) -> tuple[int, bytes]:
-    """The format length, in bytes, and the format tail of one signature."""
+    """The format length in bytes and the format tail of one signature."""
     members = signature if isinstance(signature, Mapping) else {}
     protected = [value for key, value in members.items() if gojson.fold(key) == "protected"]
     if len(protected) != 1:
@@ -181,8 +181,8 @@ def _protected_header(text: bytes) -> Mapping[str, object]:
     return header
 
 
-def _before_end(payload: bytes) -> bytes:
-    """`payload` without its closing brace and the space before and after that."""
+def _strip_closing_brace(payload: bytes) -> bytes:
+    """`payload` without its closing brace and the white space around it."""
     text = payload.rstrip()
     head = text[:-1].rstrip()
     if not text.endswith(b"}") or not head or head.endswith((b"{", b",")):
@@ -195,7 +195,7 @@ def _base64(content: bytes) -> str:
 
 
 def _unbase64(text: object) -> bytes:
-    """The content of base64url without padding (RFC 7515)."""
+    """Decode base64url without padding (RFC 7515)."""
     if not isinstance(text, str) or not _BASE64.fullmatch(text) or len(text) % 4 == 1:
         raise ManifestInvalid("a signature of the schema 1 manifest is not base64url")
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import ConversionRefused, ManifestInvalid
 from proxy.oci import conversion
-from proxy.oci.derivation import CONVERTER, ConversionInputs, Origin, written
+from proxy.oci.derivation import CONVERTER, ConversionInputs, Origin, serialize
 from proxy.oci.manifest import Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
@@ -43,7 +43,7 @@ origins = st.builds(
 
 @given(origins)
 def test_a_record_is_read_as_it_was_written(origin: Origin) -> None:
-    """And always written alike."""
+    """The record is byte-equal every time."""
     assert Origin.decode(origin.encode()) == origin
     assert Origin.decode(origin.encode()).encode() == origin.encode()
 
@@ -169,7 +169,7 @@ def test_the_key_is_neither_compared_nor_shown() -> None:
 
 def test_what_is_written_is_read() -> None:
     """Compact, and in ASCII."""
-    manifest = written(
+    manifest = serialize(
         {"schemaVersion": 2, "manifests": [], "annotations": {"é": "\ud800"}},
         MediaType.OCI_INDEX,
     )
@@ -182,9 +182,9 @@ def test_what_is_written_is_read() -> None:
 def test_what_cannot_be_written_is_refused() -> None:
     """Too large for any client, or too deep."""
     with pytest.raises(ConversionRefused, match="as oci_index the manifest is over 4194304 bytes"):
-        written({"schemaVersion": 2, "manifests": [], "x": "y" * 2**22}, MediaType.OCI_INDEX)
+        serialize({"schemaVersion": 2, "manifests": [], "x": "y" * 2**22}, MediaType.OCI_INDEX)
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(ConversionRefused, match="nested too deeply"):
-        written({"schemaVersion": 2, "manifests": [], "x": deep}, MediaType.OCI_INDEX)
+        serialize({"schemaVersion": 2, "manifests": [], "x": deep}, MediaType.OCI_INDEX)

@@ -270,7 +270,7 @@ def test_a_refusal_says_what_and_why(kind: str, client: str) -> None:
         ("encrypted", "v2s2-only", "'application/vnd.oci.image.layer.v1.tar+gzip+encrypted'"),
         ("foreign", "docker-1.9", "foreign layers"),
         ("artifact", "docker-1.13", "it is an artifact of type application/vnd.example.sbom"),
-        ("signature", "v2s2-only", "which is no image layer"),
+        ("signature", "v2s2-only", "which is not an image layer"),
         ("elsewhere", "docker-1.9", "it has no image for linux/amd64 (it has windows/amd64)"),
         (
             "elsewhere",

@@ -172,10 +172,10 @@ def test_every_byte_of_the_config_counts() -> None:
         (config([{"comment": True}]), "is not a string"),
         (config([{"empty_layer": "true"}]), "is neither true nor false"),
         (config([{"empty_layer": 0}]), "is neither true nor false"),
-        (config([{"created": ""}]), "is not a time"),
+        (config([{"created": ""}]), "is not an RFC 3339 time"),
         (config([{"created": 5}]), "'5' is not a string"),
-        (config([{"created": "2021-02-29T00:00:00Z"}]), "is not a time"),
-        (config([{"created": "2021-02-28T00:00:00,5Z"}]), "is not a time"),
+        (config([{"created": "2021-02-29T00:00:00Z"}]), "is not an RFC 3339 time"),
+        (config([{"created": "2021-02-28T00:00:00,5Z"}]), "is not an RFC 3339 time"),
         (
             b'{"rootfs":{"diff_ids":["x"]},"history":[{"created":"2021-02-28T00:00:00\\u005a"}]}',
             "time",

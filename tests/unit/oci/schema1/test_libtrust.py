@@ -249,10 +249,10 @@ LENGTH: Final = len(PAYLOAD) - 2
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        (with_signatures(), "not a list of any"),
-        ({**signed(), "signatures": {}}, "not a list of any"),
-        ({**signed(), "signatures": "x"}, "not a list of any"),
-        ({**signed(), "signatures": False}, "not a list of any"),
+        (with_signatures(), "not a non-empty list"),
+        ({**signed(), "signatures": {}}, "not a non-empty list"),
+        ({**signed(), "signatures": "x"}, "not a non-empty list"),
+        ({**signed(), "signatures": False}, "not a non-empty list"),
         (with_signatures(None), "no protected header"),
         (with_signatures({"signature": "x"}), "no protected header"),
         (with_signatures({"protected": "e30", "Protected": "e30"}), "no protected header"),

@@ -60,9 +60,9 @@ def test_go_prints_a_time_again(text: str, printed: str) -> None:
 )
 def test_what_is_no_time_is_an_error(text: str) -> None:
     """The calendar counts, and so does every digit."""
-    with pytest.raises(ValueError, match=r"is not a time of RFC 3339"):
+    with pytest.raises(ValueError, match=r"is not an RFC 3339 time"):
         rfc3339.normal(text)
-    with pytest.raises(ValueError, match=r"is not a time of RFC 3339"):
+    with pytest.raises(ValueError, match=r"is not an RFC 3339 time"):
         rfc3339.in_utc(text)
 
 
