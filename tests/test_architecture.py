@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -66,6 +67,9 @@ IMPURE: Final = {
 # The files that may start a task, because they keep it: elsewhere a task is lost to the garbage
 # collector, unseen when it fails, and leaked on shutdown. A TaskGroup's own `create_task` is fine.
 TASK_OWNERS: Final = {"proxy.kit.singleflight", "proxy.upstream.auth.tokens"}
+
+# Directories of the data directory, and prefixes in a bucket, which the page names, too.
+KEPT_ON_DISK: Final = {"again/", "blobs/", "damaged/", "derived/", "keep/", "spool/"}
 
 MODULES: Final = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -161,6 +165,16 @@ def test_an_import_of_another_suite_is_seen() -> None:
     assert foreign_imports("unit/test_it.py", "from tests.e2e.inside import Metrics") == {"e2e"}
     assert foreign_imports("kit/it.py", "from tests.unit import oci") == {"unit"}
     assert not foreign_imports("unit/test_it.py", "from tests.kit import images")
+
+
+def test_the_page_names_every_package_and_only_modules_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    layout = page[page.index("```") :]
+    for name in MAY_IMPORT:
+        assert re.search(rf"^  {name}(/|\.py) ", layout, re.MULTILINE), name
+    for module in re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)*(?:\.py|/))`", page):
+        places = (ROOT / module, ROOT / "proxy" / module)
+        assert module in KEPT_ON_DISK or any(place.exists() for place in places), module
 
 
 def test_the_table_has_no_circle() -> None:

@@ -21,7 +21,7 @@ SUFFIXES: Final = {"", ".md", ".py", ".tpl", ".txt", ".yaml"}
 
 # Identifiers, as they are written. `\b` and `_` are meant: `Pinned` and `unsettled` are words.
 IDENTIFIERS: Final = {
-    r"\bPins?\b": "TagEntry",
+    r"\b(class )?Pin\b(?! the)": "TagEntry",
     r"\bRefusals\b": "NegativeCache, RefusalReason",
     r"\bOriginals\b": "UpstreamManifests",
     r"\bDerivations\b": "Conversions",
@@ -30,7 +30,7 @@ IDENTIFIERS: Final = {
     r"\bObstacles?\b": "RefusalReason",
     r"\bobstacles?\b": "reason",
     r"\bPatience\b": "Timeout",
-    r"\bvoid(_before)?\b": "invalidate_before",
+    r"\bvoid_before\b|\bvoid\(": "invalidate_before",
     r"\bAttempts\b": "RetryBudget",
     r"\bManner\b": "RedisOptions",
     r"\bmanner\b": "options",
@@ -98,8 +98,6 @@ PENDING: Final = {
     "docs",
     "config",
     "helm",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
     "README.md",
 }
 
