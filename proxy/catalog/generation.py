@@ -6,7 +6,6 @@ change when it can again, and nothing is lost on the way.
 
 from __future__ import annotations
 
-import asyncio
 from time import time_ns
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from proxy.ports import ManifestCache
 
 KEY: Final = "epoch"
-# How often each process looks, in seconds.
-EVERY: Final = 1.0
 _LIFE: Final = 400 * 86400.0
 
 
@@ -52,12 +49,6 @@ class Generation:
         if mark is not None and mark != self._seen:
             self._seen = mark
             self._forget()
-
-    async def watch(self) -> None:
-        """Look again and again, for ever."""
-        while True:
-            await self.look()
-            await asyncio.sleep(EVERY)
 
 
 def _after(mark: bytes | None) -> bytes:

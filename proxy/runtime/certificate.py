@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.runtime.watched_files import LOOK_EVERY, entry
+from proxy.runtime.watched_files import entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +31,6 @@ class Certificate:
         self._seen = self._entries()
         # Without a certificate it is plain HTTP.
         self.context = _context(self._certificate, self._key) if self._certificate else None
-
-    async def watch(self) -> None:
-        """Look again and again, for ever."""
-        while self.context is not None:
-            await asyncio.sleep(LOOK_EVERY)
-            await self.look()
 
     async def look(self) -> None:
         """Take over what is in the files now, for new connections, if it can be used."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from proxy.config import Settings, SettingsError
-from proxy.runtime.watched_files import LOOK_EVERY, entry
+from proxy.runtime.watched_files import entry
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -47,14 +47,11 @@ class SettingsReload:
         self._readiness = readiness
         self._seen: object = None
 
-    async def watch(self) -> None:
-        """Look again and again, for ever."""
-        while self._given.path is not None:
-            await self.look(self._given.path)
-            await asyncio.sleep(LOOK_EVERY)
-
-    async def look(self, path: Path) -> None:
+    async def look(self) -> None:
         """Read the file if it is another one than last time."""
+        path = self._given.path
+        if path is None:
+            return
         # Before it is read: if it changes meanwhile, the next look sees that.
         found = entry(path)
         if found == self._seen:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvloop
 from aiohttp import web
 
-from proxy.runtime import rlimits
+from proxy.runtime import rlimits, watched_files
 from proxy.runtime.certificate import Certificate
+from proxy.runtime.chores import Chore, ChoreName, Chores
+from proxy.runtime.dependency_watch import DependencyWatch
 from proxy.runtime.reload import SettingsReload
 from proxy.runtime.shutdown import Shutdown, ignore_signals
+from proxy.runtime.upkeep import Upkeep
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.web.admin.app import admin_app, listening
@@ -22,19 +26,19 @@ from proxy.web.server import RegistryServer
 from proxy.wiring.services import open_services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from proxy.config import Given, Settings
-    from proxy.stores.disk.janitor import Janitor
-    from proxy.stores.disk.scrub import Scrub
     from proxy.web.admin.app import Readiness
     from proxy.wiring.services import Services
 
 _log = structlog.get_logger()
 
 _SWEEP_EVERY: Final = 60.0
-# What was removed by hand is noticed after so long, in seconds, at the latest.
-_COUNT_EVERY: Final = 6 * 3600.0
+# How soon a process notices that what it remembers was invalidated, in seconds.
+_GENERATION_EVERY: Final = 1.0
+# How often the scrub looks for blobs that are to be verified again, in seconds.
+_SCRUB_EVERY: Final = 3600.0
 # Connections that wait to be accepted: a cluster that starts a DaemonSet comes all at once.
 _BACKLOG: Final = 1024
 # While draining: how often the connections are looked through, in seconds.
@@ -95,17 +99,9 @@ async def serve(
             reuse_port=settings.workers > 1,
         )
         await site.start()
-        live = SettingsReload(given, settings, adopt=services.adopt, readiness=services.readiness)
-        chores = (
-            _keep_tidy(services.janitor),
-            _keep_verifying(services.scrub, settings),
-            metrics.watch_loop(),
-            services.generation.watch(),
-            live.watch(),
-            certificate.watch(),
-        )
-        for chore in chores:
-            services.flights.start(chore)
+        reload = SettingsReload(given, settings, adopt=services.adopt, readiness=services.readiness)
+        chores = Chores(services.flights, services.readiness.warnings)
+        chores.start(_chores(settings, services, reload, certificate))
         services.readiness.serving = True
         # What start-up has made lives as long as the process: no collection need look at it.
         gc.collect()
@@ -141,24 +137,23 @@ async def _finish(
     _log.info("proxy.stopped", cut_off=server.busy, unfinished=len(services.transfers))
 
 
-async def _keep_tidy(janitor: Janitor) -> None:
-    loop = asyncio.get_running_loop()
-    due = loop.time()
-    while True:
-        try:
-            if loop.time() >= due:
-                due = loop.time() + _COUNT_EVERY
-                await janitor.take_stock()
-            await janitor.sweep()
-        except OSError as error:
-            _log.error("janitor.failed", error=str(error))
-        await asyncio.sleep(_SWEEP_EVERY)
-
-
-async def _keep_verifying(scrub: Scrub, settings: Settings) -> None:
-    if settings.blobs.scrub_every:
-        await scrub.keep_verifying(
-            every=settings.blobs.scrub_every,
+def _chores(
+    settings: Settings, services: Services, reload: SettingsReload, certificate: Certificate
+) -> Iterator[Chore]:
+    """Everything that one process does in the background while it serves."""
+    yield Chore(ChoreName.JANITOR, Upkeep(services.janitor).tidy, every=_SWEEP_EVERY)
+    yield Chore(ChoreName.LOOP_LAG, metrics.measure_loop_lag)
+    yield Chore(ChoreName.GENERATION, services.generation.look, every=_GENERATION_EVERY)
+    yield Chore(ChoreName.SETTINGS, reload.look, every=watched_files.LOOK_EVERY)
+    yield Chore(ChoreName.CERTIFICATE, certificate.look, every=watched_files.LOOK_EVERY)
+    for name, dependency in services.dependencies.items():
+        watch = DependencyWatch(name, dependency, services.readiness.warnings)
+        yield Chore(ChoreName(name), watch.look)
+    if every := settings.blobs.scrub_every:
+        verify = partial(
+            services.scrub.verify_due,
+            every=every,
             rate=settings.blobs.scrub_rate,
             lock=settings.data / "scrub.lock",
         )
+        yield Chore(ChoreName.SCRUB, verify, every=min(every, _SCRUB_EVERY))

@@ -133,6 +133,11 @@ LOOP_LAG = Histogram(
     "How much later than asked the event loop woke up, looked at twice a second.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
+BACKGROUND_TASK_FAILURES = Counter(
+    f"{_PREFIX}_background_task_failures_total",
+    "Rounds of background tasks that failed and are retried, by task.",
+    ("task",),
+)
 SETTINGS_REFUSED = Gauge(
     f"{_PREFIX}_settings_refused",
     "Whether the settings file, as it is now, cannot be used, and the ones before it are.",
@@ -143,10 +148,9 @@ LOG_DROPPED = Counter(
 )
 
 
-async def watch_loop() -> None:
-    """Measure for ever how late the event loop is."""
+async def measure_loop_lag() -> None:
+    """Measure once how late the event loop wakes up, which takes half a second."""
     loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + _LAG_EVERY
-        await asyncio.sleep(_LAG_EVERY)
-        LOOP_LAG.observe(max(0.0, loop.time() - due))
+    due = loop.time() + _LAG_EVERY
+    await asyncio.sleep(_LAG_EVERY)
+    LOOP_LAG.observe(max(0.0, loop.time() - due))

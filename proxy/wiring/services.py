@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from proxy.blobs.limits import TransferLimits
@@ -38,17 +37,14 @@ from proxy.wiring.cache import open_cache
 from proxy.wiring.upstreams import resilient_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from proxy.config import Limits, Settings, TagSettings
+    from proxy.wiring.dependency import Dependency
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 # What a file takes on the disk is a multiple of so many bytes.
 _BLOCK: Final = 4096
-# How often Redis and a bucket are asked how they are, in seconds: when nothing fails, and while
-# something does.
-_LOOK_EVERY: Final = 60.0
-_LOOK_AGAIN: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +59,7 @@ class Services:
     purges: Purges
     janitor: Janitor
     scrub: Scrub
+    dependencies: Mapping[str, Dependency]
     adopt: Callable[[Settings], None]
 
 
@@ -98,10 +95,11 @@ async def open_services(
             stack.push_async_callback(upstream.close)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
+        dependencies: dict[str, Dependency] = {}
         if not isinstance(cache, SqliteManifests):
-            flights.start(_watch("redis", cache, readiness))
+            dependencies["redis"] = cache
         if not isinstance(store, DiskBlobs):
-            flights.start(_watch("bucket", store.bucket, readiness))
+            dependencies["bucket"] = store.bucket
         catalog = Catalog(cache, store, memory=settings.manifests.memory)
         upstream_manifests = UpstreamManifests(
             catalog=catalog, upstreams=upstreams, flights=flights
@@ -193,6 +191,7 @@ async def open_services(
             purges=purges,
             janitor=janitor,
             scrub=Scrub(root),
+            dependencies=dependencies,
             adopt=adopt,
         )
 
@@ -229,30 +228,6 @@ def _admission(limits: Limits, largest: int | None) -> TransferLimits:
         largest=None if largest is None else largest // _BLOCK * _BLOCK,
         passed_through=limits.passed_through,
     )
-
-
-class _Watched(Protocol):
-    """Something that everything goes on without, worse than with it."""
-
-    async def warning(self) -> str | None:
-        """What is wrong with it, or was since the last time."""
-
-    async def trouble(self) -> None:
-        """Wait for something to go wrong."""
-
-
-async def _watch(name: str, watched: _Watched, readiness: Readiness) -> None:
-    """Keep what is wrong with it among the warnings of /readyz, for a minute after the last."""
-    while True:
-        warning = await watched.warning()
-        if warning is None:
-            readiness.warnings.pop(name, None)
-        else:
-            readiness.warnings[name] = warning
-        await asyncio.sleep(_LOOK_AGAIN)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_EVERY):
-                await watched.trouble()
 
 
 def _routes(settings: Settings) -> Routes:

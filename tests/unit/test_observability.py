@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from proxy.blobs.limits import Reason
 from proxy.errors import RefusalReason
 from proxy.oci.negotiation import Rule
+from proxy.runtime.chores import ChoreName
 from proxy.telemetry import metrics
 from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLogLine
@@ -46,8 +47,8 @@ def test_every_metric_of_ours_is_declared_in_one_file() -> None:
 
 
 def test_every_value_of_a_closed_set_is_documented() -> None:
-    """Why conversions are refused and blobs not kept, the rules, and where answers come from."""
-    for value in (*RefusalReason, *Reason, *Rule, *Outcome):
+    """Why conversions are refused and blobs not kept, the rules, caches and background tasks."""
+    for value in (*RefusalReason, *Reason, *Rule, *Outcome, *ChoreName):
         assert f"`{value}`" in PAGE, value
 
 

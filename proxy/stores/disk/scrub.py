@@ -30,8 +30,6 @@ _log = structlog.get_logger()
 
 # How much is read at a time.
 _PIECE: Final = 2**20
-# How often one looks for what is to be verified again, in seconds.
-_LOOK_EVERY: Final = 3600.0
 
 
 class Scrub:
@@ -84,21 +82,16 @@ class Scrub:
                 digest = Digest(path.name)
                 yield digest, unpack(digest, path.read_bytes()) is not None
 
-    async def keep_verifying(self, *, every: float, rate: int, lock: Path) -> None:
-        """Verify each blob once in `every` seconds, at `rate` bytes a second; never ends.
+    async def verify_due(self, *, every: float, rate: int, lock: Path) -> None:
+        """Verify each blob that was not verified for `every` seconds, at `rate` bytes a second.
 
         In one process at a time, as `lock` says. Nothing happens where it cannot be noted when a
-        blob was verified: it would be all of them again and again.
+        blob was verified: it would be all of them again and again. OSError.
         """
-        while True:
-            try:
-                turn = locked(lock)
-                if turn is not None:
-                    with closing(turn):
-                        await self._pass(time.time() - every, rate)
-            except OSError as error:
-                _log.error("scrub.failed", error=str(error))
-            await asyncio.sleep(min(every, _LOOK_EVERY))
+        turn = locked(lock)
+        if turn is not None:
+            with closing(turn):
+                await self._pass(time.time() - every, rate)
 
     async def _pass(self, before: float, rate: int) -> None:
         for path in await in_thread(lambda: self.blobs(before=before)):

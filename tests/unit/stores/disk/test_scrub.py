@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from proxy.stores.disk.leases import locked
 from proxy.stores.disk.scrub import Scrub
 from tests.kit import images
 from tests.kit.blob_stores import CONTENT, DIGEST, keep, stored
-from tests.kit.proxy import metric, until
+from tests.kit.proxy import metric
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +101,7 @@ def test_what_was_verified_lately_is_not_due(data_dir: Path) -> None:
     assert scrub.blobs(before=time.time() - 60) == []
 
 
-async def test_a_proxy_that_serves_looks_by_itself_one_at_a_time(
+async def test_what_is_due_is_verified_by_one_process_at_a_time(
     store: DiskBlobs, data_dir: Path
 ) -> None:
     for digest in (DIGEST, Digest.of(OTHER)):
@@ -110,19 +109,13 @@ async def test_a_proxy_that_serves_looks_by_itself_one_at_a_time(
     path_of(data_dir).write_bytes(CONTENT[:-1] + b"?")
     scrub, lock = Scrub(data_dir), data_dir / "scrub.lock"
 
-    def task() -> asyncio.Task[None]:
-        verifying = scrub.keep_verifying(every=0.05, rate=10**9, lock=lock)
-        return asyncio.ensure_future(verifying)
-
     turn = locked(lock)
     assert turn is not None
-    waiting = task()
-    await asyncio.sleep(0.2)
+    await scrub.verify_due(every=60, rate=10**9, lock=lock)
     assert path_of(data_dir).exists()
     turn.close()
-    await until(lambda: not path_of(data_dir).exists())
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
+    await scrub.verify_due(every=60, rate=10**9, lock=lock)
+    assert not path_of(data_dir).exists()
     assert await stored(store, Digest.of(OTHER)) == OTHER
 
 
