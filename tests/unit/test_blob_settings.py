@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import proxy.stores.bucket
 from proxy.config import SettingsError, load
 from proxy.stores.bucket.blobs import ObjectBlobs
 from proxy.stores.disk.blobs import DiskBlobs
@@ -129,8 +130,10 @@ def test_a_disk_needs_nothing_else(tmp_path: Path) -> None:
 def test_without_the_library_it_is_said_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Importing the package anew replaces its parent's attribute, which has to be restored, too.
+    monkeypatch.setattr(proxy.stores, "bucket", proxy.stores.bucket)
     for name in list(sys.modules):
-        if name.startswith(("obstore", "proxy.stores.b", "proxy.stores.object")):
+        if name.startswith(("obstore", "proxy.stores.bucket")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(ValueError, match=r"blobs\.store is s3.*install lighterage\[object\]"):
