@@ -14,17 +14,21 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench chart lock
+.PHONY: help run test test-fast check bench chart lock
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 run: .venv/run.stamp ## the proxy on :5000; ARGS="--upstream URL" passes arguments on
 	@exec $(BIN)/lighterage serve $(ARGS)
 
 test: .venv/dev.stamp ## what the tests need, and the tests; ARGS="-k schema1" passes arguments on
-	@$(BIN)/python tests/tools.py
+	@$(BIN)/python tests/tools.py --pytest $(ARGS)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: .venv/dev.stamp ## the tests of units and of the stores, in less than a minute
+	@$(BIN)/python tests/tools.py unit contract
+	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
 
 check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproject.toml
 	$(BIN)/ruff check
@@ -33,7 +37,7 @@ check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproje
 	$(BIN)/python -m pytest --quiet tests/test_locks.py
 
 bench: .venv/dev.stamp ## this proxy beside distribution's proxy mode and nginx, in one run
-	@$(BIN)/python tests/tools.py
+	@$(BIN)/python tests/tools.py bench
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 chart: .venv/dev.stamp ## the chart's README and schema anew, for values.yaml and the settings

@@ -12,7 +12,10 @@ import platform
 import re
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _ROOT: Final = Path(__file__).parents[1]
 _HELM: Final = _ROOT / "tests/chart/tools"
@@ -37,8 +40,8 @@ def find(name: str) -> Path | None:
     return path if path.exists() and _is_current(_MODULES[name]) else None
 
 
-def build(go: Path) -> None:
-    """Build those that are missing, with any `go` that can download a module."""
+def build(go: Path, names: Iterable[str]) -> None:
+    """Build the programs `names`, with any `go` that can download a module."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     toolchain = f"golang.org/toolchain@v0.0.1-go{_GO}.linux-{machine}"
     found = json.loads(_run([go, "mod", "download", "-json", toolchain], _ROOT))
@@ -46,7 +49,7 @@ def build(go: Path) -> None:
     # A module's files are not executable: go sets the bits itself where it fetches a toolchain.
     for program in (*root.glob("bin/*"), *root.glob(f"pkg/tool/linux_{machine}/*")):
         program.chmod(0o755)
-    for module in {_MODULES[name]: None for name in NAMES if not find(name)}:
+    for module in dict.fromkeys(_MODULES[name] for name in names):
         flags = f"-ldflags={_linked(module)}"
         _run([root / "bin/go", "install", "-trimpath", flags, "tool"], module)
         _stamp(module).write_text(_pins(module))

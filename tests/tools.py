@@ -1,6 +1,10 @@
 """The real parts that tests run, where they come from, and what happens when one is missing.
 
-Run as a program, this installs the missing ones; `make test` does so first.
+Run as a program, this installs the missing ones:
+
+    .venv/bin/python tests/tools.py                            all that `make test` needs
+    .venv/bin/python tests/tools.py e2e bench nginx            what these suites need, and a tool
+    .venv/bin/python tests/tools.py --pytest tests/unit -k x   what a run of pytest with these needs
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ from tests import go_tools
 from tests.image import stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
 # What tests ask for by name, and the Debian package that has it.
 PACKAGES: Final = {
@@ -37,7 +42,6 @@ PACKAGES: Final = {
     "promtool": "prometheus",
     "redis-server": "redis-server",
     "skopeo": "skopeo",
-    "umoci": "umoci",
     "unshare": "util-linux",
     "wrk": "wrk",
 }
@@ -48,6 +52,25 @@ GOPATH: Final = Path("/usr/share/gocode")
 SOURCES: Final = {
     name: GOPATH / "src/github.com/docker" / name for name in ("distribution", "libtrust")
 }
+
+# What each suite requires; `make test` runs all of them but those of `_APART`.
+SUITES: Final = {
+    "bench": ("docker-registry", "nginx", "wrk"),
+    "chart": (
+        *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
+    ),
+    "contract": ("redis-server", "versitygw"),
+    "e2e": (
+        *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo", "unshare"),
+        *("docker-registry", "redis-server", "versitygw"),
+        *("go", "distribution", "libtrust"),
+    ),
+    "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare"),
+    "integration": ("redis-server", "versitygw"),
+    "unit": (),
+}
+_APART: Final = {"bench"}
+_TESTS: Final = Path(__file__).parent
 
 # Debian puts servers here, and an ordinary user's PATH does not.
 SEARCH_PATH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -90,25 +113,51 @@ def _cannot_run(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def install() -> None:
-    """Install the missing packages where that is possible, and say so where it is not.
+def needed(names: Iterable[str]) -> set[str]:
+    """The tools behind `names`, which are suites and tools; LookupError for what is neither."""
+    tools: set[str] = set()
+    for name in names:
+        if name in SUITES:
+            tools.update(SUITES[name])
+        elif name in PACKAGES or name in go_tools.NAMES or name == STAND_IN:
+            tools.add(name)
+        else:
+            raise LookupError(name)
+    return tools
+
+
+def suites_of(arguments: Iterable[str]) -> set[str]:
+    """The suites that pytest runs with `arguments`: all of `make test`, unless they name paths."""
+    everything = SUITES.keys() - _APART
+    paths = [Path(argument.partition("::")[0]).resolve() for argument in arguments]
+    named = [path for path in paths if path.exists()]
+    if not named or any(_TESTS.is_relative_to(path) for path in named):
+        return everything
+    return {path.relative_to(_TESTS).parts[0] for path in named if _TESTS in path.parents} & {
+        *SUITES
+    }
+
+
+def install(tools: AbstractSet[str]) -> None:
+    """Install those of `tools` that are missing where that is possible; say so where it is not.
 
     Nothing ends here: a test that lacks its tool says so itself.
     """
-    _install_packages()
+    built = [name for name in go_tools.NAMES if name in tools and not find(name)]
+    _install_packages({*tools, "go"} if built else tools)
     go = find("go")
-    if go and not all(map(find, go_tools.NAMES)):
-        _say(f"Building {' and '.join(go_tools.NAMES)}, which takes minutes, once")
+    if go and built:
+        _say(f"Building {' and '.join(built)}, which takes minutes, once")
         with _failure_said():
-            go_tools.build(go)
-    if not find(STAND_IN):
+            go_tools.build(go, built)
+    if STAND_IN in tools and not find(STAND_IN):
         _say("Downloading what the test of the image is built from")
         with _failure_said():
             stand_in.download()
 
 
-def _install_packages() -> None:
-    missing = sorted({package for name, package in PACKAGES.items() if not find(name)})
+def _install_packages(tools: AbstractSet[str]) -> None:
+    missing = sorted({PACKAGES[name] for name in tools & PACKAGES.keys() if not find(name)})
     if not missing:
         return
     packages = " ".join(missing)
@@ -162,5 +211,19 @@ def _services_stay_down() -> Iterator[None]:
         _POLICY.unlink(missing_ok=True)
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Install what `arguments` name, and say by the exit status whether they name anything."""
+    if arguments[:1] == ["--pytest"]:
+        names: Iterable[str] = suites_of(arguments[1:])
+    else:
+        names = arguments or suites_of([])
+    try:
+        install(needed(names))
+    except LookupError as error:
+        _say(f"{error} is neither a tool nor one of {', '.join(SUITES)}")
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    install()
+    sys.exit(main(sys.argv[1:]))

@@ -31,7 +31,6 @@ Server: TypeAlias = Nginx | Proxy | Registry
 
 # What `--check` wants of a manifest by tag, as a multiple of distribution's proxy mode.
 WANTED: Final = 20.0
-_NEEDED: Final = ("docker-registry", "nginx", "wrk")
 
 
 def main() -> int:
@@ -44,7 +43,7 @@ def main() -> int:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         parser.error("two cores are needed: one for the server, one for the load")
-    if missing := [name for name in _NEEDED if not tools.find(name)]:
+    if missing := [name for name in tools.SUITES["bench"] if not tools.find(name)]:
         parser.error(f"these are missing: {', '.join(missing)}")
     with tempfile.TemporaryDirectory(prefix="lighterage-") as folder, ExitStack() as stack:
         stack.enter_context(_on_core(cores[1]))

@@ -11,7 +11,6 @@ from proxy.stores.bucket.blobs import ObjectBlobs
 from proxy.stores.bucket.bucket import Bucket
 from proxy.stores.bucket.providers import Secret, s3
 from proxy.stores.disk.blobs import DiskBlobs
-from tests.kit.s3_gateway import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,8 +51,8 @@ def bucket(
         region=None,
         endpoint=endpoint or gateway.endpoint,
         path_style=True,
-        access_key_id=Secret(ACCESS_KEY),
-        secret_access_key=secret or Secret(SECRET_KEY),
+        access_key_id=Secret(gateway.access_key),
+        secret_access_key=secret or Secret(gateway.secret_key),
         ca_file=None,
     )
     return Bucket(store, name=f"s3://{name}", prefix=prefix, on_error=on_error, timeout=timeout)

@@ -18,6 +18,8 @@ class Gateway(Program):
     """`versitygw` on a port of its own, which stays the same when it is started again."""
 
     name = "versitygw"
+    access_key: Final = ACCESS_KEY
+    secret_key: Final = SECRET_KEY
 
     def __init__(self, directory: Path) -> None:
         """Keep the buckets below `directory`."""

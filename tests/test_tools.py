@@ -1,0 +1,85 @@
+"""Each suite declares the tools that it requires, and a command installs no others."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests import tools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TESTS: Final = Path(__file__).parent
+_STARTS: Final = ("test_*.py", "conftest.py", "run.py")
+
+
+@pytest.mark.parametrize("suite", tools.SUITES)
+def test_a_suite_declares_what_it_requires(suite: str) -> None:
+    assert set(_required(suite)) <= set(tools.SUITES[suite])
+
+
+def test_the_search_for_what_is_required_finds_it() -> None:
+    assert {"nginx", "wrk", "docker-registry"} <= set(_required("bench"))
+    assert "redis-server" in set(_required("contract"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suites"),
+    [
+        ([], {"chart", "contract", "e2e", "image", "integration", "unit"}),
+        (["-k", "schema1", "-x"], {"chart", "contract", "e2e", "image", "integration", "unit"}),
+        (["tests"], {"chart", "contract", "e2e", "image", "integration", "unit"}),
+        (["tests/unit", "-k", "schema1"], {"unit"}),
+        (["tests/unit/", "tests/e2e/test_cache.py::test_it[a::b]"], {"unit", "e2e"}),
+        (["tests/test_locks.py"], set()),
+    ],
+)
+def test_the_paths_among_pytest_s_arguments_name_the_suites(
+    arguments: list[str], suites: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(_TESTS.parent)
+    assert tools.suites_of(arguments) == suites
+
+
+def test_what_is_installed_is_named_or_declared_by_a_suite() -> None:
+    assert tools.needed(["unit"]) == set()
+    assert tools.needed(["bench", "helm"]) == {"docker-registry", "nginx", "wrk", "helm"}
+
+
+def test_a_name_that_is_neither_a_suite_nor_a_tool_is_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert tools.main(["ngnix"]) == 2
+    assert "ngnix is neither a tool nor one of bench, chart," in capsys.readouterr().out
+
+
+class _WhatRuns(ast.NodeTransformer):
+    """A module without what it imports for type checkers only."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
+def _required(suite: str) -> Iterator[str]:
+    """What the suite's tests and all that they import name in calls of `require`."""
+    remaining = [path for start in _STARTS for path in (_TESTS / suite).rglob(start)]
+    seen = {*remaining, _TESTS / "tools.py"}
+    while remaining:
+        tree = _WhatRuns().visit(ast.parse(remaining.pop().read_text()))
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(
+                    func=ast.Name("require") | ast.Attribute(attr="require"),
+                    args=[ast.Constant(str(name))],
+                ):
+                    yield name
+                case ast.ImportFrom(module=str(module), names=names):
+                    imported = {module, *(f"{module}.{alias.name}" for alias in names)}
+                    files = {_TESTS.parent / f"{name.replace('.', '/')}.py" for name in imported}
+                    new = {file for file in files if file.is_file() and _TESTS in file.parents}
+                    remaining += new - seen
+                    seen |= new
