@@ -1,1 +1,1 @@
-"""General-purpose helpers that know nothing of registries."""
+"""General-purpose building blocks that do not depend on the registry domain."""

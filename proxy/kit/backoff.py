@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt, with jitter so that several processes spread out."""
+"""Pauses between attempts, with jitter so that processes do not act at the same time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# An interval is shortened by up to this share, and never lengthened: it stays a promise.
+# An interval is shortened by up to this share and never lengthened, so it stays a maximum.
 _SPREAD: Final = 0.1
-# Beyond this many doublings every back-off has reached its longest pause.
+# Beyond this many doublings every back-off has reached its maximum.
 _DOUBLINGS: Final = 32
 
 
@@ -27,11 +27,11 @@ class Backoff:
     longest: float
 
     def pause(self, failures: int, chance: Callable[[], float] = random.random) -> float:
-        """The pause after so many failures in a row, from 1 on. `chance` is below 1."""
+        """The pause in seconds after `failures` (at least 1) in a row; `chance` returns [0, 1)."""
         whole = min(self.first * 2.0 ** min(failures - 1, _DOUBLINGS), self.longest)
         return whole * (1 - chance() / 2)
 
 
-def jittered(interval: float, chance: Callable[[], float] = random.random) -> float:
-    """`interval`, shortened at random by up to a tenth, for polling that processes share."""
+def with_jitter(interval: float, chance: Callable[[], float] = random.random) -> float:
+    """Shorten `interval` at random by up to a tenth, for polling that processes share."""
     return interval * (1 - _SPREAD * chance())

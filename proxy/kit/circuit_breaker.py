@@ -1,4 +1,4 @@
-"""When to stop asking something that does not answer, and when to try it again."""
+"""A circuit breaker: it decides whether a failing service may be called."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ if TYPE_CHECKING:
 
 
 class CircuitBreaker:
-    """Open after some failures in a row; then one attempt an interval is let through.
+    """Opens after consecutive failures; while open it allows one attempt per interval.
 
-    The interval doubles with every attempt, and the first success closes the breaker. An attempt
-    that never reports back, because it was cancelled, blocks nothing: the next one is due anyway.
+    The interval doubles with every attempt, and the first success closes the breaker. A cancelled
+    attempt, which reports nothing, does not delay the next one.
     """
 
     __slots__ = (
-        *("_clock", "_failures", "_first", "_held_until"),
-        *("_limit", "_longest", "_retry_at", "_wait"),
+        *("_clock", "_failures", "_first_interval", "_held_until"),
+        *("_interval", "_limit", "_max_interval", "_retry_at"),
     )
 
     def __init__(
         self,
         *,
         failures: int = 3,
-        first: float = 0.5,
-        longest: float = 5.0,
+        first_interval: float = 0.5,
+        max_interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`first` and `longest` bound the interval, in seconds of `clock`."""
+        """Open after `failures` in a row; the intervals are in seconds of `clock`."""
         self._limit = failures
-        self._first = self._wait = first
-        self._longest = longest
+        self._first_interval = self._interval = first_interval
+        self._max_interval = max_interval
         self._clock = clock
         self._failures = 0
         self._retry_at = 0.0
@@ -40,38 +40,38 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether attempts are held back."""
+        """Whether the breaker is open."""
         return self._failures >= self._limit
 
     @property
     def retry_in(self) -> float:
-        """In how many seconds the next attempt is let through; 0 if it is now."""
+        """Seconds until the next attempt is allowed; 0 if it is allowed now."""
         return max(0.0, self._retry_at - self._clock()) if self.is_open else 0.0
 
     def allows(self) -> bool:
-        """Whether to try now; True makes the caller responsible for the interval's one attempt."""
+        """Whether to call the service now; while open, True claims the interval's one attempt."""
         if not self.is_open:
             return True
         now = self._clock()
         if now < self._retry_at:
             return False
-        # Lengthened here, not in `failed`: attempts from before the opening fail late, and many.
-        self._wait = min(2 * self._wait, self._longest)
-        self._retry_at = now + self._wait
+        # Not doubled in `record_failure`: late failures of earlier attempts must not lengthen it.
+        self._interval = min(2 * self._interval, self._max_interval)
+        self._retry_at = now + self._interval
         return True
 
-    def failed(self) -> bool:
-        """Count a failure; whether it was the one that opened the breaker."""
+    def record_failure(self) -> bool:
+        """Record a failure; whether it opened the breaker."""
         self._failures += 1
         if self._failures != self._limit:
             return False
-        self._retry_at = self._clock() + self._wait
+        self._retry_at = self._clock() + self._interval
         return True
 
     def hold(self, seconds: float) -> bool:
-        """Let no attempt through for so long, as was asked of us; whether that opened it.
+        """Allow no attempt for `seconds`, such as for `Retry-After`; whether that opened it.
 
-        Nor does the success of an attempt from before close it sooner.
+        The success of an earlier attempt does not close the breaker before that time.
         """
         opened = not self.is_open
         self._failures = max(self._failures, self._limit)
@@ -79,11 +79,11 @@ class CircuitBreaker:
         self._retry_at = max(self._retry_at, self._held_until)
         return opened
 
-    def succeeded(self) -> bool:
-        """Close the breaker; whether it was open."""
+    def record_success(self) -> bool:
+        """Record a success, which closes the breaker; whether it was open."""
         was_open = self.is_open
         if was_open and self._clock() < self._held_until:
             return False
         self._failures = 0
-        self._wait = self._first
+        self._interval = self._first_interval
         return was_open

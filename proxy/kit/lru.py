@@ -1,4 +1,4 @@
-"""What was used recently, in as many bytes of memory as it may take."""
+"""A least-recently-used cache bounded in bytes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """A mapping bounded in bytes: what was used least recently goes first. Every call is O(1)."""
+    """A mapping bounded in bytes that evicts the least recently used entry. Calls are O(1)."""
 
     __slots__ = ("_cost", "_entries", "_limit")
 
     def __init__(self, limit: int) -> None:
-        """Hold entries that cost at most `limit` bytes together."""
+        """Hold entries with a total cost of at most `limit` bytes."""
         self._limit = limit
         self._cost = 0
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
@@ -28,11 +28,11 @@ class LruCache(Generic[K, V]):
 
     @property
     def cost(self) -> int:
-        """Of all entries together, in bytes."""
+        """The total cost of all entries, in bytes."""
         return self._cost
 
     def get(self, key: K) -> V | None:
-        """The value, which is now the most recently used one, or None."""
+        """The value, or None; it becomes the most recently used one."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -40,7 +40,7 @@ class LruCache(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, cost: int) -> None:
-        """Hold `value`, in place of what was there; not at all if it alone is over the limit."""
+        """Store `value` in place of an earlier one, unless `cost` alone exceeds the limit."""
         self.delete(key)
         if cost > self._limit:
             return
@@ -51,12 +51,12 @@ class LruCache(Generic[K, V]):
             self._cost -= freed
 
     def delete(self, key: K) -> None:
-        """Forget `key`; nothing happens if it is unknown."""
+        """Remove `key` if it is present."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._cost -= entry[1]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._entries.clear()
         self._cost = 0

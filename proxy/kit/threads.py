@@ -1,4 +1,4 @@
-"""Work that may block, done in a thread and always to its end."""
+"""Blocking work in a thread, which is always awaited to its end."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ T = TypeVar("T")
 
 @overload
 async def in_thread(
-    work: Callable[[], T], *, dropped: Callable[[T], object] | None = None
+    work: Callable[[], T], *, cleanup: Callable[[T], object] | None = None
 ) -> T: ...
 
 
 @overload
 async def in_thread(
-    work: Callable[[], T | None], *, dropped: Callable[[T], object]
+    work: Callable[[], T | None], *, cleanup: Callable[[T], object]
 ) -> T | None: ...
 
 
 async def in_thread(
-    work: Callable[[], T | None], *, dropped: Callable[[T], object] | None = None
+    work: Callable[[], T | None], *, cleanup: Callable[[T], object] | None = None
 ) -> T | None:
-    """What `work` returns or raises, from a thread of the loop's pool.
+    """Run `work` in a thread of the loop's pool, and return or raise its outcome.
 
-    A caller that is cancelled meanwhile leaves only when the thread has ended: nobody closes a
-    file, or lets go of a lease, under a thread that still writes. What `work` made for it then,
-    `dropped` is called with.
+    If the caller is cancelled, the cancellation waits for the thread to end: so no file is closed
+    and no lease released while the thread still writes. The unused result goes to `cleanup`.
     """
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
@@ -40,8 +39,8 @@ async def in_thread(
         while not future.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({future})
-        if not future.cancelled() and future.exception() is None and dropped is not None:
-            made = future.result()
-            if made is not None:
-                dropped(made)
+        if not future.cancelled() and future.exception() is None and cleanup is not None:
+            result = future.result()
+            if result is not None:
+                cleanup(result)
         raise

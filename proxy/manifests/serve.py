@@ -107,7 +107,7 @@ class Manifests:
         An UpstreamFailure if one might, and the upstream does not give what it needs.
         """
         manifest = await self._tags.resolve(repository, tag)
-        with trace.known():
+        with trace.keep_outcome():
             return await self._represented(repository, tag, manifest, accept)
 
     async def _represented(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
 
-from proxy.kit.backoff import Backoff, jittered
+from proxy.kit.backoff import Backoff, with_jitter
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Chores:
                 if failures:
                     self._report_recovery(chore.name, failures)
                 failures = 0
-                pause = jittered(chore.every, self._chance)
+                pause = with_jitter(chore.every, self._chance)
             await self._sleep(pause)
 
     def _report_failure(

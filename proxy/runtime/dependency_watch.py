@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from proxy.kit.backoff import jittered
+from proxy.kit.backoff import with_jitter
 
 if TYPE_CHECKING:
     from proxy.wiring.dependency import Dependency
@@ -30,9 +30,9 @@ class DependencyWatch:
     async def look(self) -> None:
         """Wait for trouble, or for the next time to look, and look; the first time at once."""
         if self._has_looked:
-            await asyncio.sleep(jittered(_LOOK_AGAIN))
+            await asyncio.sleep(with_jitter(_LOOK_AGAIN))
             with suppress(TimeoutError):
-                async with asyncio.timeout(jittered(_LOOK_EVERY)):
+                async with asyncio.timeout(with_jitter(_LOOK_EVERY)):
                     await self._dependency.trouble()
         # A look that fails is repeated without waiting for trouble.
         self._has_looked = False

@@ -54,7 +54,7 @@ class CannotStartError(OSError):
 def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> None:
     """Have `settings.workers` processes serve until SIGTERM or SIGINT; OSError if none can."""
     with private_directory(settings.data) as directory:
-        log = start_log(turn=directory / "log")
+        log = start_log(lock=directory / "log")
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_supervise(settings, given, directory, announce))

@@ -33,7 +33,7 @@ def run() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     upstairs = socket.socket(fileno=sys.stdin.fileno())
     assignment = control_channel.Assignment.receive(upstairs)
-    log = start_log(turn=assignment.directory / "log", worker=assignment.number)
+    log = start_log(lock=assignment.directory / "log", worker=assignment.number)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(assignment, upstairs))

@@ -1,1 +1,1 @@
-"""What operators see: metrics, the log, and the trace of one request."""
+"""Metrics, the log, and the trace of one request."""

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, written by nobody that serves."""
+"""The log: one JSON object a line, written by a thread of its own."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 
 class LogWriter:
-    """Lines to a file descriptor, written by a thread of its own so that the loop never waits.
+    """Writes lines to a file descriptor in a thread, so that the event loop never blocks.
 
-    A reader that does not keep up loses lines, which are counted, and never stops the proxy.
+    If the reader of the log does not keep up, lines are dropped and counted.
     """
 
     _FLUSH_BYTES: Final = 64 * 1024
     _FLUSH_SECONDS: Final = 0.1
     _BACKLOG_BYTES: Final = 8 * 2**20
 
-    def __init__(self, descriptor: int, *, turn: Path | None = None) -> None:
+    def __init__(self, descriptor: int, *, lock: Path | None = None) -> None:
         """Start the thread; `close` ends it.
 
-        `turn` is a file that processes which share the descriptor lock to write: a pipe takes
-        more than a page in pieces, between which another one's lines would come.
+        Processes that share the descriptor lock the file at `lock` to write. Otherwise a pipe
+        could interleave their lines, because it takes more than a page in several pieces.
         """
         self._descriptor = descriptor
-        self._turn = None if turn is None else turn.open("ab")
+        self._lock_file = None if lock is None else lock.open("ab")
         self._lines: list[bytes] = []
         self._size = 0
         self._lock = threading.Lock()
@@ -60,12 +60,12 @@ class LogWriter:
             self._wake.set()
 
     def close(self) -> None:
-        """Write what is queued, for at most a second, and end."""
+        """Write the queued lines within a second, and end the thread."""
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout=1.0)
-        if self._turn is not None and not self._thread.is_alive():
-            self._turn.close()
+        if self._lock_file is not None and not self._thread.is_alive():
+            self._lock_file.close()
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -81,30 +81,30 @@ class LogWriter:
             return
         rest = memoryview(b"".join(lines))
         try:
-            if self._turn is not None:
-                fcntl.flock(self._turn, fcntl.LOCK_EX)
+            if self._lock_file is not None:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX)
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
             metrics.LOG_DROPPED.inc(len(lines))
         finally:
-            if self._turn is not None:
-                fcntl.flock(self._turn, fcntl.LOCK_UN)
+            if self._lock_file is not None:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 def members(**values: object) -> str:
-    """`values` as members of a JSON object, for an event's `members`.
+    """Encode `values` as members of a JSON object, for an event's `members`.
 
-    Encoding is most of what a line costs: who logs the same again and again encodes it once.
+    Encoding is most of the cost of a line, so members that repeat are encoded once.
     """
     return _encode(values)[1:-1]
 
 
 class _Render:
-    """One JSON object a line; the only processor. The second is formatted once a second."""
+    """The only structlog processor: one JSON object a line. Caches the formatted second."""
 
     def __init__(self, always: Mapping[str, Any]) -> None:
         self._always = always
@@ -125,7 +125,7 @@ class _Render:
 
 
 class _Lines:
-    """What structlog calls a logger: every level is a line."""
+    """The logger that structlog wraps: every level writes a line."""
 
     def __init__(self, writer: LogWriter) -> None:
         self.msg = self.debug = self.info = self.warning = self.error = writer.line
@@ -133,12 +133,12 @@ class _Lines:
 
 
 class _Libraries(logging.Handler):
-    """What libraries tell the standard library's logging, as lines of the same log."""
+    """Writes what libraries log through the standard library to the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(
             record.levelno,
-            "library.said",
+            "library.logged",
             library=record.name,
             message=record.getMessage(),
             **({"exc_info": record.exc_info} if record.exc_info else {}),
@@ -146,13 +146,13 @@ class _Libraries(logging.Handler):
 
 
 def start_log(
-    descriptor: int | None = None, *, turn: Path | None = None, **always: Any
+    descriptor: int | None = None, *, lock: Path | None = None, **always: Any
 ) -> LogWriter:
-    """Send the log to `descriptor` (standard output), one JSON object a line.
+    """Send the log to `descriptor` (default: standard output), one JSON object a line.
 
-    `always` is in every line; `turn` as in `LogWriter`.
+    `always` is in every line; `lock` as in `LogWriter`.
     """
-    writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor, turn=turn)
+    writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor, lock=lock)
     lines = _Lines(writer)
     structlog.configure(
         processors=[_Render(always)],

@@ -1,4 +1,4 @@
-"""The metrics of all workers as one, and what only their supervisor can measure."""
+"""The merged metrics of all workers, and the metrics of their supervisor."""
 
 from __future__ import annotations
 
@@ -15,57 +15,59 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-# Of this process alone: what began first is the proxy.
-_OURS: Final = "process_start_time_seconds"
+# Not summed: the supervisor's start time is that of the proxy.
+_START_TIME: Final = "process_start_time_seconds"
 
 
 class MergedMetrics:
-    """What the workers count in files of one directory, each time as of now."""
+    """Merges the metrics that the workers write to files of one directory."""
 
     def __init__(self, directory: Path, *, workers: Callable[[], Iterable[int]]) -> None:
-        """`directory` is empty now, and every worker's PROMETHEUS_MULTIPROC_DIR.
+        """`directory` must be empty and is every worker's PROMETHEUS_MULTIPROC_DIR.
 
-        `workers` are the processes that there are now.
+        `workers` returns the process ids of the current workers.
         """
         self._directory = directory
         self._registry = CollectorRegistry()
         MultiProcessCollector(self._registry, path=str(directory))  # type: ignore[no-untyped-call]
         self._registry.register(_Processes(workers))
         self.serving = Gauge(
-            "lighterage_workers_serving", "Workers that take connections.", registry=self._registry
+            "lighterage_workers_serving",
+            "Workers that accept connections.",
+            registry=self._registry,
         )
         self.ended = Counter(
             "lighterage_worker_ends_total",
-            "Workers that ended without having been told to.",
+            "Workers that exited unexpectedly.",
             registry=self._registry,
         )
 
     def generate(self) -> bytes:
-        """In prometheus' text format."""
+        """The metrics in prometheus' text format."""
         return generate_latest(self._registry)
 
     def forget(self, worker: int) -> None:
-        """What is going on in this worker is not going on any more; what it counted stays."""
+        """Drop the gauges of a worker that has ended; its counters stay."""
         mark_process_dead(worker, str(self._directory))  # type: ignore[no-untyped-call]
 
 
 class _Processes(Collector):
-    """Prometheus' own `process_*`, of this process and all workers together."""
+    """Prometheus' `process_*` metrics, summed over this process and all workers."""
 
     def __init__(self, workers: Callable[[], Iterable[int]]) -> None:
         self._workers = workers
 
     def collect(self) -> Iterable[Metric]:
-        together = {metric.name: metric for metric in _measured(os.getpid())}
+        totals = {metric.name: metric for metric in _process_metrics(os.getpid())}
         for worker in self._workers():
-            for metric in _measured(worker):
-                sums = together.get(metric.name)
-                if sums is not None and metric.name != _OURS:
-                    value = sums.samples[0].value + metric.samples[0].value
-                    sums.samples[0] = sums.samples[0]._replace(value=value)
-        return together.values()
+            for metric in _process_metrics(worker):
+                total = totals.get(metric.name)
+                if total is not None and metric.name != _START_TIME:
+                    value = total.samples[0].value + metric.samples[0].value
+                    total.samples[0] = total.samples[0]._replace(value=value)
+        return totals.values()
 
 
-def _measured(process: int) -> Iterable[Metric]:
-    """Nothing, where it has just ended."""
+def _process_metrics(process: int) -> Iterable[Metric]:
+    """The `process_*` metrics of one process; empty if it has just ended."""
     return ProcessCollector(pid=lambda: process, registry=None).collect()

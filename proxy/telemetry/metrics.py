@@ -1,4 +1,4 @@
-"""Every metric. Labels come from closed sets: never a repository, never a tag."""
+"""All metrics. Label values come from closed sets: never a repository or a tag."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram, values
 
-# In a worker's environment, beside prometheus' own PROMETHEUS_MULTIPROC_DIR: which one it is.
+# The worker's number, in its environment beside prometheus' PROMETHEUS_MULTIPROC_DIR.
 WORKER: Final = "LIGHTERAGE_WORKER"
 if (_number := os.environ.get(WORKER)) is not None:
-    # By number and not by process: a successor goes on where the files of the last one end, and
-    # there are never more of them.
+    # Files are named by number and not by process id: a restarted worker continues the files of
+    # its predecessor, so their number is bounded.
     values.ValueClass = values.MultiProcessValue(lambda: _number)  # type: ignore[no-untyped-call]
 
 _PREFIX: Final = "lighterage"
@@ -21,12 +21,12 @@ _SECONDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 REQUESTS = Counter(
     f"{_PREFIX}_requests_total",
-    "Answers to clients, by route, status and where the content came from.",
+    "Responses to clients, by route, status and cache outcome.",
     ("route", "status", "cache"),
 )
 REQUEST_SECONDS = Histogram(
     f"{_PREFIX}_request_duration_seconds",
-    "From the request's head to the end of the answer.",
+    "Time from a request's headers to the end of its response.",
     ("route",),
     buckets=_SECONDS,
 )
@@ -40,7 +40,7 @@ UPSTREAM_REQUESTS = Counter(
 )
 UPSTREAM_SECONDS = Histogram(
     f"{_PREFIX}_upstream_request_duration_seconds",
-    "Until an upstream's answer began, or failed.",
+    "Time until an upstream's response began or failed.",
     ("upstream", "kind"),
     buckets=_SECONDS,
 )
@@ -52,38 +52,38 @@ CONVERSIONS = Counter(
 )
 REFUSALS = Counter(
     f"{_PREFIX}_conversion_refusals_total",
-    "Conversions that the content did not allow, by edge of the graph and kind of reason.",
+    "Conversions refused because of the content, by edge of the graph and reason.",
     ("edge", "reason"),
 )
 MIXED = Counter(
     f"{_PREFIX}_mixed_images_total",
-    "Answers with an image that mixes OCI and docker types, as it is stored or converted.",
+    "Responses with an image that mixes OCI and docker types, by whether it was converted.",
     ("served",),
 )
 REBUILD_MISMATCHES = Counter(
     f"{_PREFIX}_rebuild_mismatches_total",
-    "Derived manifests that could not be made again with the digest that was handed out.",
+    "Derived manifests whose rebuild had another digest than the one served before.",
 )
 STALE = Counter(
     f"{_PREFIX}_stale_served_total",
-    "Tags and listings answered as they were known before, by why nobody waited for the upstream.",
+    "Tags and listings served stale, by reason.",
     ("reason",),
 )
 CIRCUIT_OPEN = Gauge(
     f"{_PREFIX}_upstream_circuit_open",
-    "Whether the upstream is left alone because it failed, but for one attempt now and then.",
+    "Whether the upstream's circuit is open: only a probe is sent now and then.",
     ("upstream",),
     multiprocess_mode="livemax",
 )
 BUDGET_LIMIT = Gauge(
     f"{_PREFIX}_upstream_pull_limit",
-    "How many pulls the upstream grants in its window, as it said last.",
+    "Pulls that the upstream allows per window, as last reported.",
     ("upstream",),
     multiprocess_mode="livemostrecent",
 )
 BUDGET_REMAINING = Gauge(
     f"{_PREFIX}_upstream_pulls_remaining",
-    "How many of them are left, as it said last.",
+    "Pulls that remain in the upstream's window, as last reported.",
     ("upstream",),
     multiprocess_mode="livemostrecent",
 )
@@ -94,12 +94,12 @@ TRANSFERS = Gauge(
 )
 FOLLOWERS = Gauge(
     f"{_PREFIX}_transfer_readers",
-    "Clients that read a blob while it arrives.",
+    "Clients that read a blob while it is fetched.",
     multiprocess_mode="livesum",
 )
 PASSED_THROUGH = Counter(
     f"{_PREFIX}_blobs_passed_through_total",
-    "Blobs sent to one client without being kept, by what there was no room in.",
+    "Blobs passed through without being stored, by the limit that was reached.",
     ("reason",),
 )
 TURNED_AWAY = Counter(
@@ -109,28 +109,28 @@ TURNED_AWAY = Counter(
 )
 CACHE_ERRORS = Counter(
     f"{_PREFIX}_cache_errors_total",
-    "Operations on the manifest cache that failed, each a miss, by operation.",
+    "Operations on the manifest cache that failed and count as misses, by operation.",
     ("operation",),
 )
 BUCKET_ERRORS = Counter(
     f"{_PREFIX}_bucket_errors_total",
-    "Requests to the bucket that failed, or were spared it because it fails, by operation.",
+    "Requests to the bucket that failed or met an open circuit, by operation.",
     ("operation",),
 )
 STORED_BYTES = Gauge(
     f"{_PREFIX}_stored_bytes",
-    "Bytes that the blobs take on the disk, as counted last.",
+    "Bytes that the blobs take on the disk, as last counted.",
     multiprocess_mode="livemostrecent",
 )
-EVICTED_BYTES = Counter(f"{_PREFIX}_evicted_bytes_total", "Bytes of blobs removed to make room.")
+EVICTED_BYTES = Counter(f"{_PREFIX}_evicted_bytes_total", "Bytes of evicted blobs.")
 DAMAGED = Counter(
     f"{_PREFIX}_blobs_damaged_total",
-    "Stored blobs that were not what their digests name, by what noticed it.",
+    "Stored blobs that did not match their digests, by how that was found.",
     ("found_by",),
 )
 LOOP_LAG = Histogram(
     f"{_PREFIX}_loop_lag_seconds",
-    "How much later than asked the event loop woke up, looked at twice a second.",
+    "Delay of a timer of the event loop, measured twice a second.",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 BACKGROUND_TASK_FAILURES = Counter(
@@ -140,11 +140,12 @@ BACKGROUND_TASK_FAILURES = Counter(
 )
 SETTINGS_REFUSED = Gauge(
     f"{_PREFIX}_settings_refused",
-    "Whether the settings file, as it is now, cannot be used, and the ones before it are.",
+    "Whether the current settings file is invalid, so that the previous settings apply.",
     multiprocess_mode="livemax",
 )
 LOG_DROPPED = Counter(
-    f"{_PREFIX}_log_lines_dropped_total", "Log lines that standard output did not take in time."
+    f"{_PREFIX}_log_lines_dropped_total",
+    "Log lines dropped because standard output did not keep up.",
 )
 
 

@@ -1,4 +1,4 @@
-"""What happened on the way to one answer, for its log line and its `Cache-Status`."""
+"""The trace of one request, for its log line and its `Cache-Status` header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """Where an answer came from, in the words of RFC 9211 as far as it has them."""
+    """The cache outcome of a response, in the terms of RFC 9211 where it has one."""
 
     HIT = "hit"
     REVALIDATED = "revalidated"
@@ -24,9 +24,9 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class Trace:
-    """Written by whoever does something, read by the listener when the answer is ready.
+    """The record of one request, read by the listener when the response is ready.
 
-    Work that several requests share is in the trace of the one that started it.
+    Work that several requests share is recorded in the trace of the request that started it.
     """
 
     outcome: Outcome = Outcome.NONE
@@ -37,7 +37,7 @@ class Trace:
 
     @property
     def parameter(self) -> str:
-        """The detail as a parameter of `Cache-Status`; RFC 9211 has a word for collapsing."""
+        """The detail as a `Cache-Status` parameter; `collapsed` has its own in RFC 9211."""
         if self.detail in {"", "collapsed"}:
             return "; collapsed" if self.detail else ""
         return f"; detail={self.detail}"
@@ -47,22 +47,22 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin() -> Trace:
-    """A fresh trace for the request that this task serves, and the work that it starts."""
+    """Begin the trace of the request that this task serves and of the work that it starts."""
     trace = Trace()
     _current.set(trace)
     return trace
 
 
 def current() -> Trace:
-    """The trace of the request being served; one that nobody reads outside of any."""
+    """The trace of the current request; outside of requests one that is discarded."""
     return _current.get() or Trace()
 
 
 @contextmanager
-def known() -> Iterator[None]:
-    """What is read from here on adds nothing to where the answer came from, which is known.
+def keep_outcome() -> Iterator[None]:
+    """Keep the outcome that is recorded so far, whatever is read within the block.
 
-    Except where it was a hit until now: what has to be fetched after all makes it a miss.
+    The exception is a hit: if content has to be fetched within the block, it becomes a miss.
     """
     trace = current()
     before = replace(trace)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # When a registry that fails is tried again, in seconds: one that works again is used again within
 # the longer of the two.
-_FIRST_PROBE: Final = 1.0
-_LONGEST_BETWEEN_PROBES: Final = 10.0
+_FIRST_PROBE_INTERVAL: Final = 1.0
+_MAX_PROBE_INTERVAL: Final = 10.0
 
 
 def resilient_upstream(
@@ -90,7 +90,9 @@ def _resilient_upstream(
     return ResilientUpstream(
         FailoverUpstream(upstream, mirrors=mirrors) if mirrors else upstream,
         name=name,
-        breaker=CircuitBreaker(first=_FIRST_PROBE, longest=_LONGEST_BETWEEN_PROBES),
+        breaker=CircuitBreaker(
+            first_interval=_FIRST_PROBE_INTERVAL, max_interval=_MAX_PROBE_INTERVAL
+        ),
         negative_cache=NegativeCache(
             not_found=settings.negative_cache.not_found,
             denied=settings.negative_cache.denied,

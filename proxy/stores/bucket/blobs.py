@@ -127,7 +127,7 @@ class ObjectBlobs:
         """The digest's spool; what is in it is read once, to go on hashing."""
         return await in_thread(
             lambda: ObjectSpool(self._layout, self._quota, digest, self._upload),
-            dropped=ObjectSpool.close,
+            cleanup=ObjectSpool.close,
         )
 
     async def has_room(self, digest: Digest, size: int) -> bool:
@@ -141,7 +141,7 @@ class ObjectBlobs:
     async def growing(self, digest: Digest) -> GrowingObject | None:
         """What another process of this machine is writing, or None."""
         return await in_thread(
-            lambda: GrowingObject.at(self._layout, digest), dropped=GrowingObject.close
+            lambda: GrowingObject.at(self._layout, digest), cleanup=GrowingObject.close
         )
 
     async def record(self, key: str) -> bytes | None:

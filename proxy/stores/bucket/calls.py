@@ -132,7 +132,7 @@ class BucketCalls:
             call.exception()
 
     def _works(self) -> None:
-        if self._breaker.succeeded():
+        if self._breaker.record_success():
             self._said.clear()
             _log.info("bucket.circuit_closed", bucket=self.name)
 
@@ -153,7 +153,7 @@ class BucketCalls:
                 "bucket.circuit_opened", bucket=self.name, operation=operation, reason=reason
             )
         if telling:
-            self._breaker.failed()
+            self._breaker.record_failure()
         return BucketError(f"{self.name}: {reason}")
 
 

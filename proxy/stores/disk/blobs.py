@@ -43,7 +43,7 @@ class DiskBlobs:
 
     async def open(self, digest: Digest) -> OpenFile | None:
         """The blob for reading, or None; it counts as used now. A short one is put aside."""
-        return await in_thread(lambda: self._opened(digest), dropped=OpenFile.close)
+        return await in_thread(lambda: self._opened(digest), cleanup=OpenFile.close)
 
     async def size(self, digest: Digest) -> int | None:
         """Its size in bytes, or None; it counts as used now."""
@@ -89,7 +89,7 @@ class DiskBlobs:
     async def spool(self, digest: Digest) -> DiskSpool:
         """The digest's spool; what is in it is read once, to go on hashing."""
         return await in_thread(
-            lambda: DiskSpool(self._layout, self._quota, digest), dropped=DiskSpool.close
+            lambda: DiskSpool(self._layout, self._quota, digest), cleanup=DiskSpool.close
         )
 
     async def has_room(self, digest: Digest, size: int) -> bool:
@@ -107,7 +107,7 @@ class DiskBlobs:
         """What another process is writing, or None."""
         return await in_thread(
             lambda: GrowingSpool.at(self._layout, digest),
-            dropped=GrowingSpool.close,
+            cleanup=GrowingSpool.close,
         )
 
     async def record(self, key: str) -> bytes | None:

@@ -54,7 +54,7 @@ class FlockLeases:
             file = locked(path)
             return None if file is None else FlockLease(file, path)
 
-        return await in_thread(claimed, dropped=FlockLease.release)
+        return await in_thread(claimed, cleanup=FlockLease.release)
 
 
 def locked(path: Path, *, create: bool = True) -> OpenFile | None:

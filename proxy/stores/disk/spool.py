@@ -65,7 +65,7 @@ class DiskSpool:
 
         Others make room for it: OSError if the store may not have so much.
         """
-        return await in_thread(self._commit, dropped=OpenFile.close)
+        return await in_thread(self._commit, cleanup=OpenFile.close)
 
     async def persist(self) -> None:
         """It is where it stays."""

@@ -137,11 +137,11 @@ class RedisManifests:
             self._last_error = type(error).__name__
             self._missed(operation)
             if not _is_answer(error):
-                if breaker.failed():
+                if breaker.record_failure():
                     _log.warning("redis.circuit_opened", node=node, error=_described(error))
                 return None
             reply = None
-        if breaker.succeeded():
+        if breaker.record_success():
             _log.info("redis.circuit_closed", node=node)
         return reply
 

@@ -179,13 +179,13 @@ class ResilientUpstream:
         if failure.retry_after is not None:
             opened = self._breaker.hold(min(failure.retry_after, MAX_HOLD))
         else:
-            opened = self._breaker.failed()
+            opened = self._breaker.record_failure()
         if opened:
             self._open.set(1)
             _log.warning("upstream.circuit_opened", upstream=self._name, reason=failure.message)
 
     def _answered(self) -> None:
-        if self._breaker.succeeded():
+        if self._breaker.record_success():
             self._open.set(0)
             _log.info("upstream.circuit_closed", upstream=self._name)
 

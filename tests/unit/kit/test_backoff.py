@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.kit.backoff import Backoff, jittered
+from proxy.kit.backoff import Backoff, with_jitter
 
 BACKOFF = Backoff(first=0.5, longest=6.0)
 
@@ -23,6 +23,6 @@ def test_jitter_leaves_at_least_half(failures: int) -> None:
 
 
 def test_an_interval_is_shortened_by_a_tenth_at_most() -> None:
-    intervals = {jittered(10.0) for _ in range(50)}
+    intervals = {with_jitter(10.0) for _ in range(50)}
     assert len(intervals) > 1
     assert all(9.0 < interval <= 10.0 for interval in intervals)

@@ -1,4 +1,4 @@
-"""The bounded mapping, against a plain model of itself."""
+"""The bounded LRU cache, against a simple model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STEPS = st.lists(
 )
 
 
-def test_what_was_used_least_recently_goes_first() -> None:
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
     recent: LruCache[str, int] = LruCache(30)
     for number, key in enumerate("abc"):
         recent.put(key, number, 10)
@@ -21,7 +21,7 @@ def test_what_was_used_least_recently_goes_first() -> None:
     assert [recent.get(key) for key in "abcd"] == [0, None, 2, 3]
 
 
-def test_an_entry_over_the_limit_is_not_held_and_costs_no_other_entry() -> None:
+def test_an_entry_over_the_limit_is_not_stored_and_evicts_no_other() -> None:
     recent: LruCache[str, int] = LruCache(30)
     recent.put("small", 1, 10)
     recent.put("large", 2, 31)
@@ -29,8 +29,8 @@ def test_an_entry_over_the_limit_is_not_held_and_costs_no_other_entry() -> None:
     assert recent.get("small") == 1
 
 
-def test_an_entry_that_grows_over_the_limit_is_gone() -> None:
-    """Its old value would be an answer that nobody put there last."""
+def test_an_entry_that_grows_over_the_limit_is_removed() -> None:
+    """Otherwise its old value would be returned."""
     recent: LruCache[str, int] = LruCache(30)
     recent.put("key", 1, 10)
     recent.put("key", 2, 31)
@@ -38,7 +38,7 @@ def test_an_entry_that_grows_over_the_limit_is_gone() -> None:
     assert recent.cost == 0
 
 
-def test_clear_forgets_everything() -> None:
+def test_clear_removes_all_entries() -> None:
     recent: LruCache[str, int] = LruCache(30)
     recent.put("key", 1, 10)
     recent.clear()
@@ -46,7 +46,7 @@ def test_clear_forgets_everything() -> None:
 
 
 @given(_STEPS)
-def test_it_does_what_a_list_in_order_of_use_does(steps: list[tuple[str, int, int]]) -> None:
+def test_it_behaves_like_a_list_in_order_of_use(steps: list[tuple[str, int, int]]) -> None:
     limit = 100
     recent: LruCache[int, int] = LruCache(limit)
     model: list[tuple[int, int]] = []  # (key, cost), the most recently used one last

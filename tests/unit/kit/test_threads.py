@@ -1,4 +1,4 @@
-"""Threads that are waited for, whatever happens to who asked."""
+"""Blocking work in threads, whose callers may be cancelled."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ async def test_the_result_and_the_exception_come_through() -> None:
         await in_thread(lambda: 1 // 0)
 
 
-async def test_who_is_cancelled_leaves_only_when_the_work_is_done() -> None:
+async def test_cancellation_waits_for_the_thread_to_end() -> None:
     begun, go_on = threading.Event(), threading.Event()
-    dropped: list[str] = []
+    cleaned_up: list[str] = []
 
     def work() -> str:
         begun.set()
         assert go_on.wait(10)
         return "made"
 
-    task = asyncio.ensure_future(in_thread(work, dropped=dropped.append))
+    task = asyncio.ensure_future(in_thread(work, cleanup=cleaned_up.append))
     await asyncio.to_thread(begun.wait, 10)
     for _ in range(3):
         task.cancel()
@@ -34,10 +34,10 @@ async def test_who_is_cancelled_leaves_only_when_the_work_is_done() -> None:
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert dropped == ["made"]
+    assert cleaned_up == ["made"]
 
 
-async def test_nothing_is_dropped_where_nothing_was_made() -> None:
+async def test_no_cleanup_without_a_result() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def work() -> str | None:
@@ -45,17 +45,17 @@ async def test_nothing_is_dropped_where_nothing_was_made() -> None:
         assert go_on.wait(10)
         return None
 
-    dropped: list[object] = []
-    task = asyncio.ensure_future(in_thread(work, dropped=dropped.append))
+    cleaned_up: list[object] = []
+    task = asyncio.ensure_future(in_thread(work, cleanup=cleaned_up.append))
     await asyncio.to_thread(begun.wait, 10)
     task.cancel()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert dropped == []
+    assert cleaned_up == []
 
 
-async def test_a_failure_that_nobody_waits_for_any_more_makes_no_noise() -> None:
+async def test_a_failure_after_cancellation_is_not_logged() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""The supervisor's metrics, and their page."""
+"""The supervisor's metrics and their documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.telemetry.merge import MergedMetrics
 PAGE = (Path(__file__).parents[3] / "docs" / "observability.md").read_text()
 
 
-def test_what_only_a_supervisor_measures_is_documented(tmp_path: Path) -> None:
+def test_the_supervisors_own_metrics_are_documented(tmp_path: Path) -> None:
     merged = MergedMetrics(tmp_path, workers=list)
     merged.serving.set(2)
     merged.ended.inc()
@@ -26,8 +26,8 @@ def test_what_only_a_supervisor_measures_is_documented(tmp_path: Path) -> None:
     assert all(f"`{name}`" in PAGE for name in samples)
 
 
-def test_a_process_is_measured_with_its_workers(tmp_path: Path) -> None:
-    """Whoever watches memory or descriptors does not care how many processes it takes."""
+def test_process_metrics_are_summed_over_the_workers(tmp_path: Path) -> None:
+    """So memory and descriptors are those of the whole proxy."""
 
     def measured(*workers: int) -> dict[str, float]:
         merged = MergedMetrics(tmp_path, workers=lambda: workers)
