@@ -80,7 +80,6 @@ PHRASES: Final = {
 
 # Packages and files that are not yet held to the rules.
 PENDING: Final = {
-    "proxy/blobs",
     "proxy/catalog",
     "proxy/cli",
     "proxy/config",

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from proxy.ports import BlobStream, Upstream
 
 
-async def announced_size(
+async def expected_length(
     stream: BlobStream, upstream: Upstream, name: str, digest: Digest
 ) -> int | None:
-    """In bytes; None if the upstream does not say it to HEAD either.
+    """Return the length in bytes; None if neither the GET nor a HEAD states it.
 
-    Without it nobody's answer could begin before the last byte is here, and one that breaks off
-    could not be told from one that is complete.
+    Without it no answer can begin before the last byte has arrived, and a body that ends early
+    looks like one that is complete.
     """
     if stream.total is not None:
         return stream.total
     try:
-        # Some say 0 of what they do not know.
+        # Some registries state 0 for a length that they do not know.
         return await upstream.blob_size(name, digest) or None
     except RegistryError:
         return None

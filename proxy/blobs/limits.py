@@ -1,27 +1,29 @@
-"""How much may go on at once. What is beyond a limit is told so at once; nothing waits here."""
+"""How many transfers may run at once. Beyond a limit there is an error at once; nothing waits."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from enum import StrEnum
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Overloaded
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-# When to come back, in seconds: by then some of what runs has ended.
+    from proxy.kit.clock import Clock
+
+# `Retry-After` beyond a limit, in seconds: by then some transfers have ended.
 RETRY_AFTER: Final = 5.0
-# A disk that took nothing is left alone for so long, in seconds: every attempt costs an upstream
-# request, and delays a client.
+# After a write has failed, nothing is stored for so long, in seconds: every attempt costs an
+# upstream request, and delays a client.
 _DISK_PAUSE: Final = 5.0
 
 
 class Reason(StrEnum):
-    """Why a blob is not kept. Labels of a metric, which docs/observability.md explains."""
+    """Why a blob is not stored. Labels of a metric, which docs/observability.md explains."""
 
     DOWNLOADS = "downloads"
     SPOOL = "spool"
@@ -30,15 +32,15 @@ class Reason(StrEnum):
 
 
 class NotStored(Overloaded):
-    """There is no room to keep the blob: each reader gets it from upstream by itself."""
+    """There is no room to store the blob: each reader gets it from upstream by itself."""
 
     def __init__(self, reason: Reason) -> None:
-        super().__init__("the blob cannot be kept at the moment", retry_after=RETRY_AFTER)
+        super().__init__("the blob cannot be stored at the moment", retry_after=RETRY_AFTER)
         self.reason = reason
 
 
 class Gate:
-    """So much at once, and no more."""
+    """An amount that is taken and given back, within a limit."""
 
     __slots__ = ("_limit", "_taken")
 
@@ -48,11 +50,11 @@ class Gate:
 
     @property
     def taken(self) -> int:
-        """How much is going on now."""
+        """How much is taken now."""
         return self._taken
 
-    def admits(self, amount: int = 1) -> bool:
-        """Whether there is room for `amount`, which is then taken."""
+    def try_take(self, amount: int = 1) -> bool:
+        """Take `amount` if there is room for it; whether there was."""
         if self._taken + amount > self._limit:
             return False
         self._taken += amount
@@ -74,17 +76,17 @@ class Room:
         self._taken = 0
 
     def grow(self, total: int) -> None:
-        """Have room for `total` bytes in all; NotKept if there is none."""
+        """Have room for `total` bytes in all; NotStored if there is none."""
         if self._largest is not None and total > self._largest:
             raise NotStored(Reason.SIZE)
         more = total - self._taken
         if more > 0:
-            if not self._spool.admits(more):
+            if not self._spool.try_take(more):
                 raise NotStored(Reason.SPOOL)
             self._taken = total
 
     def give_back(self) -> None:
-        """Need none of it any more."""
+        """Give all of it back."""
         self._spool.give_back(self._taken)
         self._taken = 0
 
@@ -99,11 +101,11 @@ class TransferLimits:
         spool: int,
         largest: int | None = None,
         passed_through: int,
-        clock: Callable[[], float] = monotonic,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`spool` is in bytes, and so is what one blob may have to be kept, `largest`.
+        """`spool` and `largest`, the size up to which a blob is stored, are in bytes.
 
-        The others count transfers that are kept, and that are not.
+        `downloads` counts transfers that are stored, `passed_through` those that are not.
         """
         self._downloads = Gate(downloads)
         self._spool = Gate(spool)
@@ -114,12 +116,12 @@ class TransferLimits:
 
     @contextmanager
     def download(self) -> Iterator[Room]:
-        """One transfer that is kept, while the block runs; NotKept where there is no room."""
+        """Count one transfer that is stored while the block runs; NotStored beyond a limit."""
         if self._disk_failed_at is not None:
-            if self._clock() < self._disk_failed_at + _DISK_PAUSE:
+            if self._clock.monotonic() < self._disk_failed_at + _DISK_PAUSE:
                 raise NotStored(Reason.DISK)
             self._disk_failed_at = None
-        if not self._downloads.admits():
+        if not self._downloads.try_take():
             raise NotStored(Reason.DOWNLOADS)
         room = Room(self._spool, self._largest)
         try:
@@ -128,15 +130,18 @@ class TransferLimits:
             room.give_back()
             self._downloads.give_back()
 
-    def disk_failed(self) -> NotStored:
-        """The disk took nothing: keep nothing for a while."""
-        self._disk_failed_at = self._clock()
+    def report_disk_failure(self) -> NotStored:
+        """Store nothing for a while, because a write has failed; return why."""
+        self._disk_failed_at = self._clock.monotonic()
         return NotStored(Reason.DISK)
 
     @contextmanager
-    def passed_through(self, reason: Reason) -> Iterator[None]:
-        """One transfer that is not kept, while the block runs; Overloaded beyond their limit."""
-        if not self._passed_through.admits():
+    def pass_through(self, reason: Reason) -> Iterator[None]:
+        """Count one transfer that is not stored while the block runs; Overloaded beyond the limit.
+
+        `reason` is why it is not stored.
+        """
+        if not self._passed_through.try_take():
             metrics.TURNED_AWAY.labels("passed_through").inc()
             raise Overloaded(
                 "this proxy is fetching as much as it may at once", retry_after=RETRY_AFTER

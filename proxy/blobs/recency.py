@@ -1,6 +1,6 @@
-"""What belongs to the images that are pulled stays longest: the blob store is told, now and then.
+"""Tell the blob store which blobs belong to images that are pulled: they are evicted last.
 
-A client that has an image's layers already asks for its manifest only. Without this they would
+A client that has an image's layers already requests its manifest only. Without this they would
 look unused, and the next node that starts would have to wait for them.
 """
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest
 
-# A manifest that is served all the time is told of so often, in seconds: a store that is small for
-# what is pulled through it may have other blobs within some more of them.
+# How often the blobs of one manifest are touched, in seconds. It is short because a store that is
+# small for what is pulled through it replaces its blobs within a few more seconds.
 _EVERY: Final = 1.0
 
 
 @dataclass(slots=True)
 class BlobUse:
-    """The blobs that one manifest names, and when the store is to be told of them next."""
+    """The blobs that one manifest names, and when they are due to be touched next."""
 
     blobs: tuple[Digest, ...]
     due: float = 0.0
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
-        """Of a manifest; what an index names has manifests of its own, which are asked for."""
+        """Return the blobs of a manifest. An index has none: its manifests are pulled, too."""
         return cls(() if isinstance(manifest, Index) else manifest.references)
 
 
 class RecencyTracker:
-    """Tells the store, without anybody waiting for it."""
+    """Touches blobs in the background."""
 
     def __init__(self, blobs: Blobs, flights: SingleFlight) -> None:
         self._blobs = blobs
         self._flights = flights
 
     def tell(self, use: BlobUse, now: float) -> None:
-        """It is used `now`, in seconds of any clock that is always the same."""
+        """Note that the manifest is served `now`, in seconds of one monotonic clock."""
         if now >= use.due and use.blobs:
             use.due = now + _EVERY
-            self._flights.start(self._blobs.used(use.blobs))
+            self._flights.start(self._blobs.touch(use.blobs))

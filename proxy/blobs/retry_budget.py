@@ -1,8 +1,7 @@
-"""How often an upstream that breaks off is asked for the rest of a blob."""
+"""How often an upstream that sends part of a blob is asked for the rest."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -11,32 +10,35 @@ from proxy.errors import UpstreamInvalid
 
 if TYPE_CHECKING:
     from proxy.errors import UpstreamFailure
+    from proxy.kit.clock import Clock
     from proxy.oci.reference import Digest
 
 _log = structlog.get_logger()
 
-# So many times in vain; one that brings less than so many bytes is in vain, too.
-_TRIES: Final = 4
+# So many attempts in a row may bring less than this, in bytes.
+_FRUITLESS_ATTEMPTS: Final = 4
 _PROGRESS: Final = 64 * 1024
+# The time between two attempts, in seconds.
 _PAUSE: Final = 0.5
 
 
 class RetryBudget:
-    """The attempts at one blob."""
+    """The attempts at one blob. Progress restores the budget."""
 
-    __slots__ = ("_digest", "_in_vain")
+    __slots__ = ("_clock", "_digest", "_fruitless")
 
-    def __init__(self, digest: Digest) -> None:
+    def __init__(self, digest: Digest, clock: Clock) -> None:
         self._digest = digest
-        self._in_vain = 0
+        self._clock = clock
+        self._fruitless = 0
 
-    async def next_attempt(self, failure: UpstreamFailure, *, received: int, more: int) -> None:
-        """Wait for the next one; raises `failure` if there should be none.
+    async def spend(self, failure: UpstreamFailure, *, received: int, gained: int) -> None:
+        """Wait until the next attempt is due; raises `failure` if there should be none.
 
-        `received` bytes are here in all, and the last attempt has brought `more` of them.
+        `received` bytes are here in all, and the last attempt has brought `gained` of them.
         """
-        self._in_vain = 0 if more >= _PROGRESS else self._in_vain + 1
-        if isinstance(failure, UpstreamInvalid) or self._in_vain >= _TRIES:
+        self._fruitless = 0 if gained >= _PROGRESS else self._fruitless + 1
+        if isinstance(failure, UpstreamInvalid) or self._fruitless >= _FRUITLESS_ATTEMPTS:
             raise failure
         _log.info("blob.resumed", digest=self._digest, received=received, reason=failure.message)
-        await asyncio.sleep(_PAUSE)
+        await self._clock.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""A blob of the store that is fetched anew where it turns out to be damaged while it is read."""
+"""A stored blob whose bytes come from upstream if it turns out to be damaged while it is read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _log = structlog.get_logger()
 
 
 class StoredBlob:
-    """Fits Source. Its reader does not notice: what is missing comes from a transfer."""
+    """Fits Source. What cannot be read comes from a transfer, without the client's noticing."""
 
-    __slots__ = ("_blob", "_digest", "_fetch", "_instead", "_store", "size")
+    __slots__ = ("_blob", "_digest", "_fetch", "_replacement", "_store", "size")
 
     def __init__(
         self,
@@ -31,41 +31,41 @@ class StoredBlob:
         store: BlobStore,
         fetch: Callable[[], Awaitable[Source]],
     ) -> None:
-        """`fetch` has the blob from upstream, as soon as the store has it no more."""
+        """`fetch` gets the blob from upstream, after the store has quarantined its own."""
         self.size = blob.size
         self._digest = digest
         self._blob = blob
         self._store = store
         self._fetch = fetch
-        self._instead: Source | None = None
+        self._replacement: Source | None = None
 
     def is_near(self, _offset: int) -> bool:
         """All of it is here."""
         return True
 
     async def read(self, offset: int, length: int) -> bytes | memoryview:
-        """At least one byte from `offset`; whatever the upstream fails with, or StorageFailure."""
-        if self._instead is None:
+        """Return at least one byte from `offset`; UpstreamFailure or StorageFailure."""
+        if self._replacement is None:
             try:
                 if piece := await self._blob.read(offset, length):
                     return piece
-                reason = "it ends too early"
+                reason = "it ends early"
             except OSError as error:
                 reason = str(error)
-            self._instead = await self._fetched(offset, reason)
-        return await self._instead.read(offset, length)
+            self._replacement = await self._replace(offset, reason)
+        return await self._replacement.read(offset, length)
 
     def close(self) -> None:
         """Stop reading."""
-        if self._instead is not None:
-            self._instead.close()
+        if self._replacement is not None:
+            self._replacement.close()
         self._blob.close()
 
-    async def _fetched(self, offset: int, reason: str) -> Source:
+    async def _replace(self, offset: int, reason: str) -> Source:
         _log.error("blob.unreadable", digest=self._digest, offset=offset, reason=reason)
         await self._store.quarantine(self._digest, self._blob)
-        instead = await self._fetch()
-        if instead.size != self.size:
-            instead.close()
+        replacement = await self._fetch()
+        if replacement.size != self.size:
+            replacement.close()
             raise StorageFailure("the blob that is stored is not what the upstream has")
-        return instead
+        return replacement

@@ -1,4 +1,4 @@
-"""Blobs: from the store, or from a transfer, and only through a repository that has them."""
+"""Serve blobs from the store or from a transfer, each only through a repository that has it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.self_healing import StoredBlob
 from proxy.errors import ConversionRefused, RefusalReason
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.blobs.source import Source
     from proxy.blobs.transfers import Transfers
     from proxy.catalog.catalog import Catalog
+    from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
     from proxy.ports import BlobStore, Upstream
@@ -28,7 +30,7 @@ _log = structlog.get_logger()
 
 
 class _Constant:
-    """The empty layer: conversions to schema 1 name it, and no upstream need have it."""
+    """The empty layer: conversions to schema 1 name it, and upstreams need not have it."""
 
     size = len(EMPTY_LAYER_BYTES)
 
@@ -53,71 +55,73 @@ class Blobs:
         transfers: Transfers,
         upstreams: Mapping[str, Upstream],
         flights: SingleFlight,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._catalog = catalog
         self._store = store
         self._transfers = transfers
         self._upstreams = upstreams
         self._flights = flights
+        self._clock = clock
 
-    async def here(self, repository: Repository, digest: Digest) -> Source | None:
-        """The blob if it is here, or on its way; None if a transfer would have to be started.
+    async def find(self, repository: Repository, digest: Digest) -> Source | None:
+        """Return the blob if it is stored or being fetched; None if a transfer must be started.
 
-        BlobUnknown if the repository has it not, though another one may.
+        BlobUnknown if the repository does not have it, though another one may.
         """
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return _Constant()
-        if self._transfers.runs(repository, digest):
-            return await self.fetched(repository, digest)
+        if self._transfers.is_running(repository, digest):
+            return await self.fetch(repository, digest)
         if (blob := await self._store.open(digest)) is None:
             return None
         try:
-            await self._granted(repository, digest)
+            await self._require_grant(repository, digest)
         except BaseException:
             blob.close()
             raise
         trace.current().outcome = Outcome.HIT
         return StoredBlob(
-            digest, blob, store=self._store, fetch=lambda: self.fetched(repository, digest)
+            digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
     async def url(self, digest: Digest) -> str | None:
-        """Where the client may fetch what `here` has just given it; None if from us."""
+        """Return where the client may fetch the blob that `find` has just returned; None: here."""
         return None if digest == EMPTY_LAYER else await self._store.url(digest)
 
     async def open(self, repository: Repository, digest: Digest) -> Source:
-        """The blob, fetched if need be; BlobUnknown, an UpstreamFailure or StorageFailure."""
-        return await self.here(repository, digest) or await self.fetched(repository, digest)
+        """Return the blob, fetched if need be; BlobUnknown, UpstreamFailure or StorageFailure."""
+        return await self.find(repository, digest) or await self.fetch(repository, digest)
 
-    async def fetched(self, repository: Repository, digest: Digest) -> Source:
-        """The blob from its transfer, which is started if need be; raises as `open` does."""
+    async def fetch(self, repository: Repository, digest: Digest) -> Source:
+        """Return the blob from its transfer, which is started if need be; raises as `open` does."""
         reader = self._transfers.join(repository, digest)
         trace.current().outcome = Outcome.HIT if reader.verified else Outcome.MISS
         try:
-            await reader.started()
-            if not reader.shown:
-                await self._granted(repository, digest)
+            await reader.wait_until_sendable()
+            if not reader.delivered:
+                await self._require_grant(repository, digest)
             elif not self._catalog.remembers_link(repository, digest):
-                # That need not be on the disk before the first byte goes out.
-                self._flights.start(self._granted(repository, digest, shown=True))
+                # The grant need not be durable before the first byte is sent.
+                self._flights.start(self._require_grant(repository, digest, delivered=True))
         except BaseException:
             reader.close()
             raise
         return reader
 
     async def size(self, repository: Repository, digest: Digest) -> int:
-        """The blob's size in bytes, without fetching it where the upstream says it."""
+        """Return the blob's size in bytes, without fetching it if the upstream states it."""
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return len(EMPTY_LAYER_BYTES)
         if (size := await self._store.size(digest)) is not None:
-            await self._granted(repository, digest)
+            await self._require_grant(repository, digest)
             trace.current().outcome = Outcome.HIT
             return size
         trace.current().outcome = Outcome.MISS
         if (size := self._transfers.length(repository, digest)) is not None:
-            await self._granted(repository, digest)
+            await self._require_grant(repository, digest)
             return size
         upstream = self._upstreams[repository.registry]
         size = await self._flights.do(
@@ -130,57 +134,61 @@ class Blobs:
         return size
 
     async def has_begun(self, digest: Digest, offset: int) -> bool:
-        """Whether the byte at `offset` is here, though nobody may be fetching the blob now."""
+        """Whether the byte at `offset` is in a spool, though no transfer may be running."""
         return await self._store.spooled(digest) > offset
 
-    def fetch(self, repository: Repository, digest: Digest) -> None:
-        """Have the blob, of which the upstream has just given a `part`, for whoever asks next.
+    def prefetch(self, repository: Repository, digest: Digest) -> None:
+        """Fetch the blob, of which the upstream has just delivered a range, in the background.
 
-        If there is room for it. Nobody waits for it here.
+        Nothing happens if there is no room for it.
         """
-        self._flights.start(self._granted(repository, digest, shown=True))
-        self._transfers.fetch(repository, digest)
+        self._flights.start(self._require_grant(repository, digest, delivered=True))
+        self._transfers.prefetch(repository, digest)
 
-    async def used(self, digests: Iterable[Digest]) -> None:
-        """Count those that are here as used, as parts of an image that somebody pulls."""
+    async def touch(self, digests: Iterable[Digest]) -> None:
+        """Count the stored ones of `digests` as used now: an image that is pulled names them."""
         try:
             await self._store.touch(digests)
         except OSError as error:
             _log.warning("blobs.not_touched", error=str(error))
 
     @asynccontextmanager
-    async def part(
+    async def open_range(
         self, repository: Repository, digest: Digest, first: int | None, last: int | None
     ) -> AsyncIterator[ResumableBody]:
-        """Bytes `first` to `last`, or the last `last` ones: unverified, and so never kept.
+        """Return bytes `first` to `last`, or the last `last` ones: unverified, so never stored.
 
-        It begins at 0 where the upstream sends the whole instead.
+        The body begins at 0 if the upstream sends the whole blob instead.
         """
         trace.current().outcome = Outcome.MISS
         trace.current().detail = "unverified-range"
         upstream, name = self._upstreams[repository.registry], repository.name
         async with AsyncExitStack() as stack:
             if first is None and last:
-                rest = await stack.enter_async_context(ResumableBody(digest, name, upstream))
-                await rest.begin(-last)
-                if rest.total is not None and rest.start == max(0, rest.total - last):
-                    yield rest
+                body = await stack.enter_async_context(
+                    ResumableBody(digest, name, upstream, clock=self._clock)
+                )
+                await body.begin(-last)
+                if body.total is not None and body.start == max(0, body.total - last):
+                    yield body
                     return
-                # Some know ranges, but not such.
+                # Some registries support ranges, but not suffix ranges (RFC 9110, 14.1.2).
                 await stack.aclose()
-                size = rest.total or await self.size(repository, digest)
+                size = body.total or await self.size(repository, digest)
                 first, last = max(0, size - last), size - 1
-            rest = await stack.enter_async_context(ResumableBody(digest, name, upstream, last=last))
-            await rest.begin(first or 0)
-            yield rest
+            body = await stack.enter_async_context(
+                ResumableBody(digest, name, upstream, last=last, clock=self._clock)
+            )
+            await body.begin(first or 0)
+            yield body
 
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
-        """The whole of a small blob; ConversionRefused if it is larger than `limit` bytes."""
+        """Return the whole of a small blob; ConversionRefused if it has more than `limit` bytes."""
         source = await self.open(repository, digest)
         try:
             if source.size > limit:
                 raise ConversionRefused(
-                    f"{digest} is {source.size} bytes, and {limit} are the limit",
+                    f"{digest} has {source.size} bytes, and {limit} are the limit",
                     RefusalReason.SIZE,
                 )
             content = bytearray()
@@ -190,18 +198,19 @@ class Blobs:
         finally:
             source.close()
 
-    async def _granted(
-        self, repository: Repository, digest: Digest, *, shown: bool = False
+    async def _require_grant(
+        self, repository: Repository, digest: Digest, *, delivered: bool = False
     ) -> None:
-        """Return if the repository has the blob, as a manifest said or the upstream does.
+        """Return if a manifest or the upstream says that the repository has the blob.
 
-        `shown`: the upstream has just given it through this repository.
+        BlobUnknown or UpstreamFailure. `delivered`: the upstream has just sent it through this
+        repository.
         """
         if await self._catalog.linked(repository, digest):
             return
 
         async def ask() -> None:
-            if not shown:
+            if not delivered:
                 await self._upstreams[repository.registry].blob_size(repository.name, digest)
             await self._link(repository, digest)
 
@@ -211,5 +220,5 @@ class Blobs:
         try:
             await self._catalog.link(repository, [digest])
         except OSError as error:
-            # The upstream has just said that it may be read; it will be asked again.
+            # The client may have it all the same. The next one has the upstream asked again.
             _log.error("grant.not_stored", repository=str(repository), error=str(error))

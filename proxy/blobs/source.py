@@ -1,4 +1,4 @@
-"""Where the bytes of one answer come from: the store, a transfer, or the upstream itself."""
+"""What the bytes of one answer are read from: the store, a transfer, or the upstream itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Source(Protocol):
-    """A blob that can be sent: its size is known, and its bytes come as they may be given away."""
+    """A blob that can be sent: its size is known, and its bytes are given as they may be sent."""
 
     @property
     def size(self) -> int:
@@ -18,7 +18,7 @@ class Source(Protocol):
         ...
 
     async def read(self, offset: int, length: int) -> bytes | memoryview:
-        """At least one byte from `offset`, waiting for it if need be."""
+        """Return at least one byte from `offset`, waiting for it if need be."""
         ...
 
     def close(self) -> None:

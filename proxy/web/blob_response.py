@@ -63,7 +63,7 @@ class BlobResponder:
         if request.method == "HEAD" or known:
             size = await self._blobs.size(target.repository, target.digest)
             return _head(headers, size, known=known)
-        source = await self._blobs.here(target.repository, target.digest)
+        source = await self._blobs.find(target.repository, target.digest)
         try:
             if (
                 wanted is not None
@@ -74,7 +74,7 @@ class BlobResponder:
                 if passed is not None:
                     return passed
             if source is None:
-                source = await self._blobs.fetched(target.repository, target.digest)
+                source = await self._blobs.fetch(target.repository, target.digest)
             if (url := await self._blobs.url(target.digest)) is not None:
                 return _redirect(headers, url)
             return await self._send(request, source, headers, wanted, line)
@@ -140,7 +140,7 @@ class BlobResponder:
         repository, digest = target.repository, target.digest
         if wanted.first is None and not wanted.last:
             wanted.within(await self._blobs.size(repository, digest))
-        async with self._blobs.part(repository, digest, wanted.first, wanted.last) as part:
+        async with self._blobs.open_range(repository, digest, wanted.first, wanted.last) as part:
             if part.total is None:
                 return None
             first, last = wanted.within(part.total)
@@ -164,7 +164,7 @@ class BlobResponder:
                 _cut(request, line, error)
             finally:
                 # Now, and not before: the client's bytes come first.
-                self._blobs.fetch(repository, digest)
+                self._blobs.prefetch(repository, digest)
             return response
 
 

@@ -109,7 +109,7 @@ async def open_services(
             leases=leases,
             upstreams=upstreams,
             flights=flights,
-            admission=_admission(settings.limits.share(settings.workers), max_size),
+            limits=_transfer_limits(settings.limits.share(settings.workers), max_size),
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
@@ -221,7 +221,7 @@ def _lifetimes(tags: TagSettings) -> Lifetimes:
     return Lifetimes(life(tags.ttl, None), rules, revalidation_timeout=tags.revalidation_timeout)
 
 
-def _admission(limits: Limits, largest: int | None) -> TransferLimits:
+def _transfer_limits(limits: Limits, largest: int | None) -> TransferLimits:
     return TransferLimits(
         downloads=limits.downloads,
         spool=limits.spool,

@@ -141,11 +141,11 @@ async def test_who_comes_while_one_is_given_up_is_not_disappointed(
     async with Proxy(settings(upstream, data_dir, blobs={"finish_abandoned": False})) as proxy:
         transfers = proxy.services.transfers
         leaving = transfers.join(REPOSITORY, BLOB)
-        await leaving.started()
+        await leaving.wait_until_sendable()
         await leaving.read(0, 10)
         leaving.close()
         coming = transfers.join(REPOSITORY, BLOB)
-        await coming.started()
+        await coming.wait_until_sendable()
         assert await coming.read(SIZE - 10, 10) == CONTENT[-10:]
         coming.close()
         await until(lambda: len(transfers) == 0)
@@ -155,7 +155,7 @@ async def test_a_file_that_shrinks_under_the_readers_of_its_transfer_is_no_endle
     proxy: Proxy, data_dir: Path
 ) -> None:
     reader = proxy.services.transfers.join(REPOSITORY, BLOB)
-    await reader.started()
+    await reader.wait_until_sendable()
     await reader.read(SIZE - 10, 10)
     os.truncate(data_dir / "blobs/sha256" / BLOB.hex[:2] / BLOB.hex, 1000)
     with pytest.raises(StorageFailure):
