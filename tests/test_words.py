@@ -92,10 +92,7 @@ PENDING: Final = {
     "proxy/upstream",
     "proxy/web",
     "proxy/wiring",
-    "docs",
-    "config",
     "helm",
-    "README.md",
 }
 
 # A function's name says what it does (a verb) or what it gives (a noun). What happened is a verb
