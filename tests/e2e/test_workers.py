@@ -14,7 +14,7 @@ from proxy.oci.mediatype import MediaType
 from tests.e2e import inside
 from tests.kit import images, load, raw_http
 from tests.kit.processes import LOOPBACK, Proxy
-from tests.kit.proxy import push
+from tests.kit.proxy import push, until
 from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
@@ -185,15 +185,23 @@ async def test_it_is_ready_while_one_worker_is(tmp_path: Path, upstream: Scripte
                 await asyncio.sleep(0.005)
 
 
+@pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
 async def test_a_killed_supervisor_leaves_nobody_behind(
-    tmp_path: Path, upstream: ScriptedUpstream
+    tmp_path: Path, upstream: ScriptedUpstream, *, frozen: bool
 ) -> None:
-    proxy = Proxy(tmp_path, upstream=upstream.url, workers=2)
+    """Nor one that was killed before it had read what its workers reported."""
+    proxy = Proxy(tmp_path, upstream=upstream.url, workers=2, settings={})
     proxy.start()
     try:
         await inside.all_serve(proxy)
         workers = inside.workers(proxy)
         assert len(workers) == 2
+        if frozen:
+            os.kill(proxy.pid, signal.SIGSTOP)
+            (tmp_path / "lighterage.yaml").write_text("no mapping")
+            await until(lambda: len(inside.log(proxy, "settings.refused")) == 2)
+            # By now each worker has a line about it on the way to nobody.
+            await asyncio.sleep(0.5)
         os.kill(proxy.pid, signal.SIGKILL)
         async with asyncio.timeout(5):
             while any(inside.lives(worker) for worker in workers):  # noqa: ASYNC110 -- other processes
@@ -201,6 +209,7 @@ async def test_a_killed_supervisor_leaves_nobody_behind(
     finally:
         proxy.kill()
     # Another one takes its place at once: on the same address, and with nothing left of the first.
+    (tmp_path / "lighterage.yaml").write_text("{}")
     with proxy:
         assert (await load.get(proxy.port, "/v2/")).status == 200
 

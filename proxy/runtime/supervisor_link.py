@@ -1,0 +1,86 @@
+"""A worker's end of the channel to its supervisor: orders come in, its readiness goes out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy.runtime import control_channel
+from proxy.runtime.chores import Chore, ChoreName
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+    from proxy.runtime.shutdown import Shutdown
+    from proxy.web.admin.app import Readiness
+
+_log = structlog.get_logger()
+
+# How soon the supervisor learns of a change, in seconds.
+_REPORT_EVERY: Final = 0.05
+# How soon its end is noticed if the channel does not show it, in seconds.
+_LOOK_EVERY: Final = 1.0
+
+
+class SupervisorLink:
+    """Drains when it is told to, and stops when the supervisor has ended."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        shutdown: Shutdown,
+        readiness: Readiness,
+        *,
+        parent: Callable[[], int] = os.getppid,
+    ) -> None:
+        """To be made while the supervisor lives: it is this process's `parent`, by its number."""
+        self._reader = reader
+        self._writer = writer
+        self._shutdown = shutdown
+        self._readiness = readiness
+        self._parent = parent
+        self._supervisor = parent()
+        self._reported = b""
+
+    async def follow(self) -> None:
+        """Carry out the supervisor's orders; any end of the channel is the end of this process."""
+        try:
+            # A supervisor that is killed before it has read all that we sent resets the channel.
+            with suppress(ConnectionError):
+                while line := await self._reader.readline():
+                    if line == control_channel.DRAIN:
+                        self._shutdown.drain()
+        finally:
+            self._shutdown.stop()
+
+    def chores(self) -> Iterator[Chore]:
+        """What is done besides, again and again."""
+        yield Chore(ChoreName.REPORT, self.report, every=_REPORT_EVERY)
+        yield Chore(ChoreName.SUPERVISOR, self.check_parent, every=_LOOK_EVERY)
+
+    async def report(self) -> None:
+        """Send the readiness if it has changed.
+
+        A supervisor that does not read has the latest one waiting for it at most: nothing grows.
+        """
+        transport = self._writer.transport
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return
+        line = control_channel.encode(self._readiness)
+        if line != self._reported:
+            self._writer.write(line)
+            self._reported = line
+
+    async def check_parent(self) -> None:
+        """Stop if the supervisor has ended, whatever the channel says.
+
+        Another process may have inherited the supervisor's end of it, and so keep it open.
+        """
+        if self._parent() != self._supervisor and not self._shutdown.at_once.is_set():
+            _log.error("supervisor.lost", supervisor=self._supervisor)
+            self._shutdown.stop()
