@@ -8,7 +8,7 @@ from proxy.config.given import Given
 from proxy.config.redis import RedisSettings
 from proxy.config.sections import Limits, TagSettings, TlsSettings
 from proxy.config.settings import Settings, load, schema
-from proxy.config.sources import SettingsError
+from proxy.config.sources import SettingsError, SettingsUnreadableError
 from proxy.config.upstream import CredentialSettings, EndpointSettings, UpstreamSettings
 from proxy.config.values import Address
 
@@ -22,6 +22,7 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "SettingsError",
+    "SettingsUnreadableError",
     "TagSettings",
     "TlsSettings",
     "UpstreamSettings",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from proxy.config.settings import load
+from proxy.config.sources import secrets_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,11 @@ class Given:
     path: Path | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     upstream: str | None = None
+
+    @property
+    def secrets(self) -> Path:
+        """The secrets directory, which need not exist."""
+        return secrets_directory(os.environ)
 
     def load(self) -> Settings:
         """The settings as they are now; SettingsError if they cannot be used."""

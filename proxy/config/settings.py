@@ -31,13 +31,12 @@ from proxy.config.sections import (
     TlsSettings,
 )
 from proxy.config.sources import (
-    ENVIRONMENT_PREFIX,
-    SECRETS_DIRECTORY,
     SettingsError,
     merged_with,
     read_environment,
     read_file,
     read_secrets,
+    secrets_directory,
 )
 from proxy.config.upstream import (
     DOCKER_HUB,
@@ -138,11 +137,10 @@ def load(
     `upstream`, a URL, takes the place of the default upstream, its credentials included.
     """
     environ = os.environ if environ is None else environ
-    secrets = Path(environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", str(SECRETS_DIRECTORY)))
     merged: dict[str, Any] = {}
     for source in (
         read_file(path),
-        read_secrets(secrets),
+        read_secrets(secrets_directory(environ)),
         read_environment(environ, Settings.model_fields),
         arguments or {},
     ):

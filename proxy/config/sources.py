@@ -21,6 +21,15 @@ class SettingsError(Exception):
     """The settings cannot be used; the message says which one, and what to do."""
 
 
+class SettingsUnreadableError(SettingsError):
+    """A source cannot be read at the moment; its content is not to blame."""
+
+
+def secrets_directory(environ: Mapping[str, str]) -> Path:
+    """Where the secrets are, whether there are any or not."""
+    return Path(environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", str(SECRETS_DIRECTORY)))
+
+
 def read_file(path: Path | None) -> dict[str, Any]:
     """What a YAML file says; nothing if there is none to read."""
     if path is None:
@@ -28,7 +37,7 @@ def read_file(path: Path | None) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_bytes())
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+        raise SettingsUnreadableError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, *_UNREADABLE) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SettingsError(f"{path} is not YAML: {reason}") from None
@@ -39,16 +48,32 @@ def read_file(path: Path | None) -> dict[str, Any]:
 
 def read_secrets(directory: Path) -> dict[str, Any]:
     """Files such as `upstreams__docker.io__credentials__password`; dot files are Kubernetes'."""
+    try:
+        files = sorted(directory.iterdir()) if directory.is_dir() else []
+    except OSError as error:
+        raise SettingsUnreadableError(
+            f"the secrets directory {directory} cannot be listed: {error.strerror}"
+        ) from None
     merged: dict[str, Any] = {}
-    files = sorted(directory.iterdir()) if directory.is_dir() else []
     for file in files:
-        if not file.name.startswith(".") and file.is_file():
-            try:
-                secret = file.read_text().strip()
-            except (OSError, UnicodeDecodeError):
-                raise SettingsError(f"the secret {file} cannot be read") from None
-            merged = merged_with(merged, _nested(file.name.split("__"), secret))
+        if not file.name.startswith("."):
+            merged = merged_with(merged, _read_secret(file))
     return merged
+
+
+def _read_secret(file: Path) -> dict[str, Any]:
+    """One secret in its place; nothing for what is no file."""
+    try:
+        if not file.is_file():
+            return {}
+        secret = file.read_text().strip()
+    except OSError as error:
+        raise SettingsUnreadableError(
+            f"the secret {file} cannot be read: {error.strerror}"
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the secret {file} is not text") from None
+    return _nested(file.name.split("__"), secret)
 
 
 def read_environment(environ: Mapping[str, str], known: Collection[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from proxy.config import Settings, SettingsError
+from proxy.config import Settings, SettingsError, SettingsUnreadableError
 from proxy.runtime.watched_files import entry
 from proxy.telemetry import metrics
 
@@ -46,34 +46,52 @@ class SettingsReload:
         self._adopt = adopt
         self._readiness = readiness
         self._seen: object = None
+        self._reason: str | None = None
+        self._has_secrets = entry(given.secrets) is not None
 
     async def look(self) -> None:
-        """Read the file if it is another one than last time."""
+        """Read the sources if the file or the secrets are other ones than last time.
+
+        A source that cannot be read at the moment is read again at the next look.
+        """
         path = self._given.path
         if path is None:
             return
         # Before it is read: if it changes meanwhile, the next look sees that.
-        found = entry(path)
+        found = entry(path), entry(self._given.secrets)
         if found == self._seen:
             return
-        self._seen = found
-        if _is_empty(path):
-            # Somebody has only begun to write it; it does not mean the defaults.
-            self._refuse(f"{path} is empty")
-            return
         try:
-            settings = await asyncio.to_thread(self._given.load)
+            settings = await asyncio.to_thread(self._read, path)
+        except SettingsUnreadableError as error:
+            self._seen = None
+            if str(error) != self._reason:
+                self._refuse(str(error))
         except SettingsError as error:
+            self._seen = found
             self._refuse(str(error))
         else:
+            self._seen = found
             self._take(settings)
 
+    def _read(self, path: Path) -> Settings:
+        if _is_empty(path):
+            # Somebody has only begun to write it; it does not mean the defaults.
+            raise SettingsError(f"{path} is empty")
+        settings = self._given.load()
+        # Looked at last: they may have gone while they were read.
+        if self._has_secrets and entry(self._given.secrets) is None:
+            raise SettingsUnreadableError(f"the secrets directory {self._given.secrets} is gone")
+        return settings
+
     def _refuse(self, reason: str) -> None:
+        self._reason = reason
         metrics.SETTINGS_REFUSED.set(1)
         self._readiness.warnings[_WARNING] = f"the settings were not taken over: {reason}"
         _log.error("settings.refused", reason=reason)
 
     def _take(self, settings: Settings) -> None:
+        self._reason = None
         metrics.SETTINGS_REFUSED.set(0)
         self._readiness.warnings.pop(_WARNING, None)
         adopted = _with_what_is_live_of(settings, self._running)
