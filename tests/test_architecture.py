@@ -45,6 +45,7 @@ MAY_KNOW: Final = {
     "click": {"cli"},
     "cryptography": {"oci"},
     "multidict": _SERVES_HTTP,
+    "orjson": {"telemetry"},
     "obstore": {"stores", "wiring"},
     "prometheus_client": {"telemetry", "web"},
     "pydantic": {"config"},

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+import orjson
 import structlog
 
 from proxy.telemetry import metrics
@@ -47,15 +48,14 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def line(self, line: str) -> None:
+    def line(self, line: bytes) -> None:
         """Queue one line, without its newline."""
         if self._size > self._BACKLOG_BYTES:
             metrics.LOG_DROPPED.inc()
             return
-        encoded = line.encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
-            self._lines.append(encoded)
-            self._size += len(encoded)
+            self._lines.append(line)
+            self._size += len(line) + 1
         if self._size >= self._FLUSH_BYTES:
             self._wake.set()
 
@@ -79,7 +79,7 @@ class LogWriter:
             lines, self._lines, self._size = self._lines, [], 0
         if not lines:
             return
-        rest = memoryview(b"".join(lines))
+        rest = memoryview(b"\n".join((*lines, b"")))
         try:
             if self._lock_file is not None:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX)
@@ -92,10 +92,25 @@ class LogWriter:
                 fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
 
-_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_slowly: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+# What orjson knows of its own accord, but a line says in the words of `str`.
+_AS_TEXT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
-def members(**values: object) -> str:
+def _encode(values: Mapping[str, object]) -> bytes:
+    """A JSON object in ASCII, without spaces.
+
+    orjson takes a tenth of the standard library's time, but writes UTF-8 and refuses lone
+    surrogates. A client chooses its own name: what could steer a terminal stays escaped.
+    """
+    try:
+        encoded = orjson.dumps(values, str, _AS_TEXT)
+    except TypeError:
+        return _slowly(values).encode("ascii")
+    return encoded if encoded.isascii() else _slowly(values).encode("ascii")
+
+
+def members(**values: object) -> bytes:
     """Encode `values` as members of a JSON object, for an event's `members`.
 
     Encoding is most of the cost of a line, so members that repeat are encoded once.
@@ -111,7 +126,7 @@ class _Render:
         self._second = 0
         self._stamp = ""
 
-    def __call__(self, logger: object, level: str, event: MutableMapping[str, Any]) -> str:
+    def __call__(self, logger: object, level: str, event: MutableMapping[str, Any]) -> bytes:
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, level, event)
         now = time.time()
@@ -119,9 +134,9 @@ class _Render:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         stamp = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
-        ready = event.pop("members", "")
+        ready = event.pop("members", b"")
         text = _encode({"time": stamp, "level": level, **self._always, **event})
-        return f"{text[:-1]},{ready}}}" if ready else text
+        return b"%b,%b}" % (text[:-1], ready) if ready else text
 
 
 class _Lines:

@@ -43,7 +43,7 @@ class AccessLogLine:
     error: str = ""
     id: str = ""
     # For an answer that is sent again and again: what its line says each time, by method.
-    repeated: dict[str, str] | None = None
+    repeated: dict[str, bytes] | None = None
 
     @classmethod
     def begin(cls) -> AccessLogLine:
@@ -101,7 +101,7 @@ class AccessLog:
         self._bytes[route].inc(line.sent)
 
 
-def _what(method: str, route: str, line: AccessLogLine) -> str:
+def _what(method: str, route: str, line: AccessLogLine) -> bytes:
     """What was asked and answered: members of a JSON object."""
     repository = reference = ""
     if isinstance(line.target, ManifestTarget):

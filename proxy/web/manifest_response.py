@@ -32,7 +32,7 @@ class Answer:
     whole: PreparedResponse
     head: PreparedResponse
     # What the log says of a hit: see `Line.repeated`.
-    logged: dict[str, str] = field(default_factory=dict, compare=False)
+    logged: dict[str, bytes] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, found: Representation, ns: str | None) -> Self:
