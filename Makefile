@@ -12,6 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 PIP = $$(test -x $(BIN)/pip && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python)
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes
+# A process for each core, and a file's tests in one of them: they share fixtures. ARGS=-n0 undoes it.
+IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
 .PHONY: help run test test-fast check bench chart lock
@@ -24,11 +26,11 @@ run: .venv/run.stamp ## the proxy on :5000; ARGS="--upstream URL" passes argumen
 
 test: .venv/dev.stamp ## what the tests need, and the tests; ARGS="-k schema1" passes arguments on
 	@$(BIN)/python tests/tools.py --pytest $(ARGS)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-fast: .venv/dev.stamp ## the tests of units and of the stores, in less than a minute
 	@$(BIN)/python tests/tools.py unit contract
-	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/contract $(ARGS)
 
 check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproject.toml
 	$(BIN)/ruff check

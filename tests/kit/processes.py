@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOPBACK: Final = "127.0.0.1"
 # Below what Linux gives to clients by default.
-_SERVERS: Final = (15_000, 32_000)
+_SERVERS: Final = range(15_000, 32_000)
 # Seconds until a started program must answer, and until a stopped one must be gone.
 START: Final = 30.0
 STOP: Final = 15.0
@@ -37,10 +37,13 @@ def free_port() -> int:
     """A TCP port on the loopback address that nobody listens on now.
 
     None of those that the system gives to clients: one of them would have it, now and then, when a
-    server is started again.
+    server is started again. Of several processes of pytest (pytest-xdist) each has its own.
     """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = _SERVERS[number::count]
     while True:
-        port = random.randrange(*_SERVERS)  # noqa: S311 -- nobody need guess it
+        port = random.choice(ports)  # noqa: S311 -- nobody need guess it
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((LOOPBACK, port))
             return port
