@@ -38,8 +38,8 @@ IDENTIFIERS: Final = {
     r"\bAsking\b": "BucketCalls",
     r"\bFolders\b": "FsyncBatch",
     r"\bSeal\b": "VerifiedStamp",
-    r"\bReached\b": "ProxyAddress",
-    r"\bGiven\b": "ServeArguments",
+    r"\bReached[.(:]": "ProxyAddress",
+    r"\bclass Given\b|\bGiven\(": "ServeArguments",
     r"\b_?Crew\b": "WorkerPool",
     r"\b_obey\b": "the verb for what is done",
     r"\bupstairs\b": "supervisor",
@@ -82,7 +82,6 @@ PHRASES: Final = {
 PENDING: Final = {
     "proxy/catalog",
     "proxy/cli",
-    "proxy/config",
     "proxy/errors.py",
     "proxy/kit/singleflight.py",
     "proxy/manifests",
@@ -92,7 +91,6 @@ PENDING: Final = {
     "proxy/upstream",
     "proxy/web",
     "proxy/wiring",
-    "helm",
 }
 
 # A function's name says what it does (a verb) or what it gives (a noun). What happened is a verb

@@ -2,12 +2,12 @@
 
     python3 pull.py ping|pull|hit|legacy http://HOST:PORT NAME:TAG
 
-ping    the registry API is there
-pull    an image comes: its manifest, its config, and one layer, each what its digest says
-hit     and, when it is pulled again, from the cache
-legacy  a client that says nothing of what it accepts, as docker 1.6 to 1.9, gets what it can read
+ping    the registry API answers
+pull    an image is pulled: its manifest, its config and one layer, each verified against its digest
+hit     the second pull of the image is a cache hit
+legacy  a client without an Accept header, as docker 1.6 to 1.9, gets signed schema 1
 """
-# ruff: noqa: INP001 -- a program, and no module
+# ruff: noqa: INP001 -- a program, not a module
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import ssl
 import sys
 from urllib.parse import urlsplit
 
-_PATIENCE = 120.0
+_TIMEOUT = 120.0
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json,"
     "application/vnd.oci.image.manifest.v1+json,"
@@ -37,14 +37,14 @@ class Proxy:
         self._name = name
 
     def get(self, path: str, accept: str = "") -> tuple[http.client.HTTPResponse, bytes]:
-        """The answer and its body; ends the program if it is no 200."""
+        """The answer and its body; ends the program if the status is not 200."""
         host = self._url.netloc
         if self._url.scheme == "https":
-            # Reached by the name that it has inside the cluster, which its certificate lacks.
+            # The certificate lacks the name that the proxy has inside the cluster.
             context = ssl._create_unverified_context()  # noqa: S323, SLF001
-            connection = http.client.HTTPSConnection(host, timeout=_PATIENCE, context=context)
+            connection = http.client.HTTPSConnection(host, timeout=_TIMEOUT, context=context)
         else:
-            connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
+            connection = http.client.HTTPConnection(host, timeout=_TIMEOUT)
         connection.request("GET", path, headers={"Accept": accept} if accept else {})
         answer = connection.getresponse()
         body = answer.read()
@@ -53,13 +53,13 @@ class Proxy:
         return answer, body
 
     def content(self, kind: str, digest: str) -> tuple[str, bytes]:
-        """A manifest or a blob, which is what its digest says; where it came from before it."""
+        """The `Cache-Status` and the body of a manifest or a blob, verified against its digest."""
         answer, body = self.get(f"/v2/{self._name}/{kind}/{digest}", _MANIFESTS)
-        check(digest == "sha256:" + hashlib.sha256(body).hexdigest(), f"{digest} is something else")
+        check(digest == "sha256:" + hashlib.sha256(body).hexdigest(), f"{digest} has other content")
         return answer.headers.get("Cache-Status", ""), body
 
     def pull(self, tag: str) -> str:
-        """Manifest, config and one layer; where the proxy says that it had the manifest from."""
+        """Pull manifest, config and one layer; the `Cache-Status` of the manifest by digest."""
         answer, body = self.get(f"/v2/{self._name}/manifests/{tag}", _MANIFESTS)
         digest = answer.headers["Docker-Content-Digest"]
         check(digest == "sha256:" + hashlib.sha256(body).hexdigest(), f"{tag} is not {digest}")
@@ -69,14 +69,14 @@ class Proxy:
             manifest = json.loads(body)
         for descriptor in (manifest["config"], manifest["layers"][0]):
             _, content = self.content("blobs", descriptor["digest"])
-            check(len(content) == descriptor["size"], f"{descriptor['digest']} is cut off")
-        # Asked for by digest: the tag's own lifetime may be over, or none.
+            check(len(content) == descriptor["size"], f"{descriptor['digest']} is incomplete")
+        # By digest: the tag's ttl may be over, or 0.
         status, _ = self.content("manifests", digest)
         return status
 
 
 def check(good: object, otherwise: str) -> None:
-    """End the program, saying why, if something is not as it should be."""
+    """End the program with the reason `otherwise` unless `good`."""
     if not good:
         sys.exit(f"FAILED: {otherwise}")
 

@@ -1,4 +1,4 @@
-{{/* What a claim asks for. */}}
+{{/* The spec of a claim. */}}
 {{- define "lighterage.claim" -}}
 spec:
   accessModes: [{{ .Values.storage.accessMode }}]

@@ -1,6 +1,6 @@
 {{/*
-What to write into clients' configuration, as `lighterage client-config` has it. `scheme` and `host`
-are where nodes find the proxy.
+The configuration of clients, as `lighterage client-config` prints it. `scheme` and `host` are the
+address at which nodes reach the proxy.
 */}}
 
 {{/* HOST:PORT of a list of both; an IPv6 address is in brackets. */}}

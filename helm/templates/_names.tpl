@@ -1,4 +1,4 @@
-{{/* Names, labels, and where images are. */}}
+{{/* Names, labels, and references of images. */}}
 
 {{- define "lighterage.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
@@ -7,7 +7,7 @@
 {{- define "lighterage.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $release := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- /* Room for what StatefulSets, claims and the names of parts add. */ -}}
+{{- /* Short enough for the suffixes of StatefulSets, claims and components. */ -}}
 {{- default $release .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
@@ -19,7 +19,7 @@
 {{- default (ternary (include "lighterage.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end -}}
 
-{{/* What never changes, because a workload's selector cannot. */}}
+{{/* Labels that never change, because a workload's selector cannot. */}}
 {{- define "lighterage.selector" -}}
 {{ include "lighterage.selector.of" (list . "proxy") }}
 {{- end -}}
@@ -35,8 +35,8 @@ app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
 {{/*
-The labels of what is of `component`, with `labels`, and, if `chart` is true, with the chart's version:
-pods are without, because another chart alone must not replace them. Each label is there once.
+The labels of an object of `component`, with `labels` and, if `chart` is true, the chart's version.
+Pods do not have that, because a new chart alone must not replace them. No label is repeated.
 */}}
 {{- define "lighterage.labels" -}}
 {{- $labels := include "lighterage.selector.of" (list .root .component) | fromYaml -}}
@@ -50,7 +50,7 @@ pods are without, because another chart alone must not replace them. Each label 
 
 {{/*
 The metadata of an object. `name` is what follows the release's name, `component` proxy, redis or
-test, `labels` and `annotations` what is added.
+test; `labels` and `annotations` are added.
 */}}
 {{- define "lighterage.metadata" -}}
 {{- $root := .root -}}
@@ -75,7 +75,7 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* Whether all replicas have the same content, so that it does not matter which is which. */}}
+{{/* Whether all replicas share their content and are interchangeable. */}}
 {{- define "lighterage.isDeployment" -}}
 {{- if has .Values.storage.layout (list "shared" "bucket") -}}yes{{- end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* The pod of the proxy, the same whatever runs it. */}}
+{{/* The pod of the proxy, the same in a StatefulSet and in a Deployment. */}}
 
 {{- define "lighterage.pod" -}}
 {{- $secrets := include "lighterage.secrets" . | fromYamlArray -}}
@@ -123,7 +123,7 @@ spec:
     {{- with $secrets }}
     - name: secrets
       projected:
-        # Whoever the pod runs as; 0440 would need an fsGroup.
+        # Readable by any user that the pod may run as; 0440 would need an fsGroup.
         defaultMode: 0444
         sources: {{- toYaml . | nindent 10 }}
     {{- end }}
@@ -172,7 +172,7 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* Until the cluster has noticed, until transfers are done, and time to close what is open. */}}
+{{/* Seconds for the endpoints to be updated, for transfers to finish, and to close everything. */}}
 {{- define "lighterage.gracePeriod" -}}
 {{- $shutdown := get (include "lighterage.settings" . | fromYaml) "shutdown" | default dict -}}
 {{- $delay := include "lighterage.seconds" (get $shutdown "delay" | default "0s") | int64 -}}
@@ -180,7 +180,7 @@ tolerations:
 {{- default (add (int64 .Values.shutdown.preStopSeconds) $delay $grace 15) .Values.shutdown.terminationGracePeriodSeconds -}}
 {{- end -}}
 
-{{/* The files below /run/lighterage; the secrets directory of the settings is one of its folders. */}}
+{{/* The files below /run/lighterage; the secrets directory of the settings is one of its directories. */}}
 {{- define "lighterage.secrets" -}}
 {{- $sources := list -}}
 {{- with include "lighterage.signingKey.secret" . -}}
@@ -226,7 +226,7 @@ tolerations:
 {{ toYaml $sources }}
 {{- end -}}
 
-{{/* A Secret's name, and then keys and files by turns. */}}
+{{/* Takes a Secret's name, and then keys and files alternately. */}}
 {{- define "lighterage.secrets.source" -}}
 secret:
   name: {{ first . }}

@@ -1,4 +1,4 @@
-{{/* What would not work, each with a sentence that says what to do. The schema has refused the rest. */}}
+{{/* Rejects combinations of values that cannot work; each message says what to do. The schema rejects the rest. */}}
 
 {{- define "lighterage.refuse" -}}
 {{- $values := .Values -}}
@@ -7,7 +7,7 @@
 
 {{- range $section, $where := dict "listen" "listenHost and service.port" "admin" "adminService.port" "data" "storage" "workers" "replicas" "tls" "tls.existingSecret" -}}
 {{- if hasKey $config $section -}}
-{{- $messages = append $messages (printf "config.%s is the chart's business: remove it, and see %s." $section $where) -}}
+{{- $messages = append $messages (printf "config.%s is set by the chart: remove it, and use %s." $section $where) -}}
 {{- end -}}
 {{- end -}}
 
@@ -15,7 +15,7 @@
 {{- $messages = append $messages "storage.layout: shared. Pods on several nodes share the claim: set storage.accessMode to ReadWriteMany, on a storage class that has it." -}}
 {{- end -}}
 {{- if and (eq $values.storage.layout "claims") (eq $values.storage.accessMode "ReadWriteMany") -}}
-{{- $messages = append $messages "storage.accessMode: ReadWriteMany. Claims that nobody shares need ReadWriteOnce; set storage.layout to shared if one claim is meant for all replicas." -}}
+{{- $messages = append $messages "storage.accessMode: ReadWriteMany. A claim for each replica needs ReadWriteOnce; set storage.layout to shared if one claim is for all replicas." -}}
 {{- end -}}
 {{- if and $values.storage.existingClaim (eq $values.storage.layout "claims") (gt (int $values.replicas) 1) -}}
 {{- $messages = append $messages "storage.existingClaim is one claim, and each of several replicas needs its own: leave it empty, or set storage.layout to shared." -}}
@@ -26,10 +26,10 @@
 
 {{- $several := or (gt (int $values.replicas) 1) $values.autoscaling.enabled (eq $values.storage.layout "shared") -}}
 {{- if and $several (not (include "lighterage.usesRedis" .)) -}}
-{{- $messages = append $messages "Several replicas, or one directory that pods share, need a Redis: SQLite works in one place only. Set config.manifests to {store: redis, redis: {url: …}}, or, for a trial, redis.bundled.enabled." -}}
+{{- $messages = append $messages "Several replicas, or a directory that pods share, need a Redis: SQLite works for one pod only. Set config.manifests to {store: redis, redis: {url: …}}, or, for a trial, redis.bundled.enabled." -}}
 {{- end -}}
 {{- if and $values.autoscaling.enabled (not (include "lighterage.isDeployment" .)) -}}
-{{- $messages = append $messages "autoscaling.enabled. A new replica with a claim of its own has nothing in it: set storage.layout to shared or bucket, or a fixed number of replicas." -}}
+{{- $messages = append $messages "autoscaling.enabled. A new replica with a claim of its own has an empty cache: set storage.layout to shared or bucket, or a fixed number of replicas." -}}
 {{- end -}}
 
 {{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
@@ -40,7 +40,7 @@
 {{- end -}}
 {{- with $values.shutdown.terminationGracePeriodSeconds -}}
 {{- if le (int64 .) (int64 $values.shutdown.preStopSeconds) -}}
-{{- $messages = append $messages "shutdown.terminationGracePeriodSeconds is over before the pod begins to end: make it longer than shutdown.preStopSeconds and config.shutdown.grace together, or null." -}}
+{{- $messages = append $messages "shutdown.terminationGracePeriodSeconds ends before the pod begins to shut down: make it longer than shutdown.preStopSeconds and config.shutdown.grace together, or null." -}}
 {{- end -}}
 {{- end -}}
 
@@ -48,34 +48,34 @@
 {{- $messages = append $messages "config and existingConfigMap: only one of them can be the settings. Remove the other." -}}
 {{- end -}}
 {{- if and (dig "conversion" "signing_key_file" "" $config) (include "lighterage.signingKey.secret" .) -}}
-{{- $messages = append $messages "config.conversion.signing_key_file and signingKey: only one can say where the key is. Name its Secret in signingKey.existingSecret instead, or set signingKey.create to false." -}}
+{{- $messages = append $messages "config.conversion.signing_key_file and signingKey: only one can be the key. Name its Secret in signingKey.existingSecret instead, or set signingKey.create to false." -}}
 {{- end -}}
 
 {{- $settings := include "lighterage.settings" . | fromYaml -}}
 {{- $size := include "lighterage.mebibytes" $values.storage.size | int64 -}}
 {{- if lt $size 100 -}}
-{{- $messages = append $messages (printf "storage.size: %s is next to nothing. Say it with a unit, such as 100Gi." $values.storage.size) -}}
+{{- $messages = append $messages (printf "storage.size: %s is too small. Give it a unit, such as 100Gi." $values.storage.size) -}}
 {{- end -}}
 {{- $bucket := eq $values.storage.layout "bucket" -}}
 {{- $blobs := ternary "0" (dig "blobs" "max_size" "0" $settings) $bucket | include "lighterage.mebibytes" | int64 -}}
 {{- $spool := include "lighterage.mebibytes" $settings.limits.spool | int64 -}}
 {{- if and $bucket (gt $spool $size) -}}
-{{- $messages = append $messages (printf "config.limits.spool is %d MiB, and storage.size, where transfers lie until they are in the bucket, is %d MiB. Make one of them fit the other." $spool $size) -}}
+{{- $messages = append $messages (printf "config.limits.spool is %d MiB, but storage.size, which holds transfers until they are in the bucket, is %d MiB. Change one of them." $spool $size) -}}
 {{- else if gt (add $blobs $spool) $size -}}
-{{- $messages = append $messages (printf "config.blobs.max_size and config.limits.spool are %d MiB together, and storage.size is %d MiB: the disk would be full before anything is evicted. Make it larger, or one of them smaller." (add $blobs $spool) $size) -}}
+{{- $messages = append $messages (printf "config.blobs.max_size and config.limits.spool are %d MiB together, and storage.size is %d MiB: the disk would be full before blobs are evicted. Make storage.size larger, or one of the others smaller." (add $blobs $spool) $size) -}}
 {{- end -}}
 
 {{- $alerts := list -}}
 {{- range .Files.Get "files/alerts.yaml" | fromYamlArray }}{{ $alerts = append $alerts .alert }}{{ end -}}
 {{- range $values.metrics.prometheusRule.disabled -}}
 {{- if not (has . $alerts) -}}
-{{- $messages = append $messages (printf "metrics.prometheusRule.disabled: there is no alert %s. There are %s." . (join ", " $alerts)) -}}
+{{- $messages = append $messages (printf "metrics.prometheusRule.disabled: there is no alert %s. The alerts are %s." . (join ", " $alerts)) -}}
 {{- end -}}
 {{- end -}}
 
 {{- range $name, $_ := $values.global -}}
 {{- if and (regexMatch "(?i)^imag.*reg|registr" $name) (ne $name "imageRegistry") -}}
-{{- $messages = append $messages (printf "global.%s: there is no such value here. Is global.imageRegistry meant?" $name) -}}
+{{- $messages = append $messages (printf "global.%s: there is no such value. Did you mean global.imageRegistry?" $name) -}}
 {{- end -}}
 {{- end -}}
 

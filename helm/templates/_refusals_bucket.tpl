@@ -1,4 +1,4 @@
-{{/* What would not work with a bucket, or without the one that is meant: a list of sentences. */}}
+{{/* Messages about values for a bucket that cannot work. */}}
 
 {{- define "lighterage.refuse.bucket" -}}
 {{- $storage := .Values.storage -}}
@@ -9,16 +9,16 @@
 {{- $messages := list -}}
 
 {{- if and (eq $storage.layout "bucket") (not .Values.existingConfigMap) (or (eq $store "disk") (not $named)) -}}
-{{- $messages = append $messages "storage.layout: bucket, and nothing says which. Set config.blobs to {store: s3, s3: {bucket: NAME, region: REGION}}, with an endpoint where it is not Amazon's; or to {store: gcs, gcs: {bucket: NAME}}; or to {store: azure, azure: {account: NAME, container: NAME}}." -}}
+{{- $messages = append $messages "storage.layout is bucket, but no bucket is configured. Set config.blobs to {store: s3, s3: {bucket: NAME, region: REGION}}, with an endpoint if it is not Amazon's; or to {store: gcs, gcs: {bucket: NAME}}; or to {store: azure, azure: {account: NAME, container: NAME}}." -}}
 {{- end -}}
 {{- if and (ne $storage.layout "bucket") (ne $store "disk") -}}
-{{- $messages = append $messages (printf "config.blobs.store is %s, and storage.layout is %s: pods that keep their blobs in a bucket need no claims. Set storage.layout to bucket." $store $storage.layout) -}}
+{{- $messages = append $messages (printf "config.blobs.store is %s, but storage.layout is %s: pods that store blobs in a bucket need no claims. Set storage.layout to bucket." $store $storage.layout) -}}
 {{- end -}}
 {{- if and (eq $storage.layout "bucket") $storage.existingClaim -}}
-{{- $messages = append $messages "storage.existingClaim is not used with storage.layout: bucket: what is on its way to the bucket lies in an empty directory. Leave it empty." -}}
+{{- $messages = append $messages "storage.existingClaim is not used with storage.layout: bucket: running transfers are in an empty directory. Leave it empty." -}}
 {{- end -}}
 {{- if and (eq $storage.layout "bucket") (hasKey $blobs "max_size") -}}
-{{- $messages = append $messages "config.blobs.max_size is of no use with storage.layout: bucket. Remove it, and bound the bucket by a lifecycle rule for what is below blobs/." -}}
+{{- $messages = append $messages "config.blobs.max_size has no effect with storage.layout: bucket. Remove it, and bound the bucket by a lifecycle rule for objects below blobs/." -}}
 {{- end -}}
 
 {{- range $key := list "secret_access_key" "access_key" -}}
@@ -27,10 +27,10 @@
 {{- end -}}
 {{- end -}}
 {{- if and $storage.bucket.existingSecret (ne $storage.layout "bucket") -}}
-{{- $messages = append $messages "storage.bucket.existingSecret is the login of a bucket, and storage.layout is another one. Remove it, or set storage.layout to bucket." -}}
+{{- $messages = append $messages "storage.bucket.existingSecret is the login of a bucket, but storage.layout is not bucket. Remove it, or set storage.layout to bucket." -}}
 {{- end -}}
 {{- if and $storage.bucket.existingSecret .Values.existingConfigMap -}}
-{{- $messages = append $messages "existingConfigMap: the chart writes no settings then. Mount the bucket's login with extraVolumes, and name its files in your ConfigMap." -}}
+{{- $messages = append $messages "existingConfigMap: with it the chart writes no settings. Mount the bucket's login with extraVolumes, and name its files in your ConfigMap." -}}
 {{- end -}}
 {{- toYaml $messages -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* What would not work with how the proxy is reached: a list of sentences. */}}
+{{/* Messages about values for the network that cannot work. */}}
 
 {{- define "lighterage.refuse.network" -}}
 {{- $service := .Values.service -}}
@@ -7,11 +7,11 @@
 {{- $messages = append $messages "service.nodePort: a Service of type ClusterIP has no port on the nodes. Set service.type to NodePort, or remove it." -}}
 {{- end -}}
 {{- if and $service.externalTrafficPolicy (eq $service.type "ClusterIP") -}}
-{{- $messages = append $messages "service.externalTrafficPolicy: nobody outside reaches a Service of type ClusterIP. Set service.type to NodePort or LoadBalancer, or remove it." -}}
+{{- $messages = append $messages "service.externalTrafficPolicy: a Service of type ClusterIP has no traffic from outside. Set service.type to NodePort or LoadBalancer, or remove it." -}}
 {{- end -}}
 {{- range $key := list "loadBalancerClass" "loadBalancerIP" "loadBalancerSourceRanges" -}}
 {{- if and (get $service $key) (ne $service.type "LoadBalancer") -}}
-{{- $messages = append $messages (printf "service.%s is for a load balancer, and service.type is %s. Set that to LoadBalancer, or remove it; networkPolicy.clients is for who may pull." $key $service.type) -}}
+{{- $messages = append $messages (printf "service.%s is for a load balancer, and service.type is %s. Set that to LoadBalancer, or remove it; to restrict clients use networkPolicy.clients." $key $service.type) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (gt (len ($service.ipFamilies | default list)) 1) (not (has $service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack"))) -}}
@@ -25,7 +25,7 @@
 {{- end -}}
 {{- range $argument := .Values.extraArgs -}}
 {{- with regexFind "^--(config|listen|admin-listen|data)\\b" $argument -}}
-{{- $messages = append $messages (printf "extraArgs: %s is the chart's business. Remove it, and see config, listenHost, service.port and storage." .) -}}
+{{- $messages = append $messages (printf "extraArgs: %s is set by the chart. Remove it, and use config, listenHost, service.port and storage." .) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) -}}
@@ -57,11 +57,11 @@
 {{- $known := get (dict "http" "80" "https" "443" "redis" "6379" "rediss" "6379") $scheme -}}
 {{- $port := default $known (regexFind ":[0-9]+(/|$)" $url | trimPrefix ":" | trimSuffix "/") -}}
 {{- if and $port (not (has $port $allowed)) -}}
-{{- $messages = append $messages (printf "networkPolicy lets nobody out to port %s, and %s is there: add it to networkPolicy.upstreamPorts, or a rule to networkPolicy.extraEgress." $port $where) -}}
+{{- $messages = append $messages (printf "networkPolicy blocks port %s, which %s uses: add it to networkPolicy.upstreamPorts, or a rule to networkPolicy.extraEgress." $port $where) -}}
 {{- end -}}
 {{- end -}}
 {{- if .Values.redis.urlKey -}}
-{{- $messages = append $messages "networkPolicy lets nobody out to the Redis of redis.urlKey, which only you know: add a rule to networkPolicy.extraEgress, such as {ports: [{port: 6379}]}." -}}
+{{- $messages = append $messages "networkPolicy blocks the Redis of redis.urlKey, whose port the chart does not know: add a rule to networkPolicy.extraEgress, such as {ports: [{port: 6379}]}." -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml (uniq $messages) -}}

@@ -1,8 +1,8 @@
-{{/* The settings file: what the user says, and what follows from the other values. */}}
+{{/* The settings file: `config`, and the settings that follow from other values. */}}
 
 {{/* Seconds of a duration such as 500ms, 90s, 5m or a number; 0 if it is none. */}}
 {{- define "lighterage.seconds" -}}
-{{- /* A million would be 1e+06. */ -}}
+{{- /* Without a format a million would be printed as 1e+06. */ -}}
 {{- $text := ternary (printf "%.3f" .) (toString .) (kindIs "float64" .) | replace " " "" -}}
 {{- $number := regexFind "^[0-9]+(\\.[0-9]+)?" $text | default "0" | float64 -}}
 {{- $unit := regexFind "[a-z]*$" $text -}}
@@ -29,7 +29,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* How each replica finds what the Secrets of `credentials` have: files below /run/lighterage. */}}
+{{/* The settings that name the files of the Secrets in `credentials`, below /run/lighterage. */}}
 {{- define "lighterage.credentials.settings" -}}
 {{- $upstreams := dict -}}
 {{- range $name, $login := .Values.credentials -}}
@@ -45,7 +45,7 @@
 {{- dig "blobs" "store" "disk" (.Values.config | default dict) -}}
 {{- end -}}
 
-{{/* How the proxy finds what the Secrets of `storage.bucket` have. */}}
+{{/* The settings that name the files of the Secrets in `storage.bucket`. */}}
 {{- define "lighterage.bucket.settings" -}}
 {{- $store := include "lighterage.bucket.store" . -}}
 {{- $files := dict -}}
@@ -58,7 +58,7 @@
 {{- if and $files (ne $store "disk") }}{{ toYaml (dict "blobs" (dict $store $files)) }}{{ end -}}
 {{- end -}}
 
-{{/* What of `config` follows from the other values. */}}
+{{/* The settings that follow from other values. */}}
 {{- define "lighterage.derived" -}}
 {{- $derived := dict -}}
 {{- with include "lighterage.credentials.settings" . }}{{ $_ := merge $derived (fromYaml .) }}{{ end -}}
@@ -92,7 +92,7 @@
 {{ toYaml $derived }}
 {{- end -}}
 
-{{/* What `config` means if it says nothing of it. */}}
+{{/* The chart's defaults for sizes that `config` does not set. */}}
 {{- define "lighterage.defaults" -}}
 {{- $size := include "lighterage.mebibytes" .Values.storage.size | int64 -}}
 {{- if eq .Values.storage.layout "bucket" }}
@@ -110,7 +110,7 @@ limits: {spool: {{ div (mul $size 20) 100 }}MiB}
 {{ toYaml (mustMergeOverwrite $defaults (deepCopy (.Values.config | default dict)) $derived) }}
 {{- end -}}
 
-{{/* A digest of what the proxy does not take over while it runs: a change of it replaces the pods. */}}
+{{/* A digest of the settings that need a restart: a change of it replaces the pods. */}}
 {{- define "lighterage.settings.fixed" -}}
 {{- $fixed := omit (include "lighterage.settings" . | fromYaml) "tags" "negative_cache" "budget" -}}
 {{- range $name, $upstream := get $fixed "upstreams" | default dict -}}

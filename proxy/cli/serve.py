@@ -29,9 +29,9 @@ def version() -> None:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that serve.")
 def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     """Serve until SIGTERM."""
-    from proxy.config import Given  # noqa: PLC0415 -- see the package's docstring
+    from proxy.config import ServeArguments  # noqa: PLC0415 -- see the package's docstring
 
-    given = Given(config, from_arguments(**arguments), upstream)
+    given = ServeArguments(config, from_arguments(**arguments), upstream)
     settings = read(given.load)
     from proxy.cli.banner import announce  # noqa: PLC0415
 

@@ -1,12 +1,12 @@
 """The settings: read once, checked, frozen. `config/lighterage.yaml` documents every one.
 
-Files are weakest, then a secrets directory, then the environment, then the command line.
+A secrets directory overrides the file, the environment overrides both, and arguments override all.
 """
 
 from proxy.config.blobs import BlobSettings
-from proxy.config.given import Given
 from proxy.config.redis import RedisSettings
 from proxy.config.sections import Limits, TagSettings, TlsSettings
+from proxy.config.serve_arguments import ServeArguments
 from proxy.config.settings import Settings, load, schema
 from proxy.config.sources import SettingsError, SettingsUnreadableError
 from proxy.config.upstream import CredentialSettings, EndpointSettings, UpstreamSettings
@@ -17,9 +17,9 @@ __all__ = [
     "BlobSettings",
     "CredentialSettings",
     "EndpointSettings",
-    "Given",
     "Limits",
     "RedisSettings",
+    "ServeArguments",
     "Settings",
     "SettingsError",
     "SettingsUnreadableError",

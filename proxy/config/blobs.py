@@ -1,4 +1,4 @@
-"""The settings of the blob store: a disk, or a bucket of some provider's."""
+"""The settings of the blob store: a disk, or a bucket of one of the providers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pydantic import (
 from proxy.config.section import Section
 from proxy.config.values import Bytes, Seconds
 
-# What no provider's names and no path of ours has in it.
+# Names and paths that every provider accepts.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PREFIX: Final = re.compile(r"([A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*)?")
 _ENDPOINT: Final = re.compile(r"https?://[^/?#@\s]+/?")
 
 
 class _Bucket(Section):
-    """What buckets of all providers have."""
+    """The settings that buckets of all providers have."""
 
     prefix: str = ""
     endpoint: str | None = None
@@ -43,23 +43,23 @@ class _Bucket(Section):
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and not _ENDPOINT.fullmatch(value):
-            raise ValueError("an endpoint is http(s)://HOST[:PORT], with nothing behind it")
+            raise ValueError("an endpoint is http(s)://HOST[:PORT] without a path")
         return value if value is None else value.rstrip("/")
 
     @property
     def place(self) -> str | None:
-        """The bucket's name, or None if it has none."""
+        """The bucket's name, or None if none is configured."""
         raise NotImplementedError
 
 
 def _is_name(value: str | None) -> str | None:
     if value is not None and not _NAME.fullmatch(value):
-        raise ValueError("this is the bare name, without s3:// and without a path")
+        raise ValueError("give the bare name, without s3:// and without a path")
     return value
 
 
 class S3Settings(_Bucket):
-    """A bucket of Amazon's, or of anything that speaks its API."""
+    """A bucket of Amazon S3, or of a server with its API."""
 
     bucket: str | None = None
     region: str | None = None
@@ -85,7 +85,7 @@ class S3Settings(_Bucket):
         names = self.access_key_id is not None or self.access_key_id_file is not None
         secrets = self.secret_access_key is not None or self.secret_access_key_file is not None
         if names != secrets:
-            raise ValueError("an access key's id and its secret go together")
+            raise ValueError("an access key's id and its secret are used together")
         return self
 
 
@@ -115,7 +115,7 @@ class AzureSettings(_Bucket):
 
     @property
     def place(self) -> str | None:
-        """The container's name, if its account is known, too."""
+        """The container's name, or None if it or the account is not configured."""
         return self.container if self.account is not None else None
 
     @model_validator(mode="after")
@@ -126,7 +126,7 @@ class AzureSettings(_Bucket):
 
 
 class BlobSettings(Section):
-    """Where blobs and the durable records are kept."""
+    """The store of blobs and durable records."""
 
     store: Literal["disk", "s3", "gcs", "azure"] = "disk"
     path: Path | None = None
@@ -146,14 +146,14 @@ class BlobSettings(Section):
         for store, names in needed.items():
             bucket: _Bucket = getattr(self, store)
             if self.store == store and bucket.place is None:
-                raise ValueError(f"store is {store}, but nothing says where: give {names}")
+                raise ValueError(f"store is {store}, but no bucket is configured: set {names}")
             if self.store != store and bucket.place is not None:
                 raise ValueError(
-                    f"{store} says where a bucket is, but store is {self.store}; say store: {store}"
+                    f"{store} configures a bucket, but store is {self.store}: set store: {store}"
                 )
         if self.store != "disk" and "max_size" in self.model_fields_set:
             raise ValueError(
-                f"max_size is of no use with store: {self.store}; remove it, and bound the bucket "
-                "by a lifecycle rule for what is below blobs/"
+                f"max_size has no effect with store: {self.store}; remove it, and bound the bucket "
+                "by a lifecycle rule for objects below blobs/"
             )
         return self

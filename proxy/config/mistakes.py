@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in a sentence for a person."""
+"""Messages for invalid settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sentence(error: ErrorDetails, settings: type[BaseModel]) -> str:
-    """One mistake for a person; an unknown key comes with the nearest known one."""
+    """Describe one mistake; for an unknown key, name the nearest known one."""
     place = ".".join(map(str, error["loc"]))
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
@@ -30,7 +30,7 @@ def _known_keys(place: tuple[int | str, ...], settings: type[BaseModel]) -> list
     section = settings
     for key in place:
         field = section.model_fields.get(str(key))
-        # Below `upstreams` stands a name, which is no field, and then the fields again.
+        # Below `upstreams` is a name, which is no field, and below that are fields again.
         for part in (field.annotation, *_parts(field.annotation)) if field else ():
             if isinstance(part, type) and issubclass(part, BaseModel):
                 section = part

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from proxy.config.section import Section
-from proxy.config.values import Listen, Patience
+from proxy.config.values import Listen, Timeout
 
 _REDIS_URL: Final = re.compile(
     r"rediss?://[^/?#\s]+(/\d*)?|unix://([^/?#@\s]*@)?/[^?#\s]+(\?db=\d+)?"
@@ -24,7 +24,7 @@ _REDIS_URL: Final = re.compile(
 
 
 def _urls(value: object) -> object:
-    """One URL is a list of one; in the environment and on the command line, commas part them."""
+    """Split a string at commas, as in the environment; a single URL is a list of one."""
     if isinstance(value, str):
         return tuple(re.split(r"\s*,\s*(?=\w+://)", value.strip()))
     return () if value is None else value
@@ -46,7 +46,7 @@ _Urls = Annotated[
 
 
 class RedisSettings(Section):
-    """Where Redis is, and how to log in: one of `url` and `sentinels`."""
+    """The address of Redis, `url` or `sentinels`, and the login."""
 
     url: _Urls = Field(default=(), repr=False)  # may hold a password
     cluster: bool = False
@@ -62,8 +62,8 @@ class RedisSettings(Section):
     password_file: Path | None = None
     sentinel_password: str | None = Field(default=None, repr=False)
     sentinel_password_file: Path | None = None
-    connect_timeout: Patience = 0.5
-    timeout: Patience = 0.25
+    connect_timeout: Timeout = 0.5
+    timeout: Timeout = 0.25
 
     @field_validator("url")
     @classmethod
@@ -85,22 +85,22 @@ class RedisSettings(Section):
         if self.url and self.sentinels:
             raise ValueError("give either url or sentinels")
         if bool(self.sentinels) != bool(self.service):
-            raise ValueError("sentinels and service, the name that they know Redis by, go together")
+            raise ValueError("sentinels and service, the master's name, are used together")
         if self.cluster and not self.url:
             raise ValueError("cluster is true, but there is no url of one of its nodes")
         if len(self.url) > 1 and not self.cluster:
-            raise ValueError("several urls are the nodes of a cluster; say cluster: true")
+            raise ValueError("several urls are the nodes of a cluster: set cluster: true")
         schemes = {urlsplit(url).scheme for url in self.url}
         if self.cluster and (schemes == {"unix"} or len(schemes) > 1):
             raise ValueError("the urls of a cluster all begin with redis://, or all with rediss://")
         if self.cluster and any(urlsplit(url).path not in {"", "/", "/0"} for url in self.url):
-            raise ValueError("a cluster has no database but 0")
+            raise ValueError("a cluster has only database 0")
         return self
 
     @model_validator(mode="after")
-    def _tls_is_spoken(self) -> RedisSettings:
+    def _tls_is_consistent(self) -> RedisSettings:
         if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file belong together")
+            raise ValueError("certificate_file and key_file are used together")
         wanted = self.tls or self.ca_file or self.certificate_file
         if self.url and wanted and not all(url.startswith("rediss:") for url in self.url):
             raise ValueError("TLS needs a url that begins with rediss://")
@@ -118,5 +118,5 @@ class RedisSettings(Section):
         if self.username is not None and not secret:
             raise ValueError("username needs a password_file")
         if secret and any(urlsplit(url).password is not None for url in self.url):
-            raise ValueError("the url has a password in it, and there is another one beside it")
+            raise ValueError("the url contains a password, and so does password or password_file")
         return self

@@ -1,4 +1,4 @@
-"""What every group of settings has in common."""
+"""The base class of every group of settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from pydantic import (
 
 
 class Section(BaseModel):
-    """A group of settings: closed, so that a typing error is found, and frozen."""
+    """A group of settings: frozen, and without unknown keys, so that typing errors are found."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)

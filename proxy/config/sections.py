@@ -1,4 +1,4 @@
-"""The groups of settings, but for those of upstreams and of Redis."""
+"""The groups of settings, except those of upstreams, blobs and Redis."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class ManifestSettings(Section):
         somewhere = bool(self.redis.url or self.redis.sentinels)
         if self.store == "redis" and not somewhere:
             raise ValueError(
-                "store is redis, but redis does not say where: give redis.url, or redis.sentinels "
+                "store is redis, but no Redis is configured: set redis.url, or redis.sentinels "
                 "and redis.service"
             )
         if self.store == "sqlite" and somewhere:
-            raise ValueError("redis says where Redis is, but store is sqlite; say store: redis")
+            raise ValueError("redis configures a Redis, but store is sqlite: set store: redis")
         return self
 
 
 class TagRule(Section):
-    """Another lifetime for the tags that a pattern fits."""
+    """Another lifetime for the tags that match a pattern."""
 
     match: str = Field(min_length=1)
     ttl: Seconds
@@ -52,7 +52,7 @@ class TagRule(Section):
 
 
 class TagSettings(Section):
-    """How long a tag is believed."""
+    """How long a tag is fresh, and how long it may be served stale."""
 
     ttl: Seconds = 60.0
     stale_while_revalidate: Seconds = 30.0
@@ -62,20 +62,20 @@ class TagSettings(Section):
 
 
 class NegativeCacheSettings(Section):
-    """For how long an upstream's no is taken for an answer."""
+    """How long negative answers of an upstream are cached."""
 
     not_found: Seconds = 5.0
     denied: Seconds = 10.0
 
 
 class BudgetSettings(Section):
-    """What of an upstream's rate limit is kept for images that are not here."""
+    """The part of an upstream's rate limit that is kept for images that are not cached."""
 
     reserve: Share = 0.1
 
 
 class ConversionSettings(Section):
-    """What is made for clients that cannot read what is stored."""
+    """How images are converted for clients that cannot read the stored representation."""
 
     accept_missing: AcceptMissing = AcceptMissing.SCHEMA1
     mixed: Mixed = Mixed.STORED
@@ -86,14 +86,14 @@ class ConversionSettings(Section):
 
 
 class AccessSettings(Section):
-    """Who may read."""
+    """Which clients may pull."""
 
     mode: Literal["open"] = "open"
     allow_anonymous: bool = False
 
 
 class Limits(Section):
-    """How much may go on at once, in all workers together."""
+    """Limits for all workers together."""
 
     connections: int = Field(default=4096, ge=1)
     downloads: int = Field(default=256, ge=1)
@@ -101,7 +101,7 @@ class Limits(Section):
     passed_through: int = Field(default=64, ge=0)
 
     def share(self, workers: int) -> Limits:
-        """Each worker's part."""
+        """The limits of one of `workers` processes."""
         return Limits(
             connections=-(-self.connections // workers),
             downloads=-(-self.downloads // workers),
@@ -111,7 +111,7 @@ class Limits(Section):
 
 
 class ShutdownSettings(Section):
-    """How the end is waited for."""
+    """How long the process continues after SIGTERM."""
 
     delay: Seconds = 0.0
     grace: Seconds = 300.0
@@ -126,5 +126,5 @@ class TlsSettings(Section):
     @model_validator(mode="after")
     def _both(self) -> TlsSettings:
         if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file belong together")
+            raise ValueError("certificate_file and key_file are used together")
         return self

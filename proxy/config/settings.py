@@ -1,4 +1,4 @@
-"""All settings together: what must hold between them, and how they are put together."""
+"""All settings together: the rules between them, and how their sources are merged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from proxy.config.sections import (
 )
 from proxy.config.sources import (
     SettingsError,
-    merged_with,
+    merge,
     read_environment,
     read_file,
     read_secrets,
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    """Everything that can be set."""
+    """All settings."""
 
-    listen: Listen = Address("0.0.0.0", 5000)  # noqa: S104 -- a registry is there to be reached
+    listen: Listen = Address("0.0.0.0", 5000)  # noqa: S104 -- a registry serves other machines
     admin: Admin = Admin()
     workers: int = Field(default=1, ge=1, le=256)
     data: Path = Path("data")
@@ -75,14 +75,14 @@ class Settings(Section):
 
     @property
     def default_upstream(self) -> str:
-        """The name of the upstream of names that name none."""
+        """The name of the upstream for images that name no registry."""
         return next(name for name, upstream in self.upstreams.items() if upstream.default)
 
     @model_validator(mode="after")
     def _names_are_clear(self) -> Settings:
         defaults = [name for name, upstream in self.upstreams.items() if upstream.default]
         if len(defaults) != 1:
-            raise ValueError(f"one upstream must be the default one; {len(defaults)} are")
+            raise ValueError(f"exactly one upstream must be the default; {len(defaults)} are")
         seen: set[str] = set()
         for name, upstream in self.upstreams.items():
             for alias in (name, *upstream.aliases):
@@ -97,20 +97,20 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _credentials_are_guarded(self) -> Settings:
-        """Whoever reaches the listener reads what the credentials can read: not by accident."""
-        resilient_upstream = self.listen.is_loopback or self.access.allow_anonymous
-        lent = [name for name, upstream in self.upstreams.items() if upstream.lends_credentials]
-        if lent and not resilient_upstream:
+        """Require consent before all clients of a public listener pull with our credentials."""
+        allowed = self.listen.is_loopback or self.access.allow_anonymous
+        names = [name for name, upstream in self.upstreams.items() if upstream.has_credentials]
+        if names and not allowed:
             raise ValueError(
-                f"the credentials for {', '.join(lent)} would be lent to everybody who reaches "
-                f"{self.listen}; listen on 127.0.0.1, or say access.allow_anonymous: true if that "
-                "is what you want"
+                f"every client that can reach {self.listen} would pull with the credentials for "
+                f"{', '.join(names)}; listen on 127.0.0.1, or set access.allow_anonymous: true if "
+                "you want that"
             )
         return self
 
 
 class _SchemaAsWritten(GenerateJsonSchema):
-    """Defaults as they stand in a file, and not as they are in memory."""
+    """Writes defaults as a settings file has them."""
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, Address | Platform):
@@ -132,9 +132,9 @@ def load(
     arguments: Mapping[str, Any] | None = None,
     upstream: str | None = None,
 ) -> Settings:
-    """The settings of all sources; SettingsError with one line for each thing that is wrong.
+    """Read and merge all sources; SettingsError with one line for each mistake.
 
-    `upstream`, a URL, takes the place of the default upstream, its credentials included.
+    `upstream`, a URL, replaces the default upstream and its credentials.
     """
     environ = os.environ if environ is None else environ
     merged: dict[str, Any] = {}
@@ -144,10 +144,10 @@ def load(
         read_environment(environ, Settings.model_fields),
         arguments or {},
     ):
-        merged = merged_with(merged, source)
-    merged = _completed(merged)
+        merged = merge(merged, source)
+    merged = _complete_docker_hub(merged)
     if upstream is not None:
-        merged["upstreams"] = _in_front_of(upstream, merged.get("upstreams", {}))
+        merged["upstreams"] = _replace_default(upstream, merged.get("upstreams", {}))
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
@@ -156,8 +156,8 @@ def load(
         ) from None
 
 
-def _completed(merged: dict[str, Any]) -> dict[str, Any]:
-    """Whoever says no more of Docker Hub than its login means the one that is built in."""
+def _complete_docker_hub(merged: dict[str, Any]) -> dict[str, Any]:
+    """Add the built-in settings of Docker Hub if the sources have some of them, but no url."""
     upstreams = merged.get("upstreams")
     if not isinstance(upstreams, dict):
         return merged
@@ -166,10 +166,10 @@ def _completed(merged: dict[str, Any]) -> dict[str, Any]:
         return merged
     known = DOCKER_HUB.model_dump(exclude_defaults=True)
     known["default"] = not any(map(_is_default, upstreams.values()))
-    return merged_with(merged, {"upstreams": {DOCKER_HUB_NAME: {**known, **hub}}})
+    return merge(merged, {"upstreams": {DOCKER_HUB_NAME: {**known, **hub}}})
 
 
-def _in_front_of(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
+def _replace_default(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
     name = urlsplit(url).netloc.rpartition("@")[2].lower() or url
     kept = {key: value for key, value in others.items() if not _is_default(value)}
     return {**kept, name: {"url": url, "default": True}}

@@ -1,4 +1,4 @@
-"""Where settings come from: a file, a directory of secrets, the environment."""
+"""The sources of settings: a file, a directory of secrets, the environment."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX: Final = "LIGHTERAGE_"
 SECRETS_DIRECTORY: Final = Path("/run/secrets/lighterage")
-# What PyYAML lets through of dates, numbers and tags that are none, and of deep nesting.
+# Errors that PyYAML does not wrap: invalid dates, numbers and tags, and deep nesting.
 _UNREADABLE: Final = (ValueError, LookupError, AttributeError, RecursionError)
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; the message says which one, and what to do."""
+    """The settings are invalid; the message names the setting, and says what to do."""
 
 
 class SettingsUnreadableError(SettingsError):
-    """A source cannot be read at the moment; its content is not to blame."""
+    """A source cannot be read at the moment; its content may be valid."""
 
 
 def secrets_directory(environ: Mapping[str, str]) -> Path:
-    """Where the secrets are, whether there are any or not."""
+    """The directory of secrets, which need not exist."""
     return Path(environ.get(f"{ENVIRONMENT_PREFIX}SECRETS_DIR", str(SECRETS_DIRECTORY)))
 
 
 def read_file(path: Path | None) -> dict[str, Any]:
-    """What a YAML file says; nothing if there is none to read."""
+    """Read a YAML file; an empty dictionary for None."""
     if path is None:
         return {}
     try:
@@ -47,7 +47,10 @@ def read_file(path: Path | None) -> dict[str, Any]:
 
 
 def read_secrets(directory: Path) -> dict[str, Any]:
-    """Files such as `upstreams__docker.io__credentials__password`; dot files are Kubernetes'."""
+    """Read files such as `upstreams__docker.io__credentials__password`.
+
+    Kubernetes keeps files of its own there, whose names begin with a dot.
+    """
     try:
         files = sorted(directory.iterdir()) if directory.is_dir() else []
     except OSError as error:
@@ -57,12 +60,12 @@ def read_secrets(directory: Path) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for file in files:
         if not file.name.startswith("."):
-            merged = merged_with(merged, _read_secret(file))
+            merged = merge(merged, _read_secret(file))
     return merged
 
 
 def _read_secret(file: Path) -> dict[str, Any]:
-    """One secret in its place; nothing for what is no file."""
+    """Read one secret; an empty dictionary if `file` is not a file."""
     try:
         if not file.is_file():
             return {}
@@ -73,14 +76,14 @@ def _read_secret(file: Path) -> dict[str, Any]:
         ) from None
     except UnicodeDecodeError:
         raise SettingsError(f"the secret {file} is not text") from None
-    return _nested(file.name.split("__"), secret)
+    return _nest(file.name.split("__"), secret)
 
 
 def read_environment(environ: Mapping[str, str], known: Collection[str]) -> dict[str, Any]:
-    """`LIGHTERAGE_BLOBS__MAX_SIZE`; a JSON value where it starts like an array or an object.
+    """Read variables such as `LIGHTERAGE_BLOBS__MAX_SIZE`; arrays and objects are JSON.
 
-    A name without `__` that is no setting is left alone: Kubernetes sets LIGHTERAGE_PORT and the
-    like for a Service of that name. One with `__` is meant for us, and is checked.
+    A name without `__` that is no setting is ignored, because Kubernetes sets LIGHTERAGE_PORT and
+    the like for a Service of that name. A name with `__` is always a setting, and is checked.
     """
     merged: dict[str, Any] = {}
     for name, value in environ.items():
@@ -88,7 +91,7 @@ def read_environment(environ: Mapping[str, str], known: Collection[str]) -> dict
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
         if len(keys) > 1 or keys[0] in known:
-            merged = merged_with(merged, _nested(keys, _value(name, value)))
+            merged = merge(merged, _nest(keys, _value(name, value)))
     return merged
 
 
@@ -98,20 +101,20 @@ def _value(name: str, text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
-        raise SettingsError(f"{name} starts like JSON, but is none") from None
+        raise SettingsError(f"{name} starts like JSON, but is not JSON") from None
 
 
-def _nested(keys: list[str], value: object) -> dict[str, Any]:
+def _nest(keys: list[str], value: object) -> dict[str, Any]:
     for key in reversed(keys):
         value = {key: value}
     assert isinstance(value, dict)  # noqa: S101 -- there is at least one key
     return value
 
 
-def merged_with(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
-    """`weak` with all that `strong` says in its place, group by group."""
+def merge(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two sources group by group; values of `strong` override those of `weak`."""
     both = {
-        key: merged_with(weak[key], strong[key])
+        key: merge(weak[key], strong[key])
         for key in weak.keys() & strong.keys()
         if isinstance(weak[key], dict) and isinstance(strong[key], dict)
     }

@@ -1,4 +1,4 @@
-"""The settings of one upstream, and of the places that it is reached at."""
+"""The settings of one upstream, and of its endpoints: the registry and its mirrors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pydantic import (
 )
 
 from proxy.config.section import Section
-from proxy.config.values import Patience
+from proxy.config.values import Timeout
 from proxy.errors import NameInvalid
 from proxy.oci.reference import parse_name
 
 _URL: Final = r"https?://[^/?#@\s]+/?"
 _PROXY: Final = r"http://([^/?#@\s]+@)?[^/?#@\s]+/?"
-# About what `parse_name` takes, for the schema.
+# Approximately the grammar of `parse_name`, for the schema.
 _NAME: Final = r"[a-z0-9]+([._/-]+[a-z0-9]+)*"
 
 
 class CredentialSettings(Section):
-    """How to log in to an upstream: one of the four secrets. Files are read again when needed."""
+    """The login for an upstream: one of four secrets. Files are read whenever they are needed."""
 
     username: str | None = None
     password: str | None = Field(default=None, repr=False)
@@ -44,12 +44,12 @@ class CredentialSettings(Section):
         if self.username is None and self.token_file is None and self.docker_config_file is None:
             raise ValueError("a password needs a username")
         if self.username is not None and self.docker_config_file is not None:
-            raise ValueError("docker_config_file has the username in it")
+            raise ValueError("docker_config_file contains the username")
         return self
 
 
 class EndpointSettings(Section):
-    """Where a registry or a mirror of it is, and how it is reached."""
+    """The address of a registry or mirror, and how to connect to it."""
 
     url: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{_URL}$"})]
     prefix: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^/*({_NAME})?/*$"})] = ""
@@ -65,17 +65,17 @@ class EndpointSettings(Section):
     no_proxy: tuple[str, ...] = ()
     address_family: Literal["any", "ipv4", "ipv6"] = "any"
     connections: int = Field(default=512, ge=1)
-    connect_timeout: Patience = 5.0
-    idle_timeout: Patience = 60.0
-    answer_timeout: Patience = 30.0
+    connect_timeout: Timeout = 5.0
+    idle_timeout: Timeout = 60.0
+    answer_timeout: Timeout = 30.0
 
     @field_validator("url")
     @classmethod
     def _is_url(cls, value: str) -> str:
         if not re.fullmatch(_URL, value) or not _names_a_host(value):
             raise ValueError(
-                "an upstream's url is http(s)://HOST[:PORT], with nothing behind it; what goes "
-                "before a repository's name there is the prefix"
+                "an upstream's url is http(s)://HOST[:PORT] without a path; a path before the "
+                "names of repositories is the prefix"
             )
         return value.rstrip("/")
 
@@ -98,14 +98,14 @@ class EndpointSettings(Section):
     @model_validator(mode="after")
     def _certificate_has_its_key(self) -> Self:
         if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file belong together")
+            raise ValueError("certificate_file and key_file are used together")
         if self.certificate_file is not None and self.url.startswith("http:"):
             raise ValueError("a certificate_file needs a url that begins with https://")
         return self
 
 
 def _names_a_host(url: str) -> bool:
-    """Whether there is a host in it, and a port that exists if there is one."""
+    """Whether `url` has a host, and no invalid port."""
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0
@@ -122,8 +122,8 @@ class UpstreamSettings(EndpointSettings):
     offline: bool = False
 
     @property
-    def lends_credentials(self) -> bool:
-        """Whether anybody who pulls through it does so with a login of ours."""
+    def has_credentials(self) -> bool:
+        """Whether the upstream or one of its mirrors has a login."""
         return any(place.credentials is not None for place in (self, *self.mirrors))
 
 

@@ -1,4 +1,4 @@
-"""Durations, sizes, addresses and the like, as people write them and as code uses them."""
+"""Types of settings: durations in seconds, sizes in bytes, shares, addresses, platforms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _duration(value: object) -> object:
     ):
         return float(found[1]) * _DURATIONS[found[2]]
     if not _is_number(value):
-        raise ValueError("a duration is a number with ms, s, m, h or d behind it, such as 90s")
+        raise ValueError("a duration is a number with ms, s, m, h or d after it, such as 90s")
     return value
 
 
@@ -36,7 +36,7 @@ def _size(value: object) -> object:
     ):
         return int(float(found[1]) * _SIZES[found[2]])
     if not _is_number(value):
-        raise ValueError("a size is a number of bytes, or one with KiB, MiB, GiB or TiB behind it")
+        raise ValueError("a size is in bytes, or a number with KiB, MiB, GiB or TiB after it")
     return value
 
 
@@ -56,11 +56,11 @@ def _address(value: object) -> object:
     host, colon, port = str(value).rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 -- TCP's
         raise ValueError("an address is HOST:PORT, such as 0.0.0.0:5000 or [::]:5000")
-    return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 -- what an empty host means
+    return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 -- the meaning of an empty host
 
 
 class Address(tuple[str, int]):
-    """Where to listen."""
+    """An address to listen on: a host and a TCP port."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ class Address(tuple[str, int]):
 
     @property
     def port(self) -> int:
-        """0 lets the system choose."""
+        """The port; the system chooses one for 0."""
         return self[1]
 
     @property
@@ -87,7 +87,7 @@ class Address(tuple[str, int]):
             return self.host == "localhost"
 
     def __getnewargs__(self) -> tuple[str, int]:
-        """For pickle, with which a supervisor hands the settings to its workers."""
+        """Support pickle, with which a supervisor sends the settings to its workers."""
         return self.host, self.port
 
     def __str__(self) -> str:
@@ -141,8 +141,8 @@ Listen = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^.*:\d{1,5}$"}),
 ]
 
-# A schema is looked at by programs whose patterns know no look-ahead, such as helm.
-Patience = Annotated[
+# Greater than 0. The pattern has no look-ahead, because helm's regular expressions have none.
+Timeout = Annotated[
     Seconds,
     Field(gt=0),
     WithJsonSchema(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from proxy.config import Given, Settings
+    from proxy.config import ServeArguments, Settings
 
 DRAIN: Final = b"drain\n"
 _LENGTH: Final = struct.Struct("!I")
@@ -38,7 +38,7 @@ class Assignment:
     settings: Settings
     directory: Path
     tokens: int | None
-    given: Given
+    given: ServeArguments
 
     def encode(self) -> bytes:
         """For the worker's end of the channel."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.config import Given
+    from proxy.config import ServeArguments
     from proxy.web.admin.app import Readiness
 
 _log = structlog.get_logger()
@@ -34,7 +34,7 @@ class SettingsReload:
 
     def __init__(
         self,
-        given: Given,
+        given: ServeArguments,
         running: Settings,
         *,
         adopt: Callable[[Settings], None],

@@ -28,7 +28,7 @@ from proxy.wiring.services import open_services
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from proxy.config import Given, Settings
+    from proxy.config import ServeArguments, Settings
     from proxy.web.admin.app import Readiness
     from proxy.wiring.services import Services
 
@@ -47,7 +47,7 @@ _LOOK_EVERY: Final = 0.05
 _CUT_WITHIN: Final = 0.2
 
 
-def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> None:
+def run(settings: Settings, *, given: ServeArguments, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; OSError or ValueError if it cannot start."""
     log = start_log()
     try:
@@ -58,7 +58,7 @@ def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> No
         log.close()
 
 
-async def _alone(settings: Settings, given: Given, announce: Callable[[], None]) -> None:
+async def _alone(settings: Settings, given: ServeArguments, announce: Callable[[], None]) -> None:
     shutdown = Shutdown()
     shutdown.listen(signal.SIGTERM, signal.SIGINT)
     async with open_services(settings) as services:
@@ -81,7 +81,7 @@ async def serve(
     services: Services,
     shutdown: Shutdown,
     *,
-    given: Given,
+    given: ServeArguments,
     started: Callable[[], None] = lambda: None,
 ) -> None:
     """Take connections until `ending` comes, and then finish what has begun."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxy.config import Given, Settings
+    from proxy.config import ServeArguments, Settings
     from proxy.oci.reference import Digest, Repository, Tag
 
 _log = structlog.get_logger()
@@ -51,7 +51,7 @@ class CannotStartError(OSError):
     """A worker ended before any had served; it has said why."""
 
 
-def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> None:
+def run(settings: Settings, *, given: ServeArguments, announce: Callable[[], None]) -> None:
     """Have `settings.workers` processes serve until SIGTERM or SIGINT; OSError if none can."""
     with private_directory(settings.data) as directory:
         log = start_log(lock=directory / "log")
@@ -64,7 +64,7 @@ def run(settings: Settings, *, given: Given, announce: Callable[[], None]) -> No
 
 
 async def _supervise(
-    settings: Settings, given: Given, directory: Path, announce: Callable[[], None]
+    settings: Settings, given: ServeArguments, directory: Path, announce: Callable[[], None]
 ) -> None:
     shutdown = Shutdown()
     shutdown.listen(signal.SIGTERM, signal.SIGINT)

@@ -33,7 +33,7 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
             'lighterage_requests_total{status="502"}': "0+10x180",
         },
     ),
-    "LighterageUpstreamLeftAlone": (
+    "LighterageUpstreamCircuitOpen": (
         {'lighterage_upstream_circuit_open{upstream="docker.io"}': "1x180"},
         {'lighterage_upstream_circuit_open{upstream="docker.io"}': "0x180"},
     ),

@@ -133,7 +133,7 @@ def test_helm_unittest_passes_every_suite() -> None:
         ("config.tags.tll=3s", "additional properties 'tll' not allowed"),
         ("replicas=3", "Set config.manifests to {store: redis"),
         ("storage.layout=bucket", "Set config.blobs to {store: s3, s3: {bucket: NAME"),
-        ("credentials.docker\\.io.existingSecret=hub", "say config.access.allow_anonymous: true"),
+        ("credentials.docker\\.io.existingSecret=hub", "set config.access.allow_anonymous: true"),
     ],
 )
 def test_wrong_values_are_refused_with_advice(wrong: str, advice: str) -> None:

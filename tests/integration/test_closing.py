@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from proxy.config import Given
+from proxy.config import ServeArguments
 from proxy.runtime.serve import serve
 from proxy.runtime.shutdown import Shutdown
 from proxy.web.registry import Registry
@@ -57,7 +57,9 @@ async def serving(directory: Path) -> AsyncIterator[tuple[Watching, Shutdown]]:
     chosen = settings(NOBODY, directory).model_copy(update={"listen": (LOOPBACK, registry.port)})
     async with open_services(chosen) as services, asyncio.TaskGroup() as group:
         watched = replace(services, registry=registry)
-        group.create_task(serve(chosen, watched, ending, given=Given(), started=started.set))
+        group.create_task(
+            serve(chosen, watched, ending, given=ServeArguments(), started=started.set)
+        )
         await started.wait()
         yield registry, ending
         ending.drain()

@@ -301,10 +301,10 @@ async def test_a_manifest_has_so_much_time() -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"url": "https://x/v2"}, "what goes before a repository's name there is the prefix"),
+        ({"url": "https://x/v2"}, "a path before the names of repositories is the prefix"),
         ({"prefix": "Not/A/Name"}, "a prefix is like a repository's name"),
         ({"prefix": "../x"}, "a prefix is like a repository's name"),
-        ({"certificate_file": "x"}, "belong together"),
+        ({"certificate_file": "x"}, "are used together"),
         ({"url": "http://x", "certificate_file": "x", "key_file": "x"}, "begins with https"),
         ({"proxy": f"https://{LOGIN}@x"}, "a proxy is http://"),
         ({"proxy": f"{LOGIN}@x"}, "a proxy is http://"),
@@ -324,7 +324,7 @@ def test_a_mirror_s_settings_are_checked_like_the_registry_s(tmp_path: Path) -> 
         ("{url: 'https://m', prefx: hub}", r"mirrors\.0\.prefx: .* did you mean 'prefix'"),
         (
             "{url: 'https://m', credentials: {username: x, password: s3cr3t}}",
-            "the credentials for docker.io would be lent to everybody",
+            "would pull with the credentials for docker.io",
         ),
     ):
         registry = f"{{url: 'https://r', default: true, mirrors: [{mirror}]}}"

@@ -28,13 +28,16 @@ def settings(**blobs: Any) -> Settings:
 @pytest.mark.parametrize(
     ("blobs", "complaint"),
     [
-        ({"store": "s3"}, r"store is s3, but nothing says where: give s3\.bucket"),
-        ({"store": "s3", "s3": {"region": "x"}}, r"give s3\.bucket"),
-        ({"store": "gcs"}, r"give gcs\.bucket"),
-        ({"store": "azure", "azure": {"container": "c"}}, r"give azure\.account and \.container"),
-        ({"s3": S3}, r"store is disk; say store: s3"),
-        ({"store": "gcs", "gcs": S3, "s3": S3}, r"store is gcs; say store: s3"),
-        ({"store": "s3", "s3": S3, "max_size": "1GiB"}, r"max_size is of no use .* lifecycle rule"),
+        ({"store": "s3"}, r"store is s3, but no bucket is configured: set s3\.bucket"),
+        ({"store": "s3", "s3": {"region": "x"}}, r"set s3\.bucket"),
+        ({"store": "gcs"}, r"set gcs\.bucket"),
+        ({"store": "azure", "azure": {"container": "c"}}, r"set azure\.account and \.container"),
+        ({"s3": S3}, r"store is disk: set store: s3"),
+        ({"store": "gcs", "gcs": S3, "s3": S3}, r"store is gcs: set store: s3"),
+        (
+            {"store": "s3", "s3": S3, "max_size": "1GiB"},
+            r"max_size has no effect .* lifecycle rule",
+        ),
         ({"store": "s3", "s3": {"bucket": "s3://images"}}, r"bare name, without s3://"),
         ({"store": "s3", "s3": {"bucket": "images/cache"}}, r"bare name"),
         ({"store": "azure", "azure": {"account": "a/b", "container": "c"}}, r"bare name"),
@@ -43,8 +46,11 @@ def settings(**blobs: Any) -> Settings:
         ({"store": "s3", "s3": {**S3, "endpoint": "minio:9000"}}, r"an endpoint is http\(s\)://"),
         ({"store": "s3", "s3": {**S3, "endpoint": "http://a:b@c"}}, r"an endpoint is http\(s\)://"),
         ({"store": "s3", "s3": {**S3, "public_endpoint": "http://c/d"}}, r"an endpoint is"),
-        ({"store": "s3", "s3": {**S3, "access_key_id": "a"}}, r"id and its secret go together"),
-        ({"store": "s3", "s3": {**S3, "secret_access_key_file": "a"}}, r"go together"),
+        (
+            {"store": "s3", "s3": {**S3, "access_key_id": "a"}},
+            r"and its secret are used together",
+        ),
+        ({"store": "s3", "s3": {**S3, "secret_access_key_file": "a"}}, r"are used together"),
         (
             {"store": "s3", "s3": {**S3, "access_key_id": "a", "access_key_id_file": "b"}},
             r"either access_key_id_file or access_key_id",

@@ -197,7 +197,7 @@ def test_an_upstream_without_a_name_is_a_mistake() -> None:
         load(environ={}, upstream="http://[::1]:5001")
 
 
-# Whom credentials are lent to
+# Credentials and access
 
 
 LENT: Final = {"docker.io": {**HUB, "credentials": {"username": "robot", "password": "s3cr3t"}}}
@@ -206,9 +206,9 @@ LENT: Final = {"docker.io": {**HUB, "credentials": {"username": "robot", "passwo
 @pytest.mark.parametrize(
     "listen", ["0.0.0.0:5000", "[::]:5000", "10.0.0.1:5000", "127.evil.example:5"]
 )
-def test_credentials_are_not_lent_to_everybody_by_accident(listen: str) -> None:
+def test_a_public_listener_with_credentials_needs_consent(listen: str) -> None:
     sentence = mistake(listen=listen, upstreams=LENT)
-    assert "the credentials for docker.io would be lent to everybody" in sentence
+    assert "would pull with the credentials for docker.io" in sentence
     assert "access.allow_anonymous: true" in sentence
     assert "s3cr3t" not in sentence
     allowed = given(listen=listen, upstreams=LENT, access={"allow_anonymous": True})

@@ -106,7 +106,7 @@ def test_a_secret_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
 
 def test_upstreams_have_clear_names() -> None:
     x, y = {"url": "http://x", "default": True}, {"url": "http://y"}
-    assert "one upstream must be the default one; 0 are" in mistake(upstreams={"y": y})
+    assert "exactly one upstream must be the default; 0 are" in mistake(upstreams={"y": y})
     assert "2 are" in mistake(upstreams={"x": x, "y": {**y, "default": True}})
     assert "'x' names two upstreams" in mistake(upstreams={"x": x, "y": {**y, "aliases": ["x"]}})
     assert "'UPPER' is not a valid name" in mistake(upstreams={"UPPER": x})

@@ -78,7 +78,7 @@ def test_the_environment_is_enough() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "give redis.url, or redis.sentinels and redis.service"),
+        ({}, "set redis.url, or redis.sentinels and redis.service"),
         ({"sentinels": ["a:1"]}, "sentinels and service"),
         ({"service": "mymaster"}, "sentinels and service"),
         ({"url": "redis://a", "sentinels": ["b:1"], "service": "m"}, "either url or sentinels"),
@@ -86,14 +86,14 @@ def test_the_environment_is_enough() -> None:
         ({"url": "redis://a,redis://b"}, "cluster: true"),
         ({"url": "redis://a,rediss://b", "cluster": True}, "all begin with"),
         ({"url": "unix:///a", "cluster": True}, "all begin with"),
-        ({"url": "redis://a/1", "cluster": True}, "no database but 0"),
+        ({"url": "redis://a/1", "cluster": True}, "only database 0"),
         ({"url": "redis://a", "ca_file": "ca.pem"}, "begins with rediss://"),
         ({"url": "redis://a", "tls": True}, "begins with rediss://"),
         ({"sentinels": ["a:1"], "service": "m", "ca_file": "ca.pem"}, "tls: true"),
-        ({"url": "rediss://a", "key_file": "key.pem"}, "belong together"),
+        ({"url": "rediss://a", "key_file": "key.pem"}, "are used together"),
         ({"url": "redis://a", "password": "p", "password_file": "f"}, "either password_file or"),
         ({"url": "redis://a", "username": "u"}, "needs a password_file"),
-        ({"url": "redis://u:p@a", "password_file": "f"}, "another one beside it"),
+        ({"url": "redis://u:p@a", "password_file": "f"}, "so does password or password_file"),
         ({"url": "redis://a", "timeout": 0}, "greater than 0"),
     ],
 )
@@ -104,7 +104,7 @@ def test_what_is_missing_or_too_much_is_said(given: dict[str, Any], said: str) -
 
 
 def test_redis_that_would_not_be_used_is_a_mistake() -> None:
-    with pytest.raises(SettingsError, match="say store: redis"):
+    with pytest.raises(SettingsError, match="set store: redis"):
         load(environ={}, arguments={"manifests": {"redis": {"url": "redis://a"}}})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Given, Settings, load
+from proxy.config import ServeArguments, Settings, load
 from proxy.runtime import control_channel
 from proxy.runtime.control_channel import Assignment
 from proxy.web.admin.app import Readiness
@@ -47,12 +47,14 @@ def received(sent: bytes) -> Assignment:
     ids=["defaults", "shipped", "all-kinds"],
 )
 def test_an_assignment_arrives_as_it_was(settings: Settings) -> None:
-    assignment = Assignment(2, settings, Path("/nowhere"), 7, Given(Path("a"), {"workers": 2}))
+    assignment = Assignment(
+        2, settings, Path("/nowhere"), 7, ServeArguments(Path("a"), {"workers": 2})
+    )
     assert received(assignment.encode()) == assignment
 
 
 def test_half_an_assignment_is_the_end(tmp_path: Path) -> None:
-    whole = Assignment(1, Settings(), tmp_path, None, Given()).encode()
+    whole = Assignment(1, Settings(), tmp_path, None, ServeArguments()).encode()
     for part in (b"", whole[:3], whole[:-1]):
         with pytest.raises(EOFError):
             received(part)

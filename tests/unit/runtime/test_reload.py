@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import structlog
 
-from proxy.config import Given, Settings
+from proxy.config import ServeArguments, Settings
 from proxy.runtime.reload import SettingsReload
 from proxy.web.admin.app import Readiness
 
@@ -30,7 +30,7 @@ class Proxy:
         (self.secrets / SECRET).write_text("1d")
         self.readiness = Readiness()
         self.adopted: list[Settings] = []
-        given = Given(self.file)
+        given = ServeArguments(self.file)
         self._reload = SettingsReload(
             given, given.load(), adopt=self.adopted.append, readiness=self.readiness
         )

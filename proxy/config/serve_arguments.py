@@ -1,4 +1,4 @@
-"""What `lighterage serve` was given, from which its settings can be read again."""
+"""The file and arguments of `lighterage serve`, from which its settings can be read again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A file, and what the arguments say besides; secrets directory and environment are read too.
+class ServeArguments:
+    """The sources of the settings; the secrets directory and the environment are read, too.
 
-    `upstream` is the URL that takes the default upstream's place.
+    `path` is the settings file. `arguments` are the settings that the command line names.
+    `upstream` is the URL that replaces the default upstream.
     """
 
     path: Path | None = None
@@ -33,5 +34,5 @@ class Given:
         return secrets_directory(os.environ)
 
     def load(self) -> Settings:
-        """The settings as they are now; SettingsError if they cannot be used."""
+        """Read the settings again; SettingsError if they are invalid."""
         return load(self.path, arguments=self.arguments, upstream=self.upstream)
