@@ -135,7 +135,7 @@ class Blobs:
 
     async def has_begun(self, digest: Digest, offset: int) -> bool:
         """Whether the byte at `offset` is in a spool, though no transfer may be running."""
-        return await self._store.spooled(digest) > offset
+        return await self._store.spooled_bytes(digest) > offset
 
     def prefetch(self, repository: Repository, digest: Digest) -> None:
         """Fetch the blob, of which the upstream has just delivered a range, in the background.

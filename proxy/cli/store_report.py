@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from proxy.cli.human import ago, human
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.layout import Layout
-from proxy.stores.disk.quota import DiskQuota, digest_of
+from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.scrub import Scrub
+from proxy.stores.disk.stored_blob import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,14 +28,14 @@ def root_of(settings: Settings) -> Path:
 def would_go(settings: Settings) -> Iterator[str]:
     """What `gc` would remove now, a line each, and their sum."""
     quota = DiskQuota(Layout(root_of(settings)), max_size=settings.blobs.max_size)
-    blobs, surplus, now = list(quota.blobs()), quota.surplus(), time.time()
-    for blob in surplus:
+    blobs, excess, now = list(quota.blobs()), quota.excess(), time.time()
+    for blob in excess:
         yield f"{digest_of(blob.path)}  {human(blob.size)}, used {ago(now - blob.used_at)}"
-    taken, freed = sum(blob.size for blob in blobs), sum(blob.size for blob in surplus)
+    taken, freed = sum(blob.size for blob in blobs), sum(blob.size for blob in excess)
     limit = human(settings.blobs.max_size)
     yield f"{len(blobs)} blobs take {human(taken)} of {limit}"
-    if surplus:
-        yield f"would remove {len(surplus)} of them, {human(freed)}"
+    if excess:
+        yield f"would remove {len(excess)} of them, {human(freed)}"
     else:
         yield "nothing would be removed"
 
@@ -43,7 +44,7 @@ async def collected(settings: Settings) -> list[str]:
     """Remove what is too much, and what nobody will finish; what that was, in lines."""
     root = root_of(settings)
     janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size)
-    await janitor.take_stock()
+    await janitor.recount()
     swept = await janitor.sweep()
     return [
         f"removed {swept.blobs} blobs and {swept.spools} unfinished transfers, {human(swept.freed)}"

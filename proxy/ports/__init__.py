@@ -168,7 +168,7 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def spooled(self, digest: Digest) -> int:
+    async def spooled_bytes(self, digest: Digest) -> int:
         """How many bytes of it are in its spool, whoever has written them; 0 if there is none."""
         ...
 

@@ -27,6 +27,6 @@ class Upkeep:
         """One round. OSError if the disk does not allow it."""
         now = self._clock()
         if now >= self._due:
-            await self._janitor.take_stock()
+            await self._janitor.recount()
             self._due = now + _COUNT_EVERY
         await self._janitor.sweep()

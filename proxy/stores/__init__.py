@@ -1,1 +1,1 @@
-"""Where things are kept: fitted to the ports."""
+"""Storage backends: implementations of the ports."""

@@ -27,7 +27,7 @@ from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases
 from proxy.stores.disk.scrub import Scrub
-from proxy.stores.disk.signing_key import given_key, own_key
+from proxy.stores.disk.signing_key import load_key, load_or_create_key
 from proxy.stores.sqlite.entries import SqliteManifests
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.app import Readiness
@@ -79,7 +79,7 @@ async def open_services(
         janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=max_size)
         store = blob_store(settings)
         stack.callback(janitor.close)
-        await janitor.move_in()
+        await janitor.open()
         if not isinstance(store, DiskBlobs):
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
@@ -134,7 +134,9 @@ async def open_services(
                 upstream_manifests=upstream_manifests,
                 blobs=blobs,
                 flights=flights,
-                key=given_key(given) if given else own_key(settings.data / "signing-key.pem"),
+                key=load_key(given)
+                if given
+                else load_or_create_key(settings.data / "signing-key.pem"),
                 platforms=conversion.platforms,
                 max_children=conversion.max_children,
             ),

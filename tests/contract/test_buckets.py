@@ -46,20 +46,20 @@ async def test_a_bucket_that_is_not_there_has_nothing_and_costs_nothing_after_a_
         assert await store.size(DIGEST) is None
         assert await store.url(DIGEST) is None
         await keep(store, CONTENT)
-        with pytest.raises(OSError, match="left alone"):
+        with pytest.raises(OSError, match="circuit is open"):
             await store.put_records([(KEY, b"x")])
-        with pytest.raises(OSError, match="left alone"):
+        with pytest.raises(OSError, match="circuit is open"):
             await store.put_new_record(KEY, b"x")
-        with pytest.raises(OSError, match="left alone"):
+        with pytest.raises(OSError, match="circuit is open"):
             await store.delete_record(KEY)
-        with pytest.raises(OSError, match="left alone"):
+        with pytest.raises(OSError, match="circuit is open"):
             await store.delete(DIGEST)
         assert time.monotonic() - began < 0.4
     assert errors[:3] == ["look"] * 3
     assert [line["reason"] for line in log if line["event"] == "bucket.circuit_opened"] == [
-        "no connection"
+        "the connection failed"
     ]
-    assert await store.bucket.warning() == ("s3://lighterage cannot be used: no connection")
+    assert await store.bucket.warning() == ("s3://lighterage cannot be used: the connection failed")
 
 
 async def test_a_url_that_is_made_without_the_bucket_says_nothing_of_how_it_is(
@@ -78,7 +78,7 @@ async def test_a_url_that_is_made_without_the_bucket_says_nothing_of_how_it_is(
             assert await store.record(KEY) is None
             await store.url(DIGEST)
         assert await store.url(DIGEST) is None, "nobody is sent to a bucket that fails"
-        with pytest.raises(OSError, match="left alone"):
+        with pytest.raises(OSError, match="circuit is open"):
             await store.put_records([(KEY, b"x")])
 
 
@@ -96,7 +96,9 @@ async def test_a_bucket_that_says_nothing_is_waited_for_for_seconds(
         began = time.monotonic()
         assert await store.open(DIGEST) is None
         assert 0.2 < time.monotonic() - began < 2
-        assert await store.bucket.warning() == "s3://lighterage cannot be used: no answer in time"
+        assert (
+            await store.bucket.warning() == "s3://lighterage cannot be used: the request timed out"
+        )
         ended.set()
 
 
@@ -119,7 +121,7 @@ async def test_a_bucket_that_comes_back_is_used_again(
                     await asyncio.sleep(0.05)
             assert (
                 warning
-                == "s3://lighterage failed for a while, or refuses some requests: 403 Forbidden"
+                == "s3://lighterage failed recently, or refuses some requests: 403 Forbidden"
             )
             assert await store.bucket.warning() is None
         await keep(store, CONTENT)
@@ -159,7 +161,7 @@ async def test_a_secret_in_a_file_may_change(
     at: Callable[..., ObjectBlobs],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("proxy.stores.bucket.providers._KEPT_FOR", timedelta(seconds=-1))
+    monkeypatch.setattr("proxy.stores.bucket.providers._RELOAD_INTERVAL", timedelta(seconds=-1))
     file = tmp_path / "secret"
     store = at(secret=Secret(file=file))
     assert await store.bucket.warning() == (

@@ -146,5 +146,6 @@ async def test_the_status_is_that_of_a_server_that_answers(opened: Opened) -> No
     assert status.connected
     assert status.last_error is None
     assert (
-        status.warning == "Redis has no maxmemory, and grows without end; set one, with allkeys-lru"
+        status.warning
+        == "Redis has no maxmemory, so it grows without bound; set one, with allkeys-lru"
     )

@@ -102,7 +102,7 @@ async def test_an_upload_that_fails_fails_nobody_and_leaves_nothing(
         blob.close()
         spool.close()
     assert errors == ["upload"]
-    assert [line["event"] for line in log] == ["bucket.circuit_opened", "blob.not_uploaded"]
+    assert [line["event"] for line in log] == ["bucket.circuit_opened", "blob.upload_failed"]
     assert log[0]["reason"] == "403 Forbidden AccessDenied"
     assert await at().open(BIG_DIGEST) is None
     assert spooled(tmp_path / "local") == []

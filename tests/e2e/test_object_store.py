@@ -301,7 +301,9 @@ def test_a_login_that_is_not_good_is_said_to_be_so_and_clients_are_served(
         }
         for kind in (*KINDS, *KINDS):
             closure_of(proxy, kind)
-        eventually(lambda: '"blob.not_uploaded"' in proxy.log(), "no upload is said to have failed")
+        eventually(
+            lambda: '"blob.upload_failed"' in proxy.log(), "no upload is said to have failed"
+        )
     log = proxy.log()
     assert '"reason": "403 Forbidden SignatureDoesNotMatch"'.replace(": ", ":") in log
     for word in ("a-wrong-secret", ACCESS_KEY, "AWS4-HMAC"):

@@ -223,8 +223,8 @@ NAMES: Final = Names()
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A breaker that is as patient as a test."""
-    monkeypatch.setattr(upstreams, "_FIRST_PROBE", 0.2)
-    monkeypatch.setattr(upstreams, "_LONGEST_BETWEEN_PROBES", 0.5)
+    monkeypatch.setattr(upstreams, "_FIRST_PROBE_INTERVAL", 0.2)
+    monkeypatch.setattr(upstreams, "_MAX_PROBE_INTERVAL", 0.5)
 
 
 @pytest.fixture

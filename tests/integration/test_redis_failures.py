@@ -143,9 +143,7 @@ async def test_become_a_replica(server: RedisServer) -> None:
             assert await redis.cache.get("probe") == b"value"
         assert redis.errors == ["put"] * 10
         status = await redis.cache.status()
-        assert status.warning == (
-            "Redis failed for a while, or refuses some commands: ReadOnlyError"
-        )
+        assert status.warning == ("Redis failed recently, or refuses some commands: ReadOnlyError")
         server.ask("REPLICAOF", "NO", "ONE")
         assert await redis.works()
 

@@ -116,7 +116,7 @@ async def test_an_upstream_that_is_offline_is_never_dialled(
 async def test_who_asks_to_be_left_alone_is(
     upstream: ScriptedUpstream, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstreams, "_FIRST_PROBE", 0.1)
+    monkeypatch.setattr(upstreams, "_FIRST_PROBE_INTERVAL", 0.1)
     async with Proxy(settings(upstream, data_dir, tags={"ttl": 0})) as proxy:
         await pull(proxy)
         upstream.fault("*", "*", Fault(status=429, headers={"Retry-After": "2"}))

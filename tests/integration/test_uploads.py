@@ -88,6 +88,6 @@ async def test_many_clients_are_one_transfer_also_where_nothing_can_be_uploaded(
                     await asyncio.sleep(0.01)
             assert upstream.count("GET", BLOB) == round_
     assert list((data_dir / "spool").iterdir()) == []
-    assert [line["event"] for line in proxy.log() if "uploaded" in line["event"]] == [
-        "blob.not_uploaded"
+    assert [line["event"] for line in proxy.log() if "upload" in line["event"]] == [
+        "blob.upload_failed"
     ] * 2

@@ -36,10 +36,10 @@ def test_its_policies_are_json() -> None:
 
 def test_it_states_the_limits() -> None:
     words = " ".join(TEXT.split())
-    assert f"good for {blobs._URL_LIFE / 60:g} minutes" in words
+    assert f"good for {blobs._URL_LIFETIME / 60:g} minutes" in words
     assert f"in parts of {bucket._PART // MIB} MiB, two at a time, four blobs at once" in words
     assert (bucket._PARTS_AT_ONCE, blobs._UPLOADS) == (2, 4)
-    assert f"a `GET` for each {open_blob._LARGEST // MIB} MiB" in words
-    assert f"hold {blobs._AHEAD // MIB} MiB of what is next" in words
+    assert f"a `GET` for each {open_blob._MAX_PART // MIB} MiB" in words
+    assert f"hold {blobs._READ_AHEAD_LIMIT // MIB} MiB of what is next" in words
     assert f"a look-up may take {bucket._TIMEOUT:g} s" in words
-    assert blobs._BELIEVED_FOR == calls._SAY_AGAIN == 60
+    assert blobs._SIZE_TTL == calls._LOG_INTERVAL == 60

@@ -1,4 +1,4 @@
-"""Blobs and records in a bucket, and spools as files. See `layout` for what each is called."""
+"""Blobs and records in a bucket, and spools as files. See `disk.layout` for the names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from proxy.stores.bucket.open_blob import Allowance, ObjectBlob
 from proxy.stores.bucket.records import RecordObjects
 from proxy.stores.bucket.spool import GrowingObject, ObjectSpool
 from proxy.stores.disk.layout import Layout
-from proxy.stores.disk.orphans import makes_room
+from proxy.stores.disk.orphans import make_room
 from proxy.stores.disk.quota import DiskQuota
-from proxy.stores.disk.spool import begun
+from proxy.stores.disk.spool import spool_size
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# A bucket's own rules may remove what nobody told us of: after this, in seconds, it is asked again.
-_BELIEVED_FOR: Final = 60.0
-_KNOWN_COST: Final = 400
-_KNOWN_LIMIT: Final = 4 * 2**20
-# What readers of one process may have read ahead, in bytes; see also `object_blob`.
-_AHEAD: Final = 32 * 2**20
-# Uploads of one process at once; each has some parts in memory.
+# Lifecycle rules of a bucket remove objects without notice, so sizes are cached this many seconds.
+_SIZE_TTL: Final = 60.0
+_SIZE_COST: Final = 400
+_SIZES_LIMIT: Final = 4 * 2**20
+# The read-ahead of all readers of one process, in bytes; see also `open_blob`.
+_READ_AHEAD_LIMIT: Final = 32 * 2**20
+# Concurrent uploads of one process; each has some parts in memory.
 _UPLOADS: Final = 4
-_PIECE: Final = 2**20
-# How long a URL for a client is good, in seconds: for a slow client's largest layer to begin.
-_URL_LIFE: Final = 1200.0
+_CHUNK: Final = 2**20
+# The lifetime of a client's URL, in seconds: a slow client must begin its largest layer in it.
+_URL_LIFETIME: Final = 1200.0
 
 
 class ObjectBlobs:
-    """Content and records in one bucket, shared with proxies anywhere. Fits BlobStore.
+    """Content and records in one bucket, which many proxies may share. Fits BlobStore.
 
-    A bucket that fails has nothing: whoever looks for something there goes on without it.
+    Reads from a bucket that fails are misses.
     """
 
     def __init__(
@@ -58,22 +58,22 @@ class ObjectBlobs:
         redirect: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Spools lie below `path`, which is made if need be; OSError if it cannot be."""
+        """Spools are below `path`, which is created if necessary; OSError if that fails."""
         self._layout = Layout(path)
         self._layout.spools.mkdir(parents=True, exist_ok=True)
-        # Of blobs that an earlier store may have left on the disk; ours are not there.
+        # For blobs of an earlier disk store; this store has none on the disk.
         self._quota = DiskQuota(self._layout, max_size=None)
         self.bucket = bucket
         self._records = RecordObjects(bucket)
         self._redirect = redirect
         self._clock = clock
-        self._allowance = Allowance(_AHEAD)
+        self._allowance = Allowance(_READ_AHEAD_LIMIT)
         self._uploads = asyncio.Semaphore(_UPLOADS)
-        # Size, and when the bucket was seen to have it.
-        self._known: LruCache[Digest, tuple[int, float]] = LruCache(_KNOWN_LIMIT)
+        # The size of each blob, and when the bucket last reported it.
+        self._sizes: LruCache[Digest, tuple[int, float]] = LruCache(_SIZES_LIMIT)
 
     async def open(self, digest: Digest) -> ObjectBlob | None:
-        """The blob for reading, or None."""
+        """Open the blob for reading, or None."""
         size = await self.size(digest)
         if size is None:
             return None
@@ -82,64 +82,64 @@ class ObjectBlobs:
             _key(digest),
             size,
             allowance=self._allowance,
-            gone=lambda: self._known.delete(digest),
+            on_missing=lambda: self._sizes.delete(digest),
         )
 
     async def size(self, digest: Digest) -> int | None:
-        """Its size in bytes, or None."""
-        known = self._known.get(digest)
-        if known is not None and self._clock() - known[1] < _BELIEVED_FOR:
+        """The blob's size in bytes, or None."""
+        known = self._sizes.get(digest)
+        if known is not None and self._clock() - known[1] < _SIZE_TTL:
             return known[0]
         size = None
         with suppress(OSError):
             size = await self.bucket.size(_key(digest))
         if size is None:
-            self._known.delete(digest)
+            self._sizes.delete(digest)
         else:
-            self._known.put(digest, (size, self._clock()), _KNOWN_COST)
+            self._sizes.put(digest, (size, self._clock()), _SIZE_COST)
         return size
 
     async def url(self, digest: Digest) -> str | None:
-        """Where a client may fetch what was just found here; None if it is to be read here."""
-        if not self._redirect or digest not in self._known:
+        """A URL where clients can fetch a blob whose size is cached; None to serve it ourselves."""
+        if not self._redirect or digest not in self._sizes:
             return None
         with suppress(OSError):
-            return await self.bucket.url(_key(digest), _URL_LIFE)
+            return await self.bucket.url(_key(digest), _URL_LIFETIME)
         return None
 
     async def touch(self, digests: Iterable[Digest]) -> None:
-        """The bucket's rules go by when a blob came, and not by who uses it."""
+        """Do nothing: lifecycle rules go by the age of an object, not by its use."""
 
     async def quarantine(self, digest: Digest, blob: Blob) -> None:
-        """Look again whether it is there; remove it from the bucket if it is not what it was."""
-        self._known.delete(digest)
+        """Drop the cached size; delete the object if its size has changed."""
+        self._sizes.delete(digest)
         if isinstance(blob, ObjectBlob) and blob.altered:
             metrics.DAMAGED.labels("read").inc()
             _log.error("blob.damaged", digest=digest, size=blob.size, found_by="read")
             await self.bucket.delete(_key(digest))
 
     async def delete(self, digest: Digest) -> None:
-        """Forget the blob."""
-        self._known.delete(digest)
+        """Delete the blob."""
+        self._sizes.delete(digest)
         await self.bucket.delete(_key(digest))
 
     async def spool(self, digest: Digest) -> ObjectSpool:
-        """The digest's spool; what is in it is read once, to go on hashing."""
+        """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
         return await in_thread(
             lambda: ObjectSpool(self._layout, self._quota, digest, self._upload),
             cleanup=ObjectSpool.close,
         )
 
     async def has_room(self, digest: Digest, size: int) -> bool:
-        """Whether the disk has room for so many bytes on their way."""
-        return await in_thread(lambda: makes_room(self._layout, self._quota, digest, size))
+        """Whether the disk has room to spool `size` bytes."""
+        return await in_thread(lambda: make_room(self._layout, self._quota, digest, size))
 
-    async def spooled(self, digest: Digest) -> int:
-        """How many bytes of it are in its spool on this machine."""
-        return await in_thread(lambda: begun(self._layout, digest))
+    async def spooled_bytes(self, digest: Digest) -> int:
+        """The number of bytes in the digest's spool on this machine."""
+        return await in_thread(lambda: spool_size(self._layout, digest))
 
     async def growing(self, digest: Digest) -> GrowingObject | None:
-        """What another process of this machine is writing, or None."""
+        """The spool that another process of this machine is writing, or None."""
         return await in_thread(
             lambda: GrowingObject.at(self._layout, digest), cleanup=GrowingObject.close
         )
@@ -151,31 +151,31 @@ class ObjectBlobs:
         return None
 
     async def put_records(self, records: Sequence[tuple[str, bytes]]) -> None:
-        """Keep them all."""
+        """Store all records."""
         await self._records.put(records)
 
     async def put_new_record(self, key: str, value: bytes) -> bytes:
-        """Keep the record unless there is one; whichever is there now."""
+        """Store the record unless there is one; the value that is stored now."""
         return await self._records.put_new(key, value)
 
     async def delete_record(self, key: str) -> None:
-        """Forget the record."""
+        """Delete the record."""
         await self._records.delete(key)
 
     async def close(self) -> None:
-        """Let what was asked of the bucket come to its end."""
+        """Wait for the requests in flight."""
         await self.bucket.close()
 
     async def _upload(self, digest: Digest, file: OpenFile) -> None:
-        """Have the verified `file` in the bucket, or say why it is not."""
+        """Upload the verified `file`; a failure is logged."""
         size = file.size
         try:
             async with self._uploads:
                 await self.bucket.upload(_key(digest), size, _pieces(file, size))
         except OSError as error:
-            _log.error("blob.not_uploaded", digest=digest, error=str(error))
+            _log.error("blob.upload_failed", digest=digest, error=str(error))
         else:
-            self._known.put(digest, (size, self._clock()), _KNOWN_COST)
+            self._sizes.put(digest, (size, self._clock()), _SIZE_COST)
 
 
 def _key(digest: Digest) -> str:
@@ -185,8 +185,8 @@ def _key(digest: Digest) -> str:
 async def _pieces(file: OpenFile, size: int) -> AsyncIterator[memoryview]:
     offset = 0
     while offset < size:
-        piece = await file.read(offset, min(_PIECE, size - offset))
+        piece = await file.read(offset, min(_CHUNK, size - offset))
         if not piece:
-            raise OSError("the spool has become shorter")
+            raise OSError("the spool was truncated")
         yield piece
         offset += len(piece)

@@ -1,7 +1,7 @@
-"""One bucket of an object store: what can be asked of it, and what it says.
+"""The client of one bucket of an object store.
 
-Whatever goes wrong is an OSError in a sentence that an operator can read. Nothing of obstore's own
-text gets further: an answer to a wrong signature has the signature in it, and some URLs have one.
+Every failure is an OSError with a message for the operator. obstore's own texts are not passed on,
+because responses to a wrong signature contain the signature, and some URLs contain one.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from obstore import Attributes, Bytes
     from obstore.store import AzureStore, GCSStore, S3Store
 
-# How long an answer to something small may take, with all retries, and one to a part of a blob, in
-# seconds. An upload has no such limit: each of its parts has one, see `bucket_places`.
+# The time limits of small requests and of a part of a blob, with all retries, in seconds. An upload
+# as a whole has none, but each of its parts has one, see `providers`.
 _TIMEOUT: Final = 5.0
 _PART_TIMEOUT: Final = 30.0
-# A part of an upload, in bytes, and how many are under way at once. S3 takes 10 000 at most.
+# The size of an upload's part in bytes, and the concurrent parts. S3 allows 10 000 parts.
 _PART: Final = 8 * 2**20
 _PARTS: Final = 9000
 _PARTS_AT_ONCE: Final = 2
 _BINARY: Final[Attributes] = {"Content-Type": "application/octet-stream"}
-# How long an upload that is given up may take to say so to the server, in seconds.
-_ABORTING: Final = 5.0
+# The time to abort an upload on the server, in seconds.
+_ABORT_TIMEOUT: Final = 5.0
 
 
 class Bucket:
-    """The objects below one prefix, by key. A bucket that fails is left alone for moments."""
+    """The objects below one prefix, by key. A circuit breaker opens when the bucket fails."""
 
     def __init__(
         self,
@@ -50,16 +50,16 @@ class Bucket:
         timeout: float = _TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is for people. `signing` makes the URLs, if clients need others than we do.
+        """`name` is for messages; `signing` signs the URLs if clients use another endpoint.
 
-        `timeout` is how long an answer to something small may take, with all retries, in seconds.
+        `timeout` limits small requests, with all retries, in seconds.
         """
         self.name = name
         self._store = store
         self._signing = signing or store
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._timeout = timeout
-        self._asking = BucketCalls(name, on_error=on_error, clock=clock)
+        self._calls = BucketCalls(name, on_error=on_error, clock=clock)
 
     # -- objects -----------------------------------------------------------------------------
 
@@ -67,12 +67,12 @@ class Bucket:
         """The object's size in bytes, or None if there is none."""
         path = self._prefix + key
 
-        async def looked() -> int:
-            found = await self._asking.done(obstore.head_async(self._store, path))
+        async def head() -> int:
+            found = await self._calls.result(obstore.head_async(self._store, path))
             return found["size"]
 
         with suppress(FileNotFoundError):
-            return await self._asking.ask("look", looked, within=self._timeout)
+            return await self._calls.run("look", head, limit=self._timeout)
         return None
 
     async def get(self, key: str) -> bytes | None:
@@ -80,68 +80,68 @@ class Bucket:
         path = self._prefix + key
 
         async def read() -> bytes:
-            found = await self._asking.done(obstore.get_async(self._store, path))
-            return bytes(await self._asking.done(found.bytes_async()))
+            found = await self._calls.result(obstore.get_async(self._store, path))
+            return bytes(await self._calls.result(found.bytes_async()))
 
         with suppress(FileNotFoundError):
-            return await self._asking.ask("read", read, within=self._timeout)
+            return await self._calls.run("read", read, limit=self._timeout)
         return None
 
     def begin_part(self, key: str, start: int, length: int) -> asyncio.Future[Bytes]:
-        """Have `length` bytes from `start` come, which must be there; `part` waits for them."""
+        """Request `length` bytes from `start`, which must exist; `part` waits for them."""
         path = self._prefix + key
-        return self._asking.started(
+        return self._calls.start(
             obstore.get_range_async(self._store, path, start=start, length=length)
         )
 
-    async def part(self, coming: asyncio.Future[Bytes]) -> memoryview:
-        """What `begin_part` asked for; FileNotFoundError if the object is gone."""
+    async def part(self, request: asyncio.Future[Bytes]) -> memoryview:
+        """The bytes that `begin_part` requested; FileNotFoundError if the object is missing."""
         return memoryview(
-            await self._asking.ask("read", lambda: asyncio.shield(coming), within=_PART_TIMEOUT)
+            await self._calls.run("read", lambda: asyncio.shield(request), limit=_PART_TIMEOUT)
         )
 
     async def put(self, key: str, value: bytes) -> None:
-        """Have the object be `value`."""
+        """Write the object."""
         await self._put("write", key, value)
 
     async def create(self, key: str, value: bytes) -> bool:
-        """Have the object be `value` unless there is one; whether there was none.
+        """Create the object unless it exists; whether it was created.
 
-        UnsupportedError where the server says that it cannot; some do not say so.
+        UnsupportedError if the server reports that it does not support this; some do not report it.
         """
         path = self._prefix + key
 
-        async def created() -> bool:
+        async def create_object() -> bool:
             try:
-                await self._asking.done(obstore.put_async(self._store, path, value, mode="create"))
+                await self._calls.result(obstore.put_async(self._store, path, value, mode="create"))
             except AlreadyExistsError:
                 return False
             return True
 
-        return await self._asking.ask("write", created, within=self._timeout)
+        return await self._calls.run("write", create_object, limit=self._timeout)
 
     async def upload(self, key: str, size: int, pieces: AsyncIterator[memoryview]) -> None:
-        """Have the object be the `size` bytes that `pieces` are; all of them, or nothing.
+        """Upload the `size` bytes of `pieces` as one object, atomically.
 
-        Two parts are in memory at once. What was sent of an upload that fails is removed.
+        Two parts are in memory at a time. The parts of a failed upload are removed.
         """
         if size <= _PART:
             await self._put("upload", key, b"".join([piece async for piece in pieces]))
             return
         given_up = asyncio.Event()
 
-        async def wanted() -> AsyncIterator[memoryview]:
+        async def until_abandoned() -> AsyncIterator[memoryview]:
             async for piece in pieces:
                 if given_up.is_set():
-                    raise BucketError("the upload was given up")
+                    raise BucketError("the upload was aborted")
                 yield piece
 
-        async def sent() -> None:
-            upload = self._asking.started(
+        async def send() -> None:
+            upload = self._calls.start(
                 obstore.put_async(
                     self._store,
                     self._prefix + key,
-                    wanted(),
+                    until_abandoned(),
                     attributes=_BINARY,
                     use_multipart=True,
                     chunk_size=max(_PART, -(-size // _PARTS)),
@@ -151,65 +151,65 @@ class Bucket:
             try:
                 await asyncio.shield(upload)
             except asyncio.CancelledError:
-                # If it were cancelled, too, its parts would stay in the bucket.
+                # If the upload were cancelled, its parts would stay in the bucket.
                 given_up.set()
-                await asyncio.wait({upload}, timeout=_ABORTING)
+                await asyncio.wait({upload}, timeout=_ABORT_TIMEOUT)
                 raise
 
         try:
-            await self._asking.ask("upload", sent, within=None)
+            await self._calls.run("upload", send, limit=None)
         except FileNotFoundError:
-            raise BucketError(f"{self.name} is not there") from None
+            raise BucketError(f"{self.name} does not exist") from None
 
     async def delete(self, key: str) -> None:
-        """Have no such object."""
+        """Delete the object if it exists."""
         path = self._prefix + key
 
-        async def deleted() -> None:
-            await self._asking.done(obstore.delete_async(self._store, path))
+        async def delete_object() -> None:
+            await self._calls.result(obstore.delete_async(self._store, path))
 
         with suppress(FileNotFoundError):
-            await self._asking.ask("delete", deleted, within=self._timeout)
+            await self._calls.run("delete", delete_object, limit=self._timeout)
 
     async def url(self, key: str, seconds: float) -> str:
-        """Where anybody can read the object for so long."""
+        """A URL by which anyone can read the object for `seconds`."""
         path, life = self._prefix + key, timedelta(seconds=seconds)
 
-        async def signed() -> str:
-            return await self._asking.done(obstore.sign_async(self._signing, "GET", path, life))
+        async def sign() -> str:
+            return await self._calls.result(obstore.sign_async(self._signing, "GET", path, life))
 
-        return await self._asking.ask("sign", signed, within=self._timeout, telling=False)
+        return await self._calls.run("sign", sign, limit=self._timeout, affects_circuit=False)
 
     async def _put(self, operation: str, key: str, value: bytes) -> None:
         path = self._prefix + key
 
-        async def written() -> None:
-            await self._asking.done(
+        async def write() -> None:
+            await self._calls.result(
                 obstore.put_async(self._store, path, value, attributes=_BINARY, use_multipart=False)
             )
 
         timeout = self._timeout if operation == "write" else _PART_TIMEOUT
         try:
-            await self._asking.ask(operation, written, within=timeout)
+            await self._calls.run(operation, write, limit=timeout)
         except FileNotFoundError:
-            raise BucketError(f"{self.name} is not there") from None
+            raise BucketError(f"{self.name} does not exist") from None
 
-    # -- how it is ---------------------------------------------------------------------------
+    # -- status ------------------------------------------------------------------------------
 
     async def warning(self) -> str | None:
-        """Ask the bucket for something; what is wrong with it, or was since the last time."""
+        """Probe the bucket; the problem with it, now or since the last call, or None."""
         try:
             await self.get("probe")
         except OSError as error:
-            return f"{self.name} cannot be used: {self._asking.last_error or error}"
-        recent = self._asking.last_error if self._asking.troubled.is_set() else None
-        self._asking.troubled.clear()
-        return recent and f"{self.name} failed for a while, or refuses some requests: {recent}"
+            return f"{self.name} cannot be used: {self._calls.last_error or error}"
+        recent = self._calls.last_error if self._calls.has_failed.is_set() else None
+        self._calls.has_failed.clear()
+        return recent and f"{self.name} failed recently, or refuses some requests: {recent}"
 
     async def trouble(self) -> None:
-        """Wait for something to fail; at once if it did since the last `warning`."""
-        await self._asking.troubled.wait()
+        """Wait for a request to fail; at once if one has since the last `warning`."""
+        await self._calls.has_failed.wait()
 
     async def close(self) -> None:
-        """Wait for what is under way, for moments: nothing may run when the process ends."""
-        await self._asking.close()
+        """Wait briefly for requests in flight: none may run when the process ends."""
+        await self._calls.close()

@@ -1,7 +1,7 @@
-"""How a bucket is asked: within a time, not while it fails, and never left in the middle.
+"""Requests to a bucket: with a timeout and a circuit breaker, and never cancelled midway.
 
-obstore's work runs in threads of its own. One that finds no interpreter any more, because the
-process is about to end, takes it down or hangs it: so nothing is cancelled, and `close` waits.
+obstore uses its own threads. A thread that outlives the interpreter crashes or hangs the process.
+So requests are not cancelled, and `close` waits for them.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ T = TypeVar("T")
 
 _log = structlog.get_logger()
 
-# The same operation's failure is in the log again after this, in seconds.
-_SAY_AGAIN: Final = 60.0
-# How long the end waits for what is under way, and for threads that have just finished, in seconds.
-_CLOSING: Final = 3.0
-_SETTLING: Final = 0.05
+# A failing operation is logged at most once per interval, in seconds.
+_LOG_INTERVAL: Final = 60.0
+# How long `close` waits for requests in flight, and for threads to exit, in seconds.
+_CLOSE_TIMEOUT: Final = 3.0
+_THREAD_EXIT_PAUSE: Final = 0.05
 
 _CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
 _SECRET: Final = re.compile(r"SecretError: (.{1,300})")
 _STATUS: Final = re.compile(r"status code: (\d{3}[\w ]{0,40})")
 _CAUSES: Final = (
-    ("UnknownIssuer", "its certificate is signed by nobody that is trusted; see ca_file"),
-    ("InvalidCertificate", "its certificate is not good"),
-    ("dns error", "its name is not known"),
-    ("ConnectError", "no connection"),
-    ("TimedOut", "no answer in time"),
+    ("UnknownIssuer", "its certificate is signed by an untrusted authority; see ca_file"),
+    ("InvalidCertificate", "its certificate is invalid"),
+    ("dns error", "its host name cannot be resolved"),
+    ("ConnectError", "the connection failed"),
+    ("TimedOut", "the request timed out"),
 )
 
 
 class BucketError(OSError):
-    """The bucket failed, or was left alone because it does."""
+    """The bucket failed, or its circuit is open."""
 
 
 class UnsupportedError(BucketError):
-    """The server does not do this."""
+    """The server does not support the request."""
 
 
 class TooShortError(BucketError):
-    """The object has no byte where one was asked for."""
+    """The object ends before the requested range."""
 
 
 class BucketCalls:
-    """Requests to one bucket. `on_error` is called with the operation of each that fails."""
+    """Sends requests to one bucket; `on_error` gets the operation of each that fails."""
 
     def __init__(
         self,
@@ -62,105 +62,107 @@ class BucketCalls:
         on_error: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`name` is for people."""
+        """`name` is for messages."""
         self.name = name
         self.last_error: str | None = None
-        self.troubled = asyncio.Event()
+        self.has_failed = asyncio.Event()
         self._on_error = on_error
         self._clock = clock
         self._breaker = CircuitBreaker(clock=clock)
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._running: set[asyncio.Future[Any]] = set()
 
-    async def ask(
+    async def run(
         self,
         operation: str,
         work: Callable[[], Awaitable[T]],
         *,
-        within: float | None,
-        telling: bool = True,
+        limit: float | None,
+        affects_circuit: bool = True,
     ) -> T:
-        """What `work` gives; FileNotFoundError if there is no such object, or a BucketError.
+        """Run `work` and return its result; FileNotFoundError for a missing object, BucketError.
 
-        `within` is in seconds; None where `work` itself bounds it. It is not `telling` of how the
-        bucket is if it may succeed or fail without asking for it.
+        `limit` is in seconds; None if `work` has its own. `affects_circuit` is false for an
+        operation that may succeed or fail without contacting the bucket.
         """
-        if not (self._breaker.allows() if telling else not self._breaker.is_open):
+        if not (self._breaker.allows() if affects_circuit else not self._breaker.is_open):
             self._on_error(operation)
-            raise BucketError(f"{self.name} fails, and is left alone for the moment")
+            raise BucketError(f"{self.name} is not contacted: its circuit is open")
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(limit):
                 result = await work()
         except FileNotFoundError as error:
             if "NoSuchBucket" not in str(error):
-                self._works()
+                self._record_success()
                 raise
             failure: Exception = error
-        # obstore lets out its own errors, ValueError, and whatever a callback of ours raises.
-        except Exception as error:  # noqa: BLE001 -- none of it is a fault of ours, all an outage
+        # obstore raises its own errors, ValueError, and any error of our callbacks.
+        except Exception as error:  # noqa: BLE001 -- all of them are outages of the bucket
             failure = error
         else:
-            if telling:
-                self._works()
+            if affects_circuit:
+                self._record_success()
             return result
-        raise self._failed(operation, failure, telling=telling) from None
+        raise self._record_failure(operation, failure, affects_circuit=affects_circuit) from None
 
-    def started(self, call: Awaitable[T]) -> asyncio.Future[T]:
-        """What obstore does from now on, to its end, whoever may still want the result."""
-        # obstore says that its functions are coroutines; they return a future that runs already.
+    def start(self, call: Awaitable[T]) -> asyncio.Future[T]:
+        """Start a request, which runs to its end even if its caller is cancelled."""
+        # obstore declares coroutines, but its functions return futures that run already.
         assert isinstance(call, asyncio.Future)  # noqa: S101 -- a contract of obstore's
         self._running.add(call)
-        call.add_done_callback(self._ended)
+        call.add_done_callback(self._on_done)
         return call
 
-    async def done(self, call: Awaitable[T]) -> T:
-        """What obstore finds; who is cancelled leaves it running."""
-        return await asyncio.shield(self.started(call))
+    async def result(self, call: Awaitable[T]) -> T:
+        """Start a request and await its result; cancellation leaves it running."""
+        return await asyncio.shield(self.start(call))
 
     async def close(self) -> None:
-        """Wait for what is under way, for moments."""
+        """Wait briefly for requests in flight."""
         if self._running:
-            await asyncio.wait(set(self._running), timeout=_CLOSING)
+            await asyncio.wait(set(self._running), timeout=_CLOSE_TIMEOUT)
         for call in self._running:
             call.cancel()
-        await asyncio.sleep(_SETTLING)
+        await asyncio.sleep(_THREAD_EXIT_PAUSE)
 
-    def _ended(self, call: asyncio.Future[Any]) -> None:
+    def _on_done(self, call: asyncio.Future[Any]) -> None:
         self._running.discard(call)
         if not call.cancelled():
-            # Of something that nobody waited for to the end.
+            # Mark the exception of an abandoned request as retrieved.
             call.exception()
 
-    def _works(self) -> None:
+    def _record_success(self) -> None:
         if self._breaker.record_success():
-            self._said.clear()
+            self._logged_at.clear()
             _log.info("bucket.circuit_closed", bucket=self.name)
 
-    def _failed(self, operation: str, error: Exception, *, telling: bool) -> BucketError:
+    def _record_failure(
+        self, operation: str, error: Exception, *, affects_circuit: bool
+    ) -> BucketError:
         reason = _reason(error)
-        # It answered: that is not what an outage looks like.
+        # The server responded, so this is not an outage.
         if reason.startswith("501") or reason.endswith("NotImplemented"):
             return UnsupportedError(f"{self.name}: {reason}")
         if reason.startswith("416"):
             return TooShortError(f"{self.name}: {reason}")
         self.last_error = reason
-        self.troubled.set()
+        self.has_failed.set()
         self._on_error(operation)
         now = self._clock()
-        if now - self._said.get(operation, -_SAY_AGAIN) >= _SAY_AGAIN:
-            self._said[operation] = now
+        if now - self._logged_at.get(operation, -_LOG_INTERVAL) >= _LOG_INTERVAL:
+            self._logged_at[operation] = now
             _log.error(
                 "bucket.circuit_opened", bucket=self.name, operation=operation, reason=reason
             )
-        if telling:
+        if affects_circuit:
             self._breaker.record_failure()
         return BucketError(f"{self.name}: {reason}")
 
 
 def _reason(error: Exception) -> str:
-    """Why it failed, without the server's prose: there are signatures in that."""
+    """The reason of a failure, without the server's text, which may contain signatures."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "the request timed out"
     if isinstance(error, BucketError):
         return str(error)
     text = str(error)

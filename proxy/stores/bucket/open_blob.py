@@ -1,4 +1,4 @@
-"""A blob in a bucket, read in parts that come while the ones before are sent."""
+"""A blob in a bucket, read in parts with read-ahead."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from proxy.stores.bucket.bucket import Bucket
 
-# What is asked for at once at most, in bytes. Who reads on gets twice as much each time: a client
-# that wants a little of a blob costs little, and one that wants all of it few requests.
-_LARGEST: Final = 2 * 2**20
+# The largest part, in bytes. Parts double while a client reads on: so a small range costs little,
+# and a whole blob takes few requests.
+_MAX_PART: Final = 2 * 2**20
 
 
 class Allowance:
-    """The bytes that all readers together may hold besides what they were just asked for."""
+    """The budget, in bytes, for the read-ahead of all readers."""
 
     __slots__ = ("_left",)
 
@@ -29,14 +29,14 @@ class Allowance:
         self._left = limit
 
     def take(self, amount: int) -> bool:
-        """Whether there is room for `amount`, which is then taken."""
+        """Take `amount` from the budget; False if there is not enough."""
         if amount > self._left:
             return False
         self._left -= amount
         return True
 
     def give_back(self, amount: int) -> None:
-        """Make room again."""
+        """Return `amount` to the budget."""
         self._left += amount
 
 
@@ -44,40 +44,46 @@ class Allowance:
 class _Part:
     start: int
     length: int
-    coming: asyncio.Future[Bytes]
-    # What of the allowance it holds.
+    request: asyncio.Future[Bytes]
+    # Bytes of the allowance that the part holds.
     taken: int
 
 
 class ObjectBlob:
-    """One reader of one object. Fits Blob."""
+    """A reader of one object. Fits Blob."""
 
     __slots__ = (
-        *("_ahead", "_allowance", "_bucket", "_content", "_gone", "_held", "_key", "_length"),
+        *("_ahead", "_allowance", "_bucket", "_content", "_held", "_key", "_length", "_on_missing"),
         *("_start", "altered", "size"),
     )
 
     def __init__(
-        self, bucket: Bucket, key: str, size: int, *, allowance: Allowance, gone: Callable[[], None]
+        self,
+        bucket: Bucket,
+        key: str,
+        size: int,
+        *,
+        allowance: Allowance,
+        on_missing: Callable[[], None],
     ) -> None:
         """`gone` is called when the object turns out not to be there any more."""
         self.size = size
-        # Whether it was found to be something else than it was.
+        # Whether the object's size has changed.
         self.altered = False
         self._bucket = bucket
         self._key = key
         self._allowance = allowance
-        self._gone = gone
-        # The part that is being read, where it begins, and what it holds of the allowance.
+        self._on_missing = on_missing
+        # The current part, its start, and the bytes of the allowance that it holds.
         self._content = memoryview(b"")
         self._start = 0
         self._held = 0
-        # How long the next one may be, and that one, if it is on its way.
+        # The length of the next part, and the next part if it has been requested.
         self._length = 0
         self._ahead: _Part | None = None
 
     async def read(self, offset: int, length: int) -> memoryview:
-        """At most `length` bytes from `offset`; OSError if they are not to be had any more."""
+        """Read at most `length` bytes from `offset`; OSError if the object is gone or changed."""
         if offset >= self.size:
             return memoryview(b"")
         if not self._start <= offset < self._start + len(self._content):
@@ -86,27 +92,29 @@ class ObjectBlob:
         return self._content[at : at + length]
 
     def close(self) -> None:
-        """Want no more of it."""
-        self._drop_ahead()
-        self._let_go()
+        """Release the parts."""
+        self._cancel_ahead()
+        self._release_held()
 
     async def _advance(self, offset: int, length: int) -> None:
         goes_on = len(self._content) > 0 and offset == self._start + len(self._content)
-        self._length = max(length, min(2 * self._length, _LARGEST)) if goes_on else length
-        self._let_go()
+        self._length = max(length, min(2 * self._length, _MAX_PART)) if goes_on else length
+        self._release_held()
         if self._ahead is None or self._ahead.start != offset:
-            self._drop_ahead()
-            self._ahead = self._begun(offset, self._length) or self._asked(offset, length, 0)
+            self._cancel_ahead()
+            self._ahead = self._request_ahead(offset, self._length) or self._request(
+                offset, length, 0
+            )
         part, self._ahead = self._ahead, None
         self._held = part.taken
         after = part.start + part.length
         if goes_on and after < self.size:
-            self._ahead = self._begun(after, self._length)
+            self._ahead = self._request_ahead(after, self._length)
         try:
-            self._content = await self._bucket.part(part.coming)
+            self._content = await self._bucket.part(part.request)
         except FileNotFoundError:
-            self._gone()
-            raise OSError("the object is not in the bucket any more") from None
+            self._on_missing()
+            raise OSError("the object has been deleted from the bucket") from None
         except TooShortError:
             self._content = memoryview(b"")
         self._start = part.start
@@ -114,21 +122,21 @@ class ObjectBlob:
             self.altered = True
             raise OSError(f"the object in the bucket is not {self.size} bytes")
 
-    def _begun(self, start: int, length: int) -> _Part | None:
-        """The part, if the allowance has room for it."""
+    def _request_ahead(self, start: int, length: int) -> _Part | None:
+        """Request a part ahead; None if the allowance is exhausted."""
         length = min(length, self.size - start)
-        return self._asked(start, length, length) if self._allowance.take(length) else None
+        return self._request(start, length, length) if self._allowance.take(length) else None
 
-    def _asked(self, start: int, length: int, taken: int) -> _Part:
+    def _request(self, start: int, length: int, taken: int) -> _Part:
         length = min(length, self.size - start)
         return _Part(start, length, self._bucket.begin_part(self._key, start, length), taken)
 
-    def _drop_ahead(self) -> None:
+    def _cancel_ahead(self) -> None:
         if self._ahead is not None:
             self._allowance.give_back(self._ahead.taken)
             self._ahead = None
 
-    def _let_go(self) -> None:
+    def _release_held(self) -> None:
         self._content = memoryview(b"")
         self._allowance.give_back(self._held)
         self._held = 0

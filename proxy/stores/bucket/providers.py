@@ -1,7 +1,7 @@
-"""Where a bucket is, and how to log in there: obstore's stores, made of plain words.
+"""The providers of buckets: obstore's stores, built from settings.
 
-Making one contacts nobody. What is not given is looked for as the provider's own tools do: in the
-environment, in the files that Kubernetes mounts for a workload's identity, on the machine.
+Building a store sends no request. Missing credentials are looked up as the provider's own tools do:
+in the environment, in the files of a Kubernetes workload identity, and on the machine.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
         S3Credential,
     )
 
-# Files with credentials are read again after this: whoever changes them need not restart us.
-_KEPT_FOR: Final = timedelta(minutes=1)
+# Files with credentials are read again after this, so that rotation needs no restart.
+_RELOAD_INTERVAL: Final = timedelta(minutes=1)
 _RETRIES: Final[RetryConfig] = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=15),
@@ -44,7 +44,7 @@ class SecretError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A credential, or the file that has it."""
+    """A credential, or a file with it."""
 
     value: str | None = field(default=None, repr=False)
     file: Path | None = None
@@ -53,13 +53,13 @@ class Secret:
         return self.value is not None or self.file is not None
 
     def read(self) -> str:
-        """What it is now; SecretError if that cannot be said."""
+        """The current value; SecretError if the file cannot be read."""
         if self.file is None:
             return self.value or ""
         try:
             return self.file.read_text().strip()
         except (OSError, UnicodeDecodeError):
-            # obstore takes a FileNotFoundError for an object that is not there.
+            # obstore would take a FileNotFoundError for a missing object.
             raise SecretError(f"{self.file} cannot be read") from None
 
 
@@ -73,7 +73,7 @@ def s3(
     secret_access_key: Secret,
     ca_file: Path | None,
 ) -> S3Store:
-    """A bucket of Amazon's, or of whatever speaks its API at `endpoint`."""
+    """A bucket of Amazon S3, or of a compatible service at `endpoint`."""
     config: S3Config = {"virtual_hosted_style_request": not path_style}
     if region is not None:
         config["region"] = region
@@ -85,7 +85,7 @@ def s3(
             "access_key_id": access_key_id.read(),
             "secret_access_key": secret_access_key.read(),
             "token": None,
-            "expires_at": datetime.now(UTC) + _KEPT_FOR,
+            "expires_at": datetime.now(UTC) + _RELOAD_INTERVAL,
         }
 
     return S3Store(
@@ -126,7 +126,7 @@ def azure(
         config["endpoint"] = endpoint
 
     def credential() -> AzureCredential:
-        return {"access_key": access_key.read(), "expires_at": datetime.now(UTC) + _KEPT_FOR}
+        return {"access_key": access_key.read(), "expires_at": datetime.now(UTC) + _RELOAD_INTERVAL}
 
     return AzureStore(
         container,
@@ -140,7 +140,7 @@ def azure(
 def _client(ca_file: Path | None, endpoint: str | None) -> ClientConfig:
     options: ClientConfig = {
         "connect_timeout": timedelta(seconds=1.5),
-        # For a piece of an answer, and for a request with the part of a blob that goes with it.
+        # The limits of one read, and of a whole request with the part of a blob in it.
         "read_timeout": timedelta(seconds=10),
         "timeout": timedelta(seconds=60),
         "allow_http": endpoint is not None and endpoint.startswith("http:"),
@@ -151,6 +151,6 @@ def _client(ca_file: Path | None, endpoint: str | None) -> ClientConfig:
 
 
 def _with_host(bucket: str, endpoint: str) -> str:
-    """The endpoint of one bucket, whose name is the first part of the host's."""
+    """The endpoint of one bucket, with its name as the first part of the host."""
     parts = urlsplit(endpoint)
     return f"{parts.scheme}://{bucket}.{parts.netloc}"

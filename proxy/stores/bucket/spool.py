@@ -1,4 +1,4 @@
-"""A blob on its way into a bucket: on the local disk until it is there."""
+"""Spools of blobs for a bucket: on the local disk until they are uploaded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from proxy.stores.disk.open_file import OpenFile
     from proxy.stores.disk.quota import DiskQuota
 
-# Behind the length in the announcement: what is in the spool is the blob.
+# Follows the length in the announcement once the spool is verified.
 _VERIFIED: Final = b"!"
 
 
 class ObjectSpool(DiskSpool):
-    """A spool whose file stays where it is when it is committed, and goes when it is uploaded."""
+    """A spool whose file stays when it is committed, and is removed after the upload."""
 
     __slots__ = ("_upload",)
 
@@ -33,18 +33,18 @@ class ObjectSpool(DiskSpool):
         digest: Digest,
         upload: Callable[[Digest, OpenFile], Awaitable[None]],
     ) -> None:
-        """`upload` keeps the file's content, or says why not, and never raises an OSError."""
+        """`upload` uploads the file's content; it logs a failure and raises no OSError."""
         self._upload = upload
         super().__init__(layout, quota, digest)
 
     async def persist(self) -> None:
-        """Have the blob in the bucket; if that cannot be, it is nowhere from now on."""
+        """Upload the blob, then remove the file; if the upload fails, the blob is lost."""
         await self._upload(self._digest, self._file)
         await in_thread(self._forget)
 
     def _commit(self) -> OpenFile:
         self._verify()
-        # After a power failure nobody may find the mark without the bytes.
+        # After a power failure the mark must not exist without the bytes.
         os.fsync(self._file.fileno())
         announcement = self._layout.announcement(self._digest)
         if self._expected is not None:
@@ -53,24 +53,24 @@ class ObjectSpool(DiskSpool):
         return self._file.duplicate()
 
     def _forget(self) -> None:
-        """Remove the file without a word to those who read it: what they have is right."""
+        """Remove the file without failing its readers: their bytes are verified."""
         self._layout.announcement(self._digest).unlink(missing_ok=True)
         self._layout.spool(self._digest).unlink(missing_ok=True)
 
 
 class GrowingObject(GrowingSpool):
-    """An ObjectSpool, read from outside. Fits Growing."""
+    """An ObjectSpool that another process writes, for reading. Fits Growing."""
 
     __slots__ = ()
 
     @staticmethod
-    def announced(content: bytes) -> int | None:
-        """The length that an announcement states, verified or not."""
-        return GrowingSpool.announced(content.removesuffix(_VERIFIED))
+    def parse_length(content: bytes) -> int | None:
+        """Parse the length in an announcement, verified or not."""
+        return GrowingSpool.parse_length(content.removesuffix(_VERIFIED))
 
     async def verified(self) -> bool:
-        """Whether its writer has found it to be the blob; UpstreamInvalid if it never can be."""
+        """Whether the writer has verified the blob; UpstreamInvalid if the transfer failed."""
         content = os.pread(self._announcement.fileno(), self._announcement.size, 0)
         if not content:
-            raise UpstreamInvalid("what another process received of this blob was not the blob")
+            raise UpstreamInvalid("another process received bytes that do not match the digest")
         return content.endswith(_VERIFIED)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from proxy.kit.threads import in_thread
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.open_file import OpenFile, WholeFile
-from proxy.stores.disk.orphans import makes_room
+from proxy.stores.disk.orphans import make_room
 from proxy.stores.disk.quarantine import quarantine_blob
 from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.records import RecordFiles
-from proxy.stores.disk.spool import DiskSpool, GrowingSpool, begun
+from proxy.stores.disk.spool import DiskSpool, GrowingSpool, spool_size
 from proxy.stores.disk.verified_stamp import VerifiedStamp
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ class DiskBlobs:
     __slots__ = ("_layout", "_quota", "_records")
 
     def __init__(self, path: Path, *, max_size: int | None = None) -> None:
-        """Keep everything below `path`, which is made if need be; OSError if it cannot be.
+        """Keep everything below `path`, which is created if necessary; OSError if that fails.
 
-        The blobs take at most `max_size` bytes: for a new one those go that were not used longest.
+        The blobs take at most `max_size` bytes: beyond that the least recently used are evicted.
         """
         self._layout = Layout(path)
         self._layout.spools.mkdir(parents=True, exist_ok=True)
@@ -42,14 +42,17 @@ class DiskBlobs:
         self._records = RecordFiles(self._layout)
 
     async def open(self, digest: Digest) -> OpenFile | None:
-        """The blob for reading, or None; it counts as used now. A short one is put aside."""
-        return await in_thread(lambda: self._opened(digest), cleanup=OpenFile.close)
+        """Open the blob and update its time of use; None if it is missing.
+
+        A truncated file is quarantined and counts as missing.
+        """
+        return await in_thread(lambda: self._open_file(digest), cleanup=OpenFile.close)
 
     async def size(self, digest: Digest) -> int | None:
-        """Its size in bytes, or None; it counts as used now."""
+        """The blob's size in bytes, or None; updates its time of use."""
 
-        def measured() -> int | None:
-            file = self._opened(digest)
+        def measure() -> int | None:
+            file = self._open_file(digest)
             if file is None:
                 return None
             try:
@@ -57,10 +60,10 @@ class DiskBlobs:
             finally:
                 file.close()
 
-        return await in_thread(measured)
+        return await in_thread(measure)
 
     async def touch(self, digests: Iterable[Digest]) -> None:
-        """Those that are here count as used now."""
+        """Update the time of use of the blobs that are stored."""
         paths = [self._layout.blob(digest) for digest in digests]
 
         def touch() -> None:
@@ -71,7 +74,7 @@ class DiskBlobs:
         await in_thread(touch)
 
     async def quarantine(self, digest: Digest, blob: Blob) -> None:
-        """Put aside the file that was read, unless another one has its place already."""
+        """Quarantine the file that was read, unless it has been replaced meanwhile."""
         if not isinstance(blob, OpenFile):
             raise TypeError(blob)
         await in_thread(
@@ -79,32 +82,32 @@ class DiskBlobs:
         )
 
     async def url(self, _digest: Digest) -> None:
-        """Nobody else can read it."""
+        """None: files cannot be read by URL."""
 
     async def delete(self, digest: Digest) -> None:
-        """Forget the blob."""
+        """Delete the blob."""
         path = self._layout.blob(digest)
-        await in_thread(lambda: self._quota.take_away(path, path.unlink, still=lambda: True))
+        await in_thread(lambda: self._quota.remove(path, path.unlink, is_current=lambda: True))
 
     async def spool(self, digest: Digest) -> DiskSpool:
-        """The digest's spool; what is in it is read once, to go on hashing."""
+        """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
         return await in_thread(
             lambda: DiskSpool(self._layout, self._quota, digest), cleanup=DiskSpool.close
         )
 
     async def has_room(self, digest: Digest, size: int) -> bool:
-        """Whether the disk has room for so many bytes, if need be in place of older blobs.
+        """Whether the disk has room for `size` bytes, after eviction if necessary.
 
-        What was begun and nobody goes on with makes room before them.
+        Orphaned spools are removed before blobs are evicted.
         """
-        return await in_thread(lambda: makes_room(self._layout, self._quota, digest, size))
+        return await in_thread(lambda: make_room(self._layout, self._quota, digest, size))
 
-    async def spooled(self, digest: Digest) -> int:
-        """How many bytes of it are in its spool."""
-        return await in_thread(lambda: begun(self._layout, digest))
+    async def spooled_bytes(self, digest: Digest) -> int:
+        """The number of bytes in the digest's spool."""
+        return await in_thread(lambda: spool_size(self._layout, digest))
 
     async def growing(self, digest: Digest) -> GrowingSpool | None:
-        """What another process is writing, or None."""
+        """The spool that another process is writing, or None."""
         return await in_thread(
             lambda: GrowingSpool.at(self._layout, digest),
             cleanup=GrowingSpool.close,
@@ -115,18 +118,18 @@ class DiskBlobs:
         return await in_thread(lambda: self._records.get(key))
 
     async def put_records(self, records: Sequence[tuple[str, bytes]]) -> None:
-        """Keep them all, in one thread and with one flush for each directory."""
+        """Store all records, in one thread and with one fsync per directory."""
         await in_thread(lambda: self._records.put(records))
 
     async def put_new_record(self, key: str, value: bytes) -> bytes:
-        """Keep the record unless there is one; whichever is there now."""
+        """Store the record unless there is one; the value that is stored now."""
         return await in_thread(lambda: self._records.put_new(key, value))
 
     async def delete_record(self, key: str) -> None:
-        """Forget the record."""
+        """Delete the record."""
         await in_thread(lambda: self._records.delete(key))
 
-    def _opened(self, digest: Digest) -> OpenFile | None:
+    def _open_file(self, digest: Digest) -> OpenFile | None:
         try:
             descriptor = os.open(self._layout.blob(digest), os.O_RDONLY)
         except FileNotFoundError:
@@ -134,7 +137,7 @@ class DiskBlobs:
         file = WholeFile(descriptor, os.fstat(descriptor).st_size)
         stamp = VerifiedStamp.of(file)
         if stamp is not None and stamp.size != file.size:
-            # If it cannot be moved, what is fetched now takes its place.
+            # If it cannot be moved, the blob that is fetched now replaces it.
             with suppress(OSError):
                 quarantine_blob(self._layout, self._quota, digest, file, found_by="read")
             file.close()
@@ -143,9 +146,9 @@ class DiskBlobs:
         return file
 
     def _touch(self, file: int | Path) -> None:
-        """Note that it is used now, if what is noted is too old to be good enough."""
+        """Update the time of use, unless it is recent enough."""
         now = time.time()
-        if now - os.stat(file).st_mtime > self._quota.touch_every():  # noqa: PTH116 -- may be a descriptor
-            # A file that is not ours, or a file system that is read-only, can still be read.
+        if now - os.stat(file).st_mtime > self._quota.touch_interval():  # noqa: PTH116 -- may be a descriptor
+            # The file may belong to another user, or the file system may be read-only.
             with suppress(OSError):
                 os.utime(file, (now, now))

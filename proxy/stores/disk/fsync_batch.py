@@ -1,4 +1,4 @@
-"""Directories whose entries must survive a power failure."""
+"""fsync of directories, so that their entries survive a power failure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class FsyncBatch:
-    """The directories that one batch of changes touches: each is flushed once, at the end."""
+    """The directories that a batch of changes touches: each is fsynced once, at the end."""
 
     __slots__ = ("_touched",)
 
     def __init__(self) -> None:
-        """Begin a batch that has touched nothing."""
+        """Begin an empty batch."""
         self._touched: set[Path] = set()
 
     def prepare(self, file: Path) -> None:
-        """Make the directory that `file` will appear in, or vanish from, and remember it."""
+        """Create the directory of `file`, which will be created or removed, and add it."""
         folder = file.parent
         if folder not in self._touched:
             self._make(folder)
@@ -33,7 +33,7 @@ class FsyncBatch:
         self._touched.add(folder.parent)
 
     def flush(self) -> None:
-        """Return when every change in them is on disk."""
+        """Fsync the directories; returns when all changes are on disk."""
         for folder in self._touched:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -1,4 +1,4 @@
-"""Clearing away what nobody will finish, and what is too much after a change of the limit."""
+"""Removal of orphaned spools, and eviction after the limit has been lowered."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from proxy.errors import DigestInvalid
 from proxy.kit.threads import in_thread
 from proxy.oci.reference import Digest
 from proxy.stores.disk.layout import ANNOUNCEMENT, TEMPORARY, Layout
-from proxy.stores.disk.leases import LEASE, locked
+from proxy.stores.disk.leases import LEASE, try_lock
 from proxy.stores.disk.open_file import OpenFile
-from proxy.stores.disk.orphans import abandoned, given_way, removed
-from proxy.stores.disk.quota import DiskQuota, taken_by
+from proxy.stores.disk.orphans import remove_file, remove_if_unlocked, remove_orphans
+from proxy.stores.disk.quota import DiskQuota
+from proxy.stores.disk.stored_blob import disk_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# An interrupted transfer is worth resuming, and a damaged file worth a look, for so many seconds.
-_ORPHAN_AGE: Final = 86400.0
-# Whoever writes a temporary file has renamed it long before that, in seconds.
-_TEMPORARY_AGE: Final = 600.0
+# Interrupted transfers can be resumed, and damaged files inspected, for this long, in seconds.
+_MAX_ORPHAN_AGE: Final = 86400.0
+# A temporary file is renamed long before this age, in seconds.
+_MAX_TEMPORARY_AGE: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one sweep removed; `freed` is in bytes on the disk."""
+    """The result of a sweep; `freed` is in bytes on the disk."""
 
     freed: int = 0
     blobs: int = 0
@@ -41,7 +42,7 @@ class Swept:
 
 
 class Janitor:
-    """Sweeps a disk store, in one process at a time. Never touches a record."""
+    """Sweeps a disk store, in one process at a time. Never removes a record."""
 
     __slots__ = ("_clock", "_layout", "_lock", "_presence", "_quota")
 
@@ -53,39 +54,39 @@ class Janitor:
         max_size: int | None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Keep the blobs below `path` within `max_size` bytes; `lock` says whose turn it is."""
+        """Keep the blobs below `path` within `max_size` bytes; a sweep holds `lock`."""
         self._layout = Layout(path)
         self._quota = DiskQuota(self._layout, max_size=max_size, clock=clock)
         self._lock = lock
         self._clock = clock
         self._presence: OpenFile | None = None
 
-    async def move_in(self) -> None:
-        """Be one of those who use the store, until `close`; before anything is written.
+    async def open(self) -> None:
+        """Register this process as a user of the store, until `close`; call it before any write.
 
-        The first one clears away what processes left behind that were killed: later there is no
-        telling it from what others are writing. Where files cannot be locked, nobody does.
+        The first process removes the temporary files of killed processes. Later they cannot be
+        told from files in use. Without file locks, none are removed.
         """
         try:
-            await in_thread(self._move_in)
+            await in_thread(self._open)
         except OSError as error:
-            _log.warning("janitor.not_moved_in", error=str(error))
+            _log.warning("janitor.open_failed", error=str(error))
 
     def close(self) -> None:
-        """Use the store no longer."""
+        """Unregister this process."""
         if self._presence is not None:
             self._presence.close()
             self._presence = None
 
-    async def take_stock(self) -> int:
-        """Count the bytes that the blobs take, which may take a while. OSError."""
-        return await in_thread(self._quota.take)
+    async def recount(self) -> int:
+        """Recount the bytes that the blobs take, which may take a while. OSError."""
+        return await in_thread(self._quota.recount)
 
     async def sweep(self) -> Swept:
-        """Remove what is too much or too old; nothing while another process does. OSError."""
+        """Evict blobs and remove old files, unless another process is sweeping. OSError."""
         return await in_thread(self._sweep)
 
-    def _move_in(self) -> None:
+    def _open(self) -> None:
         presence = OpenFile(os.open(self._layout.presence, os.O_RDWR | os.O_CREAT, 0o666))
         try:
             try:
@@ -93,7 +94,7 @@ class Janitor:
             except BlockingIOError:
                 pass
             else:
-                list(self._cleared(leftover_after=0.0))
+                list(self._clear_spools(leftover_after=0.0))
             fcntl.flock(presence.fileno(), fcntl.LOCK_SH)
         except BaseException:
             presence.close()
@@ -101,25 +102,25 @@ class Janitor:
         self._presence = presence
 
     def _sweep(self) -> Swept:
-        turn = locked(self._lock)
-        if turn is None:
+        lock_file = try_lock(self._lock)
+        if lock_file is None:
             return Swept()
         try:
             evicted = [blob.size for blob in self._quota.shrink()]
-            orphans = list(self._cleared(leftover_after=_TEMPORARY_AGE))
+            orphans = list(self._clear_spools(leftover_after=_MAX_TEMPORARY_AGE))
             if self._quota.shortfall(0) > 0:
-                # What is left of the disk is for records.
-                orphans += given_way(self._layout)
-            self._clear_damages()
+                # The rest of the disk is reserved for records.
+                orphans += remove_orphans(self._layout)
+            self._clear_quarantine()
         finally:
-            turn.close()
+            lock_file.close()
         return Swept(sum(evicted) + sum(orphans), len(evicted), len(orphans))
 
-    def _cleared(self, *, leftover_after: float) -> Iterator[int]:
-        """Remove what died in the spool directory; the sizes of the spools among it.
+    def _clear_spools(self, *, leftover_after: float) -> Iterator[int]:
+        """Remove orphans from the spool directory; yields the sizes of removed spools, in bytes.
 
-        Leftovers can be of no use to anybody, but may belong to somebody who is busy; so they stay
-        for so many seconds.
+        Other leftovers are removed once they are `leftover_after` seconds old: they cannot be
+        resumed, but a younger one may still be in use.
         """
         for path in sorted(self._layout.spools.glob("*")):
             try:
@@ -129,25 +130,25 @@ class Janitor:
             age = self._clock() - status.st_mtime
             if path.name.startswith(TEMPORARY):
                 if age >= leftover_after:
-                    removed(path)
+                    remove_file(path)
             elif path.name.endswith(ANNOUNCEMENT):
-                # That of a spool goes with it; this one lost its spool in a crash.
+                # An announcement is removed with its spool; this one lost its spool in a crash.
                 if age >= leftover_after and not path.with_suffix("").exists():
-                    removed(path)
-            elif path.name.startswith(LEASE) or status.st_size == 0 or self._is_here(path.name):
+                    remove_file(path)
+            elif path.name.startswith(LEASE) or status.st_size == 0 or self._is_complete(path.name):
                 if age >= leftover_after:
-                    abandoned(path)
-            elif age > _ORPHAN_AGE and abandoned(path):
-                yield taken_by(status)
+                    remove_if_unlocked(path)
+            elif age > _MAX_ORPHAN_AGE and remove_if_unlocked(path):
+                yield disk_usage(status)
 
-    def _is_here(self, name: str) -> bool:
-        """Whether the blob of a spool is complete: then nobody will go on with the spool."""
+    def _is_complete(self, name: str) -> bool:
+        """Whether the spool's blob is stored already, so that the spool is not resumed."""
         try:
             return self._layout.blob(Digest(name)).exists()
         except DigestInvalid:
             return False
 
-    def _clear_damages(self) -> None:
-        for path in self._layout.damages.glob("*"):
-            if self._clock() - path.stat().st_ctime > _ORPHAN_AGE:
-                removed(path)
+    def _clear_quarantine(self) -> None:
+        for path in self._layout.quarantine.glob("*"):
+            if self._clock() - path.stat().st_ctime > _MAX_ORPHAN_AGE:
+                remove_file(path)

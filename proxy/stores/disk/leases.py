@@ -1,4 +1,4 @@
-"""Leases among the processes of one machine: the kernel's locks, which die with their holder."""
+"""Leases among the processes of one machine, by flock: the kernel frees them with the process."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class FlockLease:
     __slots__ = ("_file", "_path")
 
     def __init__(self, file: OpenFile, path: Path) -> None:
-        """Own `file`, which is locked, and was opened at `path`."""
+        """Take ownership of `file`, which is locked and was opened at `path`."""
         self._file = file
         self._path = path
 
     def release(self) -> None:
-        """Unlock the file, and remove it unless it is a spool with something in it."""
-        # Only the holder of the lock may rename or unlink the file, so it cannot change meanwhile.
+        """Unlock the file, and remove it if it is empty; a spool with content stays."""
+        # Only the lock's holder may rename or unlink the file, so there is no race.
         if self._file.is_at(self._path) and self._file.size == 0:
             self._path.unlink(missing_ok=True)
         self._file.close()
@@ -42,25 +42,25 @@ class FlockLeases:
     __slots__ = ("_directory",)
 
     def __init__(self, directory: Path) -> None:
-        """`directory` is the blob store's spool: the lease on a digest is a lock on its spool."""
+        """`directory` is that of the spools: the lease on a digest is a lock on its spool."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
 
     async def claim(self, key: str) -> FlockLease | None:
-        """The lease on `key`, or None while anybody has it; OSError if files cannot be locked."""
+        """Claim the lease on `key`; None if it is held, OSError if files cannot be locked."""
         path = self._directory / _file_name(key)
 
-        def claimed() -> FlockLease | None:
-            file = locked(path)
+        def lock() -> FlockLease | None:
+            file = try_lock(path)
             return None if file is None else FlockLease(file, path)
 
-        return await in_thread(claimed, cleanup=FlockLease.release)
+        return await in_thread(lock, cleanup=FlockLease.release)
 
 
-def locked(path: Path, *, create: bool = True) -> OpenFile | None:
-    """The file at `path`, exclusively locked, or None while it is locked elsewhere. Never waits.
+def try_lock(path: Path, *, create: bool = True) -> OpenFile | None:
+    """Open and lock the file at `path`, exclusively and without waiting; None if it is locked.
 
-    FileNotFoundError if it is not there and must not be created.
+    FileNotFoundError if it does not exist and `create` is false.
     """
     flags = os.O_RDWR | (os.O_CREAT if create else 0)
     while True:

@@ -1,4 +1,4 @@
-"""What was begun in the spool directory: what is still to come, and what nobody goes on with."""
+"""Unfinished transfers in the spool directory: the room that they need, and orphaned ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from proxy.stores.disk.layout import ANNOUNCEMENT
-from proxy.stores.disk.leases import locked
-from proxy.stores.disk.quota import taken_by
+from proxy.stores.disk.leases import try_lock
 from proxy.stores.disk.spool import retract
+from proxy.stores.disk.stored_blob import disk_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from proxy.stores.disk.quota import DiskQuota
 
 
-# Who reads along takes over from a writer that has died within so many seconds.
-_TAKEN_OVER_WITHIN: Final = 1.0
+# A follower takes over from a writer that has died within this time, in seconds.
+_TAKEOVER_TIMEOUT: Final = 1.0
 
 
-def makes_room(layout: Layout, quota: DiskQuota, digest: Digest, size: int) -> bool:
-    """Have room for `size` more bytes of a blob, beside what others wait for; whether there is.
+def make_room(layout: Layout, quota: DiskQuota, digest: Digest, size: int) -> bool:
+    """Make room for `size` more bytes of a blob and for all other transfers; whether there is.
 
-    What nobody goes on with makes room before older blobs do. Blocks.
+    Orphaned spools are removed before blobs are evicted. Blocks.
     """
-    others = sum(unfinished(layout, apart_from=digest))
+    others = sum(remaining_sizes(layout, apart_from=digest))
     if quota.shortfall(size + others) <= 0:
         return True
-    given_way(layout)
-    others = sum(unfinished(layout, apart_from=digest))
+    remove_orphans(layout)
+    others = sum(remaining_sizes(layout, apart_from=digest))
     return quota.evict_for(size + others)
 
 
-def unfinished(layout: Layout, *, apart_from: Digest) -> Iterator[int]:
-    """How many bytes are still to come of each blob whose length was announced. Blocks."""
+def remaining_sizes(layout: Layout, *, apart_from: Digest) -> Iterator[int]:
+    """The bytes that each other transfer of an announced length still needs. Blocks."""
     own = layout.announcement(apart_from)
     for announcement in layout.spools.glob(f"*{ANNOUNCEMENT}"):
         with suppress(OSError, ValueError):
@@ -47,35 +47,35 @@ def unfinished(layout: Layout, *, apart_from: Digest) -> Iterator[int]:
                 yield max(0, int(announcement.read_bytes()) - size)
 
 
-def given_way(layout: Layout) -> list[int]:
-    """Remove the spools that nobody goes on with; what each took on the disk, in bytes. Blocks."""
+def remove_orphans(layout: Layout) -> list[int]:
+    """Remove orphaned spools; the size of each on the disk, in bytes. Blocks."""
     freed = []
     for path in layout.spools.glob("*:*"):
         with suppress(FileNotFoundError):
             status = path.stat()
-            waits = time.time() - status.st_mtime > _TAKEN_OVER_WITHIN
-            if waits and path.suffix != ANNOUNCEMENT and abandoned(path):
-                freed.append(taken_by(status))
+            waits = time.time() - status.st_mtime > _TAKEOVER_TIMEOUT
+            if waits and path.suffix != ANNOUNCEMENT and remove_if_unlocked(path):
+                freed.append(disk_usage(status))
     return freed
 
 
-def abandoned(path: Path) -> bool:
-    """Remove the spool or lease at `path` unless somebody holds it; whether it was removed."""
+def remove_if_unlocked(path: Path) -> bool:
+    """Remove the spool or lease at `path` unless a process holds it; whether it was removed."""
     try:
-        file = locked(path, create=False)
+        file = try_lock(path, create=False)
     except (FileNotFoundError, IsADirectoryError):
         return False
     if file is None:
         return False
     try:
         retract(path.with_name(path.name + ANNOUNCEMENT))
-        return removed(path)
+        return remove_file(path)
     finally:
         file.close()
 
 
-def removed(path: Path) -> bool:
-    """Remove the file at `path`; whether there was one. What else is there is none of ours."""
+def remove_file(path: Path) -> bool:
+    """Remove the file at `path`; whether there was one. Anything but a file is not ours."""
     try:
         path.unlink()
     except (FileNotFoundError, IsADirectoryError):

@@ -1,4 +1,4 @@
-"""A blob's file that is not what its digest names: out of the way, and kept for a look at it."""
+"""Quarantine of blobs that do not match their digests, for later inspection."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def quarantine_blob(
     *,
     found_by: Literal["read", "scrub"],
 ) -> bool:
-    """Have the open file be no blob any more, unless another one has its place; whether it was.
+    """Move the open file from the blobs to quarantine; False if it has been replaced meanwhile.
 
     Blocks. OSError if it cannot be moved.
     """
-    path, aside = layout.blob(digest), layout.damaged(digest)
-    layout.damages.mkdir(exist_ok=True)
-    moved = quota.take_away(path, lambda: path.rename(aside), still=lambda: file.is_at(path))
+    path, destination = layout.blob(digest), layout.quarantine_file(digest)
+    layout.quarantine.mkdir(exist_ok=True)
+    moved = quota.remove(
+        path, lambda: path.rename(destination), is_current=lambda: file.is_at(path)
+    )
     if moved:
         metrics.DAMAGED.labels(found_by).inc()
         _log.error("blob.damaged", digest=digest, size=file.size, found_by=found_by)

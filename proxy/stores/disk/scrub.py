@@ -1,4 +1,4 @@
-"""Reading all that is stored, to find what the disk has changed before somebody asks for it."""
+"""The scrub: it verifies stored blobs, to find damage before a client requests them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from proxy.kit.threads import in_thread
 from proxy.oci.packed import unpack
 from proxy.oci.reference import Digest
 from proxy.stores.disk.layout import Layout
-from proxy.stores.disk.leases import locked
+from proxy.stores.disk.leases import try_lock
 from proxy.stores.disk.open_file import OpenFile
 from proxy.stores.disk.quarantine import quarantine_blob
-from proxy.stores.disk.quota import DiskQuota, digest_of
+from proxy.stores.disk.quota import DiskQuota
+from proxy.stores.disk.stored_blob import digest_of
 from proxy.stores.disk.verified_stamp import VerifiedStamp, stamp
 
 if TYPE_CHECKING:
@@ -28,29 +29,29 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# How much is read at a time.
-_PIECE: Final = 2**20
+# Bytes per read.
+_CHUNK: Final = 2**20
 
 
 class Scrub:
-    """Verifies what is below one directory, which others use meanwhile."""
+    """Verifies the blobs and manifests below one directory, which may be in use."""
 
     __slots__ = ("_layout", "_quota")
 
     def __init__(self, path: Path) -> None:
-        """Nothing is read yet."""
+        """Prepare a scrub of `path`; nothing is read yet."""
         self._layout = Layout(path)
         self._quota = DiskQuota(self._layout, max_size=None)
 
     def blobs(self, *, before: float) -> list[Path]:
-        """The blobs that were not verified since `before`, a time in seconds since 1970. Blocks."""
+        """The blobs last verified before `before`, in seconds since 1970. Blocks."""
         return [blob.path for blob in self._quota.blobs() if _verified_at(blob.path) < before]
 
     def verify(self, path: Path) -> Generator[int, None, bool]:
-        """Read one blob: bytes, piece by piece, and in the end whether it is as it should be.
+        """Read one blob; yields the bytes of each read, and returns whether the blob is good.
 
-        If not, it is put aside. One that has gone meanwhile is as it should be. Blocks. OSError if
-        a damaged one cannot be moved.
+        A damaged blob is quarantined. A blob that was removed meanwhile counts as good. Blocks.
+        OSError if a damaged one cannot be moved.
         """
         digest = digest_of(path)
         try:
@@ -58,39 +59,39 @@ class Scrub:
         except FileNotFoundError:
             return True
         with closing(file):
-            # What is only verified should not push out what clients read.
+            # Verification should not evict files that clients read from the page cache.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_NOREUSE)
-            hashed, offset = digest.hasher(), 0
+            hasher, offset = digest.hasher(), 0
             try:
-                while piece := os.pread(file.fileno(), _PIECE, offset):
-                    hashed.update(piece)
+                while piece := os.pread(file.fileno(), _CHUNK, offset):
+                    hasher.update(piece)
                     offset += len(piece)
                     yield len(piece)
             except OSError as error:
                 _log.error("blob.unreadable", digest=digest, offset=offset, reason=str(error))
             else:
-                if hashed.hexdigest() == digest.hex:
+                if hasher.hexdigest() == digest.hex:
                     stamp(file)
                     return True
             quarantine_blob(self._layout, self._quota, digest, file, found_by="scrub")
         return False
 
     def manifests(self) -> Iterator[tuple[Digest, bool]]:
-        """Each manifest, and whether its record is good; a bad one is as good as none. Blocks."""
+        """Each manifest, and whether its record is good; bad records count as missing. Blocks."""
         for path in self._layout.manifests():
             with suppress(FileNotFoundError, IsADirectoryError, DigestInvalid):
                 digest = Digest(path.name)
                 yield digest, unpack(digest, path.read_bytes()) is not None
 
     async def verify_due(self, *, every: float, rate: int, lock: Path) -> None:
-        """Verify each blob that was not verified for `every` seconds, at `rate` bytes a second.
+        """Verify the blobs not verified for `every` seconds, at `rate` bytes a second.
 
-        In one process at a time, as `lock` says. Nothing happens where it cannot be noted when a
-        blob was verified: it would be all of them again and again. OSError.
+        The process that holds `lock` does it. It stops if the file system cannot store the time of
+        verification, as it would verify all blobs again and again. OSError.
         """
-        turn = locked(lock)
-        if turn is not None:
-            with closing(turn):
+        lock_file = try_lock(lock)
+        if lock_file is not None:
+            with closing(lock_file):
                 await self._pass(time.time() - every, rate)
 
     async def _pass(self, before: float, rate: int) -> None:
@@ -100,12 +101,12 @@ class Scrub:
             while count := await in_thread(step):  # noqa: ASYNC110 -- nothing is waited for
                 await asyncio.sleep(count / rate)
             if path.exists() and _verified_at(path) == 0.0:
-                _log.info("scrub.not_noted", path=str(path))
+                _log.info("scrub.stamp_failed", path=str(path))
                 return
 
 
 def _verified_at(path: Path) -> float:
-    """When it was verified last, in seconds since 1970; 0 if that is not known."""
+    """When the blob was last verified, in seconds since 1970; 0 if unknown."""
     try:
         with closing(OpenFile(os.open(path, os.O_RDONLY))) as file:
             found = VerifiedStamp.of(file)

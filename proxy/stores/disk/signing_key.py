@@ -1,4 +1,4 @@
-"""The key that signs schema 1: made once, and then the same for ever."""
+"""The signing key of schema 1: generated once and then kept."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from proxy.oci.schema1.libtrust import SigningKey
 
 
-def given_key(path: Path) -> SigningKey:
-    """The operator's key; ValueError or OSError if it cannot be used."""
+def load_key(path: Path) -> SigningKey:
+    """Load the operator's key; ValueError or OSError if it cannot be used."""
     return SigningKey.load(path.read_bytes())
 
 
-def own_key(path: Path) -> SigningKey:
-    """The key at `path`, made now if there is none; every process gets the same one.
+def load_or_create_key(path: Path) -> SigningKey:
+    """Load the key at `path`, or generate it; all processes get the same key.
 
-    ValueError if the file is no key, OSError if it cannot be written.
+    ValueError if the file is not a key, OSError if it cannot be written.
     """
     if not path.exists():
         _create(path, SigningKey.generate().pem())
@@ -25,7 +25,7 @@ def own_key(path: Path) -> SigningKey:
 
 
 def _create(path: Path, pem: bytes) -> None:
-    """All of it or nothing, readable by us only, and never in the place of another one."""
+    """Create the file atomically, readable by the owner only; an existing one is kept."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""A blob on its way to the disk: written by whoever holds its lease, read by anybody."""
+"""Spools: blobs being fetched, written by the holder of the lease and read by any process."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from proxy.stores.disk.layout import Layout
     from proxy.stores.disk.quota import DiskQuota
 
-# How much of an earlier holder's bytes is read and hashed at a time.
-_PIECE: Final = 2**20
+# Bytes per read when the content of an earlier transfer is hashed.
+_CHUNK: Final = 2**20
 
 
 class DiskSpool:
-    """The one writer of a spool. Fits Spool.
+    """The writer of a spool. Fits Spool.
 
-    Its file is never exchanged for another one: the lease is a lock on it, and readers have it
-    open. Whatever makes the bytes that they have read untrue empties the announcement first.
+    Its file is never replaced, because the lease is a lock on it and readers have it open. Before
+    bytes that readers may have read become invalid, the announcement is emptied.
     """
 
     __slots__ = ("_digest", "_expected", "_file", "_hash", "_layout", "_quota", "_size")
 
     def __init__(self, layout: Layout, quota: DiskQuota, digest: Digest) -> None:
-        """Open the spool, and hash what an earlier holder left in it. Blocks."""
+        """Open the spool, and hash the content of an earlier transfer. Blocks."""
         self._layout = layout
         self._quota = quota
         self._digest = digest
@@ -53,43 +53,44 @@ class DiskSpool:
         return self._size
 
     async def expect(self, total: int) -> None:
-        """Announce the whole length; a different one than before disappoints earlier readers."""
+        """Announce the expected length; a change of it fails earlier readers."""
         await in_thread(lambda: self._expect(total))
 
     async def append(self, chunk: bytes) -> None:
-        """Write and hash `chunk`; after an OSError the spool is as it was before."""
+        """Write and hash `chunk`; after an OSError the spool is unchanged."""
         await in_thread(lambda: self._append(chunk))
 
     async def commit(self) -> OpenFile:
-        """Verify, flush, rename into place; UpstreamInvalid, and gone, if it is not the blob.
+        """Verify, fsync and rename into place, after eviction if necessary.
 
-        Others make room for it: OSError if the store may not have so much.
+        UpstreamInvalid if the digest does not match, and the spool is removed. OSError if the blob
+        is larger than the quota.
         """
         return await in_thread(self._commit, cleanup=OpenFile.close)
 
     async def persist(self) -> None:
-        """It is where it stays."""
+        """Do nothing: the committed file is the stored blob."""
 
     async def restart(self) -> None:
-        """Forget every byte."""
+        """Drop all bytes."""
         await in_thread(self._restart)
 
     async def discard(self) -> None:
-        """Remove it."""
+        """Remove the spool."""
         await in_thread(self._remove)
 
     def reader(self) -> OpenFile:
-        """The same file, for reading."""
+        """Open the spool's file for reading."""
         return self._file.duplicate()
 
     def close(self) -> None:
-        """Let go of it, and leave it where it is; of one with nothing in it nothing is left."""
+        """Close the file; the spool stays for a later transfer, unless it is empty."""
         if self._size == 0 and self._expected is not None:
             self._retract()
         self._file.close()
 
     def _read_back(self) -> None:
-        buffer = bytearray(_PIECE if self._file.size else 0)
+        buffer = bytearray(_CHUNK if self._file.size else 0)
         while count := os.preadv(self._file.fileno(), [buffer], self._size):
             self._hash.update(memoryview(buffer)[:count])
             self._size += count
@@ -97,13 +98,13 @@ class DiskSpool:
     def _expect(self, total: int) -> None:
         self._expected = total
         path = self._layout.announcement(self._digest)
-        announced = str(total).encode()
+        length = str(total).encode()
         with suppress(FileNotFoundError):
-            if path.read_bytes() == announced:
+            if path.read_bytes() == length:
                 return
             self._retract()
         temporary = self._layout.temporary()
-        temporary.write_bytes(announced)
+        temporary.write_bytes(length)
         temporary.rename(path)
 
     def _append(self, chunk: bytes) -> None:
@@ -151,40 +152,40 @@ class DiskSpool:
         retract(self._layout.announcement(self._digest))
 
 
-def begun(layout: Layout, digest: Digest) -> int:
-    """How many bytes of the blob are in its spool; 0 if there is none. Blocks."""
+def spool_size(layout: Layout, digest: Digest) -> int:
+    """The number of bytes in the digest's spool; 0 if there is none. Blocks."""
     with suppress(FileNotFoundError):
         return layout.spool(digest).stat().st_size
     return 0
 
 
 def retract(announcement: Path) -> None:
-    """Remove it, and tell whoever has it open that what they follow will never be the blob."""
+    """Remove the announcement; truncating it first tells readers that the transfer failed."""
     with suppress(FileNotFoundError):
         os.truncate(announcement, 0)
         announcement.unlink()
 
 
 class GrowingSpool:
-    """Somebody else's spool, read from outside. Fits Growing."""
+    """A spool that another process writes, for reading. Fits Growing."""
 
     __slots__ = ("_announcement", "_blob", "_file", "total")
 
     def __init__(self, file: OpenFile, announcement: OpenFile, total: int, blob: Path) -> None:
-        """Own both files; `blob` is where the spool will be in the end."""
+        """Take ownership of both files; `blob` is the path of the complete blob."""
         self._file = file
         self._announcement = announcement
         self._blob = blob
         self.total = total
 
     @staticmethod
-    def announced(content: bytes) -> int | None:
-        """The length that an announcement states, or None if it is not complete."""
+    def parse_length(content: bytes) -> int | None:
+        """Parse the length in an announcement; None if it is not complete."""
         return int(content) if content.isdigit() else None
 
     @classmethod
     def at(cls, layout: Layout, digest: Digest) -> Self | None:
-        """The spool of `digest`, or None if nobody has announced its length. Blocks."""
+        """Open the spool of `digest`; None if its length is not announced. Blocks."""
         with suppress(FileNotFoundError):
             path = layout.spool(digest)
             file = OpenFile(os.open(path, os.O_RDONLY))
@@ -193,8 +194,8 @@ class GrowingSpool:
             except BaseException:
                 file.close()
                 raise
-            total = cls.announced(os.pread(announcement.fileno(), announcement.size, 0))
-            # Both belong together only if the spool has not been exchanged between the two.
+            total = cls.parse_length(os.pread(announcement.fileno(), announcement.size, 0))
+            # Both belong together only if the spool has not been replaced in between.
             if total is not None and file.is_at(path):
                 return cls(file, announcement, total, layout.blob(digest))
             file.close()
@@ -202,25 +203,25 @@ class GrowingSpool:
         return None
 
     async def size(self) -> int:
-        """Bytes there are; UpstreamInvalid if those that were there before are so no more."""
+        """The number of bytes; UpstreamInvalid if earlier bytes have become invalid."""
         self._require_announcement()
         return self._file.size
 
     async def verified(self) -> bool:
-        """Whether this very file has become the blob; UpstreamInvalid if it never can."""
+        """Whether this file has become the blob; UpstreamInvalid if the transfer failed."""
         verified = self._file.is_at(self._blob)
         self._require_announcement()
         return verified
 
     async def read(self, offset: int, length: int) -> memoryview:
-        """At most `length` bytes from `offset`."""
+        """Read at most `length` bytes from `offset`."""
         return await self._file.read(offset, length)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close both files."""
         self._announcement.close()
         self._file.close()
 
     def _require_announcement(self) -> None:
         if self._announcement.size == 0:
-            raise UpstreamInvalid("what another process received of this blob was not the blob")
+            raise UpstreamInvalid("another process received bytes that do not match the digest")

@@ -1,7 +1,7 @@
-"""What is known of a blob's file beside its content: how long it must be, and when it was verified.
+"""The size and time of verification of a blob's file, in an extended attribute.
 
-It is in an extended attribute, and so stays with the file whatever its name is. Where the file
-system has none, a file that is too short is found only by reading all of it.
+The attribute stays with the file when it is renamed. On a file system without extended attributes,
+a truncated file is found only by reading all of it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _NAME: Final = "user.lighterage"
 
 @dataclass(frozen=True, slots=True)
 class VerifiedStamp:
-    """Size in bytes, and when the content was verified last, in seconds since 1970."""
+    """The verified size in bytes, and the time of verification in seconds since 1970."""
 
     size: int
     verified_at: float
 
     @classmethod
     def of(cls, file: OpenFile) -> Self | None:
-        """What an open file carries, or None."""
+        """Read the stamp of an open file, or None."""
         try:
             size, verified_at = os.getxattr(file.fileno(), _NAME).split()
             return cls(int(size), float(verified_at))
@@ -36,6 +36,6 @@ class VerifiedStamp:
 
 
 def stamp(file: OpenFile) -> None:
-    """Note that all that is in the file now was verified now, where that can be noted."""
+    """Stamp the file's current content as verified now, if the file system supports it."""
     with suppress(OSError):
         os.setxattr(file.fileno(), _NAME, f"{file.size} {time.time():.0f}".encode())

@@ -1,1 +1,1 @@
-"""Implementations of the ports in the memory of one process."""
+"""Implementations of the ports in process memory."""

@@ -1,4 +1,4 @@
-"""A manifest cache in the memory of one process."""
+"""A manifest cache in process memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from proxy.kit.lru import LruCache
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What an entry takes besides its key and its value, in bytes: objects, hash table, times.
+# The overhead of an entry besides its key and value, in bytes: objects, hash table, times.
 _OVERHEAD: Final = 300
 
 
 class MemoryManifests:
-    """Entries bounded in bytes, which go with the process. Fits ManifestCache."""
+    """A cache bounded in bytes, lost when the process ends. Fits ManifestCache."""
 
     __slots__ = ("_clock", "_entries")
 
@@ -25,7 +25,7 @@ class MemoryManifests:
         self._entries: LruCache[str, tuple[bytes, float]] = LruCache(limit)
 
     async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
-        """The value, or None."""
+        """The value, or None; with `extend` it expires that many seconds from now or later."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -39,15 +39,15 @@ class MemoryManifests:
         return value
 
     async def put(self, key: str, value: bytes, *, life: float) -> None:
-        """Keep `value` for `life` seconds."""
+        """Store `value` for `life` seconds."""
         self._put(key, value, self._clock() + life)
 
     async def delete(self, key: str) -> None:
-        """Forget `key`."""
+        """Delete `key`."""
         self._entries.delete(key)
 
     async def close(self) -> None:
-        """Forget everything."""
+        """Delete all entries."""
         self._entries.clear()
 
     def _put(self, key: str, value: bytes, expires: float) -> None:

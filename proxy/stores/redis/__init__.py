@@ -1,1 +1,1 @@
-"""The shared cache in Redis."""
+"""The shared manifest cache in Redis."""

@@ -1,4 +1,4 @@
-"""A Redis Cluster: every key has a node, and every node fails on its own."""
+"""Redis Cluster: each key has a node, and each node has its own circuit."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from proxy.stores.redis.options import RedisOptions
 
 _PORT: Final = 6379
-# How many nodes may have to be tried for the layout within one operation.
-_START_NODES: Final = 2
+# The number of nodes that one operation may query for the cluster's layout.
+_MAX_START_NODES: Final = 2
 
 
 class RedisClusterServers:
-    """The nodes of the Cluster that the nodes at `urls` belong to. Fits Servers.
+    """The Cluster that the nodes at `urls` belong to. Fits Servers.
 
-    The user of the first URL logs in to all.
+    The credentials of the first URL are used for all nodes.
     """
 
     def __init__(self, urls: Sequence[str], options: RedisOptions) -> None:
-        """Nothing is connected before the first command."""
-        self.timeout = options.total_timeout(_START_NODES)
+        """Connections are opened by the first command."""
+        self.timeout = options.total_timeout(_MAX_START_NODES)
         self._urls = urls
         self._options = options
         self._client = self._open()
@@ -53,11 +53,11 @@ class RedisClusterServers:
             retry=Retry(NoBackoff(), 0),
             **options,
         )
-        client.commands_parser = _KeyComesFirst()  # type: ignore[assignment]  # all of it that is used
+        client.commands_parser = _KeyComesFirst()  # type: ignore[assignment]  # it has the methods that are used
         return client
 
     def node_of(self, key: str) -> str:
-        """The node's address; what nobody has, as far as is known, fails as one."""
+        """The node's address; empty for all keys in slots without a known node."""
         try:
             node = self._client.get_node_from_key(key)
         except RedisClusterException:
@@ -65,24 +65,24 @@ class RedisClusterServers:
         return node.name if node else ""
 
     async def execute(self, command: str, key: str, *arguments: bytes | str | int) -> object:
-        """Ask the key's node, or the one that it says has the key now."""
+        """Execute a command on the key's node, or on the node that it redirects to."""
         client = self._client
         try:
             await client.initialize()
         except Exception:
-            # It looks only where it found nodes last, and all may have moved since.
+            # redis-py tries only the nodes found last, and all may have moved since.
             if client is self._client:
                 self._client = self._open()
             raise
         try:
             node = client.get_node_from_key(key)
         except SlotNotCoveredError:
-            await client.nodes_manager.initialize()  # somebody may have the slot by now
+            await client.nodes_manager.initialize()  # another node may have the slot by now
             node = client.get_node_from_key(key)
         return await client.execute_command(command, key, *arguments, target_nodes=node)
 
     async def memory(self) -> Mapping[str, Any]:
-        """What one node says: they are set up alike."""
+        """The section `memory` of one node's INFO; all nodes are configured alike."""
         found: Mapping[str, Any] = await self._client.info("memory")
         return found
 
@@ -92,10 +92,10 @@ class RedisClusterServers:
 
 
 class _KeyComesFirst:
-    """Which argument is the key: redis-py would ask a node that may just be the lost one."""
+    """Locates the key in a command; redis-py would query a node, which may be the failed one."""
 
     async def initialize(self, _node: ClusterNode | None = None) -> None:
-        """Nothing has to be known."""
+        """Do nothing: the key is always the first argument."""
 
     async def get_keys(self, _command: str, *arguments: object) -> tuple[object, ...]:
         return arguments[:1]

@@ -1,4 +1,4 @@
-"""How a Redis is spoken to: who we are, what we trust, and how long we wait."""
+"""Connection options of Redis: credentials, TLS and timeouts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from redis.exceptions import AuthenticationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Where redis-py would fail; `RedisManifests` never has as many operations at once.
+# Beyond this redis-py fails; `RedisManifests` has fewer concurrent operations.
 CONNECTIONS: Final = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A password, or the file that has it; none of both where Redis wants none."""
+    """A password, or a file with it; neither if Redis needs none."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -32,7 +32,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisOptions:
-    """How every server is spoken to. The timeouts are in seconds."""
+    """The connection options of all servers. Timeouts are in seconds."""
 
     login: Login = Login()
     ca_file: Path | None = None
@@ -43,7 +43,7 @@ class RedisOptions:
     timeout: float = 0.25
 
     def arguments(self, login: Login, *, tls: bool) -> dict[str, Any]:
-        """As redis-py calls them; RESP2, for RESP3 needs another round trip and gives nothing."""
+        """redis-py's arguments; RESP2, because RESP3 costs another round trip without benefit."""
         arguments = {
             **login.options(),
             "protocol": 2,
@@ -59,13 +59,13 @@ class RedisOptions:
             }
         return arguments
 
-    def total_timeout(self, asked_first: int = 0) -> float:
-        """How long an operation may take in all: connect, log in, and be answered.
+    def total_timeout(self, failed_servers: int = 0) -> float:
+        """The time limit of an operation in seconds: connect, log in, and receive the reply.
 
-        `asked_first` is how many servers may have to be asked, and not answer, before that.
+        `failed_servers` is the number of servers that may be tried without a reply before.
         """
         once = self.connect_timeout + self.timeout
-        return once + self.timeout + asked_first * once
+        return once + self.timeout + failed_servers * once
 
 
 class _PasswordFile(CredentialProvider):
@@ -79,7 +79,7 @@ class _PasswordFile(CredentialProvider):
         try:
             password = self._path.read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            # redis-py keeps a half open connection after any error that is not its own.
+            # After an error that is not its own, redis-py keeps a half-open connection.
             raise AuthenticationError(f"{self._path} cannot be read: {error}") from None
         return (self._username, password) if self._username else (password,)
 

@@ -1,6 +1,6 @@
-"""Where a command for a key is sent: one Redis, or the master that Sentinel names.
+"""The server for a command: one Redis, or the master that Sentinel names.
 
-redis-py is told not to retry, and to give up soon: a cache that must be waited for is none.
+redis-py must not retry and has short timeouts: waiting for a cache would defeat its purpose.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Servers(Protocol):
-    """What a command is sent through. Every method may raise whatever redis-py raises."""
+    """One or more Redis servers. Every method may raise any error of redis-py."""
 
     timeout: float
 
     def node_of(self, key: str) -> str:
-        """A name for what answers for `key`, and fails or works as one."""
+        """The name of the node that has `key`; each node has its own circuit."""
         ...
 
     async def execute(self, command: str, key: str, *arguments: bytes | str | int) -> object:
-        """The server's answer to one command with one key."""
+        """Execute one command with one key; the server's reply."""
         ...
 
     async def memory(self) -> Mapping[str, Any]:
@@ -43,7 +43,7 @@ class Servers(Protocol):
 
 
 class _Master:
-    """One Redis, wherever its connections lead."""
+    """One Redis server, or the master behind Sentinel."""
 
     def __init__(self, client: Redis, timeout: float, sentinel: Sentinel | None = None) -> None:
         self.timeout = timeout
@@ -59,7 +59,7 @@ class _Master:
                 command, key, *arguments
             )
         except ReadOnlyError:
-            # Another one is the master now. Its name is resolved when a connection is made.
+            # The master has changed. A new connection resolves its name again.
             await self._client.connection_pool.disconnect(inuse_connections=False)
             raise
         return reply
@@ -89,7 +89,7 @@ def behind_sentinel(
     sentinel_login: Login,
     tls: bool,
 ) -> Servers:
-    """The master that `sentinels` name for `service`; the one that answers is asked first."""
+    """The master that `sentinels` name for `service`; a sentinel that responds is tried first."""
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # it has none
         sentinels,
         sentinel_kwargs={

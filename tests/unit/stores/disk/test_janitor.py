@@ -14,7 +14,7 @@ from proxy.errors import UpstreamInvalid
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor, Swept
-from proxy.stores.disk.leases import FlockLeases, locked
+from proxy.stores.disk.leases import FlockLeases, try_lock
 from tests.kit.blob_stores import CONTENT, DIGEST, keep, leave, stored
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def age(path: Path, seconds: float) -> None:
 def janitor(data_dir: Path) -> Callable[[int], Janitor]:
     def make(max_size: int) -> Janitor:
         made = Janitor(data_dir, lock=data_dir / "janitor.lock", max_size=max_size)
-        made._quota.take()
+        made._quota.recount()
         return made
 
     return make
@@ -232,17 +232,17 @@ async def test_the_first_to_move_in_clears_away_what_a_killed_process_left(
     before = sorted(path.name for path in spools.iterdir())
 
     first, second = janitor(10**9), janitor(10**9)
-    other = locked(data_dir / "in-use.lock")
+    other = try_lock(data_dir / "in-use.lock")
     assert other is not None
     fcntl.flock(other.fileno(), fcntl.LOCK_SH)
-    await second.move_in()
+    await second.open()
     assert sorted(path.name for path in spools.iterdir()) == before
     second.close()
     other.close()
-    await first.move_in()
+    await first.open()
     assert sorted(path.name for path in spools.iterdir()) == [DIGEST, f"{DIGEST}.meta"]
     (spools / "temp-4567").write_bytes(b"somebody who has moved in writes it")
-    await second.move_in()
+    await second.open()
     assert (spools / "temp-4567").exists()
     first.close()
     second.close()
@@ -271,11 +271,11 @@ async def test_one_process_sweeps_at_a_time(
 ) -> None:
     store = DiskBlobs(data_dir)
     await keep(store, CONTENT)
-    turn = locked(data_dir / "janitor.lock")
-    assert turn is not None
+    lock_file = try_lock(data_dir / "janitor.lock")
+    assert lock_file is not None
     assert await janitor(0).sweep() == Swept()
     assert await store.size(DIGEST) == len(CONTENT)
-    turn.close()
+    lock_file.close()
     assert (await janitor(0).sweep()).blobs == 1
 
 
@@ -303,7 +303,7 @@ async def test_what_is_none_of_ours_is_left_alone(
     await leave(store, CONTENT)
     age(data_dir / "spool" / DIGEST, 2 * DAY)
     sweeping = janitor(10**9)
-    await sweeping.move_in()
+    await sweeping.open()
     assert not (data_dir / "spool" / DIGEST).exists()
     await leave(store, CONTENT)
     sweeping._clock = lambda: time.time() + 9 * DAY

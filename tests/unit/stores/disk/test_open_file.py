@@ -31,7 +31,7 @@ def hops(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 
     monkeypatch.setattr(open_file, "in_thread", counting)
     # What one file system taught must not reach another test.
-    monkeypatch.setattr(OpenFile, "_without_waiting", getattr(os, "RWF_NOWAIT", 0))
+    monkeypatch.setattr(OpenFile, "_nowait_flag", getattr(os, "RWF_NOWAIT", 0))
     return counted
 
 
@@ -89,7 +89,7 @@ async def test_a_file_system_without_the_flag_is_read_in_threads(
     file = opened(path)
     for _ in range(3):
         assert await file.read(5, 256 * 1024) == CONTENT[5 : 5 + 256 * 1024]
-    assert len(hops) == (0 if OpenFile._without_waiting else 3)
+    assert len(hops) == (0 if OpenFile._nowait_flag else 3)
     file.close()
 
 

@@ -5,33 +5,29 @@ from __future__ import annotations
 import os
 import random
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import FlockLeases
-from proxy.stores.disk.quota import DiskQuota, Stored, to_evict
+from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.scrub import Scrub
 from tests.kit.another_process import another_process
 from tests.kit.blob_stores import keep, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
+
+    from proxy.stores.disk.stored_blob import StoredBlob
 
 MEBIBYTE = 2**20
 NEW = Digest.of(b"on its way")
 HOUR = 3600.0
-
-
-def blob(name: str, size: int, used_at: float) -> Stored:
-    return Stored(Path(name), size, used_at)
 
 
 def mebibyte(number: int) -> bytes:
@@ -54,36 +50,6 @@ def path_of(data: Path, content: bytes) -> Path:
 
 def present(data: Path, numbers: Iterable[int]) -> list[int]:
     return [number for number in numbers if path_of(data, mebibyte(number)).exists()]
-
-
-# -- the choice ----------------------------------------------------------------------------------
-
-
-def test_nothing_goes_while_everything_fits() -> None:
-    assert to_evict([blob("a", 60, 1), blob("b", 40, 2)], 100) == []
-    assert to_evict([], 0) == []
-
-
-def test_the_least_recently_used_go_until_a_tenth_is_free() -> None:
-    blobs = [blob("newest", 30, 4), blob("oldest", 5, 1), blob("old", 5, 2), blob("new", 65, 3)]
-    assert [chosen.path.name for chosen in to_evict(blobs, 100)] == ["oldest", "old", "new"]
-    assert [chosen.path.name for chosen in to_evict(blobs, 104)] == ["oldest", "old", "new"]
-    assert to_evict(blobs, 105) == []
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9))),
-    st.integers(0, 500),
-)
-def test_what_stays_fits_and_was_used_later(blobs: list[tuple[int, int]], limit: int) -> None:
-    all_of_them = [blob(str(n), size, used) for n, (size, used) in enumerate(blobs)]
-    gone = to_evict(all_of_them, limit)
-    kept = [each for each in all_of_them if each not in gone]
-    assert sum(each.size for each in kept) <= limit
-    if gone:
-        assert max(each.used_at for each in gone) <= min((e.used_at for e in kept), default=9)
-        spared = sum(each.size for each in kept) + gone[-1].size
-        assert spared > limit * 0.9, "the last one need not have gone"
 
 
 # -- on the disk ---------------------------------------------------------------------------------
@@ -141,7 +107,7 @@ async def test_a_blob_that_comes_again_is_counted_once(data_dir: Path) -> None:
 async def test_one_that_would_not_fit_into_an_empty_store_evicts_nothing(data_dir: Path) -> None:
     store = DiskBlobs(data_dir, max_size=2 * MEBIBYTE)
     await keep(store, mebibyte(1))
-    with pytest.raises(OSError, match="larger than the store"):
+    with pytest.raises(OSError, match="larger than max_size"):
         await keep(store, b"".join(map(mebibyte, range(3))))
     assert present(data_dir, [1]) == [1]
 
@@ -153,7 +119,9 @@ async def test_what_was_removed_by_hand_is_noticed_when_stock_is_taken(data_dir:
     path_of(data_dir, mebibyte(0)).unlink()
     assert counted(data_dir) > on_disk(data_dir)
     assert (
-        DiskQuota(Layout(data_dir), max_size=None).take() == on_disk(data_dir) == counted(data_dir)
+        DiskQuota(Layout(data_dir), max_size=None).recount()
+        == on_disk(data_dir)
+        == counted(data_dir)
     )
 
 
@@ -165,15 +133,17 @@ async def test_what_comes_and_goes_while_stock_is_taken_is_counted_once(
         await keep(store, mebibyte(number))
     quota, real = DiskQuota(Layout(data_dir), max_size=None), DiskQuota.blobs
 
-    def one_goes_first(looking: DiskQuota) -> list[Stored]:
+    def one_goes_first(looking: DiskQuota) -> list[StoredBlob]:
         """In the moment between the first look at the count and the look at the blobs."""
         monkeypatch.setattr(DiskQuota, "blobs", real)
         path = path_of(data_dir, mebibyte(0))
-        DiskQuota(Layout(data_dir), max_size=None).take_away(path, path.unlink, still=lambda: True)
+        DiskQuota(Layout(data_dir), max_size=None).remove(
+            path, path.unlink, is_current=lambda: True
+        )
         return list(real(looking))
 
     monkeypatch.setattr(DiskQuota, "blobs", one_goes_first)
-    assert quota.take() == on_disk(data_dir) == counted(data_dir) > 0
+    assert quota.recount() == on_disk(data_dir) == counted(data_dir) > 0
 
 
 async def test_what_is_no_blob_is_left_alone(data_dir: Path) -> None:
@@ -263,7 +233,7 @@ async def test_what_others_still_wait_for_is_not_free(data_dir: Path, free: list
     assert not await store.has_room(NEW, MEBIBYTE + 1)
     spool.close()
     assert not await store.has_room(NEW, MEBIBYTE + 1)
-    assert await store.spooled(digest) == MEBIBYTE
+    assert await store.spooled_bytes(digest) == MEBIBYTE
     lease.release()
     # Nobody goes on with it any more.
     os.utime(data_dir / "spool" / digest, (1, 1))
@@ -306,5 +276,5 @@ async def test_the_time_of_use_is_as_exact_as_eviction_needs_it(
     now = time.time()
     os.utime(path_of(data_dir, mebibyte(1)), (now, now - age))
     quota = DiskQuota(Layout(data_dir), max_size=max_size, clock=lambda: now)
-    quota.take()
-    assert quota.touch_every() == pytest.approx(every, rel=0.01)
+    quota.recount()
+    assert quota.touch_interval() == pytest.approx(every, rel=0.01)

@@ -13,7 +13,7 @@ from proxy.oci.packed import pack
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.layout import Layout
-from proxy.stores.disk.leases import locked
+from proxy.stores.disk.leases import try_lock
 from proxy.stores.disk.scrub import Scrub
 from tests.kit import images
 from tests.kit.blob_stores import CONTENT, DIGEST, keep, stored
@@ -109,11 +109,11 @@ async def test_what_is_due_is_verified_by_one_process_at_a_time(
     path_of(data_dir).write_bytes(CONTENT[:-1] + b"?")
     scrub, lock = Scrub(data_dir), data_dir / "scrub.lock"
 
-    turn = locked(lock)
-    assert turn is not None
+    lock_file = try_lock(lock)
+    assert lock_file is not None
     await scrub.verify_due(every=60, rate=10**9, lock=lock)
     assert path_of(data_dir).exists()
-    turn.close()
+    lock_file.close()
     await scrub.verify_due(every=60, rate=10**9, lock=lock)
     assert not path_of(data_dir).exists()
     assert await stored(store, Digest.of(OTHER)) == OTHER
