@@ -16,7 +16,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast check bench chart lock
+.PHONY: help run test test-fast coverage check bench chart lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -31,6 +31,10 @@ test: .venv/dev.stamp ## what the tests need, and the tests; ARGS="-k schema1" p
 test-fast: .venv/dev.stamp ## the tests of units and of the stores, in less than a minute
 	@$(BIN)/python tests/tools.py unit contract
 	$(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/contract $(ARGS)
+
+coverage: .venv/dev.stamp ## what the same tests run of the domain, and whether that is enough
+	@$(BIN)/python tests/tools.py unit contract
+	$(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/contract --cov --cov-report=term $(ARGS)
 
 check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproject.toml
 	$(BIN)/ruff check
