@@ -2,22 +2,22 @@
 
 RegistryError
 ├── RequestInvalid, NameInvalid, TagInvalid,
-│   DigestInvalid, PaginationInvalid             the client's request is malformed
-├── NameUnknown, ManifestUnknown, BlobUnknown    there is no such content, or not for this client
+│   DigestInvalid, PaginationInvalid             the request is malformed
+├── NameUnknown, ManifestUnknown, BlobUnknown    no such content, or not for this client
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── Unsupported                                  a pull-through proxy does not do this
 ├── Overloaded                                   a limit of this proxy is reached; try again
 ├── StorageFailure                               what must be durable cannot be written
 ├── ManifestInvalid                              bytes that are not one unambiguous manifest
-└── UpstreamFailure                              a cached copy, however old, is the better answer
-    ├── UpstreamUnavailable                      network, DNS, TLS, time out, 5xx, token server
-    │   └── UpstreamOffline                      the settings forbid to ask
+└── UpstreamFailure                              serve a cached copy instead, however old
+    ├── UpstreamUnavailable                      network, DNS, TLS, timeout, 5xx, token server
+    │   └── UpstreamOffline                      the settings forbid requests
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
-    │   └── BudgetReserved                       it would be 429 soon, and is not worth a pull
-    └── UpstreamInvalid                          an unusable answer: wrong digest, cut off, no JSON
+    │   └── BudgetReserved                       the rest of the rate limit is kept
+    └── UpstreamInvalid                          unusable: wrong digest, incomplete, no JSON
 
-`ConversionRefused` stands apart: it is how a conversion says no, and is never an answer by itself.
+`ConversionRefused` stands apart: a conversion raises it, and it is never an answer by itself.
 
 Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distribution's own
 (registry/api/errcode/register.go). The HTTP status of each class is in `web/errors.py`.
@@ -30,14 +30,14 @@ from typing import ClassVar
 
 
 class RegistryError(Exception):
-    """A request that ends in an error answer: a code of the spec and one sentence for a person."""
+    """A request that ends in an error answer: a code of the spec, and one sentence."""
 
     code: ClassVar[str] = "UNKNOWN"
 
     def __init__(
         self, message: str, *, detail: object = None, retry_after: float | None = None
     ) -> None:
-        """`retry_after` is in seconds; None where the client cannot know when to come back."""
+        """`retry_after` is in seconds; None if the time to retry is unknown."""
         super().__init__(message)
         self.message = message
         self.detail = detail
@@ -45,11 +45,11 @@ class RegistryError(Exception):
 
 
 class RequestInvalid(RegistryError):
-    """What came is not an HTTP request, or one with a head that is too long."""
+    """The bytes are not an HTTP request, or its head is too long."""
 
 
 class NameInvalid(RegistryError):
-    """The repository name is not one that the spec's grammar allows."""
+    """The repository name does not match the spec's grammar."""
 
     code = "NAME_INVALID"
 
@@ -67,13 +67,13 @@ class DigestInvalid(RegistryError):
 
 
 class PaginationInvalid(RegistryError):
-    """The page size is no number."""
+    """The page size is not a number."""
 
     code = "PAGINATION_NUMBER_INVALID"
 
 
 class NameUnknown(RegistryError):
-    """The repository does not exist upstream, or its content is not for us."""
+    """The repository does not exist upstream, or we may not read it."""
 
     code = "NAME_UNKNOWN"
 
@@ -91,7 +91,7 @@ class BlobUnknown(RegistryError):
 
 
 class RangeInvalid(RegistryError):
-    """No byte of the blob lies in the range that was asked for."""
+    """No byte of the blob is in the requested range."""
 
     code = "UNKNOWN"
 
@@ -102,19 +102,19 @@ class RangeInvalid(RegistryError):
 
 
 class Unsupported(RegistryError):
-    """The operation is one that a pull-through proxy does not offer."""
+    """A pull-through proxy does not support the operation."""
 
     code = "UNSUPPORTED"
 
 
 class Overloaded(RegistryError):
-    """A limit that the operator has set is reached."""
+    """A limit in the settings is reached."""
 
     code = "TOOMANYREQUESTS"
 
 
 class StorageFailure(RegistryError):
-    """Something that must be durable before it is handed out cannot be written."""
+    """Content that must be durable before it is served cannot be written."""
 
     code = "UNAVAILABLE"
 
@@ -126,7 +126,7 @@ class ManifestInvalid(RegistryError):
 
 
 class UpstreamFailure(RegistryError):
-    """The upstream did not answer usefully; it says nothing about whether the content exists."""
+    """The upstream gave no usable answer: whether the content exists is unknown."""
 
     code = "UNAVAILABLE"
 
@@ -138,28 +138,28 @@ class UpstreamFailure(RegistryError):
         retry_after: float | None = None,
         status: int | None = None,
     ) -> None:
-        """`status` is what the upstream answered when it was asked for the content itself.
+        """`status` is the status of the upstream's answer to the request for the content.
 
-        None where there was no such answer: network, TLS, time out, token server.
+        None if there was no such answer: network, TLS, timeout, token server.
         """
         super().__init__(message, detail=detail, retry_after=retry_after)
         self.status = status
-        # Of somewhere that the registry sends us to: it works itself.
+        # Whether the target of a redirect failed; the registry itself works.
         self.elsewhere = False
-        # In the middle of a connection that was made: the next one may well be better.
+        # Whether an established connection was interrupted; the next one may work.
         self.broke_off = False
 
 
 class UpstreamUnavailable(UpstreamFailure):
-    """The upstream or its token server cannot be reached, or failed."""
+    """The upstream or its token server is unreachable, or failed."""
 
 
 class UpstreamOffline(UpstreamUnavailable):
-    """The settings say not to ask this upstream for anything."""
+    """The settings forbid requests to this upstream."""
 
 
 class UpstreamDenied(UpstreamFailure):
-    """The upstream answered 401 or 403, which for most registries also means 'no such name'."""
+    """The upstream answered 401 or 403, which most registries also send for an unknown name."""
 
     code = "NAME_UNKNOWN"
 
@@ -171,15 +171,15 @@ class UpstreamThrottled(UpstreamFailure):
 
 
 class BudgetReserved(UpstreamThrottled):
-    """What the upstream still grants is kept for content that is not here at all."""
+    """The rest of the upstream's rate limit is reserved for content that is not cached."""
 
 
 class UpstreamInvalid(UpstreamFailure):
-    """The upstream's answer cannot be used, and nothing of it was kept."""
+    """The upstream's answer is unusable, and nothing of it was stored."""
 
 
 class RefusalReason(StrEnum):
-    """What kind of reason a conversion has to refuse: the label of a metric."""
+    """Why a conversion is refused: the label of a metric."""
 
     ARTIFACT = "artifact"
     CONFIG = "config"
@@ -193,9 +193,9 @@ class RefusalReason(StrEnum):
 
 
 class ConversionRefused(Exception):
-    """Why a conversion does not apply to this content, as half a sentence for a person."""
+    """A conversion does not apply to this content; the message says why, as half a sentence."""
 
-    def __init__(self, reason: str, obstacle: RefusalReason = RefusalReason.FORMAT) -> None:
-        """`obstacle` is the kind of reason; most are that the content is not as it should be."""
-        super().__init__(reason)
-        self.obstacle = obstacle
+    def __init__(self, message: str, reason: RefusalReason = RefusalReason.FORMAT) -> None:
+        """`reason` is the kind of refusal; by default the content has an unexpected format."""
+        super().__init__(message)
+        self.reason = reason

@@ -1,4 +1,4 @@
-"""The command line. What is slow to import is imported by the command that needs it."""
+"""The command line. Modules that are slow to import are imported by the commands that need them."""
 
 from proxy.cli import convert, running, serve, settings, store
 from proxy.cli.group import main

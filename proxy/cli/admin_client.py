@@ -1,4 +1,4 @@
-"""A proxy that runs, asked over its admin listener by the command line."""
+"""Requests to the admin listener of a running proxy."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ _TIMEOUT = 10.0
 
 
 class RemoteError(Exception):
-    """There is no answer, or it is no; the message says why."""
+    """There is no answer, or an error; the message says why."""
 
 
 def ask(admin: str, path: str, content: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """What the admin listener at `admin`, HOST:PORT or a URL, answers to a GET, or to a POST."""
+    """Send a GET, or a POST of `content`, to the admin listener at `admin`; the JSON answer.
+
+    `admin` is HOST:PORT or a URL. RemoteError if there is no usable answer.
+    """
     url = admin if "://" in admin else f"http://{admin}"
     if urlsplit(url).scheme not in {"http", "https"}:
-        raise RemoteError(f"{admin} is no address of an admin listener")
+        raise RemoteError(f"{admin} is not the address of an admin listener")
     data = None if content is None else json.dumps(content).encode()
     request = Request(  # noqa: S310 -- checked above
         url.rstrip("/") + path, data=data, headers={"Content-Type": "application/json"}
     )
-    # An operator's HTTP proxy is for the world outside.
+    # HTTP_PROXY in the environment is for the internet.
     opener = build_opener(ProxyHandler({}))
     try:
         with opener.open(request, timeout=_TIMEOUT) as response:
@@ -41,9 +44,9 @@ def ask(admin: str, path: str, content: Mapping[str, object] | None = None) -> d
         reason = getattr(error, "reason", error)
         raise RemoteError(f"no proxy answers at {url}: {reason}") from None
     except ValueError:
-        raise RemoteError(f"what answers at {url} is no proxy of this kind") from None
+        raise RemoteError(f"the server at {url} is not Lighterage") from None
     if not isinstance(answer, dict):
-        raise RemoteError(f"what answers at {url} is no proxy of this kind")
+        raise RemoteError(f"the server at {url} is not Lighterage")
     return answer
 
 
@@ -54,17 +57,17 @@ def _refusal(error: HTTPError) -> str:
         return f"the proxy answered {error.code}"
 
 
-def described(status: Mapping[str, Any]) -> Iterator[str]:
-    """A status for a person, line by line."""
+def describe(status: Mapping[str, Any]) -> Iterator[str]:
+    """Format a status as lines of text."""
     yield f"the proxy is {status['status']}"
     for warning in status["warnings"].values():
         yield f"  warning: {warning}"
     yield f"blobs take {human(status['stored_bytes'])}"
     yield f"answers: {_counts(status['requests'])}"
     if status["stale"]:
-        yield f"  answered as it was known before: {_counts(status['stale'])}"
+        yield f"  stale: {_counts(status['stale'])}"
     for name, upstream in status["upstreams"].items():
-        state = "is left alone, for it fails" if upstream["breaker"] == "open" else "is asked"
+        state = "fails, its circuit is open" if upstream["breaker"] == "open" else "works"
         yield f"{name} {state}: {_counts(upstream['requests'])}"
         if budget := upstream["budget"]:
             yield f"  pulls left: {budget['remaining']} of {budget['limit']}"

@@ -1,4 +1,4 @@
-"""What a person at a terminal is told when the proxy has started."""
+"""The message at a terminal when the proxy has started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from proxy import __version__
-from proxy.cli.client_files import CLIENTS, Reached
+from proxy.cli.client_files import CLIENTS, ProxyAddress
 
 if TYPE_CHECKING:
     from proxy.config import Settings
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 _TEXT = """
 [bold]Lighterage {version}[/bold]
   listens on     [cyan]{listens}[/cyan]   (health and metrics: http://{admin})
-  stands before  {upstreams}
-  keeps          everything in {data}
+  upstreams      {upstreams}
+  data           {data}
 
-[bold]Point a client at it[/bold]   (lighterage client-config says it for every registry)
+[bold]Point a client at it[/bold]   (lighterage client-config prints it for every registry)
 {clients}
 Ctrl-C stops it.
 """
 
 
 def announce(settings: Settings) -> None:
-    """Say in the log that the proxy listens; and, at a terminal, how to use it."""
+    """Log that the proxy listens; at a terminal, also print how to use it."""
     structlog.get_logger().info(
         "proxy.started",
         version=__version__,
@@ -40,14 +40,14 @@ def announce(settings: Settings) -> None:
     )
     if not sys.stderr.isatty():
         return
-    at = Reached.of(settings)
+    at = ProxyAddress.of(settings)
     upstreams = ", ".join(
         f"{name} ({upstream.url})" for name, upstream in settings.upstreams.items()
     )
     Console(stderr=True, highlight=False).print(
         _TEXT.format(
             version=__version__,
-            listens=Reached(str(settings.listen), at.tls).url,
+            listens=ProxyAddress(str(settings.listen), at.tls).url,
             admin=settings.admin.listen,
             upstreams=escape(upstreams),
             data=escape(str(settings.data.absolute())),
@@ -57,8 +57,8 @@ def announce(settings: Settings) -> None:
     )
 
 
-def _clients(settings: Settings, at: Reached) -> str:
-    """For the default upstream, what goes into which file."""
+def _clients(settings: Settings, at: ProxyAddress) -> str:
+    """The files of all clients, for the default upstream."""
     files = [
         file
         for write in CLIENTS.values()

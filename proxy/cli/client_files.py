@@ -1,4 +1,4 @@
-"""What to write into the clients' own configuration, so that they pull through this proxy."""
+"""Configuration files of clients that pull through this proxy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DOCKER_HUB: Final = "docker.io"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a client's, what belongs into it, and what cannot be said in it."""
+    """A client's file: its path and text, and remarks about what the file cannot express."""
 
     path: str
     text: str
@@ -24,15 +24,15 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """Where clients find the proxy: HOST[:PORT], with TLS or without."""
+class ProxyAddress:
+    """The address at which clients reach the proxy: HOST[:PORT], with TLS or without."""
 
     host: str
     tls: bool
 
     @classmethod
-    def of(cls, settings: Settings, address: str | None = None) -> Reached:
-        """At `address`, HOST[:PORT] or a URL; if it is not given, where the settings listen."""
+    def of(cls, settings: Settings, address: str | None = None) -> ProxyAddress:
+        """Parse `address`, HOST[:PORT] or a URL; or else use the listener in the settings."""
         tls = settings.tls.certificate_file is not None
         if address is not None:
             scheme, separator, host = address.rpartition("://")
@@ -42,14 +42,14 @@ class Reached:
 
     @property
     def url(self) -> str:
-        """Without a slash at its end."""
+        """The URL, without a trailing slash."""
         return f"{'https' if self.tls else 'http'}://{self.host}"
 
 
-def containerd(settings: Settings, at: Reached, only: Collection[str] = ()) -> Iterator[File]:
-    """One file for each registry. It asks with `?ns=`, and the registry itself when that fails."""
-    for name, upstream in _chosen(settings, only).items():
-        # Where the registry's own names begin with a prefix, it could not be asked directly.
+def containerd(settings: Settings, at: ProxyAddress, only: Collection[str] = ()) -> Iterator[File]:
+    """One file for each registry. containerd sends `?ns=`, and falls back to the registry."""
+    for name, upstream in _select(settings, only).items():
+        # With a prefix, names at the registry differ, so there is no direct fallback.
         server = f'server = "{upstream.url}"\n\n' if not upstream.prefix else ""
         yield File(
             f"/etc/containerd/certs.d/{name}/hosts.toml",
@@ -57,15 +57,15 @@ def containerd(settings: Settings, at: Reached, only: Collection[str] = ()) -> I
         )
 
 
-def docker(settings: Settings, at: Reached, only: Collection[str] = ()) -> Iterator[File]:
-    """One file. A mirror is for Docker Hub alone; other registries are named in the image."""
+def docker(settings: Settings, at: ProxyAddress, only: Collection[str] = ()) -> Iterator[File]:
+    """One file. docker mirrors Docker Hub only; other registries are named in the image."""
     remarks = []
-    for name, upstream in _chosen(settings, only).items():
+    for name, upstream in _select(settings, only).items():
         if name == _DOCKER_HUB and upstream.default:
             continue
         prefix = _path(name, upstream)
         remarks.append(
-            f"{name} has no name that can stand in a path: give it an alias without a port"
+            f"{name} cannot be addressed by path: give it an alias without a port"
             if prefix is None
             else f"for {name}: docker pull {'/'.join(filter(None, (at.host, prefix)))}/IMAGE"
         )
@@ -77,15 +77,13 @@ def docker(settings: Settings, at: Reached, only: Collection[str] = ()) -> Itera
     yield File("/etc/docker/daemon.json", json.dumps(daemon, indent=2) + "\n", tuple(remarks))
 
 
-def podman(settings: Settings, at: Reached, only: Collection[str] = ()) -> Iterator[File]:
+def podman(settings: Settings, at: ProxyAddress, only: Collection[str] = ()) -> Iterator[File]:
     """One file, also for skopeo, buildah and CRI-O."""
     tables, remarks = [], []
-    for name, upstream in _chosen(settings, only).items():
+    for name, upstream in _select(settings, only).items():
         prefix = _path(name, upstream)
         if prefix is None:
-            remarks.append(
-                f"{name} has no name that can stand in a path: give it an alias without a port"
-            )
+            remarks.append(f"{name} cannot be addressed by path: give it an alias without a port")
             continue
         location = "/".join(filter(None, (at.host, prefix)))
         table = f'[[registry]]\nlocation = "{name}"\n'
@@ -104,17 +102,14 @@ CLIENTS: Final[Mapping[str, Callable[..., Iterator[File]]]] = {
 }
 
 
-def _chosen(settings: Settings, only: Collection[str]) -> Mapping[str, UpstreamSettings]:
+def _select(settings: Settings, only: Collection[str]) -> Mapping[str, UpstreamSettings]:
     return {
         name: upstream for name, upstream in settings.upstreams.items() if not only or name in only
     }
 
 
 def _path(name: str, upstream: UpstreamSettings) -> str | None:
-    """What goes before the image's name in the path; nothing for the default, None if nothing can.
-
-    A name in a path has no port.
-    """
+    """The path before an image's name: empty for the default, None if every name has a port."""
     if upstream.default:
         return ""
     return next((known for known in (name, *upstream.aliases) if ":" not in known), None)

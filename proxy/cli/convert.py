@@ -12,7 +12,7 @@ from proxy.cli.group import FILE, fail, main
 if TYPE_CHECKING:
     from pathlib import Path
 
-# As `proxy.cli.offline_conversion.TARGETS` has them.
+# The keys of `proxy.cli.offline_conversion.TARGETS`.
 _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
 
 
@@ -23,21 +23,21 @@ _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
 @click.option("--to", "target", type=click.Choice(_TARGETS), required=True)
 @click.option("--name", default="", help="The repository's name, inside v2s1.")
 @click.option("--tag", default="", help="The tag, inside v2s1.")
-@click.option("--key", type=FILE, help="A PEM P-256 key to sign with; a new one if not given.")
-@click.option("--unsigned", is_flag=True, help="Leave v2s1 without a signature.")
+@click.option("--key", type=FILE, help="A PEM P-256 key to sign with; a new one by default.")
+@click.option("--unsigned", is_flag=True, help="Do not sign v2s1.")
 @click.option(
     "--platform",
     "platforms",
     multiple=True,
     default=["linux/amd64", "linux/arm64"],
     show_default=True,
-    help="What of an index to convert.",
+    help="The platforms of an index to convert.",
 )
 def convert(manifest: Path, **options: Any) -> None:
     """Convert MANIFEST, a file, and write the result to standard output byte for byte.
 
-    Content that is not given is looked for beside MANIFEST, as `skopeo copy` to `dir:` and `oci:`
-    leaves it.
+    Content that is not given is searched beside MANIFEST, in the layouts of `skopeo copy` to `dir:`
+    and `oci:`.
     """
     from proxy.cli.offline_conversion import Request, convert_file  # noqa: PLC0415
     from proxy.errors import ConversionRefused, ManifestInvalid  # noqa: PLC0415
@@ -45,17 +45,17 @@ def convert(manifest: Path, **options: Any) -> None:
     try:
         converted = convert_file(manifest, Request(**options))
     except (ConversionRefused, ManifestInvalid, ValueError) as refusal:
-        # It quotes the manifest, in which there may be anything.
+        # The message quotes the manifest, which may contain anything.
         fail(_in_one_line(f"cannot convert {manifest}: {refusal}"))
     try:
         sys.stdout.buffer.write(converted)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise  # `| head` has seen enough: click ends without a word
+        raise  # `| head` has closed the pipe: click ends silently
     except OSError as error:
-        fail(f"cannot write what {manifest} was converted to: {error.strerror}")
+        fail(f"cannot write the converted manifest: {error.strerror}")
 
 
 def _in_one_line(text: str) -> str:
-    """`text` with escapes for whatever would break the line, or speak to the terminal."""
+    """Escape characters that would break the line, or control the terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""What the commands have in common: the group, where settings come from, and how they fail."""
+"""What all commands share: the group, common options, settings and failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONFIG = click.option("--config", type=FILE, help="Settings as YAML.")
-DATA = click.option("--data", type=click.Path(path_type=Path), help="Where everything is kept.")
+DATA = click.option("--data", type=click.Path(path_type=Path), help="The data directory.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,14 +24,14 @@ def main() -> None:
 
 
 def load(config: Path | None, **arguments: Any) -> Settings:
-    """The settings of a file, with the `arguments` above it; ends the command if they are wrong."""
+    """Load a settings file, overridden by `arguments`; end the command if they are invalid."""
     from proxy import config as settings  # noqa: PLC0415 -- slow to import
 
     return read(lambda: settings.load(config, arguments=arguments))
 
 
 def read(source: Callable[[], Settings]) -> Settings:
-    """What `source` gives; ends the command if it is no settings."""
+    """Call `source`; end the command if the settings are invalid."""
     from proxy.config import SettingsError  # noqa: PLC0415
 
     try:
@@ -48,7 +48,7 @@ def from_arguments(
     data: Path | None = None,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """The settings that the arguments name, and no other."""
+    """The settings that the given arguments name."""
     given: dict[str, Any] = {"listen": listen, "data": data, "workers": workers}
     if admin_listen is not None:
         given["admin"] = {"listen": admin_listen}
@@ -58,7 +58,7 @@ def from_arguments(
 
 
 def fail(message: str) -> NoReturn:
-    """End the command with status 1 and a line, or some, on standard error."""
+    """End the command with status 1 and `message` on standard error."""
     for line in message.splitlines():
         click.echo(f"lighterage: {line}", err=True)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""Sizes and times as people write them."""
+"""Sizes and times as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DAY: Final = 24 * _HOUR
 
 
 def human(size: float) -> str:
-    """A size in bytes as people write it."""
+    """Format a size in bytes, such as 1.5 GiB."""
     for unit in _UNITS[:-1]:
         if size < 1024:  # noqa: PLR2004 -- as in KiB
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -20,7 +20,7 @@ def human(size: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """How long ago something was."""
+    """Format an age in seconds, such as 3 h ago."""
     if seconds < _HOUR:
         return f"{max(0, seconds) / _MINUTE:.0f} min ago"
     return f"{seconds / _HOUR:.0f} h ago" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} d ago"

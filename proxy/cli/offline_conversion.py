@@ -1,4 +1,4 @@
-"""The converter on files, for people who want to see what a client would get."""
+"""The converter on files: shows what a client would get."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TARGETS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to make, and out of what."""
+    """The arguments of a conversion."""
 
     target: str
     config: Path | None = None
@@ -47,11 +47,11 @@ class Request:
 def convert_file(path: Path, request: Request) -> bytes:
     """Convert the manifest in `path` to `request.target`.
 
-    ConversionRefused or ManifestInvalid if it cannot be converted; ValueError for a platform or
-    key that is none.
+    ConversionRefused or ManifestInvalid if it cannot be converted; ValueError for an invalid
+    platform or key.
 
-    An index becomes an image by its first platform. The config is taken as it is given: whether
-    it is the one that the manifest names is for whoever made the files to know.
+    An index is converted to the image of the first platform. The config is not checked against the
+    digest in the manifest.
     """
     beside = _Beside(path.parent, request)
     platforms = tuple(map(Platform.parse, request.platforms))
@@ -82,7 +82,7 @@ def convert_file(path: Path, request: Request) -> bytes:
 
 
 class _Beside:
-    """Content that a manifest names: given, or where skopeo's `dir:` and OCI layouts have it."""
+    """Content that a manifest names: given, or in the layouts of skopeo's `dir:` and `oci:`."""
 
     def __init__(self, directory: Path, request: Request) -> None:
         self._directory = directory
@@ -91,7 +91,7 @@ class _Beside:
         self._children = {read_manifest(raw).digest: raw for raw in raws}
 
     def content(self, manifest: Manifest, need: Descriptor) -> bytes:
-        """The bytes; ConversionRefused if they are not there."""
+        """Read the content of `need`; ConversionRefused if there is no file."""
         is_config = isinstance(manifest, Image)
         if is_config and self._config is not None:
             return self._config.read_bytes()

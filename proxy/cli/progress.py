@@ -1,4 +1,4 @@
-"""How far a scrub is: a bar on a terminal, lines elsewhere, and what it found."""
+"""The progress of a scrub: a bar on a terminal, lines elsewhere; and its result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from proxy.cli.store_report import Progress
 
-# Seconds between two lines.
+# The interval of lines, in seconds.
 _LINE_EVERY: Final = 10.0
 
 
 def show(steps: Iterator[Progress]) -> Progress:
-    """Go through all `steps`; what the last one says has been printed."""
+    """Run all `steps` and print the result; the last step."""
     last = _as_bar(steps) if sys.stderr.isatty() else _as_lines(steps)
     for damaged in last.damaged:
         click.echo(f"damaged: {damaged}")

@@ -1,4 +1,4 @@
-"""A proxy that runs, asked at its admin listener: `status` and `purge`."""
+"""Commands for a running proxy: `status` and `purge`."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ _ADMIN = click.option(
     metavar="HOST:PORT",
     default="127.0.0.1:5080",
     show_default=True,
-    help="The admin listener of the proxy that is meant.",
+    help="The admin listener of the proxy.",
 )
 
 
 @main.command()
 @_ADMIN
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for a program.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(admin: str, *, as_json: bool) -> None:
-    """Show how a proxy that runs is doing: its upstreams, their rate limits, what it served."""
-    from proxy.cli.admin_client import RemoteError, ask, described  # noqa: PLC0415
+    """Show the state of a running proxy: answers, upstreams, their circuits and rate limits."""
+    from proxy.cli.admin_client import RemoteError, ask, describe  # noqa: PLC0415
 
     try:
         answer = ask(admin, "/status")
     except RemoteError as error:
         fail(str(error))
-    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(described(answer)))
+    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(describe(answer)))
 
 
 @main.command()
 @click.argument("image", metavar="REPOSITORY[:TAG|@DIGEST]")
 @_ADMIN
 def purge(image: str, admin: str) -> None:
-    """Have a proxy that runs ask its upstream again for what changes: a tag, or all tags.
+    """Make the next pull of a tag, or of all tags of a repository, ask the upstream.
 
-    Images that are in the cache stay there, and can still be pulled by digest.
+    Cached images stay, and can still be pulled by digest.
     """
     from proxy.cli.admin_client import RemoteError, ask  # noqa: PLC0415
 
     try:
-        answer = ask(admin, "/purge", _purged(image))
+        answer = ask(admin, "/purge", _purge_request(image))
     except RemoteError as error:
         fail(str(error))
-    what = answer["reference"] or "everything that changes"
-    click.echo(f"{answer['purged']}: {what} is asked for again")
+    what = answer["reference"] or "every tag"
+    click.echo(f"{answer['purged']}: the next pull of {what} asks the upstream")
 
 
-def _purged(image: str) -> dict[str, object]:
-    """A colon behind the last slash begins a tag; another one belongs to a port."""
+def _purge_request(image: str) -> dict[str, object]:
+    """Parse `image`: a colon after the last slash begins a tag, an earlier one a port."""
     repository, at, digest = image.partition("@")
     if at:
         return {"repository": repository, "digest": digest}

@@ -1,4 +1,4 @@
-"""`lighterage serve`, and what it starts; `version`."""
+"""`lighterage serve`, its hidden `worker`, and `version`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def version() -> None:
 
 @main.command()
 @CONFIG
-@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
-@click.option("--admin-listen", metavar="HOST:PORT", help="Where probes and scrapers connect.")
+@click.option("--listen", metavar="HOST:PORT", help="The address for clients.")
+@click.option("--admin-listen", metavar="HOST:PORT", help="The address for probes and scrapers.")
 @click.option("--upstream", metavar="URL", help="The registry to stand in front of.")
-@click.option("--redis", metavar="URL", help="A Redis to share with other proxies; no SQLite then.")
+@click.option("--redis", metavar="URL", help="A Redis that proxies share, instead of SQLite.")
 @DATA
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that serve.")
 def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     """Serve until SIGTERM."""
     from proxy.config import ServeArguments  # noqa: PLC0415 -- see the package's docstring
 
-    given = ServeArguments(config, from_arguments(**arguments), upstream)
-    settings = read(given.load)
+    sources = ServeArguments(config, from_arguments(**arguments), upstream)
+    settings = read(sources.load)
     from proxy.cli.banner import announce  # noqa: PLC0415
 
     if settings.workers == 1:
@@ -40,14 +40,14 @@ def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     else:
         from proxy.runtime.supervisor import run  # noqa: PLC0415
     try:
-        run(settings, given=given, announce=lambda: announce(settings))
+        run(settings, given=sources, announce=lambda: announce(settings))
     except (OSError, ValueError) as error:
         fail(f"cannot start: {error}")
 
 
 @main.command(hidden=True)
 def worker() -> None:
-    """Serve as one of several processes: a supervisor starts it, and says how."""
+    """Serve as one of several processes, started by a supervisor."""
     from proxy.runtime.worker import run  # noqa: PLC0415
 
     try:

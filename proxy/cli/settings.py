@@ -1,4 +1,4 @@
-"""Settings looked at: `check-config`, `config-schema`, and `client-config`."""
+"""Commands about settings: `check-config`, `config-schema` and `client-config`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from proxy.cli.group import CONFIG, load, main
 if TYPE_CHECKING:
     from pathlib import Path
 
-# As `proxy.cli.client_files.CLIENTS` has them.
+# The keys of `proxy.cli.client_files.CLIENTS`.
 _CLIENTS = ("containerd", "docker", "podman")
 
 
 @main.command("check-config")
 @CONFIG
 def check_config(config: Path | None) -> None:
-    """Check the settings as `serve` would read them; exit status 1 if it would refuse."""
+    """Check the settings as `serve` reads them; exit status 1 if they are invalid."""
     load(config)
-    click.echo("the settings are good")
+    click.echo("the settings are valid")
 
 
 @main.command("config-schema")
@@ -35,16 +35,16 @@ def config_schema() -> None:
 @main.command("client-config")
 @click.argument("client", type=click.Choice(_CLIENTS))
 @CONFIG
-@click.option("--address", metavar="URL", help="Where the client reaches the proxy.")
+@click.option("--address", metavar="URL", help="The address at which the client reaches the proxy.")
 def client_config(client: str, config: Path | None, address: str | None) -> None:
-    """Print what belongs into the configuration of a CLIENT that pulls through this proxy.
+    """Print the configuration of a CLIENT that pulls through this proxy.
 
-    What cannot be said there goes to standard error.
+    Remarks about what the files cannot express are printed on standard error.
     """
     settings = load(config)
-    from proxy.cli.client_files import CLIENTS, Reached  # noqa: PLC0415 -- see the package's docstring
+    from proxy.cli.client_files import CLIENTS, ProxyAddress  # noqa: PLC0415 -- see the package's docstring
 
-    files = list(CLIENTS[client](settings, Reached.of(settings, address)))
+    files = list(CLIENTS[client](settings, ProxyAddress.of(settings, address)))
     for number, file in enumerate(files):
         if not file.path.endswith(".json"):  # which has no comments
             click.echo(("\n" if number else "") + f"# {file.path}")

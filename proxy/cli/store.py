@@ -1,4 +1,4 @@
-"""The store looked after: `gc` and `scrub`."""
+"""Maintenance of the store: `gc` and `scrub`."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ if TYPE_CHECKING:
 @main.command()
 @CONFIG
 @DATA
-@click.option("--max-size", metavar="SIZE", help="Another limit than the settings have.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--max-size", metavar="SIZE", help="Override blobs.max_size.")
+@click.option("--dry-run", is_flag=True, help="Print what would be evicted, and evict nothing.")
 def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run: bool) -> None:
-    """Remove the blobs that are too much, those that were not used for longest first.
+    """Evict the least recently used blobs until the store is within its limit.
 
-    A proxy that serves does so by itself. Both may run at once.
+    A serving proxy does so once a minute. Both may run at once.
     """
     blobs = {} if max_size is None else {"blobs": {"max_size": max_size}}
     settings = _on_disk(load(config, **from_arguments(data=data), **blobs))
     import asyncio  # noqa: PLC0415 -- see the package's docstring
 
-    from proxy.cli.store_report import collected, would_go  # noqa: PLC0415
+    from proxy.cli.store_report import collect, plan_eviction  # noqa: PLC0415
 
     try:
-        for line in would_go(settings) if dry_run else asyncio.run(collected(settings)):
+        for line in plan_eviction(settings) if dry_run else asyncio.run(collect(settings)):
             click.echo(line)
     except OSError as error:
-        fail(f"cannot look after {settings.data}: {error}")
+        fail(f"cannot clean up {settings.data}: {error}")
 
 
 @main.command()
 @CONFIG
 @DATA
-@click.option("--rate", metavar="SIZE", default="50MiB", show_default=True, help="A second.")
+@click.option("--rate", metavar="SIZE", default="50MiB", show_default=True, help="Bytes a second.")
 def scrub(config: Path | None, data: Path | None, rate: str) -> None:
-    """Verify all that is stored against its digest; exit status 1 if something is damaged.
+    """Verify all stored content against its digests; exit status 1 if something is damaged.
 
-    What is damaged is put aside, and fetched again when somebody asks for it. A proxy may serve
+    Damaged files are quarantined, and fetched again on the next request. A proxy may serve
     meanwhile.
     """
     settings = _on_disk(load(config, **from_arguments(data=data), blobs={"scrub_rate": rate}))
     import structlog  # noqa: PLC0415
 
     from proxy.cli.progress import show  # noqa: PLC0415
-    from proxy.cli.store_report import scrubbed  # noqa: PLC0415
+    from proxy.cli.store_report import verify  # noqa: PLC0415
 
-    # What the log would say is in the report.
+    # The report has what the log would say.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     try:
-        report = show(scrubbed(settings))
+        report = show(verify(settings))
     except OSError as error:
         fail(f"cannot verify {settings.data}: {error}")
     if report.damaged:
@@ -65,10 +65,10 @@ def scrub(config: Path | None, data: Path | None, rate: str) -> None:
 
 
 def _on_disk(settings: Settings) -> Settings:
-    """The settings, if what they say where blobs are is a disk."""
+    """The settings; end the command if blobs are not on a disk."""
     if settings.blobs.store != "disk":
         fail(
-            f"blobs.store is {settings.blobs.store}: a bucket looks after what it keeps, and a "
-            "lifecycle rule bounds it"
+            f"blobs.store is {settings.blobs.store}: this command is for a disk; a lifecycle rule "
+            "bounds a bucket"
         )
     return settings

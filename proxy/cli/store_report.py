@@ -1,4 +1,4 @@
-"""`lighterage gc` and `lighterage scrub`: the store looked at from outside, beside what serves."""
+"""`lighterage gc` and `lighterage scrub`: maintenance of a store that a proxy may be using."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def root_of(settings: Settings) -> Path:
-    """Where the blobs are."""
+    """The directory of the blobs."""
     return settings.blobs.path or settings.data
 
 
-def would_go(settings: Settings) -> Iterator[str]:
-    """What `gc` would remove now, a line each, and their sum."""
+def plan_eviction(settings: Settings) -> Iterator[str]:
+    """The blobs that `gc` would evict now, one a line, and their sum."""
     quota = DiskQuota(Layout(root_of(settings)), max_size=settings.blobs.max_size)
     blobs, excess, now = list(quota.blobs()), quota.excess(), time.time()
     for blob in excess:
@@ -35,13 +35,13 @@ def would_go(settings: Settings) -> Iterator[str]:
     limit = human(settings.blobs.max_size)
     yield f"{len(blobs)} blobs take {human(taken)} of {limit}"
     if excess:
-        yield f"would remove {len(excess)} of them, {human(freed)}"
+        yield f"would evict {len(excess)} of them, {human(freed)}"
     else:
-        yield "nothing would be removed"
+        yield "nothing would be evicted"
 
 
-async def collected(settings: Settings) -> list[str]:
-    """Remove what is too much, and what nobody will finish; what that was, in lines."""
+async def collect(settings: Settings) -> list[str]:
+    """Evict blobs beyond the limit and remove orphaned transfers; the result as lines."""
     root = root_of(settings)
     janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size)
     await janitor.recount()
@@ -53,7 +53,7 @@ async def collected(settings: Settings) -> list[str]:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a scrub is. Sizes are in bytes."""
+    """The progress of a scrub. Sizes are in bytes."""
 
     blobs: int
     size: int
@@ -64,19 +64,19 @@ class Progress:
 
 
 def _size(path: Path) -> int:
-    """Of one that may have gone meanwhile."""
+    """The size of a file in bytes; 0 if it has been removed."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def scrubbed(
+def verify(
     settings: Settings, *, pause: Callable[[float], None] = time.sleep
 ) -> Iterator[Progress]:
-    """Verify everything, at the settings' rate; the same object again and again, as it grows.
+    """Verify everything, at the rate in the settings; yields one Progress, which it updates.
 
-    OSError if what is damaged cannot be moved.
+    OSError if a damaged file cannot be quarantined.
     """
     scrub = Scrub(root_of(settings))
     paths = scrub.blobs(before=float("inf"))

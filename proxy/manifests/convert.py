@@ -170,7 +170,7 @@ class Conversions:
                 }
                 step = await _apply(edge, made.manifest, content, signing)
             except ConversionRefused as refusal:
-                metrics.REFUSALS.labels(name, refusal.obstacle).inc()
+                metrics.REFUSALS.labels(name, refusal.reason).inc()
                 raise
             metrics.CONVERSIONS.labels(name).inc()
             made = Derived(step.manifest, (*made.children, *step.children))

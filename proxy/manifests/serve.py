@@ -121,7 +121,7 @@ class Manifests:
                 found = await self._take(option, repository, tag, manifest, accept)
             except ConversionRefused as refusal:
                 reasons.append(str(refusal))
-                lasting = lasting and refusal.obstacle is not RefusalReason.ABSENT
+                lasting = lasting and refusal.reason is not RefusalReason.ABSENT
             except UpstreamFailure as error:
                 # Whoever also takes what is here gets that.
                 failure = failure or error

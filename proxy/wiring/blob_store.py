@@ -1,4 +1,4 @@
-"""The blob store that the settings describe, a disk or a bucket: a part of the composition root."""
+"""The blob store that the settings describe, a disk or a bucket."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def blob_path(settings: Settings) -> Path:
-    """Below which blobs lie, or, with a bucket, what is on its way there."""
+    """The directory of the blobs, or, with a bucket, of the spool."""
     return settings.blobs.path or settings.data
 
 
 def blob_store(settings: Settings) -> DiskBlobs | ObjectBlobs:
-    """The store; nothing is contacted yet. OSError or ValueError if there cannot be one."""
+    """Build the store, without contacting it; OSError or ValueError if that is impossible."""
     if settings.blobs.store == "disk":
         return DiskBlobs(blob_path(settings), max_size=settings.blobs.max_size)
     try:
@@ -35,7 +35,7 @@ def blob_store(settings: Settings) -> DiskBlobs | ObjectBlobs:
 
 
 def _in_bucket(settings: Settings) -> ObjectBlobs:
-    # A large library: not where blobs are files.
+    # A large library, which a disk does not need.
     from proxy.stores.bucket.blobs import ObjectBlobs  # noqa: PLC0415
     from proxy.stores.bucket.bucket import Bucket  # noqa: PLC0415
 
@@ -47,17 +47,17 @@ def _in_bucket(settings: Settings) -> ObjectBlobs:
 
     public = chosen.public_endpoint
     bucket = Bucket(
-        _opened(blobs, chosen.endpoint),
+        _provider_store(blobs, chosen.endpoint),
         name=f"{blobs.store}://{chosen.place}",
         prefix=chosen.prefix,
-        signing=_opened(blobs, public) if public else None,
+        signing=_provider_store(blobs, public) if public else None,
         on_error=count,
     )
     return ObjectBlobs(blob_path(settings), bucket, redirect=blobs.deliver == "redirect")
 
 
-def _opened(blobs: BlobSettings, endpoint: str | None) -> S3Store | GCSStore | AzureStore:
-    """The provider's store, reached at `endpoint`."""
+def _provider_store(blobs: BlobSettings, endpoint: str | None) -> S3Store | GCSStore | AzureStore:
+    """Build the provider's store at `endpoint`."""
     from proxy.stores.bucket.providers import Secret, azure, gcs, s3  # noqa: PLC0415
 
     if blobs.store == "s3":

@@ -1,4 +1,4 @@
-"""The cache of manifests that the settings describe: a part of the composition root."""
+"""The cache of manifests that the settings describe, SQLite or Redis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
-    """The cache; OSError if its file cannot be opened. Redis is not contacted yet."""
+    """Open the cache; OSError if its file cannot be opened. Redis is not contacted yet."""
 
     def count(operation: str) -> None:
         metrics.CACHE_ERRORS.labels(operation).inc()
@@ -27,13 +27,13 @@ async def open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
 
 
 def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifests:
-    # redis-py takes as long to import as all the rest: not where SQLite does.
+    # redis-py takes as long to import as everything else, and SQLite does not need it.
     from proxy.stores.redis.cache import RedisManifests  # noqa: PLC0415
     from proxy.stores.redis.cluster import RedisClusterServers  # noqa: PLC0415
     from proxy.stores.redis.options import Login, RedisOptions  # noqa: PLC0415
     from proxy.stores.redis.servers import behind_sentinel, standalone  # noqa: PLC0415
 
-    manner = RedisOptions(
+    options = RedisOptions(
         login=Login(
             username=chosen.username,
             password=chosen.password,
@@ -46,19 +46,19 @@ def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifest
         connect_timeout=chosen.connect_timeout,
         timeout=chosen.timeout,
     )
-    found: Servers
+    servers: Servers
     if chosen.cluster:
-        found = RedisClusterServers(chosen.url, manner)
+        servers = RedisClusterServers(chosen.url, options)
     elif chosen.service is not None:
-        found = behind_sentinel(
+        servers = behind_sentinel(
             chosen.sentinels,
             chosen.service,
-            manner,
+            options,
             sentinel_login=Login(
                 password=chosen.sentinel_password, password_file=chosen.sentinel_password_file
             ),
             tls=chosen.tls,
         )
     else:
-        found = standalone(chosen.url[0], manner)
-    return RedisManifests(found, on_error=count)
+        servers = standalone(chosen.url[0], options)
+    return RedisManifests(servers, on_error=count)

@@ -1,4 +1,4 @@
-"""How to reach a registry at a place that the settings name: as whom, and over what."""
+"""The login and the transport for an endpoint in the settings: a registry or a mirror."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _FAMILIES: Final = {
 
 
 def endpoint_name(endpoint: EndpointSettings) -> str:
-    """Its host, and the prefix that goes before a repository's name there."""
+    """The endpoint's host and prefix, as its name in logs and metrics."""
     return "/".join(filter(None, (urlsplit(endpoint.url).netloc, endpoint.prefix)))
 
 
 def credentials_of(
     endpoint: EndpointSettings, names: Sequence[str]
 ) -> Callable[[], Credentials | None]:
-    """Read when they are needed, so that a changed file is noticed.
+    """A function that reads the credentials, called whenever they are needed: files may change.
 
-    docker's file may have them under the place's host, or under one of `names`.
+    docker's file may have them under the endpoint's host, or under one of `names`.
     """
     given = endpoint.credentials
     if given is None:
@@ -58,7 +58,7 @@ def credentials_of(
 
 
 def transport_of(endpoint: EndpointSettings) -> Transport:
-    """Its certificates are read now; ValueError if they cannot be used."""
+    """Build the endpoint's transport; ValueError if a certificate is invalid."""
     proxy = None if endpoint.proxy is None else HttpProxy(URL(endpoint.proxy), endpoint.no_proxy)
     own_tls = None
     if endpoint.certificate_file is not None:
@@ -80,7 +80,7 @@ def transport_of(endpoint: EndpointSettings) -> Transport:
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """As the system does, and who is in `ca_file` besides."""
+    """A context that trusts the system's certificates and those in `ca_file`."""
     context = ssl.create_default_context()
     if ca_file is not None:
         try:
@@ -91,15 +91,15 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def _unusable(file: Path, error: OSError) -> ValueError:
-    """An SSLError is an OSError, too, and says less than nothing."""
-    reason = "there is nothing in it that can be used" if error.filename is None else error.strerror
+    """A clear message; an SSLError is an OSError, and its own message names no file."""
+    reason = "it has no usable certificate or key" if error.filename is None else error.strerror
     if isinstance(error, FileNotFoundError):
         reason = "there is no such file, or no such key_file"
     return ValueError(f"{file}: {reason}")
 
 
 def _secret(file: Path) -> str:
-    """What is in it, but for the end of its line; an empty file is being written, or a mistake."""
+    """The content without the end of its line; an empty file is an error."""
     secret = file.read_text().rstrip("\r\n")
     if not secret:
         raise CredentialsError("the file is empty")

@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from proxy.wiring.dependency import Dependency
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
-# What a file takes on the disk is a multiple of so many bytes.
+# A file's space on the disk is a multiple of this, in bytes.
 _BLOCK: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the listeners need."""
+    """The parts that listeners and chores need."""
 
     registry: Registry
     transfers: Transfers
@@ -67,14 +67,14 @@ class Services:
 async def open_services(
     settings: Settings, *, tokens: int | None = None
 ) -> AsyncIterator[Services]:
-    """Everything behind the listeners, open; no upstream is contacted yet.
+    """Open everything behind the listeners; no upstream is contacted yet.
 
     `tokens` is a descriptor of the memory in which several workers share theirs.
     """
     async with AsyncExitStack() as stack:
         settings.data.mkdir(parents=True, exist_ok=True)
         root = blob_path(settings)
-        # A bucket is bounded by its own rules.
+        # A bucket is bounded by a lifecycle rule.
         max_size = settings.blobs.max_size if settings.blobs.store == "disk" else None
         janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=max_size)
         store = blob_store(settings)
@@ -172,7 +172,7 @@ async def open_services(
                 upstream.forget()
 
         def adopt(changed: Settings) -> None:
-            """Take over what `proxy.live` says."""
+            """Apply the settings that `runtime.reload` calls live."""
             lifetimes.adopt(_lifetimes(changed.tags))
             for name, upstream in upstreams.items():
                 upstream.offline = changed.upstreams[name].offline
@@ -200,7 +200,7 @@ async def open_services(
 
 @asynccontextmanager
 async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
-    """What a process needs that purges for others, and serves nobody itself."""
+    """Open what a process needs that purges, but does not serve."""
     async with AsyncExitStack() as stack:
         store = blob_store(settings)
         if not isinstance(store, DiskBlobs):

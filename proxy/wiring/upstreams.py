@@ -1,4 +1,4 @@
-"""The upstreams as the settings describe them: a part of the composition root."""
+"""The upstreams that the settings describe, with their mirrors and circuit breakers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from proxy.upstream.observation import Observed
 
 
-# When a registry that fails is tried again, in seconds: one that works again is used again within
-# the longer of the two.
+# Seconds until the first probe of a failing registry, and at most between two probes. A registry
+# that works again is used again within the longer one.
 _FIRST_PROBE_INTERVAL: Final = 1.0
 _MAX_PROBE_INTERVAL: Final = 10.0
 
@@ -38,9 +38,9 @@ def resilient_upstream(
     flights: SingleFlight,
     sharing: Sharing | None = None,
 ) -> ResilientUpstream:
-    """The registry that the settings call `name`; it is not dialled yet.
+    """Build the upstream `name` of the settings, without connecting to it.
 
-    `sharing` is how its tokens are those of other processes, too.
+    `sharing` shares its tokens with other processes.
     """
     chosen = settings.upstreams[name]
     at = partial(
@@ -66,7 +66,7 @@ def _resilient_upstream(
     is_mirror: bool = False,
     offline: bool = False,
 ) -> ResilientUpstream:
-    """The registry at one place; with `mirrors` those are asked before it."""
+    """Build the upstream at one endpoint; `mirrors` are asked before it."""
     credentials = credentials_of(endpoint, aliases)
 
     def account() -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import yaml
 
-from proxy.cli.client_files import CLIENTS, Reached
+from proxy.cli.client_files import CLIENTS, ProxyAddress
 from proxy.config import load
 from proxy.runtime.reload import LIVE
 from tests import tools
@@ -177,7 +177,7 @@ def test_the_notes_have_what_client_config_prints(tmp_path: Path) -> None:
             lines = yaml.safe_load(done.stdout)["text"].splitlines()
             said = [line for line in lines if line and not line.startswith("#")]
             settings = load(environ={}, arguments={"upstreams": upstreams})
-            files = files_of(settings, Reached("mirror:30500", tls=scheme == "https"))
+            files = files_of(settings, ProxyAddress("mirror:30500", tls=scheme == "https"))
             printed = "\n".join(file.text for file in files)
             if client == "docker":
                 assert json.loads("".join(said)) == json.loads(printed)

@@ -58,12 +58,12 @@ def test_gc_says_what_would_go_and_then_removes_it(proxy: Proxy, image: Content)
     data = f"--data={proxy.data}"
     within = run("gc", "--dry-run", data)
     assert within.returncode == 0, within.stderr
-    assert b"nothing would be removed" in within.stdout
+    assert b"nothing would be evicted" in within.stdout
     some = "--max-size=900KiB"
     dry = run("gc", "--dry-run", data, some).stdout.decode().splitlines()
     assert dry[0].startswith(old)
     assert "used 3 d ago" in dry[0]
-    assert dry[-1].startswith("would remove 1 of them")
+    assert dry[-1].startswith("would evict 1 of them")
     assert file_of(proxy, old).exists()
     done = run("gc", data, some)
     assert (done.returncode, done.stderr) == (0, b"")

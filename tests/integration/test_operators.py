@@ -116,7 +116,7 @@ async def test_the_commands_ask_the_proxy_that_runs(
             assert before == {images.oci_index().digest}
             push(upstream, NAME, "index", MOVED)
             done = await run("purge", f"{NAME}:index", "--admin", admin)
-            assert done == (0, f"{registry}/{NAME}: index is asked for again\n", "")
+            assert done == (0, f"{registry}/{NAME}: the next pull of index asks the upstream\n", "")
             async with asyncio.timeout(5.0):
                 while await digests(client, proxy.url) != {MOVED.digest}:  # noqa: ASYNC110 -- it asks
                     await asyncio.sleep(0.1)

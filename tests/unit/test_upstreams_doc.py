@@ -82,7 +82,7 @@ def test_a_name_with_a_port_needs_an_alias_for_podman(tmp_path: Path) -> None:
     assert 'location = "other.example:5000"\ninsecure = true\n' in printed
     assert 'location = "mirror.example/other"' in printed
     assert '"registry.example:5000"' not in printed
-    assert remarks.startswith("registry.example:5000 has no name that can stand in a path")
+    assert remarks.startswith("registry.example:5000 cannot be addressed by path")
 
 
 def test_docker_has_no_mirror_for_another_default_registry(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.cli.admin_client import described
+from proxy.cli.admin_client import describe
 from proxy.web.admin.overview import overview
 
 METRICS = """
@@ -48,15 +48,15 @@ def test_counts_are_summed_and_meters_only_shown_that_were_read() -> None:
 
 def test_people_are_told_in_sentences() -> None:
     status = {"status": "ready", "warnings": {"redis": "it is away"}, **overview(METRICS)}
-    assert list(described(status)) == [
+    assert list(describe(status)) == [
         "the proxy is ready",
         "  warning: it is away",
         "blobs take 30.0 MiB",
         "answers: 7 hit, 1 miss",
-        "  answered as it was known before: 3 throttled",
-        "docker.io is left alone, for it fails: 5 ok, 9 throttled",
+        "  stale: 3 throttled",
+        "docker.io fails, its circuit is open: 5 ok, 9 throttled",
         "  pulls left: 0 of 100",
-        "quay.io is asked: none yet",
+        "quay.io works: none yet",
     ]
 
 
