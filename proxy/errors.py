@@ -25,6 +25,7 @@ Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distributio
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
@@ -125,6 +126,42 @@ class ManifestInvalid(RegistryError):
     code = "MANIFEST_INVALID"
 
 
+class FailedAt(StrEnum):
+    """Which server failed."""
+
+    REGISTRY = "registry"
+    # One that the registry redirects to, such as a storage service: the registry itself works.
+    REDIRECT = "redirect"
+    TOKEN_SERVER = "token_server"  # noqa: S105 -- a label
+
+
+class Phase(StrEnum):
+    """How far an exchange with an upstream came before it failed."""
+
+    # Nothing was sent: the credentials cannot be read, say.
+    PREPARE = "prepare"
+    # Resolving the name, connecting, TLS.
+    CONNECT = "connect"
+    # Waiting for the head of the answer, on a connection that was made.
+    WAIT = "wait"
+    # The head is here: what it says is the failure, or what follows it.
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureContext:
+    """Where and when an upstream failed.
+
+    `status` is what was answered, if anything was. `broke_off`: the connection was made, and was
+    closed early, so that the next one may well be better.
+    """
+
+    at: FailedAt = FailedAt.REGISTRY
+    phase: Phase = Phase.ANSWER
+    status: int | None = None
+    broke_off: bool = False
+
+
 class UpstreamFailure(RegistryError):
     """The upstream gave no usable answer: whether the content exists is unknown."""
 
@@ -136,18 +173,19 @@ class UpstreamFailure(RegistryError):
         *,
         detail: object = None,
         retry_after: float | None = None,
-        status: int | None = None,
+        context: FailureContext = FailureContext(),
     ) -> None:
-        """`status` is the status of the upstream's answer to the request for the content.
-
-        None if there was no such answer: network, TLS, timeout, token server.
-        """
+        """`context` says where and when; the default is an answer that cannot be used."""
         super().__init__(message, detail=detail, retry_after=retry_after)
-        self.status = status
-        # Whether the target of a redirect failed; the registry itself works.
-        self.elsewhere = False
-        # Whether an established connection was interrupted; the next one may work.
-        self.broke_off = False
+        self.context = context
+
+    @property
+    def status(self) -> int | None:
+        """What the upstream answered when it was asked for the content itself.
+
+        None where there was no such answer: network, TLS, timeout, token server.
+        """
+        return None if self.context.at is FailedAt.TOKEN_SERVER else self.context.status
 
 
 class UpstreamUnavailable(UpstreamFailure):

@@ -88,7 +88,7 @@ PENDING: Final = {
     "proxy/stores/bucket/records.py",
     "proxy/stores/disk/records.py",
     "proxy/stores/sqlite",
-    "proxy/upstream",
+    "proxy/upstream/auth",
     "proxy/web",
 }
 

@@ -75,7 +75,7 @@ class ResumableBody:
             try:
                 self.start = (await self._request(start)).start
             except UpstreamFailure as failure:
-                if self.total is None and (retried or not failure.broke_off):
+                if self.total is None and (retried or not failure.context.broke_off):
                     raise
                 retried = True
                 await self._budget.spend(failure, received=max(start, 0), gained=0)

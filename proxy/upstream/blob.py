@@ -1,4 +1,4 @@
-"""A blob on its way here: where it starts, how long it is, and that all of it came."""
+"""One answer with bytes of a blob: where they begin, how many there are, and that all arrive."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 # RFC 9110, 14.4; 18 digits are more than any blob has.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
-# RFC 9110, 8.8.3; some send the quotes of none.
+# RFC 9110, 8.8.3. Some registries send an ETag that is empty.
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _UNSATISFIED: Final = re.compile(r"bytes \*/(\d{1,18})", re.IGNORECASE)
 
 
 class BlobAnswer:
-    """A 200 or 206 whose body is still to come; fits ports.BlobStream."""
+    """A 200 or 206 whose body is still to be read. Fits ports.BlobStream."""
 
     def __init__(
         self, answer: Answer, *, start: int, length: int | None, total: int | None
     ) -> None:
-        """`length` is how many bytes will come, as far as the answer says."""
+        """`length` is how many bytes the body has, if the answer states it."""
         self._answer = answer
         self._length = length
         self.start = start
@@ -44,27 +44,29 @@ class BlobAnswer:
 
     @property
     def finished(self) -> bool:
-        """Whether the last byte has come, as far as that can be known."""
+        """Whether the last byte was received, as far as that can be known."""
         return self.received == self._length or self._answer.response.content.at_eof()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes as they arrive; UpstreamUnavailable if they stop before the announced end."""
+        """Yield the bytes as they arrive; UpstreamUnavailable if the body ends early."""
         endpoint, content = self._answer.endpoint, self._answer.response.content
         while True:
             try:
-                with failures(endpoint):
+                with failures(endpoint, self._answer.context):
                     chunk = await content.readany()
             except UpstreamFailure:
                 if rest := _unread(content):
-                    yield self._counted(rest)
+                    yield self._count(rest)
                 raise
             if not chunk:
                 break
-            yield self._counted(chunk)
+            yield self._count(chunk)
         if self._length is not None and self.received < self._length:
-            raise UpstreamUnavailable(f"{endpoint} stopped in the middle of a blob")
+            raise UpstreamUnavailable(
+                f"{endpoint} stopped in the middle of a blob", context=self._answer.context
+            )
 
-    def _counted(self, chunk: bytes) -> bytes:
+    def _count(self, chunk: bytes) -> bytes:
         self.received += len(chunk)
         if self._length is not None and self.received > self._length:
             raise UpstreamInvalid(
@@ -74,9 +76,9 @@ class BlobAnswer:
 
 
 def _unread(content: StreamReader) -> bytes:
-    """What has come of a body that broke off: aiohttp has it, and gives it to nobody any more.
+    """Take what aiohttp has received of an interrupted body: it gives that to no caller any more.
 
-    Without it as much is sent again after each interruption as its buffer holds.
+    Without it as much is fetched again after each interruption as aiohttp's buffer holds.
     """
     rest = b"".join(content._buffer)[content._buffer_offset :]  # noqa: SLF001 -- no other way to it
     content._buffer.clear()  # noqa: SLF001
@@ -85,9 +87,9 @@ def _unread(content: StreamReader) -> bytes:
 
 
 def parse_answer(answer: Answer, *, start: int, end: int | None) -> BlobAnswer:
-    """The blob in a 200 or 206 to a request from `start` to `end`, which is in it; None is the end.
+    """Return the body of a 200 or 206 to a request for `start` to `end`; None is the last byte.
 
-    UpstreamInvalid if it is another part of it, or contradicts itself.
+    UpstreamInvalid if the answer is about other bytes, or contradicts itself.
     """
     response, endpoint = answer.response, answer.endpoint
     announced = response.content_length
@@ -96,7 +98,7 @@ def parse_answer(answer: Answer, *, start: int, end: int | None) -> BlobAnswer:
     parts = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if parts is None or (start == 0 and end is None):
         raise UpstreamInvalid(
-            f"{endpoint} answered 206 without saying which part of the blob it is"
+            f"{endpoint} answered 206 without stating which part of the blob it is"
         )
     first, last = int(parts[1]), int(parts[2])
     total = None if parts[3] == "*" else int(parts[3])
@@ -117,6 +119,6 @@ def _ends_right(last: int, end: int | None, total: int | None) -> bool:
 
 
 def unsatisfied_size(content_range: str | None) -> int | None:
-    """The blob's size in the `Content-Range` of a 416, or None."""
+    """Return the blob's size from the `Content-Range` of a 416, or None."""
     parts = _UNSATISFIED.fullmatch((content_range or "").strip())
     return int(parts[1]) if parts else None

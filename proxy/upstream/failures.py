@@ -1,4 +1,4 @@
-"""What goes wrong on the way to an upstream, as the domain's errors.
+"""What can fail between us and an upstream, as the domain's errors.
 
 No message quotes an exception, a URL or a body: any of them may hold a token or a signature.
 """
@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from proxy.errors import (
+    FailedAt,
+    FailureContext,
+    Phase,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamInvalid,
@@ -28,86 +32,98 @@ from proxy.upstream.ssrf import AddressRefusedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Who is told to stay away for longer would forget, or has been told nonsense.
+# A longer wait is a mistake of the upstream's, or would be forgotten anyway.
 MAX_RETRY_AFTER: Final = 86_400.0
 _DENIED: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _SERVER_ERROR: Final = 500
 
-_BROKEN: Final = "broke the connection"
-# The first row that fits. ValueError: what aiohttp and yarl raise for what they cannot send.
-_FAILURES: Final[tuple[tuple[tuple[type[Exception], ...], type[UpstreamFailure], str], ...]] = (
-    (
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Exceptions of aiohttp and the system, and what they mean.
+
+    `phase` None is the phase that the exchange was in. `sentence` is what the endpoint does.
+    """
+
+    exceptions: tuple[type[Exception], ...]
+    sentence: str
+    phase: Phase | None = None
+    error: type[UpstreamFailure] = UpstreamUnavailable
+    broke_off: bool = False
+
+
+# The first row that fits. ValueError is what aiohttp and yarl raise for what they cannot send.
+_ROWS: Final = (
+    _Row(
         (aiohttp.ConnectionTimeoutError,),
-        UpstreamUnavailable,
         "cannot be reached: no connection in time",
+        Phase.CONNECT,
     ),
-    ((TimeoutError,), UpstreamUnavailable, "fell silent"),
-    (
+    _Row((TimeoutError,), "fell silent"),
+    _Row(
         (aiohttp.ClientConnectorCertificateError,),
-        UpstreamUnavailable,
         "cannot be reached: its certificate is not valid",
+        Phase.CONNECT,
     ),
-    ((aiohttp.ClientSSLError, ssl.SSLError), UpstreamUnavailable, "cannot be reached: TLS failed"),
-    (
+    _Row((aiohttp.ClientSSLError, ssl.SSLError), "cannot be reached: TLS failed", Phase.CONNECT),
+    _Row(
         (aiohttp.ClientConnectorDNSError, socket.gaierror),
-        UpstreamUnavailable,
         "cannot be reached: its name does not resolve",
+        Phase.CONNECT,
     ),
-    (
+    _Row(
         (aiohttp.ClientProxyConnectionError,),
-        UpstreamUnavailable,
         "cannot be reached: the HTTP proxy cannot be",
+        Phase.CONNECT,
     ),
-    (
+    _Row(
         (aiohttp.ClientHttpProxyError,),
-        UpstreamUnavailable,
         "cannot be reached: the HTTP proxy refused the connection",
+        Phase.CONNECT,
     ),
-    ((aiohttp.ClientConnectorError,), UpstreamUnavailable, "cannot be reached"),
-    (
-        (aiohttp.ClientPayloadError,),
-        UpstreamUnavailable,
-        "stopped before the end that it had announced",
-    ),
-    ((aiohttp.ClientResponseError,), UpstreamInvalid, "gives no answer that is HTTP"),
-    (
+    _Row((aiohttp.ClientConnectorError,), "cannot be reached", Phase.CONNECT),
+    _Row((aiohttp.ClientPayloadError,), "stopped before the end that it had announced"),
+    _Row((aiohttp.ClientResponseError,), "gives no answer that is HTTP", error=UpstreamInvalid),
+    _Row(
         (aiohttp.NonHttpUrlClientError, ValueError),
-        UpstreamInvalid,
         "has no address that can be dialled",
+        Phase.PREPARE,
+        UpstreamInvalid,
     ),
-    ((Exception,), UpstreamUnavailable, _BROKEN),
+    _Row((Exception,), "broke the connection", broke_off=True),
 )
 
 
 @contextmanager
-def failures(endpoint: str) -> Iterator[None]:
+def failures(endpoint: str, context: FailureContext) -> Iterator[None]:
     """Turn what aiohttp and the system raise into UpstreamUnavailable or UpstreamInvalid.
 
-    `place` is the host for a person: the subject of the sentence.
+    `endpoint` is the host for a person: the subject of the sentence. `context` is how far the
+    exchange is, if the connection was made.
     """
     try:
         yield
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise _failure(endpoint, error) from None
+        raise _failure(endpoint, error, context) from None
 
 
-def _failure(endpoint: str, error: Exception) -> UpstreamFailure:
+def _failure(endpoint: str, error: Exception, context: FailureContext) -> UpstreamFailure:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, AddressRefusedError):
         return UpstreamInvalid(
             f"{endpoint} is on this host or on a private network, and the registry is not: "
-            "nothing was sent; if that is right, list the host in the upstream's `realms`"
+            "nothing was sent; if that is right, list the host in the upstream's `realms`",
+            context=replace(context, phase=Phase.CONNECT),
         )
-    kind, predicate = next(
-        (kind, predicate) for types, kind, predicate in _FAILURES if isinstance(error, types)
+    row = next(row for row in _ROWS if isinstance(error, row.exceptions))
+    return row.error(
+        f"{endpoint} {row.sentence}{_detail(error)}",
+        context=replace(context, phase=row.phase or context.phase, broke_off=row.broke_off),
     )
-    failure = kind(f"{endpoint} {predicate}{_detail(error)}")
-    failure.broke_off = predicate == _BROKEN
-    return failure
 
 
 def _detail(error: Exception) -> str:
-    """What OpenSSL or the system says, in words of their own."""
+    """Return what OpenSSL or the system says, in their own words."""
     match error:
         case aiohttp.ClientConnectorCertificateError(
             certificate_error=ssl.SSLCertVerificationError(verify_message=reason)
@@ -118,21 +134,30 @@ def _detail(error: Exception) -> str:
     return ""
 
 
-def refusal(endpoint: str, status: int, headers: Mapping[str, str]) -> UpstreamFailure:
-    """The error for an answer without the content: denied, throttled, unavailable or invalid."""
+def refusal(
+    endpoint: str, at: FailedAt, status: int, headers: Mapping[str, str], *, now: float
+) -> UpstreamFailure:
+    """Return the error for an answer without the content.
+
+    UpstreamDenied, UpstreamThrottled, UpstreamUnavailable or UpstreamInvalid. `now` is in seconds
+    since 1970.
+    """
     sentence = f"{endpoint} answered {status}"
-    wait = retry_after(headers.get("Retry-After"), datetime.now(UTC))
-    if status in _DENIED:
-        return UpstreamDenied(sentence, status=status)
+    context = FailureContext(at=at, status=status)
+    wait = retry_after(headers.get("Retry-After"), datetime.fromtimestamp(now, UTC))
+    if status in _DENIED and at is not FailedAt.REDIRECT:
+        return UpstreamDenied(sentence, context=context)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return UpstreamThrottled(sentence, status=status, retry_after=wait)
-    if status == HTTPStatus.METHOD_NOT_ALLOWED or status >= _SERVER_ERROR:
-        return UpstreamUnavailable(sentence, status=status, retry_after=wait)
-    return UpstreamInvalid(sentence, status=status)
+        return UpstreamThrottled(sentence, retry_after=wait, context=context)
+    # A storage service that denies what the registry has redirected us to has a fault, which may
+    # pass: the registry has admitted us.
+    if status in _DENIED | {HTTPStatus.METHOD_NOT_ALLOWED} or status >= _SERVER_ERROR:
+        return UpstreamUnavailable(sentence, retry_after=wait, context=context)
+    return UpstreamInvalid(sentence, context=context)
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """The seconds of a `Retry-After`, or until its date; at most a day. None if it says nothing."""
+    """Return the seconds of a `Retry-After`, or until its date; None if it cannot be read."""
     if value is None or not value.isascii():
         return None
     text = value.strip()

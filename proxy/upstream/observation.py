@@ -1,10 +1,9 @@
-"""What is told to whoever counts: each operation, how it ended, how long it took, what came."""
+"""Each operation as metrics see it: how it ended, how long it took, how much was received."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import (
@@ -14,10 +13,14 @@ from proxy.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.headers.ratelimit import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from proxy.kit.clock import Clock
+    from proxy.upstream.operation import Kind
 
 _OUTCOMES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (UpstreamUnavailable, "unavailable"),
@@ -33,12 +36,11 @@ _OUTCOMES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 class Observed:
     """One operation, when it has ended.
 
-    Kinds: `manifest_head`, `manifest`, `blob_head`, `blob`, `tags`, `referrers`, `token`. Outcomes:
-    `ok`, `unknown`, `denied`, `throttled`, `unavailable`, `invalid`, `abandoned`. `received` counts
-    bytes of content. `seconds` are those until the answer began, or until there was none.
+    Outcomes: `ok`, `unknown`, `denied`, `throttled`, `unavailable`, `invalid`, `abandoned`.
+    `received` counts bytes of content. `seconds` are those until the answer began, or the failure.
     """
 
-    kind: str
+    kind: Kind
     outcome: str
     received: int
     seconds: float
@@ -47,16 +49,17 @@ class Observed:
 
 @dataclass(slots=True)
 class Tally:
-    """One operation while it runs."""
+    """One operation while it runs. `began` is in seconds of the clock."""
 
+    clock: Clock
     outcome: str = "ok"
     received: int = 0
     began: float | None = None
     rate_limit: RateLimit | None = None
 
     def begin(self, headers: Mapping[str, str]) -> None:
-        """The answer has begun, with these headers."""
-        self.began = perf_counter()
+        """Note that the answer has begun, with these headers."""
+        self.began = self.clock.monotonic()
         self.rate_limit = RateLimit.parse(headers)
 
 
@@ -65,17 +68,20 @@ class Observation:
     """Reports each operation to `report`."""
 
     report: Callable[[Observed], None]
+    clock: Clock = SYSTEM_CLOCK
 
     @contextmanager
-    def of(self, kind: str) -> Iterator[Tally]:
+    def of(self, kind: Kind) -> Iterator[Tally]:
         """Report one operation when it ends, however it ends."""
-        tally = Tally()
-        started = perf_counter()
+        tally = Tally(self.clock)
+        started = self.clock.monotonic()
         try:
             yield tally
         except BaseException as error:
             tally.outcome = next(word for types, word in _OUTCOMES if isinstance(error, types))
             raise
         finally:
-            seconds = (tally.began or perf_counter()) - started
-            self.report(Observed(kind, tally.outcome, tally.received, seconds, tally.rate_limit))
+            ended = self.clock.monotonic() if tally.began is None else tally.began
+            self.report(
+                Observed(kind, tally.outcome, tally.received, ended - started, tally.rate_limit)
+            )

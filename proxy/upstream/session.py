@@ -1,4 +1,4 @@
-"""One registry's connections: requests and their redirects, with nothing sent off its origin."""
+"""One registry's connections: requests and their redirects. Credentials stay at its origin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 from yarl import URL
 
-from proxy.errors import UpstreamFailure, UpstreamInvalid
+from proxy.errors import FailedAt, FailureContext, Phase, UpstreamInvalid
 from proxy.upstream import redirect
 from proxy.upstream.failures import failures
 from proxy.upstream.ssrf import Guard
@@ -27,18 +27,20 @@ _DRAIN_TIMEOUT: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer whose body is still to come. `place` says who gave it, for a person.
-
-    `away` is whether another origin than the registry's own gave it.
-    """
+    """An answer whose body is still to come. `endpoint` names the server, for a person."""
 
     response: aiohttp.ClientResponse
     endpoint: str
-    away: bool = False
+    at: FailedAt
+
+    @property
+    def context(self) -> FailureContext:
+        """Of a failure after this head."""
+        return FailureContext(at=self.at, phase=Phase.ANSWER, status=self.response.status)
 
 
 class Session:
-    """The connections to one registry, and to where it sends us. Opened when first needed."""
+    """The connections to one registry, and to where it redirects. Opened when first needed."""
 
     def __init__(
         self, *, name: str, url: str, transport: Transport, trusted: Collection[str] = ()
@@ -53,35 +55,35 @@ class Session:
     async def send(
         self, method: str, path: str, *, headers: Mapping[str, str], authorization: str | None
     ) -> Answer:
-        """The registry's answer, or that of the place where it redirects to.
+        """Return the answer of the registry, or of the server that it redirects to.
 
-        `authorization` goes to the registry's own origin, and no further once it was left.
+        `authorization` is sent to the registry's own origin only, and not after a redirect has left
+        it.
         """
         url = URL(f"{self._base}".rstrip("/") + path, encoded=True)
-        endpoint, away, visited = self._name, False, {url}
+        endpoint, at, visited = self._name, FailedAt.REGISTRY, {url}
         while True:
             sent = dict(headers)
-            if authorization is not None and not away:
+            if authorization is not None and at is FailedAt.REGISTRY:
                 sent["Authorization"] = authorization
-            try:
-                response = await self._request(endpoint, method, url, sent, own=not away)
-            except UpstreamFailure as failure:
-                failure.elsewhere = away
-                raise
+            own = at is FailedAt.REGISTRY
+            response = await self._request(method, url, sent, endpoint=endpoint, at=at, own=own)
             if response.status not in redirect.STATUSES:
-                return Answer(response, endpoint, away)
+                return Answer(response, endpoint, at)
             await drain(response)
             url = redirect.follow(endpoint, url, response.headers.get("Location"))
             if url in visited or len(visited) > redirect.MAX_REDIRECTS:
                 raise UpstreamInvalid(f"{self._name} redirects in circles, or too often")
             visited.add(url)
-            away = away or redirect.origin(url) != redirect.origin(self._base)
-            endpoint = f"{url.raw_host}, which {self._name} redirects to," if away else self._name
+            if redirect.origin(url) != redirect.origin(self._base):
+                at = FailedAt.REDIRECT
+            if at is FailedAt.REDIRECT:
+                endpoint = f"{url.raw_host}, which {self._name} redirects to,"
 
     async def token(
         self, url: URL, headers: Mapping[str, str], *, form: bytes | None = None
     ) -> Answer:
-        """A token server's answer, whatever it is: redirects are not for credentials.
+        """Return a token server's answer, whatever it is: credentials follow no redirect.
 
         GET, or POST of a `form`, which is encoded as a URL's query is.
         """
@@ -90,8 +92,9 @@ class Session:
         if form is not None:
             method, sent["Content-Type"] = "POST", "application/x-www-form-urlencoded"
         own = redirect.origin(url) == redirect.origin(self._base)
-        response = await self._request(endpoint, method, url, sent, form, own=own)
-        return Answer(response, endpoint, away=True)
+        at = FailedAt.TOKEN_SERVER
+        response = await self._request(method, url, sent, form, endpoint=endpoint, at=at, own=own)
+        return Answer(response, endpoint, at)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -103,12 +106,13 @@ class Session:
 
     async def _request(
         self,
-        endpoint: str,
         method: str,
         url: URL,
         headers: Mapping[str, str],
         body: bytes | None = None,
         *,
+        endpoint: str,
+        at: FailedAt,
         own: bool,
     ) -> aiohttp.ClientResponse:
         proxy, host = self._transport.proxy, url.raw_host or ""
@@ -118,7 +122,7 @@ class Session:
             self._open = self._transport.open(guard), guard
         session, guard = self._open
         through = proxy if proxy is not None and proxy.serves(host) else None
-        with failures(endpoint):
+        with failures(endpoint, FailureContext(at=at, phase=Phase.WAIT)):
             await (guard.admit(host) if through is None else guard.admit_through_proxy(host))
             return await session.request(
                 method,
@@ -132,7 +136,7 @@ class Session:
 
 
 async def drain(response: aiohttp.ClientResponse) -> None:
-    """Read a small rest, and give the connection back; close it where there is more."""
+    """Read a short body, so that the connection can be used again; close it if there is more."""
     async with response:
         with suppress(aiohttp.ClientError, OSError):
             async with asyncio.timeout(_DRAIN_TIMEOUT):
@@ -142,24 +146,20 @@ async def drain(response: aiohttp.ClientResponse) -> None:
 
 
 async def read_whole(answer: Answer, limit: int) -> bytes:
-    """The body; UpstreamInvalid as soon as it is longer than `limit` bytes.
+    """Return the body; UpstreamInvalid as soon as it is longer than `limit` bytes.
 
-    UpstreamUnavailable if it breaks off, with the status that there was: somebody has answered.
+    UpstreamUnavailable if it ends early.
     """
     announced = answer.response.content_length
     chunks: list[bytes] = []
     size = 0
     while announced is None or announced <= limit:
-        try:
-            with failures(answer.endpoint):
-                chunk = await answer.response.content.readany()
-        except UpstreamFailure as failure:
-            failure.status = answer.response.status
-            raise
+        with failures(answer.endpoint, answer.context):
+            chunk = await answer.response.content.readany()
         if not chunk:
             return b"".join(chunks)
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
             break
-    raise UpstreamInvalid(f"{answer.endpoint} sent more than {limit} bytes")
+    raise UpstreamInvalid(f"{answer.endpoint} sent more than {limit} bytes", context=answer.context)

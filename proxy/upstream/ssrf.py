@@ -1,7 +1,7 @@
-"""Where an upstream may send us: no nearer to this host than the upstream itself is.
+"""Which addresses an upstream may send us to: none nearer to this host than its own.
 
 A redirect or a realm of a public registry that leads into the cluster, or to the metadata service
-of a cloud, is an attack by whoever runs or has taken over that registry (CVE-2026-33540).
+of a cloud, is an attack by the party that runs or has compromised it (CVE-2026-33540).
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ _IPV4_MASK: Final = 0xFFFF_FFFF
 
 
 class Nearness(IntEnum):
-    """How close an address is; what is nearer is reached by fewer, and protected less."""
+    """How close an address is. Fewer hosts reach a nearer one, so it is often protected less."""
 
     PUBLIC = 0
     PRIVATE = 1
     LOOPBACK = 2
-    # Cloud metadata services are here. Nothing that a registry redirects to is.
+    # Cloud metadata services are here, and no server that a registry has to redirect to.
     LINK_LOCAL = 3
 
 
 class AddressRefusedError(OSError):
-    """An address that is nearer than the registry; an OSError, for resolvers raise no other."""
+    """An address that is nearer than the registry. An OSError, as resolvers have to raise."""
 
 
 class Guard(AbstractResolver):
     """Resolves names, and refuses addresses nearer than the registry at `home`.
 
-    `home` itself and the `trusted` hosts, which the operator named, may be anywhere; and so may an
-    HTTP proxy. What that one dials for us cannot be known: it looks names up by itself, perhaps in
-    another DNS, and perhaps another time with another answer. We look too, and refuse what we see
-    to be nearer than the registry. Names that we cannot resolve are left to the proxy and its
-    rules.
+    `home` itself and the `trusted` hosts, which the operator named, may be anywhere, and so may an
+    HTTP proxy. Which address that proxy connects to cannot be known: it resolves names itself,
+    perhaps by another DNS. We resolve them too, and refuse names whose addresses we see to be
+    nearer than the registry. Names that we cannot resolve are left to the proxy and its rules.
     """
 
     def __init__(self, home: str, trusted: Collection[str] = (), *, proxy: str = "") -> None:
@@ -56,7 +55,7 @@ class Guard(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of `host` that may be dialled; AddressRefusedError if it has no other."""
+        """Return the addresses of `host` that may be dialled; AddressRefusedError if none may."""
         found = await self._resolver.resolve(host, port, family)
         if _canonical(host) in self._dialled:
             return found
@@ -67,10 +66,10 @@ class Guard(AbstractResolver):
         return admitted
 
     async def admit(self, host: str) -> None:
-        """AddressRefusedError if `host` is an address, not a name, that must not be dialled.
+        """Raise AddressRefusedError if `host` is an address that must not be dialled.
 
-        For those no resolver is asked. Nor may it be the HTTP proxy, for which `resolve` makes an
-        exception, unless it is somewhere that we would go to anyway.
+        Resolvers are not asked about those. A URL at the HTTP proxy itself, for which `resolve`
+        makes an exception, is checked as any other.
         """
         if _canonical(host) in self._dialled - self._trusted:
             await self.admit_through_proxy(host)
@@ -82,33 +81,35 @@ class Guard(AbstractResolver):
             raise AddressRefusedError(host)
 
     async def admit_through_proxy(self, host: str) -> None:
-        """AddressRefusedError if `host`, as far as we can see, is where we would not dial either.
+        """Raise AddressRefusedError if one address of `host`, as we resolve it, is too near.
 
-        One such address among several is enough, for we do not choose among them.
+        One is enough, because the HTTP proxy chooses among them.
         """
         if _canonical(host) in self._trusted:
             return
-        found = [literal] if (literal := _literal(host)) else await self._seen(host)
+        found = [literal] if (literal := _literal(host)) else await self._look_up(host)
         if found:
-            home = [literal] if (literal := _literal(self._home)) else await self._seen(self._home)
+            home = (
+                [literal] if (literal := _literal(self._home)) else await self._look_up(self._home)
+            )
             limit = min(map(nearness, home), default=Nearness.PUBLIC)
             if any(nearness(address) > limit for address in found):
                 raise AddressRefusedError(host)
 
     async def close(self) -> None:
-        """Let go of the resolver."""
+        """Close the resolver."""
         await self._resolver.close()
 
     async def _limit(self) -> Nearness:
-        """Of the registry's addresses the farthest: one private address lifts nothing."""
+        """Return the nearness of the registry's farthest address: one near one is not enough."""
         literal = _literal(self._home)
         if literal is not None:
             return nearness(literal)
         found = await self._resolver.resolve(self._home, 0, socket.AF_UNSPEC)
         return min(nearness(result["host"]) for result in found)
 
-    async def _seen(self, host: str) -> list[str]:
-        """The addresses of `host`; none where it has none for us."""
+    async def _look_up(self, host: str) -> list[str]:
+        """Return the addresses of `host`; none if it cannot be resolved here."""
         try:
             found = await self._resolver.resolve(host, 0, socket.AF_UNSPEC)
         except OSError:
@@ -117,8 +118,8 @@ class Guard(AbstractResolver):
 
 
 def nearness(address: str) -> Nearness:
-    """How near an address is, that of an IPv4 address inside an IPv6 one included."""
-    parsed = _embedded(ip_address(address))
+    """Return how near an address is; an IPv4 address inside an IPv6 one counts as itself."""
+    parsed = _unwrap(ip_address(address))
     if parsed.is_link_local or parsed.is_multicast:
         return Nearness.LINK_LOCAL
     if parsed.is_loopback or parsed.is_unspecified:
@@ -126,7 +127,7 @@ def nearness(address: str) -> Nearness:
     return Nearness.PUBLIC if parsed.is_global else Nearness.PRIVATE
 
 
-def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def _unwrap(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:

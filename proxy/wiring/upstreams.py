@@ -111,6 +111,6 @@ def _observer(upstream: str, budget: UpstreamMeter) -> Callable[[Observed], None
         metrics.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
         if seen.rate_limit is not None:
-            budget.saw(seen.rate_limit)
+            budget.record(seen.rate_limit)
 
     return observe

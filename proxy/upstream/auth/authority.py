@@ -1,11 +1,18 @@
-"""What to put into `Authorization` for one registry: learnt from its challenges, and remembered."""
+"""The `Authorization` header for one registry, as its challenges ask for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
-from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
+from proxy.errors import (
+    FailureContext,
+    Phase,
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
 from proxy.kit.lru import LruCache
 from proxy.upstream.auth.challenge import Basic, Bearer, choose, parse_challenges
 from proxy.upstream.auth.credentials import CredentialsError
@@ -18,13 +25,13 @@ if TYPE_CHECKING:
     from proxy.upstream.auth.credentials import Credentials
     from proxy.upstream.auth.tokens import Token
 
-# Scopes that differ from what a repository's name says: in bytes, and a few thousand of them.
+# The memory for scopes that differ from what the repository's name suggests, in bytes.
 _SCOPES: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The header's value, what it was given for, and whether it was made for this request."""
+    """The header's value, what it is based on, and whether it was obtained for this request."""
 
     value: str = field(repr=False)
     basis: Grant | Credentials
@@ -32,7 +39,7 @@ class Authorization:
 
 
 class Authority:
-    """Answers the challenges of one registry, in advance where it has seen one."""
+    """Answers the challenges of one registry, in advance after it has seen one."""
 
     def __init__(
         self,
@@ -43,9 +50,9 @@ class Authority:
         credentials: Callable[[], Credentials | None],
         ask: Callable[[Grant], Coroutine[None, None, Token]],
     ) -> None:
-        """`credentials` is asked each time, so that a changed file is noticed.
+        """`credentials` is called each time, so that a changed file is noticed.
 
-        `ask` is a token server's, or of whoever asks it for us.
+        `ask` gets a token from its server, perhaps through another process.
         """
         self._name = name
         self._url = url
@@ -55,11 +62,11 @@ class Authority:
         self._challenge: Challenge | None = None
         self._scopes: LruCache[str, str] = LruCache(_SCOPES)
 
-    async def known(self, repository: str) -> Authorization | None:
-        """What the registry will want for `repository`, going by its last challenge.
+    async def anticipate(self, repository: str) -> Authorization | None:
+        """Return what the registry will ask for `repository`, judging by its last challenge.
 
         None before the first one. UpstreamFailure if the token server fails; the challenge is
-        forgotten then, for its realm may have moved.
+        forgotten then, because its realm may have moved.
         """
         if self._challenge is None:
             return None
@@ -73,9 +80,9 @@ class Authority:
     async def answer(
         self, repository: str, lines: Sequence[str], refused: Authorization | None
     ) -> Authorization:
-        """What to send after a 401 with these `WWW-Authenticate` lines.
+        """Return what to send after a 401 with these `WWW-Authenticate` lines.
 
-        UpstreamDenied if there is nothing, or nothing new: `refused` is what was sent before.
+        UpstreamDenied if there is nothing, or nothing new: `refused` was sent before.
         """
         credentials = self._credentials()
         try:
@@ -94,12 +101,13 @@ class Authority:
         answer = await self._answer(challenge, scope, credentials, refused)
         if answer is None:
             raise UpstreamDenied(
-                f"{self._name} answered 401, and we have no login for it", status=401
+                f"{self._name} answered 401, and we have no login for it",
+                context=FailureContext(status=401),
             )
         return answer
 
     async def close(self) -> None:
-        """Stop what is being fetched."""
+        """Stop every request to a token server."""
         await self._tokens.close()
 
     async def _answer(
@@ -124,7 +132,9 @@ class Authority:
 
     def _check_news(self, basis: Grant | Credentials, refused: Authorization | None) -> None:
         if refused is not None and refused.fresh and refused.basis == basis:
-            raise UpstreamDenied(f"{self._name} answered 401 to a fresh login", status=401)
+            raise UpstreamDenied(
+                f"{self._name} answered 401 to a fresh login", context=FailureContext(status=401)
+            )
 
     async def _bearer(self, grant: Grant, refused: Authorization | None) -> Authorization:
         spent = refused.value.removeprefix("Bearer ") if refused is not None else None
@@ -138,10 +148,14 @@ class Authority:
             return self._source()
         except CredentialsError as error:
             raise UpstreamUnavailable(
-                f"the credentials for {self._name} cannot be read: {error}"
+                f"the credentials for {self._name} cannot be read: {error}",
+                context=FailureContext(phase=Phase.PREPARE),
             ) from None
         except (OSError, ValueError):
-            raise UpstreamUnavailable(f"the credentials for {self._name} cannot be read") from None
+            raise UpstreamUnavailable(
+                f"the credentials for {self._name} cannot be read",
+                context=FailureContext(phase=Phase.PREPARE),
+            ) from None
 
     def _remember(self, repository: str, scope: str | None) -> None:
         if scope is None:

@@ -1,7 +1,7 @@
-"""How a registry asks to be answered: `WWW-Authenticate`, and which token servers it may name.
+"""What a registry asks for in `WWW-Authenticate`, and which token servers it may name.
 
-A realm is a URL that the upstream chose and to which our credentials would go, so it is vetted
-before anything is dialled (distribution spec, "Authentication"; CVE-2026-33540).
+A realm is a URL that the upstream chooses, and that receives our credentials, so it is vetted
+before a connection is made (distribution spec, "Authentication"; CVE-2026-33540).
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ Challenge = Bearer | Basic
 
 
 def parse_challenges(lines: Sequence[str]) -> tuple[Challenge, ...]:
-    """What all `WWW-Authenticate` lines ask for, in their order; UpstreamInvalid beyond the limits.
+    """Return the challenges of all lines, in their order; UpstreamInvalid beyond the limits.
 
-    Other schemes are left out, and so is what follows something unreadable in its line.
+    Other schemes are skipped, and so is the rest of a line after something unreadable.
     """
     if sum(map(len, lines)) > MAX_HEADER_LENGTH:
         raise UpstreamInvalid(f"its challenge is longer than {MAX_HEADER_LENGTH} bytes")
@@ -69,7 +69,7 @@ def parse_challenges(lines: Sequence[str]) -> tuple[Challenge, ...]:
         if item["scheme"]:
             found.append((item["scheme"].lower(), {}))
         elif found:
-            # Said twice, a parameter must not mean one thing to the check and another to us.
+            # A repeated parameter must not mean one thing to the check and another to us.
             found[-1][1].setdefault(item["name"].lower(), _value(item))
     return tuple(filter(None, (_challenge(scheme, values) for scheme, values in found)))
 
@@ -77,10 +77,10 @@ def parse_challenges(lines: Sequence[str]) -> tuple[Challenge, ...]:
 def choose(
     challenges: Iterable[Challenge], *, registry: str, allowed: Collection[str], credentials: bool
 ) -> Challenge | None:
-    """The challenge to answer: a token if its realm may be used, else Basic with credentials.
+    """Return the challenge to answer: a token if its realm may be used, else Basic.
 
-    None if we have nothing that any of them asks for; UpstreamInvalid if it is the realm that is
-    in the way. `registry` is the registry's URL, `allowed` are further hosts for its realms.
+    None if there are no credentials for any of them; UpstreamInvalid if the only reason is a realm
+    that may not be used. `registry` is the registry's URL, `allowed` are further hosts for realms.
     """
     basic, refusal = False, None
     for challenge in challenges:

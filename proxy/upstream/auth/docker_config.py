@@ -17,10 +17,10 @@ _VERSIONS: Final = frozenset({"", "v1", "v2"})
 
 
 def credentials_for(hosts: Collection[str], file: str) -> Credentials:
-    """The login for the first of `hosts`, each HOST[:PORT], that the file has one for.
+    """Return the login for the first of `hosts`, each HOST[:PORT], that the file has one for.
 
     CredentialsError if there is none, or the file is not what it should be. A login for a part of
-    a registry only (`quay.io/org`) is left out, and no credential helper is run.
+    a registry only (`quay.io/org`) is ignored, and no credential helper is run.
     """
     logins = {
         host: login for key, login in _auths(file).items() if (host := _host(key)) is not None
@@ -44,16 +44,16 @@ def _auths(file: str) -> dict[str, Any]:
 
 
 def _host(key: str) -> str | None:
-    """The host and port that a key means, or None: `https://index.docker.io/v1/`, `quay.io`."""
+    """Return the host and port of a key (`https://index.docker.io/v1/`, `quay.io`), or None."""
     host, _, path = key.removeprefix("https://").removeprefix("http://").partition("/")
     return host.lower() if path.strip("/") in _VERSIONS else None
 
 
 def _credentials(login: dict[str, Any]) -> Credentials:
-    """`auth` is stronger than `username` and `password`, as it is for docker."""
+    """Read one entry. `auth` has precedence over `username` and `password`, as in docker."""
     username, password = login.get("username") or "", login.get("password") or ""
     if auth := login.get("auth"):
-        username, password = _decoded(auth)
+        username, password = _decode(auth)
     token = login.get("identitytoken") or ""
     if not all(isinstance(part, str) for part in (username, password, token)):
         raise CredentialsError("it has a login that is no text")
@@ -62,7 +62,7 @@ def _credentials(login: dict[str, Any]) -> Credentials:
     return Credentials(username, token or password, identity=bool(token))
 
 
-def _decoded(auth: object) -> tuple[str, str]:
+def _decode(auth: object) -> tuple[str, str]:
     try:
         username, colon, password = b64decode(str(auth), validate=True).decode().partition(":")
     except ValueError:

@@ -13,12 +13,22 @@ from urllib.parse import urlencode
 import structlog
 from yarl import URL
 
-from proxy.errors import UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
+from proxy.errors import (
+    FailedAt,
+    FailureContext,
+    Phase,
+    UpstreamFailure,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.upstream.auth.tokens import Token
 from proxy.upstream.failures import refusal
+from proxy.upstream.operation import Kind
 from proxy.upstream.session import read_whole
 
 if TYPE_CHECKING:
+    from proxy.kit.clock import Clock
     from proxy.upstream.auth.tokens import Grant
     from proxy.upstream.observation import Observation
     from proxy.upstream.session import Session
@@ -32,7 +42,7 @@ MAX_LIFETIME: Final = 86_400.0
 
 # As distribution's token specification wants one: 4 to 32 characters.
 _CLIENT: Final = "lighterage"
-# What token servers that know no POST answer to one: GCR, Artifactory, ACR and others.
+# How token servers that do not support POST answer one: GCR, Artifactory, ACR and others.
 _NO_POST: Final = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -48,43 +58,47 @@ _log = structlog.get_logger()
 
 
 class TokenServer:
-    """The token servers of one registry. Their realms have been vetted before."""
+    """The token servers of one registry. The caller has vetted their realms."""
 
     def __init__(
-        self, *, name: str, session: Session, timeout: float, observation: Observation
+        self,
+        *,
+        name: str,
+        session: Session,
+        timeout: float,
+        observation: Observation,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`timeout` in seconds for the whole of one question."""
         self._observation = observation
         self._name = name
         self._session = session
         self._timeout = timeout
+        self._clock = clock
 
     async def ask(self, grant: Grant) -> Token:
-        """A token; an UpstreamFailure that says what the token server did instead."""
-        with self._observation.of("token"):
+        """Return a new token; an UpstreamFailure says what the token server did instead."""
+        with self._observation.of(Kind.TOKEN):
             try:
                 async with asyncio.timeout(self._timeout):
-                    return await self._asked(grant)
+                    return await self._exchange(grant)
             except TimeoutError:
                 raise UpstreamUnavailable(
-                    f"the token server of {self._name} gave no answer in time"
+                    f"the token server of {self._name} gave no answer in time",
+                    context=FailureContext(at=FailedAt.TOKEN_SERVER, phase=Phase.WAIT),
                 ) from None
-            except UpstreamFailure as failure:
-                # It was not asked for the content, so it answered nothing about it.
-                failure.status = None
-                raise
 
-    async def _asked(self, grant: Grant) -> Token:
+    async def _exchange(self, grant: Grant) -> Token:
         if grant.credentials is not None and grant.credentials.identity:
             try:
-                return await self._posted(grant, grant.credentials.password)
+                return await self._post(grant, grant.credentials.password)
             except UpstreamFailure as failure:
-                if failure.status not in _NO_POST:
+                if failure.context.status not in _NO_POST:
                     raise
-        return await self._got(grant)
+        return await self._get(grant)
 
-    async def _posted(self, grant: Grant, identity_token: str) -> Token:
-        """By OAuth 2, in exchange for an identity token (distribution, docs/spec/auth/oauth.md)."""
+    async def _post(self, grant: Grant, identity_token: str) -> Token:
+        """Exchange an identity token by OAuth 2 (distribution, docs/spec/auth/oauth.md)."""
         form = {
             "grant_type": "refresh_token",
             "refresh_token": identity_token,
@@ -93,9 +107,9 @@ class TokenServer:
         }
         if grant.service:
             form["service"] = grant.service
-        return await self._exchange(grant, [], {}, form=urlencode(form).encode())
+        return await self._request(grant, [], {}, form=urlencode(form).encode())
 
-    async def _got(self, grant: Grant) -> Token:
+    async def _get(self, grant: Grant) -> Token:
         query = [("service", grant.service)] if grant.service else []
         query += [("scope", scope) for scope in grant.scope.split()]
         headers = {}
@@ -103,9 +117,9 @@ class TokenServer:
             if grant.credentials.username:
                 query.append(("account", grant.credentials.username))
             headers["Authorization"] = grant.credentials.basic
-        return await self._exchange(grant, query, headers)
+        return await self._request(grant, query, headers)
 
-    async def _exchange(
+    async def _request(
         self,
         grant: Grant,
         query: list[tuple[str, str]],
@@ -122,18 +136,25 @@ class TokenServer:
         )
         async with answer.response as response:
             if response.status != HTTPStatus.OK:
-                raise refusal(answer.endpoint, response.status, response.headers)
-            token = parse_token(
-                await read_whole(answer, MAX_ANSWER), answer.endpoint, datetime.now(UTC)
-            )
+                raise refusal(
+                    answer.endpoint,
+                    answer.at,
+                    response.status,
+                    response.headers,
+                    now=self._clock.wall(),
+                )
+            raw = await read_whole(answer, MAX_ANSWER)
+            now = datetime.fromtimestamp(self._clock.wall(), UTC)
+            token = parse_token(raw, answer.endpoint, now)
         _log.debug("token.fetched", upstream=self._name, lifetime=token.lifetime)
         return token
 
 
 def parse_token(raw: bytes, endpoint: str, now: datetime) -> Token:
-    """The token in a token server's answer; UpstreamInvalid, or UpstreamUnavailable if it has none.
+    """Return the token in an answer; UpstreamInvalid, or UpstreamUnavailable if it has none.
 
-    The sentence is about `place`. Without a believable life a token has 60 seconds.
+    `endpoint` is the subject of the error's sentence. A token without a plausible lifetime has 60
+    seconds.
     """
     try:
         answer = json.loads(raw)
@@ -153,12 +174,12 @@ def parse_token(raw: bytes, endpoint: str, now: datetime) -> Token:
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return MIN_LIFETIME
-    # Not a number, or more than a float can hold: neither is a life.
+    # Not a number, or more than a float can hold: neither is a lifetime.
     return float(value) if 0 <= value <= MAX_LIFETIME**2 else MIN_LIFETIME
 
 
 def _age(issued_at: object, now: datetime) -> float:
-    """Seconds since the token was issued: 0 for a clock ahead of ours, or nothing readable."""
+    """Return the seconds since the token was issued; 0 if unreadable, or in the future."""
     if not isinstance(issued_at, str):
         return 0.0
     try:

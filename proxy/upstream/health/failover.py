@@ -2,91 +2,55 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from proxy.errors import BlobUnknown, ManifestUnknown, NameUnknown, UpstreamFailure
+from proxy.upstream.decorator import UpstreamDecorator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from proxy.oci.headers.link import Page
-    from proxy.oci.reference import Digest, Tag
-    from proxy.ports import BlobStream, Fetched, Head, Upstream
+    from proxy.ports import Upstream
+    from proxy.upstream.operation import Operation
 
-V = TypeVar("V")
+T = TypeVar("T")
 
-# A mirror that does not have something need not be told to have it: the registry knows.
-_ELSEWHERE: Final = (UpstreamFailure, ManifestUnknown, BlobUnknown, NameUnknown)
+# A mirror need not have everything: whether something exists, only the registry knows.
+_TRY_THE_NEXT: Final = (UpstreamFailure, ManifestUnknown, BlobUnknown, NameUnknown)
 
 
-class FailoverUpstream:
-    """Each mirror in turn and then the registry itself, whose answer is the last word.
+class FailoverUpstream(UpstreamDecorator):
+    """Asks each mirror in turn and then the registry itself, whose answer is final.
 
-    For content. What there is, tags and referrers, only the registry knows: a mirror may list what
-    it happens to have, and is asked when the registry fails. A blob that breaks off at one may go
-    on at another: its digest says whether the parts belong together.
+    Listings are the other way round: a mirror may list only what it happens to have, so it is asked
+    when the registry fails. An interrupted blob may be resumed at another mirror: its digest says
+    whether the parts belong together.
     """
 
     def __init__(self, registry: Upstream, *, mirrors: Sequence[Upstream]) -> None:
-        """Each of them should have a breaker of its own: one that is down is then passed over."""
+        """Each mirror should have a circuit breaker of its own: one that is down is skipped."""
         self._registry = registry
         self._mirrors = mirrors
 
-    async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
-        """HEAD; ManifestUnknown for 404."""
-        return await self._first(lambda endpoint: endpoint.head_manifest(name, reference))
-
-    async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
-        """GET; ManifestUnknown for 404."""
-        return await self._first(lambda endpoint: endpoint.manifest(name, reference))
-
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
-        """HEAD; BlobUnknown for 404."""
-        return await self._first(lambda endpoint: endpoint.blob_size(name, digest))
-
-    @asynccontextmanager
-    async def blob(
-        self,
-        name: str,
-        digest: Digest,
-        *,
-        start: int = 0,
-        end: int | None = None,
-        validator: str | None = None,
-    ) -> AsyncIterator[BlobStream]:
-        """GET; BlobUnknown for 404. Once it has begun, nobody else is asked."""
-        async with AsyncExitStack() as stack:
-            yield await self._first(
-                lambda endpoint: stack.enter_async_context(
-                    endpoint.blob(name, digest, start=start, end=end, validator=validator)
-                )
-            )
-
-    async def tags(self, name: str, query: str) -> Page:
-        """One page of tags; NameUnknown for 404."""
-        return await self._listed(lambda endpoint: endpoint.tags(name, query))
-
-    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
-        """One page of referrers; None where there is no such API."""
-        return await self._listed(lambda endpoint: endpoint.referrers(name, digest, query))
-
     async def close(self) -> None:
-        """Close all of them."""
-        for endpoint in (*self._mirrors, self._registry):
-            await endpoint.close()
+        """Close the mirrors and the registry."""
+        for upstream in (*self._mirrors, self._registry):
+            await upstream.close()
 
-    async def _first(self, ask: Callable[[Upstream], Awaitable[V]]) -> V:
+    async def _apply(self, operation: Operation, ask: Callable[[Upstream], Awaitable[T]]) -> T:
+        if operation.is_listing:
+            return await self._ask_registry_first(ask)
         for mirror in self._mirrors:
-            with suppress(*_ELSEWHERE):
+            with suppress(*_TRY_THE_NEXT):
                 return await ask(mirror)
         return await ask(self._registry)
 
-    async def _listed(self, ask: Callable[[Upstream], Awaitable[V]]) -> V:
+    async def _ask_registry_first(self, ask: Callable[[Upstream], Awaitable[T]]) -> T:
         try:
             return await ask(self._registry)
         except UpstreamFailure:
             for mirror in self._mirrors:
-                with suppress(*_ELSEWHERE):
+                with suppress(*_TRY_THE_NEXT):
                     return await ask(mirror)
             raise

@@ -1,22 +1,25 @@
-"""What an upstream refused lately, so that it is not asked the same again at once.
+"""What an upstream has refused lately, so that it is not asked the same again at once.
 
-In this process only, and briefly: who pushes an image after somebody looked for it, or mends a
-login, must not wait for it.
+In this process only, and briefly: a person who pushes an image after somebody has looked for it, or
+corrects a login, must not wait.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import RegistryError, UpstreamDenied
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
-# For all refusals of one upstream, and what one costs, in bytes.
+    from proxy.kit.clock import Clock
+    from proxy.upstream.operation import Operation
+
+# The memory for the refusals of one upstream, and for each of them, in bytes.
 _MEMORY: Final = 2**20
 _COST: Final = 512
 
@@ -29,7 +32,7 @@ class _NegativeEntry:
 
 
 class NegativeCache:
-    """Errors by what was asked for; those of a login only while it is the same."""
+    """Errors by the operation that they answered; those of a login only while it is the same."""
 
     def __init__(
         self,
@@ -37,48 +40,50 @@ class NegativeCache:
         not_found: float,
         denied: float,
         login: Callable[[], object] = lambda: None,
-        clock: Callable[[], float] = monotonic,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`not_found` and `denied`: for how many seconds. `login` is what one logs in with now."""
+        """`not_found` and `denied` are in seconds; `login` returns the current credentials."""
         self._not_found = not_found
         self._denied = denied
         self._login = login
         self._clock = clock
-        self._kept: LruCache[Hashable, _NegativeEntry] = LruCache(_MEMORY)
+        self._entries: LruCache[Operation, _NegativeEntry] = LruCache(_MEMORY)
 
     def adopt(self, *, not_found: float, denied: float) -> None:
-        """Remember for so many seconds from now on."""
+        """Remember refusals for so many seconds from now on."""
         self._not_found = not_found
         self._denied = denied
 
-    def add(self, asked: Hashable, error: RegistryError) -> None:
-        """Remember that `asked` was answered so."""
+    def add(self, operation: Operation, error: RegistryError) -> None:
+        """Remember that `operation` was answered by `error`."""
         denied = isinstance(error, UpstreamDenied)
         life = self._denied if denied else self._not_found
         if life > 0:
             login = self._current_login() if denied else None
-            self._kept.put(asked, _NegativeEntry(error, self._clock() + life, login), _COST)
+            self._entries.put(
+                operation, _NegativeEntry(error, self._clock.monotonic() + life, login), _COST
+            )
 
-    def check(self, asked: Hashable) -> None:
-        """Raise again what `asked` was answered with lately, if it was."""
-        refusal = self._kept.get(asked)
-        if refusal is None:
+    def check(self, operation: Operation) -> None:
+        """Raise again what `operation` was answered with lately, if it was."""
+        entry = self._entries.get(operation)
+        if entry is None:
             return
-        if self._clock() >= refusal.until or (
-            isinstance(refusal.error, UpstreamDenied) and self._current_login() != refusal.login
+        if self._clock.monotonic() >= entry.until or (
+            isinstance(entry.error, UpstreamDenied) and self._current_login() != entry.login
         ):
-            self._kept.delete(asked)
+            self._entries.delete(operation)
             return
-        # A new one: each raising of the same would add to its traceback.
-        raise type(refusal.error)(refusal.error.message, detail=refusal.error.detail)
+        # A new one, because raising one error many times makes its traceback longer and longer.
+        raise type(entry.error)(entry.error.message, detail=entry.error.detail)
 
     def forget(self) -> None:
         """Ask for everything again."""
-        self._kept.clear()
+        self._entries.clear()
 
     def _current_login(self) -> object:
         try:
             return self._login()
         except (OSError, ValueError):
-            # It cannot be read, and so is no reason to believe in yesterday's refusal.
+            # Equal to no login of before, so that the upstream is asked again.
             return object()

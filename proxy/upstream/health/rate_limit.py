@@ -1,42 +1,43 @@
-"""How many pulls an upstream still grants, and what of it is kept for images that are not here.
+"""How many pulls an upstream still grants, and the reserve of them for images that are not cached.
 
-All processes that share the cache share what they know: each answer of the upstream says it anew.
+All processes that share the cache share the newest reading: every answer of the upstream has one.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from time import time
 from typing import TYPE_CHECKING, Final
 
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.headers.ratelimit import RateLimit
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.ports import ManifestCache
 
-# For how many seconds a meter is believed that does not say so itself.
-_UNSAID_WINDOW: Final = 3600
+# The window of a limit that does not state one, in seconds.
+_DEFAULT_WINDOW: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class MeterReading:
-    """What the meter showed, and when (seconds since 1970)."""
+    """A rate limit as the upstream stated it, and when (seconds since 1970)."""
 
     rate: RateLimit
     at: float
 
     def encode(self) -> bytes:
-        """For the cache: JSON."""
+        """Return JSON for the cache."""
         return json.dumps({**asdict(self.rate), "at": self.at}).encode()
 
     @classmethod
     def decode(cls, value: bytes | None) -> MeterReading | None:
-        """The reading in the cache, or None if there is none that can be understood."""
+        """Return the reading in the cache, or None if there is none that can be parsed."""
         try:
             read = json.loads(value or b"")
             rate = RateLimit(
@@ -50,12 +51,12 @@ class MeterReading:
             return None
 
     def is_over(self, now: float) -> bool:
-        """Whether so much time has passed that all of it has been granted again."""
-        return now - self.at > (self.rate.window or _UNSAID_WINDOW)
+        """Whether the window has passed, so that the whole limit is granted again."""
+        return now - self.at > (self.rate.window or _DEFAULT_WINDOW)
 
 
 class UpstreamMeter:
-    """The meter of one upstream."""
+    """The newest reading of one upstream's rate limit."""
 
     def __init__(
         self,
@@ -65,31 +66,33 @@ class UpstreamMeter:
         upstream: str,
         reserve: float,
         account: Callable[[], str | None],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`reserve` is a share of the limit. `account` is the login's; None for none.
+        """`reserve` is a share of the limit. `account` returns the login's name; None for none.
 
-        Without one the upstream counts for an address, and says for which.
+        Without a login the upstream counts by address, and states which.
         """
         self._cache = cache
         self._flights = flights
         self._upstream = upstream
         self.reserve = reserve
         self._account = account
+        self._clock = clock
         self._newest: MeterReading | None = None
         self._limit = metrics.BUDGET_LIMIT.labels(upstream)
         self._remaining = metrics.BUDGET_REMAINING.labels(upstream)
 
-    def saw(self, rate: RateLimit) -> None:
-        """The upstream has just said this; let the others know."""
-        reading = MeterReading(rate, time())
+    def record(self, rate: RateLimit) -> None:
+        """Take what the upstream has just stated, and share it with other processes."""
+        reading = MeterReading(rate, self._clock.wall())
         changed = self._newest is None or self._newest.rate != rate
         self._take(reading)
         if changed and (key := self._key()) is not None:
-            life = float(rate.window or _UNSAID_WINDOW)
+            life = float(rate.window or _DEFAULT_WINDOW)
             self._flights.start(self._cache.put(key, reading.encode(), life=life))
 
     async def is_at_its_reserve(self) -> bool:
-        """Whether what is left should be kept for what is not here."""
+        """Whether the rest of the limit should be kept for images that are not cached."""
         if self._newest is None:
             return False
         key = self._key()
@@ -97,7 +100,10 @@ class UpstreamMeter:
         if shared is not None and shared.at > self._newest.at:
             self._take(shared)
         rate = self._newest.rate
-        return not self._newest.is_over(time()) and rate.remaining <= rate.limit * self.reserve
+        return (
+            not self._newest.is_over(self._clock.wall())
+            and rate.remaining <= rate.limit * self.reserve
+        )
 
     def _take(self, reading: MeterReading) -> None:
         self._newest = reading

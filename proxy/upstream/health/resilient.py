@@ -1,18 +1,19 @@
-"""An upstream that is spared: not asked while it is down, nor for what it refused just now.
+"""An upstream that is not asked while it is down, nor for what it has just refused.
 
-Whatever is asked of one registry goes through one of these, so all operations learn from each
-other: a manifest that cannot be had saves the blobs the time to find out for themselves.
+Whatever one registry is asked goes through one of these, so that all operations learn from each
+other: after a manifest has failed, its blobs need not find out for themselves.
 """
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from proxy.errors import (
     BlobUnknown,
+    FailedAt,
     ManifestUnknown,
     NameUnknown,
     RegistryError,
@@ -23,27 +24,28 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.telemetry import metrics
+from proxy.upstream.decorator import UpstreamDecorator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from proxy.kit.circuit_breaker import CircuitBreaker
-    from proxy.oci.headers.link import Page
-    from proxy.oci.reference import Digest, Tag
-    from proxy.ports import BlobStream, Fetched, Head, Upstream
+    from proxy.ports import Upstream
     from proxy.upstream.health.negative_cache import NegativeCache
     from proxy.upstream.health.rate_limit import UpstreamMeter
+    from proxy.upstream.operation import Operation
+
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 
-# An upstream that wants to be left alone for longer is asked once in so many seconds all the same:
-# what some put into Retry-After is a date, or a day.
+# A longer `Retry-After` is cut to so many seconds: some registries send a date, or a day.
 MAX_HOLD: Final = 300.0
 _SERVER_ERROR: Final = 500
 
 
-class ResilientUpstream:
-    """Fits ports.Upstream. `offline` is never asked for anything."""
+class ResilientUpstream(UpstreamDecorator):
+    """Fits ports.MonitoredUpstream. While it is `offline`, it is never asked for anything."""
 
     def __init__(
         self,
@@ -56,7 +58,10 @@ class ResilientUpstream:
         offline: bool = False,
         mirrors: Sequence[ResilientUpstream] = (),
     ) -> None:
-        """`name` is what people call the registry. `mirrors` are within it, and forget with it."""
+        """`name` is what people call the registry.
+
+        `mirrors` are those that `upstream` fails over to: they forget, and adopt settings, with it.
+        """
         self._upstream = upstream
         self._name = name
         self._breaker = breaker
@@ -70,9 +75,9 @@ class ResilientUpstream:
 
     @property
     def trouble(self) -> UpstreamFailure | None:
-        """Why nothing good is to be expected now: waiting for an answer is in vain."""
+        """Why no useful answer is to be expected now; None if the upstream can be asked."""
         if self.offline:
-            return self._is_offline()
+            return self._offline_failure()
         return self._failure if self._breaker.is_open else None
 
     async def is_at_its_reserve(self) -> bool:
@@ -86,94 +91,47 @@ class ResilientUpstream:
             mirror.forget()
 
     def adopt(self, *, not_found: float, denied: float, reserve: float) -> None:
-        """Remember refusals for so many seconds from now on, and keep such a share of the limit."""
+        """Apply changed settings: seconds of the negative cache, and the budget's reserve."""
         self._negative_cache.adopt(not_found=not_found, denied=denied)
         self._budget.reserve = reserve
         for mirror in self._mirrors:
             mirror.adopt(not_found=not_found, denied=denied, reserve=reserve)
 
-    async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
-        """HEAD; ManifestUnknown for 404."""
-        with self._guard(name, "HEAD", reference):
-            return await self._upstream.head_manifest(name, reference)
-
-    async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
-        """GET; ManifestUnknown for 404."""
-        with self._guard(name, "GET", reference):
-            return await self._upstream.manifest(name, reference)
-
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
-        """HEAD; BlobUnknown for 404."""
-        with self._guard(name, "blob HEAD", digest):
-            return await self._upstream.blob_size(name, digest)
-
-    @asynccontextmanager
-    async def blob(
-        self,
-        name: str,
-        digest: Digest,
-        *,
-        start: int = 0,
-        end: int | None = None,
-        validator: str | None = None,
-    ) -> AsyncIterator[BlobStream]:
-        """GET; BlobUnknown for 404. What happens once it has begun says nothing about others."""
-        async with AsyncExitStack() as stack:
-            with self._guard(name, "blob GET", digest):
-                stream = await stack.enter_async_context(
-                    self._upstream.blob(name, digest, start=start, end=end, validator=validator)
-                )
-            yield stream
-
-    async def tags(self, name: str, query: str) -> Page:
-        """One page of tags; NameUnknown for 404."""
-        with self._guard(name, "tags", query):
-            return await self._upstream.tags(name, query)
-
-    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
-        """One page of referrers; None where there is no such API."""
-        with self._guard(name, "referrers", digest):
-            return await self._upstream.referrers(name, digest, query)
-
     async def close(self) -> None:
         """Close the upstream."""
         await self._upstream.close()
 
+    async def _apply(self, operation: Operation, ask: Callable[[Upstream], Awaitable[T]]) -> T:
+        with self._guard(operation):
+            return await ask(self._upstream)
+
     @contextmanager
-    def _guard(self, name: str, *question: str) -> Iterator[None]:
-        """Refuse what is in vain, and learn from how the block ends."""
+    def _guard(self, operation: Operation) -> Iterator[None]:
+        """Raise what the operation would fail with; else learn from how the block ends."""
         if self.offline:
-            raise self._is_offline()
-        # Also a login that is refused: some registries forbid a single image for what is in it.
-        self._negative_cache.check((name, *question))
+            raise self._offline_failure()
+        # Also for a login that is refused: some registries deny one image for what is in it.
+        self._negative_cache.check(operation)
         if not self._breaker.allows():
-            raise self._not_now()
+            raise self._circuit_failure()
         try:
             yield
         except (UpstreamDenied, ManifestUnknown, BlobUnknown, NameUnknown) as refusal:
-            self._answered()
-            self._negative_cache.add((name, *question), refusal)
+            self._count_answer()
+            self._negative_cache.add(operation, refusal)
             raise
         except UpstreamFailure as failure:
-            self._judge(failure)
+            self._count_failure(failure)
             raise
         except RegistryError:
-            self._answered()
+            self._count_answer()
             raise
-        self._answered()
+        self._count_answer()
 
-    def _judge(self, failure: UpstreamFailure) -> None:
-        """Whether the failure is of the registry, or only of what was asked."""
-        down = not failure.elsewhere and (
-            isinstance(failure, UpstreamThrottled)
-            or (
-                isinstance(failure, UpstreamUnavailable)
-                and (failure.status is None or failure.status >= _SERVER_ERROR)
-            )
-        )
-        if not down:
-            if failure.status is not None or failure.elsewhere:
-                self._answered()
+    def _count_failure(self, failure: UpstreamFailure) -> None:
+        if not _is_down(failure):
+            if failure.status is not None or failure.context.at is FailedAt.REDIRECT:
+                self._count_answer()
             return
         self._failure = failure
         if failure.retry_after is not None:
@@ -184,18 +142,28 @@ class ResilientUpstream:
             self._open.set(1)
             _log.warning("upstream.circuit_opened", upstream=self._name, reason=failure.message)
 
-    def _answered(self) -> None:
+    def _count_answer(self) -> None:
         if self._breaker.record_success():
             self._open.set(0)
             _log.info("upstream.circuit_closed", upstream=self._name)
 
-    def _not_now(self) -> UpstreamFailure:
-        """What went wrong last, as an error that costs nobody any time."""
+    def _circuit_failure(self) -> UpstreamFailure:
+        """Return the last failure again, as an error that costs no client any time."""
         failure = self._failure
         wait = self._breaker.retry_in
         if failure is None:
-            raise AssertionError("only a failure opens the breaker")
-        return type(failure)(f"{failure.message}; it is left alone for now", retry_after=wait)
+            raise AssertionError("only a failure opens the circuit")
+        return type(failure)(f"{failure.message}; its circuit is open", retry_after=wait)
 
-    def _is_offline(self) -> UpstreamOffline:
+    def _offline_failure(self) -> UpstreamOffline:
         return UpstreamOffline(f"{self._name} is set to be offline, and this is not in the cache")
+
+
+def _is_down(failure: UpstreamFailure) -> bool:
+    """Whether the failure is the registry's own, and not only that of one question to it."""
+    if failure.context.at is FailedAt.REDIRECT:
+        return False
+    return isinstance(failure, UpstreamThrottled) or (
+        isinstance(failure, UpstreamUnavailable)
+        and (failure.status is None or failure.status >= _SERVER_ERROR)
+    )

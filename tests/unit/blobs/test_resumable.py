@@ -11,6 +11,8 @@ import pytest
 from proxy.blobs.resumable import ContentChanged, ResumableBody
 from proxy.errors import (
     BlobUnknown,
+    FailureContext,
+    Phase,
     RangeInvalid,
     UpstreamDenied,
     UpstreamInvalid,
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONTENT: Final = random.Random(1).randbytes(300_000)  # noqa: S311 -- bytes that nothing guesses
-DOWN: Final = UpstreamUnavailable("the registry answered 503", status=503)
+DOWN: Final = UpstreamUnavailable("the registry answered 503")
+BROKEN: Final = UpstreamUnavailable(
+    "the registry broke the connection", context=FailureContext(phase=Phase.WAIT, broke_off=True)
+)
 # More than a budget can need, in seconds.
 LONG: Final = 60.0
 
@@ -154,9 +159,7 @@ async def test_an_invalid_answer_is_not_tried_again(world: World) -> None:
     assert len(world.starts) == 1
 
 
-@pytest.mark.parametrize(
-    "error", [DOWN, UpstreamDenied("403", status=403), BlobUnknown("no such blob")]
-)
+@pytest.mark.parametrize("error", [DOWN, UpstreamDenied("403"), BlobUnknown("no such blob")])
 async def test_a_first_answer_that_fails_is_the_answer(
     world: World, error: UpstreamUnavailable | UpstreamDenied | BlobUnknown
 ) -> None:
@@ -172,6 +175,16 @@ async def test_a_first_answer_that_fails_is_tried_again_where_a_client_waits_for
     world.script(Script(error=DOWN))
     body = world.body(total=len(CONTENT))
     assert await world.receive(body, 1000) == CONTENT[1000:]
+
+
+async def test_a_connection_that_breaks_before_the_first_answer_is_made_once_more(
+    world: World,
+) -> None:
+    world.script(Script(error=BROKEN))
+    assert await world.receive(world.body()) == CONTENT
+    world.script(Script(error=BROKEN), Script(error=BROKEN))
+    with pytest.raises(UpstreamUnavailable, match="broke"):
+        await world.receive(world.body())
 
 
 async def test_a_range_behind_the_end_is_an_error(world: World) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import ManifestUnknown, RegistryError, UpstreamDenied
+from proxy.errors import FailureContext, ManifestUnknown, RegistryError, UpstreamDenied
 from proxy.upstream.health.negative_cache import NegativeCache
+from proxy.upstream.operation import Kind, Operation
+from tests.kit.manual_clock import ManualClock
 
 UNKNOWN = ManifestUnknown("there is no such manifest", detail={"Tag": "1"})
-DENIED = UpstreamDenied("the upstream answered 403", status=403)
+DENIED = UpstreamDenied("the upstream answered 403", context=FailureContext(status=403))
+TAG = Operation(Kind.MANIFEST, "cargo", "1")
+NAME = Operation(Kind.MANIFEST, "secret", "1")
 
 
 class World:
     """The time, and who we are."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.clock = ManualClock()
         self.login: object = "me"
         self.readable = True
 
@@ -23,9 +27,6 @@ class World:
         if not self.readable:
             raise PermissionError
         return self.login
-
-    def clock(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -36,12 +37,12 @@ def world() -> World:
 @pytest.fixture
 def refusals(world: World) -> NegativeCache:
     refusals = NegativeCache(not_found=5.0, denied=10.0, login=world.who, clock=world.clock)
-    refusals.add("tag", UNKNOWN)
-    refusals.add("name", DENIED)
+    refusals.add(TAG, UNKNOWN)
+    refusals.add(NAME, DENIED)
     return refusals
 
 
-def is_refused(refusals: NegativeCache, asked: str) -> bool:
+def is_refused(refusals: NegativeCache, asked: Operation) -> bool:
     try:
         refusals.check(asked)
     except RegistryError:
@@ -49,9 +50,9 @@ def is_refused(refusals: NegativeCache, asked: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("asked", "error"), [("tag", UNKNOWN), ("name", DENIED)])
+@pytest.mark.parametrize(("asked", "error"), [(TAG, UNKNOWN), (NAME, DENIED)])
 def test_the_same_refusal_is_raised_anew(
-    refusals: NegativeCache, asked: str, error: RegistryError
+    refusals: NegativeCache, asked: Operation, error: RegistryError
 ) -> None:
     with pytest.raises(type(error)) as raised:
         refusals.check(asked)
@@ -60,35 +61,35 @@ def test_the_same_refusal_is_raised_anew(
 
 
 def test_each_kind_has_its_time(refusals: NegativeCache, world: World) -> None:
-    world.now = 4.9
-    assert is_refused(refusals, "tag")
-    world.now = 5.0
-    assert not is_refused(refusals, "tag")
-    assert is_refused(refusals, "name")
-    world.now = 10.0
-    assert not is_refused(refusals, "name")
+    world.clock.advance(4.9)
+    assert is_refused(refusals, TAG)
+    world.clock.advance(0.1)
+    assert not is_refused(refusals, TAG)
+    assert is_refused(refusals, NAME)
+    world.clock.advance(5.0)
+    assert not is_refused(refusals, NAME)
 
 
 def test_another_login_is_not_refused_for_the_last_one(
     refusals: NegativeCache, world: World
 ) -> None:
     world.login = "me, with another password"
-    assert not is_refused(refusals, "name")
-    assert is_refused(refusals, "tag")
+    assert not is_refused(refusals, NAME)
+    assert is_refused(refusals, TAG)
 
 
 def test_a_login_that_cannot_be_read_refuses_nobody(refusals: NegativeCache, world: World) -> None:
     world.readable = False
-    assert not is_refused(refusals, "name")
+    assert not is_refused(refusals, NAME)
 
 
 def test_everything_is_forgotten_on_demand(refusals: NegativeCache) -> None:
     refusals.forget()
-    assert not is_refused(refusals, "tag")
-    assert not is_refused(refusals, "name")
+    assert not is_refused(refusals, TAG)
+    assert not is_refused(refusals, NAME)
 
 
 def test_no_time_is_no_memory(world: World) -> None:
     refusals = NegativeCache(not_found=0, denied=0, clock=world.clock)
-    refusals.add("tag", UNKNOWN)
-    assert not is_refused(refusals, "tag")
+    refusals.add(TAG, UNKNOWN)
+    assert not is_refused(refusals, TAG)

@@ -45,7 +45,7 @@ async def test_the_reserve_is_a_share_of_the_limit(
     flights = SingleFlight(NoLeases())
     budget = UpstreamMeter(cache, flights, upstream="hub", reserve=reserve, account=lambda: "me")
     assert not await budget.is_at_its_reserve()
-    budget.saw(RateLimit(100, remaining, 60))
+    budget.record(RateLimit(100, remaining, 60))
     assert await budget.is_at_its_reserve() is reserved
     await flights.finish(1.0)
     # What is newer in the cache counts, whoever has put it there.

@@ -1,0 +1,42 @@
+"""What a registry is asked: the key under which its failures and refusals are remembered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The kinds of questions. Labels of metrics, which docs/observability.md lists."""
+
+    MANIFEST_HEAD = "manifest_head"
+    MANIFEST = "manifest"
+    BLOB_HEAD = "blob_head"
+    BLOB = "blob"
+    TAGS = "tags"
+    REFERRERS = "referrers"
+    # Asked of a token server, on the way to the answer to one of the others.
+    TOKEN = "token"  # noqa: S105 -- a label
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One question: its kind, the repository's name at the registry, and what of it is wanted.
+
+    `subject` is a tag, a digest or a listing's query. Ranges are not part of it: what a registry
+    answers about one range of a blob holds for the others.
+    """
+
+    kind: Kind
+    repository: str
+    subject: str
+
+    @property
+    def scope(self) -> tuple[str, Kind]:
+        """What fails together when the registry itself works: one kind in one repository."""
+        return self.repository, self.kind
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether it asks what there is, and not for content that a digest can verify."""
+        return self.kind in {Kind.TAGS, Kind.REFERRERS}
