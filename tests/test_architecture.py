@@ -65,9 +65,9 @@ IMPURE: Final = {
     *("subprocess", "tempfile", "threading", "time", "urllib.request"),
 }
 
-# The files that may start a task, because they keep it: elsewhere a task is lost to the garbage
+# The file that may start a task, because it keeps it: elsewhere a task is lost to the garbage
 # collector, unseen when it fails, and leaked on shutdown. A TaskGroup's own `create_task` is fine.
-TASK_OWNERS: Final = {"proxy.kit.singleflight", "proxy.upstream.auth.tokens"}
+TASK_OWNERS: Final = {"proxy.kit.singleflight"}
 
 # Directories of the data directory, and prefixes in a bucket, which the page names, too.
 KEPT_ON_DISK: Final = {"again/", "blobs/", "damaged/", "derived/", "keep/", "spool/"}

@@ -88,7 +88,6 @@ PENDING: Final = {
     "proxy/stores/bucket/records.py",
     "proxy/stores/disk/records.py",
     "proxy/stores/sqlite",
-    "proxy/upstream/auth",
     "proxy/web",
 }
 

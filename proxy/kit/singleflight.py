@@ -1,4 +1,4 @@
-"""One piece of work for everybody who wants its result; the only place where tasks are born."""
+"""Work that is done once for all callers that want its result; the only place that starts tasks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from proxy.errors import ConversionRefused, RegistryError
+from proxy.kit.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from proxy.kit.clock import Clock
     from proxy.ports import Lease, Leases
 
 T = TypeVar("T")
 
-# How soon the end of another process's work is noticed, in seconds.
-_LOOK_EVERY: Final = 0.01
+# How often a lease that another process holds is tried, in seconds.
+_POLL_LEASE: Final = 0.01
 # How long a task may take to end when it is cancelled before it is cancelled again, in seconds.
 _CANCEL_AGAIN: Final = 0.5
 
@@ -25,11 +27,12 @@ _log = structlog.get_logger()
 
 
 class SingleFlight:
-    """The running work of one service, by key. Every task has this owner, and ends with it."""
+    """Running work by key (request coalescing). Every task has such an owner, and ends with it."""
 
-    def __init__(self, leases: Leases) -> None:
-        """`leases` say what other processes of this machine are doing."""
+    def __init__(self, leases: Leases | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        """`leases` are shared with other processes of this machine; None if there are none."""
         self._leases = leases
+        self._clock = clock
         self._flights: dict[str, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -39,57 +42,59 @@ class SingleFlight:
         work: Callable[[], Coroutine[Any, Any, T]],
         elsewhere: Callable[[], Coroutine[Any, Any, T | None]] | None = None,
     ) -> T:
-        """The result of `work`, which runs once for all who ask for `key` while it runs.
+        """Return the result of `work`, which runs once for all callers with `key` while it runs.
 
-        A caller that leaves cancels nobody. An exception is raised for every caller. With
-        `elsewhere`, it also runs in one process at a time, and only if that finds nothing: another
-        process may just have done the same.
+        A caller that is cancelled stops nothing. An exception is raised for every caller. With
+        `elsewhere`, `work` also runs in one process at a time, and only if `elsewhere` returns
+        None: another process may just have done the same work.
         """
         task = self._flights.get(key)
         if task is None:
-            task = self.start(work() if elsewhere is None else self._claimed(key, work, elsewhere))
+            task = self.start(
+                work() if elsewhere is None else self._take_turn(key, work, elsewhere)
+            )
             self._flights[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
+            task.add_done_callback(lambda done: self._remove(key, done))
         return await asyncio.shield(task)
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` to its end whoever waits for it; what it raises unseen is logged."""
+        """Run `work` to its end, whether or not a caller waits; an unexpected error is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_retrieve)
         return task
 
-    async def _claimed(
+    async def _take_turn(
         self,
         key: str,
         work: Callable[[], Coroutine[Any, Any, T]],
         elsewhere: Callable[[], Coroutine[Any, Any, T | None]],
     ) -> T:
-        lease = await self._lease(key)
+        lease = None if self._leases is None else await self._lease(self._leases, key)
         try:
-            # Whether we had to wait says nothing: the other one may have ended before we claimed,
-            # and after we had looked.
+            # Also if there was nothing to wait for: another process may have finished after the
+            # caller looked, and before the lease was claimed.
             found = await elsewhere()
             return await work() if found is None else found
         finally:
             if lease is not None:
                 lease.release()
 
-    async def _lease(self, key: str) -> Lease | None:
-        """The lease, as soon as nobody else has it; None if there can be none, on a full disk."""
+    async def _lease(self, leases: Leases, key: str) -> Lease | None:
+        """Return the lease when it is free; None if there can be none, on a full disk."""
         try:
             while True:
-                lease = await self._leases.claim(key)
+                lease = await leases.claim(key)
                 if lease is not None:
                     return lease
-                await asyncio.sleep(_LOOK_EVERY)
+                await self._clock.sleep(_POLL_LEASE)
         except OSError as error:
-            # To do it once in each process is better than not at all.
+            # Doing the work once in each process is better than not doing it.
             _log.error("lease.not_claimed", error=str(error))
             return None
 
-    def _landed(self, key: str, task: asyncio.Task[Any]) -> None:
+    def _remove(self, key: str, task: asyncio.Task[Any]) -> None:
         if self._flights.get(key) is task:
             del self._flights[key]
 
@@ -101,7 +106,7 @@ class SingleFlight:
 
     async def close(self) -> None:
         """Cancel everything, and return when it has ended."""
-        # The end of one may be the beginning of another.
+        # One that ends may start another one.
         while tasks := list(self._tasks):
             for task in tasks:
                 task.cancel()

@@ -15,6 +15,7 @@ from proxy.errors import (
     UpstreamInvalid,
 )
 from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.kit.singleflight import SingleFlight
 from proxy.oci.headers.link import Page, following
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from proxy.oci.reference import Digest
@@ -22,6 +23,7 @@ from proxy.ports import Fetched, Head
 from proxy.upstream.auth.authority import Authority
 from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.auth.token_server import TokenServer
+from proxy.upstream.auth.tokens import Tokens
 from proxy.upstream.blob import BlobAnswer, parse_answer, unsatisfied_size
 from proxy.upstream.observation import Observation
 from proxy.upstream.operation import Kind
@@ -80,17 +82,24 @@ class RegistryClient:
             observation=self._observation,
             clock=clock,
         )
-        self._authority = Authority(
+        self._flights = SingleFlight(None if shared is None else shared.leases)
+        authority = Authority(
             name=name,
             url=url,
             realms=realms,
             credentials=credentials,
-            ask=server.ask if shared is None else shared.between(name, server.ask),
+            tokens=Tokens(
+                server.ask,
+                registry=name,
+                flights=self._flights,
+                board=None if shared is None else shared.board,
+                clock=clock,
+            ),
         )
         self._requests = AuthorizedRequests(
             name=name,
             session=self._session,
-            authority=self._authority,
+            authority=authority,
             timeout=transport.answer_timeout,
             clock=clock,
         )
@@ -211,7 +220,7 @@ class RegistryClient:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._authority.close()
+        await self._flights.close()
         await self._session.close()
 
     async def _range_invalid(

@@ -16,14 +16,14 @@ from proxy.errors import (
 from proxy.kit.lru import LruCache
 from proxy.upstream.auth.challenge import Basic, Bearer, choose, parse_challenges
 from proxy.upstream.auth.credentials import CredentialsError
-from proxy.upstream.auth.tokens import Grant, Tokens
+from proxy.upstream.auth.tokens import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from proxy.upstream.auth.challenge import Challenge
     from proxy.upstream.auth.credentials import Credentials
-    from proxy.upstream.auth.tokens import Token
+    from proxy.upstream.auth.tokens import Tokens
 
 # The memory for scopes that differ from what the repository's name suggests, in bytes.
 _SCOPES: Final = 2**20
@@ -48,17 +48,17 @@ class Authority:
         url: str,
         realms: Collection[str],
         credentials: Callable[[], Credentials | None],
-        ask: Callable[[Grant], Coroutine[None, None, Token]],
+        tokens: Tokens,
     ) -> None:
         """`credentials` is called each time, so that a changed file is noticed.
 
-        `ask` gets a token from its server, perhaps through another process.
+        `realms` are hosts that may be token servers, besides those of the registry's own site.
         """
         self._name = name
         self._url = url
         self._realms = realms
         self._source = credentials
-        self._tokens = Tokens(ask)
+        self._tokens = tokens
         self._challenge: Challenge | None = None
         self._scopes: LruCache[str, str] = LruCache(_SCOPES)
 
@@ -106,10 +106,6 @@ class Authority:
             )
         return answer
 
-    async def close(self) -> None:
-        """Stop every request to a token server."""
-        await self._tokens.close()
-
     async def _answer(
         self,
         challenge: Challenge | None,
@@ -138,7 +134,7 @@ class Authority:
 
     async def _bearer(self, grant: Grant, refused: Authorization | None) -> Authorization:
         spent = refused.value.removeprefix("Bearer ") if refused is not None else None
-        token = self._tokens.kept(grant, refused=spent)
+        token = self._tokens.get(grant, refused=spent)
         if token is not None:
             return Authorization(f"Bearer {token}", grant, fresh=False)
         return Authorization(f"Bearer {await self._tokens.fetch(grant)}", grant, fresh=True)

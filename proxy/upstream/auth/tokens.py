@@ -1,38 +1,50 @@
-"""Tokens, kept until shortly before they end, and fetched once for everybody who needs one."""
+"""Tokens, cached until shortly before they expire, and fetched once for all waiting requests."""
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from proxy.kit.clock import Clock
+    from proxy.kit.singleflight import SingleFlight
     from proxy.upstream.auth.credentials import Credentials
+    from proxy.upstream.auth.token_board import TokenBoard
 
-# All tokens of one registry together, in bytes: a thousand of Docker Hub's.
+# The memory for all tokens of one registry, in bytes: a thousand of Docker Hub's.
 _MEMORY: Final = 4 * 2**20
 _OVERHEAD: Final = 1024
-# A token is replaced when this part of its life is left, or these seconds if they are more.
+# A token is replaced when this share of its lifetime is left, or these seconds if they are more.
 _EARLY_SHARE: Final = 0.1
 _EARLY: Final = 10.0
+# The memory for digests of the tokens that were used, in bytes, and for each of them.
+_USED_MEMORY: Final = 2**20
+_USED_COST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token is good for, and whose it is: the key that it is kept under.
+    """What a token permits, and to whom: the key under which it is cached.
 
-    The registry's origin needs no place in it: each registry has its own `Tokens`.
+    The registry's origin is not part of it: each registry has its own `Tokens`.
     """
 
     realm: str
     service: str | None
     scope: str
     credentials: Credentials | None
+
+    def key(self, registry: str) -> bytes:
+        """Return 32 bytes that stand for the grant at the registry called `registry`."""
+        login = self.credentials.basic if self.credentials is not None else ""
+        parts = (registry, self.realm, self.service or "", self.scope, login)
+        return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,57 +54,81 @@ class Token:
     value: str = field(repr=False)
     lifetime: float
 
+    @property
+    def mark(self) -> str:
+        """Which token it is, for memory that outlives it."""
+        return hashlib.sha256(self.value.encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Cached:
     token: Token
     until: float
 
 
 class Tokens:
-    """The tokens of one registry; the least recently used goes first."""
+    """The tokens of one registry; the least recently used is evicted first."""
 
-    def __init__(self, fetch: Callable[[Grant], Coroutine[None, None, Token]]) -> None:
-        """`fetch` asks the token server; what it raises is raised for everybody who waits."""
-        self._fetch = fetch
-        self._kept: LruCache[Grant, _Kept] = LruCache(_MEMORY)
-        self._fetching: dict[Grant, asyncio.Task[Token]] = {}
+    def __init__(
+        self,
+        ask: Callable[[Grant], Coroutine[None, None, Token]],
+        *,
+        registry: str,
+        flights: SingleFlight,
+        board: TokenBoard | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`ask` gets a token from its server; its failure is raised for every waiting request.
 
-    def kept(self, grant: Grant, *, refused: str | None = None) -> str | None:
-        """A token that is still good, and is not the one that the registry has just refused."""
-        entry = self._kept.get(grant)
-        if entry is None:
+        `board` is where other processes put theirs; with it, `flights` need leases.
+        """
+        self._ask = ask
+        self._registry = registry
+        self._flights = flights
+        self._board = board
+        self._clock = clock
+        self._cached: LruCache[Grant, _Cached] = LruCache(_MEMORY)
+        self._used: LruCache[bytes, str] = LruCache(_USED_MEMORY)
+
+    def get(self, grant: Grant, *, refused: str | None = None) -> str | None:
+        """Return a cached token that is still good, and is not the `refused` one."""
+        cached = self._cached.get(grant)
+        if cached is None:
             return None
-        if entry.token.value == refused or monotonic() >= entry.until:
-            self._kept.delete(grant)
+        if cached.token.value == refused or self._clock.monotonic() >= cached.until:
+            self._cached.delete(grant)
             return None
-        return entry.token.value
+        return cached.token.value
 
     async def fetch(self, grant: Grant) -> str:
-        """A new token. The fetch goes on when a caller leaves, for the others and the next."""
-        task = self._fetching.get(grant)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._renew(grant))
-            self._fetching[grant] = task
-            task.add_done_callback(lambda done: self._fetched(grant, done))
-        return (await asyncio.shield(task)).value
+        """Return a token that this process has not used yet: another process's, or a new one.
 
-    async def close(self) -> None:
-        """Stop every fetch, and return when it has ended."""
-        tasks = list(self._fetching.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        UpstreamFailure. The fetch continues when a caller is cancelled, for the others.
+        """
+        key = grant.key(self._registry)
+        board = self._board
 
-    async def _renew(self, grant: Grant) -> Token:
-        token = await self._fetch(grant)
+        async def ask() -> Token:
+            token = await self._ask(grant)
+            if board is not None:
+                board.put(key, token)
+            self._keep(grant, key, token)
+            return token
+
+        async def take() -> Token | None:
+            token = None if board is None else board.get(key)
+            # One that was used before has expired, or was refused.
+            if token is None or token.mark == self._used.get(key):
+                return None
+            self._keep(grant, key, token)
+            return token
+
+        elsewhere = None if board is None else take
+        return (await self._flights.do(f"token:{key.hex()}", ask, elsewhere)).value
+
+    def _keep(self, grant: Grant, key: bytes, token: Token) -> None:
         early = max(_EARLY, _EARLY_SHARE * token.lifetime)
-        kept = _Kept(token, monotonic() + token.lifetime - early)
-        self._kept.put(grant, kept, len(token.value) + len(grant.scope) + _OVERHEAD)
-        return token
-
-    def _fetched(self, grant: Grant, task: asyncio.Task[Token]) -> None:
-        del self._fetching[grant]
-        if not task.cancelled():
-            # Whoever waited has it; asking here keeps asyncio from reporting it if nobody did.
-            task.exception()
+        cached = _Cached(token, self._clock.monotonic() + token.lifetime - early)
+        self._cached.put(grant, cached, len(token.value) + len(grant.scope) + _OVERHEAD)
+        if self._board is not None:
+            self._used.put(key, token.mark, _USED_COST)

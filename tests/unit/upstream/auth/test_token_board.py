@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import UpstreamUnavailable
+from proxy.kit.singleflight import SingleFlight
 from proxy.stores.disk.leases import FlockLeases
 from proxy.upstream.auth.credentials import Credentials
-from proxy.upstream.auth.token_board import SharedTokenServer, TokenBoard
-from proxy.upstream.auth.tokens import Grant, Token
+from proxy.upstream.auth.token_board import TokenBoard
+from proxy.upstream.auth.tokens import Grant, Token, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,31 +46,32 @@ class _Issuer:
         return Token(self.issued[-1], self._lifetime)
 
 
-def process(issuer: _Issuer, memory: int, leases: Path, name: str = "r") -> SharedTokenServer:
+def process(issuer: _Issuer, memory: int, leases: Path, name: str = "r") -> Tokens:
     """What one process has of its own: its view of the memory, and of the leases."""
-    return SharedTokenServer(
-        issuer.ask, name=name, board=TokenBoard(memory), leases=FlockLeases(leases)
-    )
+    flights = SingleFlight(FlockLeases(leases))
+    return Tokens(issuer.ask, registry=name, flights=flights, board=TokenBoard(memory))
 
 
 async def test_one_process_asks_for_all(memory: int, tmp_path: Path) -> None:
     issuer = _Issuer()
     processes = [process(issuer, memory, tmp_path) for _ in range(4)]
-    tokens = await asyncio.gather(*(each.ask(GRANT) for each in processes))
-    assert {token.value for token in tokens} == set(issuer.issued)
+    tokens = await asyncio.gather(*(each.fetch(GRANT) for each in processes))
+    assert set(tokens) == set(issuer.issued)
     assert len(issuer.issued) == 1
-    assert all(299 < token.lifetime <= 300 for token in tokens)
+    shared = TokenBoard(memory).get(GRANT.key("r"))
+    assert shared is not None
+    assert 299 < shared.lifetime <= 300
 
 
 async def test_who_comes_back_gets_another_one(memory: int, tmp_path: Path) -> None:
     """A token that was refused is in nobody's way, and its successor is shared, too."""
     issuer = _Issuer()
     one, other = (process(issuer, memory, tmp_path) for _ in range(2))
-    first = await one.ask(GRANT)
-    assert (await other.ask(GRANT)).value == first.value
-    second = await one.ask(GRANT)
-    assert second.value != first.value
-    assert (await other.ask(GRANT)).value == second.value
+    first = await one.fetch(GRANT)
+    assert (await other.fetch(GRANT)) == first
+    second = await one.fetch(GRANT)
+    assert second != first
+    assert (await other.fetch(GRANT)) == second
     assert len(issuer.issued) == 2
 
 
@@ -77,15 +79,15 @@ async def test_a_token_is_for_one_grant_one_login_and_one_registry(
     memory: int, tmp_path: Path
 ) -> None:
     issuer = _Issuer()
-    await process(issuer, memory, tmp_path).ask(GRANT)
+    await process(issuer, memory, tmp_path).fetch(GRANT)
     for grant in (
         Grant(GRANT.realm, GRANT.service, "repository:b:pull", None),
         Grant("http://127.0.0.2/token", GRANT.service, GRANT.scope, None),
         Grant(GRANT.realm, None, GRANT.scope, None),
         Grant(GRANT.realm, GRANT.service, GRANT.scope, Credentials("somebody", "x")),
     ):
-        await process(issuer, memory, tmp_path).ask(grant)
-    await process(issuer, memory, tmp_path, name="another").ask(GRANT)
+        await process(issuer, memory, tmp_path).fetch(grant)
+    await process(issuer, memory, tmp_path, name="another").fetch(GRANT)
     assert len(issuer.issued) == 6
 
 
@@ -94,16 +96,16 @@ async def test_a_failure_is_not_shared(memory: int, tmp_path: Path) -> None:
     issuer.fails = True
     one, other = (process(issuer, memory, tmp_path) for _ in range(2))
     with pytest.raises(UpstreamUnavailable):
-        await one.ask(GRANT)
+        await one.fetch(GRANT)
     issuer.fails = False
-    assert (await other.ask(GRANT)).value == issuer.issued[0]
-    assert (await one.ask(GRANT)).value == issuer.issued[0]
+    assert (await other.fetch(GRANT)) == issuer.issued[0]
+    assert (await one.fetch(GRANT)) == issuer.issued[0]
 
 
 async def test_what_ends_soon_is_not_taken(memory: int, tmp_path: Path) -> None:
     issuer = _Issuer(lifetime=9.0)
     for _ in range(2):
-        await process(issuer, memory, tmp_path).ask(GRANT)
+        await process(issuer, memory, tmp_path).fetch(GRANT)
     assert len(issuer.issued) == 2
 
 
@@ -111,7 +113,7 @@ async def test_without_leases_each_process_asks(memory: int, tmp_path: Path) -> 
     issuer = _Issuer()
     one = process(issuer, memory, tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert (await one.ask(GRANT)).value == issuer.issued[0]
+    assert (await one.fetch(GRANT)) == issuer.issued[0]
 
 
 def test_what_is_half_written_is_no_token(memory: int) -> None:

@@ -9,10 +9,11 @@ from typing import Final
 import pytest
 
 from proxy.errors import UpstreamInvalid
-from proxy.upstream.auth import tokens
+from proxy.kit.singleflight import SingleFlight
 from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.auth.token_server import MAX_LIFETIME, MAX_TOKEN, parse_token
 from proxy.upstream.auth.tokens import Grant, Token, Tokens
+from tests.kit.manual_clock import ManualClock
 
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 GRANT: Final = Grant("https://a/token", "s", "repository:x:pull", None)
@@ -78,36 +79,33 @@ def test_a_token_fits_into_a_header(value: object) -> None:
 
 
 @pytest.mark.parametrize(("life", "used"), [(60, 50), (300, 270), (86_400, 77_760)])
-async def test_a_token_is_replaced_before_it_ends(
-    monkeypatch: pytest.MonkeyPatch, life: float, used: float
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(tokens, "monotonic", lambda: now)
+async def test_a_token_is_replaced_before_it_ends(life: float, used: float) -> None:
+    clock = ManualClock()
 
     async def fetch(_grant: Grant) -> Token:
         return Token("t", life)
 
-    kept = Tokens(fetch)
-    assert kept.kept(GRANT) is None
+    kept = Tokens(fetch, registry="r", flights=SingleFlight(), clock=clock)
+    assert kept.get(GRANT) is None
     assert await kept.fetch(GRANT) == "t"
-    now += used - 0.1
-    assert kept.kept(GRANT) == "t"
-    now += 0.2
-    assert kept.kept(GRANT) is None
+    clock.advance(used - 0.1)
+    assert kept.get(GRANT) == "t"
+    clock.advance(0.2)
+    assert kept.get(GRANT) is None
 
 
 async def test_tokens_are_bounded_in_bytes_and_belong_to_one_login() -> None:
     async def fetch(grant: Grant) -> Token:
         return Token(f"{grant.credentials}" + "x" * 16_000, 300)
 
-    kept = Tokens(fetch)
+    kept = Tokens(fetch, registry="r", flights=SingleFlight())
     mine = Grant(GRANT.realm, GRANT.service, GRANT.scope, Credentials("me", "secret"))
     await kept.fetch(mine)
-    assert kept.kept(GRANT) is None
+    assert kept.get(GRANT) is None
     for number in range(1000):
         await kept.fetch(Grant("https://a/token", "s", f"repository:{number}:pull", None))
-    assert kept.kept(mine) is None
-    assert kept.kept(Grant("https://a/token", "s", "repository:999:pull", None)) is not None
+    assert kept.get(mine) is None
+    assert kept.get(Grant("https://a/token", "s", "repository:999:pull", None)) is not None
 
 
 def test_no_secret_shows() -> None:

@@ -42,7 +42,7 @@ async def test_the_reserve_is_a_share_of_the_limit(
     remaining: int, reserve: float, *, reserved: bool
 ) -> None:
     cache = MemoryManifests(2**16)
-    flights = SingleFlight(NoLeases())
+    flights = SingleFlight()
     budget = UpstreamMeter(cache, flights, upstream="hub", reserve=reserve, account=lambda: "me")
     assert not await budget.is_at_its_reserve()
     budget.record(RateLimit(100, remaining, 60))
@@ -52,10 +52,3 @@ async def test_the_reserve_is_a_share_of_the_limit(
     newer = MeterReading(RateLimit(100, 100 - remaining, 60), time() + 1)
     await cache.put("budget:hub:me", newer.encode(), life=60.0)
     assert await budget.is_at_its_reserve() is (100 - remaining <= 100 * reserve)
-
-
-class NoLeases:
-    """Nobody else is there."""
-
-    async def claim(self, key: str) -> None:
-        raise AssertionError(key)
