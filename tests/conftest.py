@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
 
 # How long a cancelled task may take to unwind after its test, in seconds.
-_UNWINDING: Final = 1.0
+_UNWINDING: Final = 10.0
 # Where one of several processes of pytest (pytest-xdist) says which children it leaves, and where
 # the one that controls them keeps that.
 _LEFT_RUNNING: Final = "left_running"

@@ -37,29 +37,49 @@ async def test_a_bucket_that_is_not_there_has_nothing_and_costs_nothing_after_a_
     at: Callable[..., ObjectBlobs],
 ) -> None:
     errors: list[str] = []
-    store = at(endpoint=f"http://{LOOPBACK}:{free_port()}", on_error=errors.append)
+    tried = 0
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tried
+        tried += 1
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hang_up, LOOPBACK, free_port())
+    port = server.sockets[0].getsockname()[1]
+    store = at(endpoint=f"http://{LOOPBACK}:{port}", on_error=errors.append, clock=lambda: 0.0)
+    async with server:
+        with capture_logs() as log:
+            for _ in range(3):
+                assert await store.open(DIGEST) is None
+            before = tried
+            assert await store.record(KEY) is None
+            assert await store.size(DIGEST) is None
+            assert await store.url(DIGEST) is None
+            await keep(store, CONTENT)
+            with pytest.raises(OSError, match="circuit is open"):
+                await store.put_records([(KEY, b"x")])
+            with pytest.raises(OSError, match="circuit is open"):
+                await store.put_new_record(KEY, b"x")
+            with pytest.raises(OSError, match="circuit is open"):
+                await store.delete_record(KEY)
+            with pytest.raises(OSError, match="circuit is open"):
+                await store.delete(DIGEST)
+            assert tried == before > 0
+    assert errors[:3] == ["look"] * 3
+    assert len([line for line in log if line["event"] == "bucket.circuit_opened"]) == 1
+
+
+async def test_a_bucket_that_takes_no_connection_is_told_of(
+    at: Callable[..., ObjectBlobs],
+) -> None:
+    store = at(endpoint=f"http://{LOOPBACK}:{free_port()}")
     with capture_logs() as log:
         for _ in range(3):
             assert await store.open(DIGEST) is None
-        began = time.monotonic()
-        assert await store.record(KEY) is None
-        assert await store.size(DIGEST) is None
-        assert await store.url(DIGEST) is None
-        await keep(store, CONTENT)
-        with pytest.raises(OSError, match="circuit is open"):
-            await store.put_records([(KEY, b"x")])
-        with pytest.raises(OSError, match="circuit is open"):
-            await store.put_new_record(KEY, b"x")
-        with pytest.raises(OSError, match="circuit is open"):
-            await store.delete_record(KEY)
-        with pytest.raises(OSError, match="circuit is open"):
-            await store.delete(DIGEST)
-        assert time.monotonic() - began < 0.4
-    assert errors[:3] == ["look"] * 3
     assert [line["reason"] for line in log if line["event"] == "bucket.circuit_opened"] == [
         "the connection failed"
     ]
-    assert await store.bucket.warning() == ("s3://lighterage cannot be used: the connection failed")
+    assert await store.bucket.warning() == "s3://lighterage cannot be used: the connection failed"
 
 
 async def test_a_url_that_is_made_without_the_bucket_says_nothing_of_how_it_is(
@@ -94,8 +114,8 @@ async def test_a_bucket_that_says_nothing_is_waited_for_for_seconds(
     async with interceptor(gateway, silent) as endpoint:
         store = at(endpoint=endpoint, timeout=0.3)
         began = time.monotonic()
-        assert await store.open(DIGEST) is None
-        assert 0.2 < time.monotonic() - began < 2
+        assert await store.open(DIGEST) is None, "though there is no answer yet"
+        assert time.monotonic() - began > 0.2
         assert (
             await store.bucket.warning() == "s3://lighterage cannot be used: the request timed out"
         )
@@ -116,7 +136,7 @@ async def test_a_bucket_that_comes_back_is_used_again(
             for _ in range(5):
                 assert await store.open(DIGEST) is None
             broken = False
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (warning := await store.bucket.warning()) and "cannot" in warning:  # noqa: ASYNC110 -- nothing but time brings it back
                     await asyncio.sleep(0.05)
             assert (

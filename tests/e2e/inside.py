@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SAMPLE: Final = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
 # How long two processes may take to start on a busy machine, in seconds.
-_START: Final = 30.0
+_START: Final = 60.0
 _ESTABLISHED: Final = "01"
 
 

@@ -34,14 +34,15 @@ CLIENTS: Final = 6
 KINDS: Final = (images.docker, images.oci, images.docker_list, images.oci_index)
 # What the slowest answer may take, in seconds. One for a new image needs a dozen operations and
 # more, and would take half a minute if each waited for 2 s. The proxy waits for three, for none of
-# them more than a second, and then for none; it is half a second in all on a machine of its own.
-SLOWEST: Final = 3.5
-# What the usual answer may take: 2 ms there.
-USUAL: Final = 0.1
-# Until Redis is used, once it is well: it is tried every 5 s, or more often.
-USED_AGAIN: Final = 15.0
-# Until /readyz says that something is wrong: it looks every 2 s.
-WARNED: Final = 10.0
+# them more than a second, and then for none; a busy machine may make that three times as long.
+SLOWEST: Final = 30.0 / 3
+# How many times longer than beside a healthy Redis the usual answer may take.
+USUAL: Final = 5.0
+# What ends a test that hangs until Redis is used again, in seconds: it is tried every 5 s, or more
+# often.
+USED_AGAIN: Final = 60.0
+# And until /readyz says that something is wrong: it looks every 2 s.
+WARNED: Final = 60.0
 DOCUMENTED: Final = set(
     re.findall(r"`([a-z]+)[:`]", "".join(re.findall(r"^\| `.*?\|", PAGE.read_text(), re.MULTILINE)))
 )
@@ -169,6 +170,7 @@ async def test_everything_is_served_whatever_befalls_redis(
             async with ready_throughout(proxy):
                 await pulls.all_of(proxy.port, cargo["cached"], clients=CLIENTS)
                 assert await errors(proxy) == 0
+                healthy = statistics.median(pulls.seconds)
 
                 await pulls.all_of(
                     proxy.port,
@@ -192,7 +194,7 @@ async def test_everything_is_served_whatever_befalls_redis(
                     assert await asyncio.to_thread(outage.owner(key).ask, "EXISTS", key)
     assert pulls.bad == []
     assert max(pulls.seconds) < SLOWEST
-    assert statistics.median(pulls.seconds) < USUAL
+    assert statistics.median(pulls.seconds) < USUAL * healthy
 
 
 async def test_all_workers_use_redis_again(

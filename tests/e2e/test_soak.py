@@ -60,7 +60,7 @@ async def _pull(proxy: Proxy, numbers: Iterator[int]) -> None:
                     assert len(answer.body) == blob["size"]
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while _connections(proxy):  # noqa: ASYNC110 -- the proxy's ends of them
             await asyncio.sleep(0.01)
 

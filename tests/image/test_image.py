@@ -33,7 +33,7 @@ LARGEST: Final = 110_000_000
 # PEP 552: compiled from a source that is never looked at again.
 UNCHECKED: Final = 0b01
 # Seconds until a supervisor must know that a worker serves, who may do so a moment before.
-READY: Final = 10.0
+READY: Final = 60.0
 # Of packages that the lock has for other systems and other Pythons only.
 ELSEWHERE: Final = {"async-timeout"}
 

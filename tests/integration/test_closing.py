@@ -108,6 +108,6 @@ async def test_who_was_not_told_may_ask_once_more(tmp_path: Path) -> None:
 
 
 async def test_who_asks_for_nothing_keeps_nobody_waiting(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack, asyncio.timeout(5), serving(tmp_path) as (registry, _):
+    async with AsyncExitStack() as stack, asyncio.timeout(60), serving(tmp_path) as (registry, _):
         client = await stack.enter_async_context(Connection(registry.port))
         assert (await client.get("/v2/")).status == 200

@@ -38,10 +38,16 @@ INDEX: Final = images.oci_index()
 OTHER: Final = images.oci()
 LISTING: Final = b'{"name": "library/cargo", "tags": ["index", "other"]}'
 
-# The promises, in seconds.
-AT_MOST: Final = 1.0
-ONCE_OPEN: Final = 0.05
-RECOVERED: Final = 15.0
+# How long the proxy tries to connect, in seconds. An answer from the cache comes well before that.
+CONNECT_TIMEOUT: Final = 3.0
+AT_MOST: Final = CONNECT_TIMEOUT * 2 / 3
+# Once the upstream is not asked any more, a pull costs at most so many times what it costs beside a
+# healthy one; waiting would cost sixty times as much. The best of some rounds is compared, so a
+# machine that others use makes no difference.
+ONCE_OPEN: Final = 20.0
+ROUNDS: Final = 10
+# What ends a test that hangs, in seconds.
+RECOVERED: Final = 60.0
 
 # Pulls ask each time, and what the upstream refuses is believed only for a moment.
 IMPATIENT: Final[Mapping[str, Any]] = {
@@ -253,7 +259,11 @@ async def proxy(
 ) -> AsyncIterator[Proxy]:
     """A proxy that reaches the upstream by a name; with TLS by its address."""
     monkeypatch.setattr(socket, "getaddrinfo", NAMES)
-    registry: dict[str, Any] = {"default": True, "connect_timeout": 1.5, "idle_timeout": 2.0}
+    registry: dict[str, Any] = {
+        "default": True,
+        "connect_timeout": CONNECT_TIMEOUT,
+        "idle_timeout": 2.0,
+    }
     if certified:
         trusted = data_dir / "trusted.pem"
         shown = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", upstream.port))
@@ -271,16 +281,19 @@ async def test_an_outage_costs_nothing_that_is_cached(
     proxy: Proxy, upstream: ScriptedUpstream, outage: Outage
 ) -> None:
     bodies = {path: (await ask(proxy, path)).body for path in CACHED}
+    healthy = min([await time_of_a_round(proxy) for _ in range(ROUNDS)])
     async with outage.breaks(upstream):
-        await expect_cached(proxy, outage, bodies, within=AT_MOST)
+        await expect_cached(proxy, outage, bodies)
         await expect_uncached(proxy, outage)
         await open_the_breaker(proxy, outage)
-        await expect_cached(proxy, outage, bodies, within=ONCE_OPEN)
+        await expect_cached(proxy, outage, bodies)
+        await expect_no_waiting(proxy, healthy)
 
         await proxy.restart()
-        await expect_cached(proxy, outage, bodies, within=AT_MOST)
+        await expect_cached(proxy, outage, bodies)
         await open_the_breaker(proxy, outage)
-        await expect_cached(proxy, outage, bodies, within=ONCE_OPEN)
+        await expect_cached(proxy, outage, bodies)
+        await expect_no_waiting(proxy, healthy)
         await expect_uncached(proxy, outage)
     async with asyncio.timeout(RECOVERED):
         await answered(proxy, outage.uncached, "Lighterage; fwd=miss; stored", "Lighterage; hit")
@@ -329,9 +342,7 @@ async def answered(proxy: Proxy, path: str, *caches: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def expect_cached(
-    proxy: Proxy, outage: Outage, bodies: Mapping[str, bytes], *, within: float
-) -> None:
+async def expect_cached(proxy: Proxy, outage: Outage, bodies: Mapping[str, bytes]) -> None:
     """Everything is served in time, and the tag is marked for what it is."""
     for path, body in bodies.items():
         began = monotonic()
@@ -347,7 +358,25 @@ async def expect_cached(
             assert answer.body == body
         if path == CACHED[0]:
             assert answer.cache in {outage.cached, UNAVAILABLE}
-        assert took < within, (path, answer.cache)
+        assert took < AT_MOST, (path, answer.cache)
+
+
+async def time_of_a_round(proxy: Proxy) -> float:
+    """What it takes to pull everything that is cached once, in seconds."""
+    began = monotonic()
+    for path in CACHED:
+        await ask(proxy, path)
+    return monotonic() - began
+
+
+async def expect_no_waiting(proxy: Proxy, healthy: float) -> None:
+    """One of some rounds takes about as long as one beside a healthy upstream."""
+    rounds: list[float] = []
+    while len(rounds) < ROUNDS:
+        rounds.append(await time_of_a_round(proxy))
+        if rounds[-1] < ONCE_OPEN * healthy:
+            return
+    pytest.fail(f"{rounds} s for what takes {healthy} s beside a healthy upstream")
 
 
 async def expect_uncached(proxy: Proxy, outage: Outage) -> None:

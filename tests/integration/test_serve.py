@@ -95,7 +95,7 @@ async def test_what_takes_longer_than_the_grace_is_cut_off(
     with Proxy(tmp_path, upstream=upstream.url, settings={"shutdown": {"grace": "200ms"}}) as proxy:
         async with client.get(f"{proxy.url}/v2/cargo/blobs/{LAYER}") as answer:
             assert await answer.content.readexactly(1)
-            assert await asyncio.to_thread(proxy.stop, within=5.0) == 0
+            assert await asyncio.to_thread(proxy.stop) == 0
             with pytest.raises(aiohttp.ClientPayloadError):
                 await answer.read()
     (line,) = (line for line in _log(proxy) if line["event"] == "request.served")

@@ -54,13 +54,13 @@ async def test_nobody_waits_for_an_upload_and_the_end_does(
         Proxy(settings(upstream, data_dir, blobs=blobs(gateway, endpoint))) as proxy,
     ):
         first = await proxy.get(BLOB)
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 60)
         during = await proxy.get(BLOB)
         assert (first.status, during.status) == (200, 200)
         assert first.body == during.body
         assert len(proxy.services.transfers) == 1
         may_end.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(proxy.services.transfers):  # noqa: ASYNC110 -- nothing tells a test
                 await asyncio.sleep(0.01)
         assert (await proxy.get(BLOB)).status == 307
@@ -83,7 +83,7 @@ async def test_many_clients_are_one_transfer_also_where_nothing_can_be_uploaded(
             answers = await asyncio.gather(*(proxy.get(BLOB) for _ in range(20)))
             assert {answer.status for answer in answers} == {200}
             assert len({answer.body for answer in answers}) == 1
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while len(proxy.services.transfers):  # noqa: ASYNC110 -- nothing tells a test
                     await asyncio.sleep(0.01)
             assert upstream.count("GET", BLOB) == round_

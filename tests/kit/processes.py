@@ -22,8 +22,8 @@ LOOPBACK: Final = "127.0.0.1"
 # Below what Linux gives to clients by default.
 _SERVERS: Final = range(15_000, 32_000)
 # Seconds until a started program must answer, and until a stopped one must be gone.
-START: Final = 30.0
-STOP: Final = 15.0
+START: Final = 60.0
+STOP: Final = 60.0
 _POLL: Final = 0.02
 # How much of a log a failure quotes, in bytes.
 _QUOTED: Final = 8192

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tests.kit.images import Content
     from tests.kit.scripted_upstream import ScriptedUpstream
 
-# How long what happens beside a request may take, in seconds.
-_SOON: Final = 5.0
+# What ends a test that waits for something beside a request, in seconds.
+_SOON: Final = 60.0
 # What a client of this module does not say by itself.
 _SILENT: Final = ("Accept", "Accept-Encoding", "User-Agent")
 

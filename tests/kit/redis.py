@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 # Seconds until servers that were started must have found each other.
-_FOUND: Final = 20.0
+_FOUND: Final = 60.0
 _POLL: Final = 0.05
 
 

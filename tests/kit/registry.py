@@ -29,7 +29,7 @@ _HTPASSWD: Final = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuZ9hITkhSjgdPh1azpD9
 _ACCESS: Final = re.compile(r'"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d{3}) ')
 # A request of ours that shows how far the access log is; not counted.
 _MARK: Final = "/v2/?mark="
-_MARKED_WITHIN: Final = 5.0
+_MARKED_WITHIN: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Worker:
 
     async def followed(self) -> None:
         """Return when there is nothing more to follow."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.link.follow()
 
 
@@ -49,7 +49,7 @@ async def worker() -> AsyncIterator[Worker]:
 async def test_it_drains_when_it_is_told_to_and_stops_at_the_end(worker: Worker) -> None:
     following = asyncio.create_task(worker.followed())
     worker.supervisor.sendall(control_channel.DRAIN)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await worker.shutdown.draining.wait()
     assert not worker.shutdown.at_once.is_set()
     worker.supervisor.close()
@@ -93,7 +93,7 @@ async def test_a_supervisor_that_does_not_read_costs_no_memory(worker: Worker) -
     assert max(waiting) < 2_000, "one line at most"
     worker.supervisor.setblocking(False)  # noqa: FBT003 -- the library's signature
     loop, received = asyncio.get_running_loop(), b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while b"1999" not in received:
             received = received[-2_000:] + await loop.sock_recv(worker.supervisor, 2**16)
             await worker.link.report()
