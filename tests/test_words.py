@@ -88,7 +88,6 @@ PENDING: Final = {
     "proxy/stores/bucket/records.py",
     "proxy/stores/disk/records.py",
     "proxy/stores/sqlite",
-    "proxy/web",
 }
 
 # A function's name says what it does (a verb) or what it gives (a noun). What happened is a verb

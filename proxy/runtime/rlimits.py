@@ -6,7 +6,7 @@ import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from proxy.web.server import TURNED_AWAY_AT_ONCE
+from proxy.web.server import MAX_OVER_LIMIT
 
 if TYPE_CHECKING:
     from proxy.config import Limits
@@ -34,7 +34,7 @@ def needed(limits: Limits) -> int:
     """How many one process needs when every limit is reached."""
     return (
         limits.connections * _CONNECTION
-        + TURNED_AWAY_AT_ONCE
+        + MAX_OVER_LIMIT
         + limits.downloads * _DOWNLOAD
         + limits.passed_through * _PASSED_THROUGH
         + _ALL_ELSE

@@ -1,1 +1,1 @@
-"""HTTP towards clients and operators."""
+"""The HTTP listeners for clients and operators."""

@@ -1,4 +1,4 @@
-"""One line in the log, and one count in the metrics, for each request."""
+"""The access log: one log line and one count in the metrics for each request."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from proxy.telemetry.trace import Trace
     from proxy.web.paths import Target
 
-# What of a client's own words is kept.
-_WORDS: Final = 200
+# The maximum length of a client's header in the log.
+_MAX_QUOTED: Final = 200
 _ids: Final = count(1)
 _PROCESS: Final = secrets.token_hex(4)
 
 
 @dataclass(slots=True)
 class AccessLogLine:
-    """What is known of a request when its answer has been given."""
+    """The facts of one request that its log line and metrics need."""
 
     began: float
     status: int = 0
@@ -42,25 +42,25 @@ class AccessLogLine:
     mixed: bool = False
     error: str = ""
     id: str = ""
-    # For an answer that is sent again and again: what its line says each time, by method.
+    # The encoded members of a response that is sent repeatedly, by method.
     repeated: dict[str, bytes] | None = None
 
     @classmethod
     def begin(cls) -> AccessLogLine:
-        """For a request that has just arrived."""
+        """Begin the line of a request that has just arrived."""
         return cls(began=perf_counter(), id=f"{_PROCESS}-{next(_ids):x}")
 
-    def take(self, happened: Trace) -> None:
-        """What the service has done for this request."""
-        self.outcome, self.rule = happened.outcome, happened.rule
-        self.upstream_calls = happened.upstream_calls
+    def record(self, trace: Trace) -> None:
+        """Take the outcome of the request from its trace."""
+        self.outcome, self.rule = trace.outcome, trace.rule
+        self.upstream_calls = trace.upstream_calls
 
 
 class AccessLog:
-    """Writes them. The metrics' children are bound once, for looking one up costs more than all."""
+    """Writes the lines. Metric children are bound once, because look-ups dominate the cost."""
 
     def __init__(self) -> None:
-        """Bind the logger once, too."""
+        """Bind the logger once."""
         self._log = structlog.get_logger().bind()
         self._requests: dict[tuple[str, int, str], Counter] = {}
         self._durations: dict[str, Histogram] = {}
@@ -71,18 +71,18 @@ class AccessLog:
         route = line.target.route if line.target is not None else "other"
         seconds = perf_counter() - line.began
         self._count(route, line, seconds)
-        what = None if line.repeated is None else line.repeated.get(request.method)
-        if what is None:
-            what = _what(request.method, route, line)
+        encoded = None if line.repeated is None else line.repeated.get(request.method)
+        if encoded is None:
+            encoded = _encode_request(request.method, route, line)
             if line.repeated is not None:
-                line.repeated[request.method] = what
+                line.repeated[request.method] = encoded
         self._log.info(
             "request.served",
             id=line.id,
             client=request.remote,
-            agent=request.headers.get("User-Agent", "")[:_WORDS],
+            agent=request.headers.get("User-Agent", "")[:_MAX_QUOTED],
             seconds=round(seconds, 6),
-            members=what,
+            members=encoded,
         )
 
     def _count(self, route: str, line: AccessLogLine, seconds: float) -> None:
@@ -101,8 +101,8 @@ class AccessLog:
         self._bytes[route].inc(line.sent)
 
 
-def _what(method: str, route: str, line: AccessLogLine) -> bytes:
-    """What was asked and answered: members of a JSON object."""
+def _encode_request(method: str, route: str, line: AccessLogLine) -> bytes:
+    """The members of a line that depend on the request and response only, encoded as JSON."""
     repository = reference = ""
     if isinstance(line.target, ManifestTarget):
         repository, reference = str(line.target.repository), line.target.reference

@@ -1,4 +1,4 @@
-"""Sending blobs: whole, a range, or only the headers; from the store or while they arrive."""
+"""Blob responses: whole, a range, or only the headers; from the store or a running transfer."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# What is read and sent at a time, in bytes: large enough that it costs little, and where many read
-# at once as much less as keeps all of it together within bounds.
-_PIECE: Final = 256 * 1024
-_SMALLEST_PIECE: Final = 64 * 1024
-_PIECES: Final = 8 * 2**20
-# What the log says of an answer whose client did not wait for its end.
-GONE: Final = "the client left"
-# A client that asks for schema 1 names blobs by digest only: nobody knows their type any more.
+# The bytes that are read and sent at a time. Chunks shrink with the number of concurrent readers,
+# so that all of them together stay within the budget.
+_MAX_CHUNK: Final = 256 * 1024
+_MIN_CHUNK: Final = 64 * 1024
+_CHUNK_BUDGET: Final = 8 * 2**20
+# The log's error for a response whose client disconnected before its end.
+CLIENT_LEFT: Final = "the client disconnected"
+# Schema 1 names blobs by digest only, so their media types are unknown.
 _TYPE: Final = "application/octet-stream"
 
 
 class BlobResponder:
-    """Answers to GET and HEAD of blobs."""
+    """Answers GET and HEAD of blobs."""
 
     def __init__(self, blobs: Blobs, *, range_on_miss: bool) -> None:
-        """`range_on_miss`: pass a range of what is not here yet on to the upstream."""
+        """`range_on_miss`: forward a range of a blob that is not cached to the upstream."""
         self._blobs = blobs
         self._range_on_miss = range_on_miss
         self._sending = 0
@@ -50,19 +50,19 @@ class BlobResponder:
     async def answer(
         self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
     ) -> web.StreamResponse:
-        """Send the blob; `line` learns how much of it the client got."""
+        """Send the blob; the number of bytes sent is noted in `line`."""
         headers = content_headers(target.digest, _TYPE, target.ns)
         headers["Accept-Ranges"] = "bytes"
-        # Content-addressed: whoever has it needs never ask again.
+        # Content-addressed, so clients never need to revalidate it.
         headers["Cache-Control"] = "max-age=31536000, immutable"
         line.media_type = _TYPE
         wanted = None
         if range_applies(request.headers.get("If-Range"), target.digest):
             wanted = parse_range(request.headers.get("Range"))
-        known = not_modified(request.headers.getall("If-None-Match", ()), target.digest)
-        if request.method == "HEAD" or known:
+        is_not_modified = not_modified(request.headers.getall("If-None-Match", ()), target.digest)
+        if request.method == "HEAD" or is_not_modified:
             size = await self._blobs.size(target.repository, target.digest)
-            return _head(headers, size, known=known)
+            return _head(headers, size, is_not_modified=is_not_modified)
         source = await self._blobs.find(target.repository, target.digest)
         try:
             if (
@@ -70,7 +70,7 @@ class BlobResponder:
                 and self._range_on_miss
                 and not await self._is_near(source, target.digest, wanted)
             ):
-                passed = await self._passed_on(request, target, headers, wanted, line)
+                passed = await self._send_from_upstream(request, target, headers, wanted, line)
                 if passed is not None:
                     return passed
             if source is None:
@@ -103,29 +103,29 @@ class BlobResponder:
             line.status = response.status
             await response.prepare(request)
             while first <= last:
-                length = max(_SMALLEST_PIECE, min(_PIECE, _PIECES // self._sending))
-                piece = await source.read(first, min(length, last - first + 1))
-                await response.write(piece)
-                first += len(piece)
-                line.sent += len(piece)
-                # What the system takes at once makes nobody wait; others want their turn, too.
+                length = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_BUDGET // self._sending))
+                chunk = await source.read(first, min(length, last - first + 1))
+                await response.write(chunk)
+                first += len(chunk)
+                line.sent += len(chunk)
+                # A write that does not block does not yield, so give other requests a turn.
                 await asyncio.sleep(0)
             await response.write_eof()
         except (RegistryError, OSError) as error:
-            _cut(request, line, error)
+            _abort(request, line, error)
         finally:
             self._sending -= 1
         return response
 
     async def _is_near(self, source: Source | None, digest: Digest, wanted: ByteRange) -> bool:
-        """Whether the range is here or soon will be, or is the whole blob."""
+        """Whether the range is stored, about to be fetched, or the whole blob."""
         if source is not None:
             return source.is_near(wanted.within(source.size)[0])
         if wanted.first == 0 and wanted.last is None:
             return True
         return wanted.first is not None and await self._blobs.has_begun(digest, wanted.first)
 
-    async def _passed_on(
+    async def _send_from_upstream(
         self,
         request: web.BaseRequest,
         target: BlobTarget,
@@ -133,9 +133,9 @@ class BlobResponder:
         wanted: ByteRange,
         line: AccessLogLine,
     ) -> web.StreamResponse | None:
-        """The range from upstream, while the whole blob is fetched for whoever asks next.
+        """Send the range from the upstream, and then prefetch the whole blob.
 
-        None where the upstream does not send ranges, and only the whole blob will do.
+        None if the upstream does not support ranges, so that the whole blob must be fetched.
         """
         repository, digest = target.repository, target.digest
         if wanted.first is None and not wanted.last:
@@ -151,25 +151,25 @@ class BlobResponder:
                 line.status = response.status
                 await response.prepare(request)
                 async with aclosing(part.chunks()) as chunks:
-                    async for chunk in chunks:
-                        # More comes where the upstream begins with the whole.
-                        piece = chunk[: last + 1 - first]
-                        await response.write(piece)
-                        first += len(piece)
-                        line.sent += len(piece)
+                    async for received in chunks:
+                        # An upstream may send more than the requested range.
+                        chunk = received[: last + 1 - first]
+                        await response.write(chunk)
+                        first += len(chunk)
+                        line.sent += len(chunk)
                         if first > last:
                             break
                 await response.write_eof()
             except (RegistryError, OSError) as error:
-                _cut(request, line, error)
+                _abort(request, line, error)
             finally:
-                # Now, and not before: the client's bytes come first.
+                # Only now, because the client's bytes come first.
                 self._blobs.prefetch(repository, digest)
             return response
 
 
 def _partial(headers: CIMultiDict[str], first: int, last: int, size: int) -> web.StreamResponse:
-    """A 206 that is still to be sent."""
+    """A 206 response to be sent."""
     response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT, headers=headers)
     response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
     response.content_length = last - first + 1
@@ -177,18 +177,18 @@ def _partial(headers: CIMultiDict[str], first: int, last: int, size: int) -> web
     return response
 
 
-def _head(headers: CIMultiDict[str], size: int, *, known: bool) -> web.Response:
+def _head(headers: CIMultiDict[str], size: int, *, is_not_modified: bool) -> web.Response:
     headers["Cache-Status"] = cache_status(trace.current())
-    if known:
+    if is_not_modified:
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     headers["Content-Length"] = str(size)
     return web.Response(headers=headers)
 
 
 def _redirect(headers: CIMultiDict[str], url: str) -> web.Response:
-    """To the same bytes in a bucket; a range is asked for there."""
+    """A redirect to the object in the bucket, which also answers ranges."""
     del headers["ETag"], headers["Accept-Ranges"], headers["Content-Type"]
-    # The URL is good for minutes only, and for whoever has it.
+    # The URL expires within minutes, and anyone can use it.
     headers["Cache-Control"] = "no-store"
     headers["Cache-Status"] = cache_status(trace.current())
     headers["Location"] = url
@@ -196,9 +196,8 @@ def _redirect(headers: CIMultiDict[str], url: str) -> web.Response:
     return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
 
 
-def _cut(request: web.BaseRequest, line: AccessLogLine, error: Exception) -> None:
-    """Close the connection short of Content-Length: the only way left to say that it failed."""
-    gone = isinstance(error, ConnectionError)
-    line.error = GONE if gone else str(error)
+def _abort(request: web.BaseRequest, line: AccessLogLine, error: Exception) -> None:
+    """Close the connection before Content-Length: after the headers, the only error signal."""
+    line.error = CLIENT_LEFT if isinstance(error, ConnectionError) else str(error)
     if request.transport is not None:
         request.transport.abort()

@@ -1,4 +1,4 @@
-"""Conditional requests: every entity tag is the digest in quotes (RFC 9110, 13)."""
+"""Conditional requests; the entity tag is the digest in quotes (RFC 9110, 13)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def not_modified(if_none_match: Iterable[str], digest: str) -> bool:
-    """Whether the client has what `digest` names. Clients send it quoted, weak and bare."""
+    """Whether If-None-Match has `digest`. Clients send it quoted, weak and bare."""
     for line in if_none_match:
         for tag in line.split(","):
             if tag.strip().removeprefix("W/").strip('"') in {digest, "*"}:
@@ -18,5 +18,5 @@ def not_modified(if_none_match: Iterable[str], digest: str) -> bool:
 
 
 def range_applies(if_range: str | None, digest: str) -> bool:
-    """Whether a Range is to be obeyed: without If-Range, or with this blob's strong tag."""
+    """Whether Range applies: without If-Range, or with this blob's strong entity tag."""
     return if_range is None or if_range.strip().strip('"') == digest

@@ -1,4 +1,4 @@
-"""Domain errors as HTTP: the one place that knows a status for each, and the one error body."""
+"""The HTTP status and error body of each domain error."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     StorageFailure: HTTPStatus.SERVICE_UNAVAILABLE,
     ManifestInvalid: HTTPStatus.BAD_GATEWAY,
     UpstreamFailure: HTTPStatus.BAD_GATEWAY,
-    # The upstream's challenge is for us, not for our clients; and most registries answer so for a
-    # name that does not exist.
+    # The upstream's challenge is not for our clients, and most registries answer 401 or 403 for a
+    # repository that does not exist.
     UpstreamDenied: HTTPStatus.NOT_FOUND,
     UpstreamThrottled: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
 def status_of(error: RegistryError) -> HTTPStatus:
-    """The status of the nearest class in the table."""
+    """The status of an error: that of its nearest class in the table."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 def body_of(error: RegistryError) -> bytes:
-    """The distribution spec's error body ("Error Codes")."""
+    """Encode an error as the spec's JSON body (distribution spec, "Error Codes")."""
     entry: dict[str, object] = {"code": error.code, "message": error.message}
     if error.detail is not None:
         entry["detail"] = error.detail

@@ -1,4 +1,4 @@
-"""The headers that answers have in common."""
+"""The headers that responses have in common."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from proxy.oci.reference import Digest
     from proxy.telemetry.trace import Trace
 
-# docker up to 1.9 takes a registry without it for one of the v1 API.
+# Without it, docker up to 1.9 assumes the v1 API.
 API_VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")
 SERVER: Final = ("Server", "lighterage")
 NO_SNIFF: Final = ("X-Content-Type-Options", "nosniff")
@@ -20,7 +20,7 @@ HIT: Final = "Lighterage; hit"
 
 
 def content_headers(digest: Digest, media_type: str, ns: str | None) -> CIMultiDict[str]:
-    """For an answer with content: what it is, and what it is called. The type stays bare."""
+    """The headers of a response with content; `Content-Type` has no parameters."""
     headers = CIMultiDict(
         [
             API_VERSION,
@@ -37,19 +37,19 @@ def content_headers(digest: Digest, media_type: str, ns: str | None) -> CIMultiD
     return headers
 
 
-def cache_status(happened: Trace) -> str:
-    """RFC 9211: whether the cache had it, and why it asked the upstream if it did."""
-    match happened.outcome:
+def cache_status(trace: Trace) -> str:
+    """The `Cache-Status` header for a trace (RFC 9211)."""
+    match trace.outcome:
         case Outcome.HIT:
             return HIT
         case Outcome.REVALIDATED:
             return "Lighterage; fwd=stale; detail=revalidated"
         case Outcome.STALE:
-            return f'Lighterage; hit; detail="stale {happened.detail}"'
+            return f'Lighterage; hit; detail="stale {trace.detail}"'
         case Outcome.MISS:
-            stored = "; stored" if happened.stored else ""
-            return f"Lighterage; fwd=miss{stored}{happened.parameter}"
+            stored = "; stored" if trace.stored else ""
+            return f"Lighterage; fwd=miss{stored}{trace.parameter}"
         case Outcome.NONE:
             return "Lighterage; fwd=bypass"
         case _:
-            assert_never(happened.outcome)
+            assert_never(trace.outcome)

@@ -1,11 +1,15 @@
-"""A manifest's answer, prepared once and sent any number of times."""
+"""Manifest responses, prepared once and sent any number of times."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
 
+from aiohttp import web
+
 from proxy.blobs.recency import BlobUse
+from proxy.web.conditions import not_modified
 from proxy.web.headers import HIT, content_headers
 from proxy.web.prepared import PreparedResponse
 
@@ -14,11 +18,12 @@ if TYPE_CHECKING:
 
     from proxy.manifests.serve import Representation
     from proxy.oci.reference import Digest
+    from proxy.web.access_log import AccessLogLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Headers and body as they are, but for `Cache-Status`."""
+class PreparedManifest:
+    """A manifest's headers and body, apart from `Cache-Status`."""
 
     body: bytes
     digest: Digest
@@ -26,17 +31,17 @@ class Answer:
     rule: str
     headers: CIMultiDict[str]
     mixed: bool
-    # Shared by all whom it is sent to.
+    # Shared by all responses.
     use: BlobUse = field(compare=False)
-    # What a hit is answered with, to GET and to HEAD.
+    # The responses for a hit, to GET and to HEAD.
     whole: PreparedResponse
     head: PreparedResponse
-    # What the log says of a hit: see `Line.repeated`.
+    # The log members of a hit, see `AccessLogLine.repeated`.
     logged: dict[str, bytes] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, found: Representation, ns: str | None) -> Self:
-        """For a representation that was found; `ns` is told back to who asked with it."""
+        """Prepare the response for a representation; `ns` is echoed as `OCI-Namespace`."""
         manifest = found.manifest
         headers = content_headers(manifest.digest, manifest.media_type, ns)
         headers["Content-Length"] = str(len(manifest.raw))
@@ -56,3 +61,34 @@ class Answer:
             whole=PreparedResponse(ready, manifest.raw),
             head=PreparedResponse(ready, b""),
         )
+
+
+def respond_hit(
+    request: web.BaseRequest, answer: PreparedManifest, line: AccessLogLine
+) -> web.StreamResponse:
+    """Answer a hit by the prepared response, unless the request is conditional or unusual."""
+    if "If-None-Match" in request.headers or not PreparedResponse.suits(request, answer.body):
+        return respond(request, answer, HIT, line)
+    line.media_type, line.mixed = answer.media_type, answer.mixed
+    line.repeated = answer.logged
+    if request.method == "HEAD":
+        return answer.head
+    line.sent = len(answer.body)
+    return answer.whole
+
+
+def respond(
+    request: web.BaseRequest, answer: PreparedManifest, status: str, line: AccessLogLine
+) -> web.StreamResponse:
+    """Build the response, or a 304; If-None-Match is compared with the negotiated manifest."""
+    line.media_type, line.mixed = answer.media_type, answer.mixed
+    headers = answer.headers.copy()
+    headers["Cache-Status"] = status
+    conditions = request.headers.getall("If-None-Match", ())
+    if conditions and not_modified(conditions, answer.digest):
+        del headers["Content-Length"]
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if request.method == "HEAD":
+        return web.Response(headers=headers)
+    line.sent = len(answer.body)
+    return web.Response(body=answer.body, headers=headers)

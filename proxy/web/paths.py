@@ -1,4 +1,4 @@
-"""What a request's path means: names are parsed here, and a bad one goes no further."""
+"""Request paths, parsed into targets with validated names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 # distribution spec, "API". A name may have a part called `blobs`: the last one counts.
 _KINDS: Final = ("manifests", "blobs", "tags", "referrers")
-_MOST_PARAMETERS: Final = 16
-_MOST_DIGITS: Final = 9
+_MAX_PARAMETERS: Final = 16
+_MAX_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """`/v2/`: is this a registry?"""
+    """`/v2/`, the API version check."""
 
     route = "ping"
 
@@ -48,7 +48,7 @@ class BlobTarget:
 
 @dataclass(frozen=True, slots=True)
 class TagsTarget:
-    """A page of a repository's tags. `query` is what of the client's goes upstream."""
+    """A page of a repository's tags. `query` is the part of the query that is sent upstream."""
 
     repository: Repository
     query: str
@@ -59,7 +59,7 @@ class TagsTarget:
 
 @dataclass(frozen=True, slots=True)
 class ReferrersTarget:
-    """A page of what refers to a manifest."""
+    """A page of a manifest's referrers."""
 
     repository: Repository
     digest: Digest
@@ -74,10 +74,10 @@ Target: TypeAlias = Ping | ManifestTarget | BlobTarget | TagsTarget | ReferrersT
 
 
 def parse_target(path: str, host: str, routes: Routes) -> Target:
-    """The target of a request line's `path`, query and all.
+    """Parse a request line's `path`, query included.
 
-    NameInvalid, TagInvalid or DigestInvalid for what is malformed, NameUnknown for what this
-    registry has not, Unsupported for what a pull-through proxy does not do.
+    NameInvalid, TagInvalid or DigestInvalid for a malformed path, NameUnknown for an unknown
+    repository or endpoint, Unsupported for operations that a pull-through proxy does not have.
     """
     path, _, query = path.partition("?")
     if not path.startswith("/"):
@@ -85,7 +85,7 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
     if path in {"/v2", "/v2/"}:
         return Ping()
     if not path.startswith("/v2/"):
-        raise NameUnknown(_elsewhere(path))
+        raise NameUnknown(_explain_path(path))
     if path.rstrip("/") == "/v2/_catalog":
         raise Unsupported("a pull-through proxy has no catalogue of its own")
     name, kind, rest = _split(path.removeprefix("/v2/"))
@@ -93,8 +93,8 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
     ns = parameters.pop("ns", None)
     if kind == "blobs" and rest.partition("/")[0] == "uploads":
         raise Unsupported("a pull-through proxy takes no pushes")
-    # The name is taken as it stands: no character of a valid one needs an escape, and `%2f` or
-    # `..` must not become part of a path.
+    # The name is not unquoted: valid names need no escapes, and `%2f` or `..` must not become part
+    # of a path.
     repository = routes.repository(name, ns=ns, host=host)
     match kind:
         case "manifests":
@@ -114,9 +114,9 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
 
 
 def _origin_form(target: str, host: str) -> tuple[str, str]:
-    """Path and host of the form that proxies are sent, which every server must take.
+    """Split an absolute-form target into path and host; every server must accept that form.
 
-    (RFC 9112, 3.2.2.) The host is only ever compared with those of the settings.
+    (RFC 9112, 3.2.2.) The host is only compared with those of the settings.
     """
     _, absolute, rest = target.partition("://")
     if not absolute:
@@ -134,20 +134,20 @@ def _split(path: str) -> tuple[str, str, str]:
 
 def _parameters(query: str) -> dict[str, str]:
     try:
-        return dict(parse_qsl(query, max_num_fields=_MOST_PARAMETERS))
+        return dict(parse_qsl(query, max_num_fields=_MAX_PARAMETERS))
     except ValueError:
         raise NameInvalid("the query has too many parameters") from None
 
 
 def _paging(parameters: dict[str, str]) -> dict[str, str]:
-    """Checked here, for not every upstream does; unknown ones may be an upstream's page marks."""
+    """Validate `n`, as not every upstream does; unknown parameters may be an upstream's cursor."""
     n = parameters.get("n")
-    if n is not None and not (n.isascii() and n.isdigit() and len(n) <= _MOST_DIGITS):
+    if n is not None and not (n.isascii() and n.isdigit() and len(n) <= _MAX_DIGITS):
         raise PaginationInvalid("n is the number of tags that a page should have")
     return parameters
 
 
-def _elsewhere(path: str) -> str:
+def _explain_path(path: str) -> str:
     if path.startswith("/v1"):
         return (
             "this is a registry of the v2 API; the v1 API was retired, use a docker of 1.6 or later"

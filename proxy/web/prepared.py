@@ -1,6 +1,6 @@
-"""An answer as the bytes that go on the wire, made once and sent any number of times.
+"""Responses as bytes for the wire, built once and sent any number of times.
 
-Half of what a hit costs is making headers anew that are the same each time.
+Building equal headers for each response would be half the cost of a hit.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from multidict import CIMultiDict
 
-# A larger body must wait for a slow client to take it, which aiohttp does for us.
-LARGEST: Final = 64 * 1024
+# A larger body needs backpressure from slow clients, which aiohttp provides.
+MAX_BODY: Final = 64 * 1024
 
 
 class _Date:
-    """The `Date` line, formatted once a second."""
+    """The `Date` header line, formatted once a second."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -38,10 +38,10 @@ _date: Final = _Date()
 
 
 class PreparedResponse(web.StreamResponse):
-    """A 200 for a connection that stays open. It holds nothing of a request, so all share it."""
+    """A 200 response for a persistent connection, shared by all requests."""
 
     def __init__(self, headers: CIMultiDict[str], body: bytes) -> None:
-        """`body` is empty for HEAD; `headers` have the `Content-Length` in any case."""
+        """`body` is empty for HEAD; `headers` include `Content-Length` in both cases."""
         super().__init__(headers=headers)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._head = f"HTTP/1.1 200 OK\r\n{lines}".encode("latin-1")
@@ -49,8 +49,8 @@ class PreparedResponse(web.StreamResponse):
 
     @staticmethod
     def suits(request: web.BaseRequest, body: bytes) -> bool:
-        """Whether the request can be answered so: HTTP/1.1, kept alive, and not too much."""
-        return request.version == (1, 1) and request.keep_alive and len(body) <= LARGEST
+        """Whether the request can have this response: HTTP/1.1, persistent, and a small body."""
+        return request.version == (1, 1) and request.keep_alive and len(body) <= MAX_BODY
 
     @property
     def keep_alive(self) -> bool:
@@ -58,19 +58,19 @@ class PreparedResponse(web.StreamResponse):
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send everything; ConnectionResetError if the client has left."""
+        """Send the response; ConnectionResetError if the client has disconnected."""
         transport = request.transport
         if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has left")
+            raise ConnectionResetError("the client has disconnected")
         transport.write(b"".join((self._head, _date.line(), self._content)))
         if request.protocol.writing_paused:
-            # Whoever asks on and on without reading the answers must not have us keep them all.
+            # Backpressure: a client that pipelines without reading must not fill our buffers.
             await request.writer.drain()
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Everything has been sent."""
+        """Do nothing: `prepare` has sent everything."""
 
     async def write(self, _data: bytes | bytearray | memoryview) -> NoReturn:
-        """There is nothing to add."""
-        raise RuntimeError("the answer is complete")
+        """Raise RuntimeError: the response is complete."""
+        raise RuntimeError("the response is complete")

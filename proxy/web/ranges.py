@@ -1,4 +1,4 @@
-"""The `Range` header, as far as registries use it: one range of bytes (RFC 9110, 14)."""
+"""The `Range` header with a single byte range, as registries use it (RFC 9110, 14)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from proxy.errors import RangeInvalid
 
-# More digits than any position has; int() would refuse thousands.
+# More digits than any offset has; int() refuses thousands of digits.
 _ONE_RANGE: Final = re.compile(r"bytes\s*=\s*([0-9]{0,99})\s*-\s*([0-9]{0,99})\s*", re.IGNORECASE)
 
 
@@ -20,7 +20,7 @@ class ByteRange:
     last: int | None
 
     def within(self, size: int) -> tuple[int, int]:
-        """First and last byte in a blob of `size`; RangeInvalid if none is."""
+        """The first and last byte in a blob of `size`; RangeInvalid if the range is outside."""
         if self.first is None:
             first, last = max(0, size - (self.last or 0)), size - 1
         else:
@@ -31,7 +31,7 @@ class ByteRange:
 
 
 def parse_range(header: str | None) -> ByteRange | None:
-    """The range, or None for what a server must ignore: other units, several ranges, nonsense."""
+    """Parse a range; None for a header to ignore: other units, several ranges, malformed."""
     found = _ONE_RANGE.fullmatch(header or "")
     if found is None:
         return None

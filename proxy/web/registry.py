@@ -1,7 +1,7 @@
-"""The registry's listener: one handler for `/v2/`, without framework, because each µs counts here.
+"""The registry listener: one handler for `/v2/`, without a framework for the sake of latency.
 
-Everything around an answer happens in this one place: parsing, the error body, metrics, the log
-line. A manifest that was served before, and whose tag is fresh, is answered without one `await`.
+It covers every request from parsing to error body, metrics and log line. A manifest that was served
+before, and whose tag is fresh, is answered without an `await`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from multidict import CIMultiDict
 from proxy.blobs.limits import RETRY_AFTER
 from proxy.errors import (
     Overloaded,
-    RangeInvalid,
     RegistryError,
     RequestInvalid,
     StorageFailure,
@@ -30,11 +29,10 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.telemetry import metrics, trace
 from proxy.web.access_log import AccessLog, AccessLogLine
-from proxy.web.blob_response import GONE, BlobResponder
-from proxy.web.conditions import not_modified
-from proxy.web.errors import body_of, status_of
-from proxy.web.headers import API_VERSION, HIT, NO_SNIFF, SERVER, cache_status
-from proxy.web.manifest_response import Answer
+from proxy.web.blob_response import CLIENT_LEFT, BlobResponder
+from proxy.web.error_response import error_response
+from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER, cache_status
+from proxy.web.manifest_response import PreparedManifest, respond, respond_hit
 from proxy.web.paths import (
     BlobTarget,
     ManifestTarget,
@@ -43,7 +41,6 @@ from proxy.web.paths import (
     Target,
     parse_target,
 )
-from proxy.web.prepared import PreparedResponse
 
 if TYPE_CHECKING:
     from proxy.blobs.recency import RecencyTracker
@@ -54,12 +51,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# What a parsed path costs in memory, and an answer besides its body.
+# The memory of a parsed path, and of a response besides its body, in bytes.
 _TARGET_COST: Final = 1024
 _ANSWER_COST: Final = 2048
-# For the log: who left before there was an answer was told nothing. nginx's number.
-_LEFT: Final = 499
-_CRASHED: Final = "the proxy failed; its log says how"
+# The status in the log if the client disconnected before a response, as in nginx.
+_CLIENT_CLOSED: Final = 499
+_CRASHED: Final = "the proxy failed; see its log"
 
 
 class Registry:
@@ -76,96 +73,98 @@ class Registry:
         range_on_miss: bool,
         memory: int,
     ) -> None:
-        """`memory` bounds, in bytes, the answers that are kept ready."""
+        """`memory` is the limit of the prepared responses, in bytes."""
         self._routes = routes
         self._manifests = manifests
         self._listings = listings
         self._usage = usage
-        self._delivery = BlobResponder(blobs, range_on_miss=range_on_miss)
-        self._lines = AccessLog()
+        self._blobs = BlobResponder(blobs, range_on_miss=range_on_miss)
+        self._access_log = AccessLog()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
-        self._answers: LruCache[tuple[object, ...], Answer] = LruCache(memory)
+        self._answers: LruCache[tuple[object, ...], PreparedManifest] = LruCache(memory)
         self.running = 0
-        # Set when the process ends: what still runs is cut off then, and not left by its client.
+        # Set when the process ends: then a cancelled request was not cancelled by its client.
         self.ending = False
 
     def forget_mutable(self) -> None:
-        """Drop what depends on settings and on what repositories have."""
+        """Drop the responses and targets that depend on settings or on tags."""
         self._targets.clear()
         self._answers.clear()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; what goes wrong becomes an error in the spec's form."""
+        """Answer one request; errors become error responses in the spec's form."""
         line = AccessLogLine.begin()
         self.running += 1
         try:
-            response = await self._answered(request, line)
+            response = await self._dispatch(request, line)
         except RegistryError as error:
-            response = _refused(request, line, error)
+            response = error_response(request, line, error)
         except OSError as error:
             _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
-            response = _refused(request, line, StorageFailure("the proxy cannot use its storage"))
+            response = error_response(
+                request, line, StorageFailure("the proxy cannot use its storage")
+            )
         except asyncio.CancelledError:
-            line.status = line.status or _LEFT
-            line.error = "cut off at the end of the proxy" if self.ending else GONE
-            self._lines.write(request, line)
+            line.status = line.status or _CLIENT_CLOSED
+            line.error = "interrupted by shutdown" if self.ending else CLIENT_LEFT
+            self._access_log.write(request, line)
             raise
-        except Exception:  # noqa: BLE001 -- whatever it is, the client gets an answer
+        except Exception:  # noqa: BLE001 -- the client gets a response in any case
             _log.exception("request.crashed", id=line.id, path=request.raw_path[:500])
-            response = _refused(request, line, RegistryError(_CRASHED))
+            response = error_response(request, line, RegistryError(_CRASHED))
         finally:
             self.running -= 1
         line.status = response.status
-        self._lines.write(request, line)
+        self._access_log.write(request, line)
         return response
 
-    def rejected(
+    def answer_malformed(
         self, request: web.BaseRequest, status: int, error: BaseException | None
     ) -> web.Response:
-        """The answer to what never became a request; `error` says why, to the log only."""
+        """Answer a malformed request; `error` is for the log only."""
         line = AccessLogLine.begin()
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("request.crashed", id=line.id, exc_info=error)
             refusal = RegistryError(_CRASHED)
         else:
             refusal = RequestInvalid("this is no HTTP request, or its head is too long")
-        return self._hung_up(request, line, refusal)
+        return self._close_with(request, line, refusal)
 
-    async def turned_away(self, request: web.BaseRequest) -> web.Response:
-        """The answer to a request on a connection for which there is no room."""
+    async def answer_over_limit(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request on a connection beyond the limit."""
         metrics.TURNED_AWAY.labels("connections").inc()
         refusal = Overloaded("this proxy has too many clients", retry_after=RETRY_AFTER)
-        return self._hung_up(request, AccessLogLine.begin(), refusal)
+        return self._close_with(request, AccessLogLine.begin(), refusal)
 
-    def _hung_up(
+    def _close_with(
         self, request: web.BaseRequest, line: AccessLogLine, error: RegistryError
     ) -> web.Response:
-        response = _refused(request, line, error)
+        response = error_response(request, line, error)
         response.force_close()
         line.status = response.status
-        self._lines.write(request, line)
+        self._access_log.write(request, line)
         return response
 
-    async def _answered(self, request: web.BaseRequest, line: AccessLogLine) -> web.StreamResponse:
-        # A push to the v1 API hears, too, that there is none.
+    async def _dispatch(self, request: web.BaseRequest, line: AccessLogLine) -> web.StreamResponse:
+        # A push to the v1 API gets the answer for that API instead.
         if request.method not in {"GET", "HEAD"} and not request.raw_path.startswith("/v1/"):
             raise Unsupported("a pull-through proxy takes no pushes and no deletes")
         target = line.target = self._target(request)
         if isinstance(target, ManifestTarget):
             accept = Accept.parse(tuple(request.headers.getall("Accept", ())))
-            answer = self._ready(target, accept)
+            answer = self._find_prepared(target, accept)
             if answer is None:
                 return await self._manifest(request, target, accept, line)
             line.outcome, line.rule = "hit", answer.rule
             if line.began >= answer.use.due:
                 self._usage.tell(answer.use, line.began)
-            return _again(request, answer, line)
+            return respond_hit(request, answer, line)
         if isinstance(target, BlobTarget):
-            happened = trace.begin()
+            request_trace = trace.begin()
             try:
-                return await self._delivery.answer(request, target, line)
+                return await self._blobs.answer(request, target, line)
             finally:
-                line.take(happened)
+                line.record(request_trace)
         if isinstance(target, TagsTarget | ReferrersTarget):
             return await self._page(target, line)
         return _json(b"{}")
@@ -178,8 +177,8 @@ class Registry:
             self._targets.put(key, target, _TARGET_COST + len(key[0]) + len(key[1]))
         return target
 
-    def _ready(self, target: ManifestTarget, accept: Accept) -> Answer | None:
-        """The prepared answer, if the tag is fresh and was answered like this before."""
+    def _find_prepared(self, target: ManifestTarget, accept: Accept) -> PreparedManifest | None:
+        """The prepared response, if the tag is fresh and there is one for this `Accept`."""
         reference = target.reference
         if isinstance(reference, Digest):
             digest: Digest | None = reference
@@ -190,7 +189,7 @@ class Registry:
     async def _page(
         self, target: TagsTarget | ReferrersTarget, line: AccessLogLine
     ) -> web.Response:
-        happened = trace.begin()
+        request_trace = trace.begin()
         try:
             if isinstance(target, TagsTarget):
                 page = await self._listings.tags(target.repository, target.query)
@@ -201,21 +200,21 @@ class Registry:
                 )
                 response = _json(page.raw, MediaType.OCI_INDEX)
         finally:
-            line.take(happened)
+            line.record(request_trace)
         if page.filtered:
             response.headers["OCI-Filters-Applied"] = "artifactType"
         if page.following is not None:
             response.headers["Link"] = link_to(target.path, page.following, ns=target.ns)
         if target.ns is not None:
             response.headers["OCI-Namespace"] = target.ns
-        response.headers["Cache-Status"] = cache_status(happened)
+        response.headers["Cache-Status"] = cache_status(request_trace)
         line.sent = len(page.raw)
         return response
 
     async def _manifest(
         self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: AccessLogLine
     ) -> web.StreamResponse:
-        happened = trace.begin()
+        request_trace = trace.begin()
         repository, reference = target.repository, target.reference
         try:
             if isinstance(reference, Digest):
@@ -223,72 +222,16 @@ class Registry:
             else:
                 found = await self._manifests.by_tag(repository, reference, accept)
         finally:
-            line.take(happened)
-        answer = Answer.of(found, target.ns)
+            line.record(request_trace)
+        answer = PreparedManifest.of(found, target.ns)
         if found.lasting:
-            # The tag may name something else by now; this is the answer for what it named.
+            # The tag may have moved meanwhile, so the key has the digest that it named.
             key = (target, found.named, accept)
             self._answers.put(key, answer, len(answer.body) + _ANSWER_COST + accept.cost)
         self._usage.tell(answer.use, line.began)
-        return _respond(request, answer, cache_status(happened), line)
+        return respond(request, answer, cache_status(request_trace), line)
 
 
 def _json(body: bytes, media_type: str = "application/json") -> web.Response:
     headers = CIMultiDict([API_VERSION, NO_SNIFF, SERVER, ("Content-Type", media_type)])
     return web.Response(body=body, headers=headers)
-
-
-def _again(request: web.BaseRequest, answer: Answer, line: AccessLogLine) -> web.StreamResponse:
-    """A hit: the bytes that are ready, unless the client wants something out of the ordinary."""
-    if "If-None-Match" in request.headers or not PreparedResponse.suits(request, answer.body):
-        return _respond(request, answer, HIT, line)
-    line.media_type, line.mixed = answer.media_type, answer.mixed
-    line.repeated = answer.logged
-    if request.method == "HEAD":
-        return answer.head
-    line.sent = len(answer.body)
-    return answer.whole
-
-
-def _respond(
-    request: web.BaseRequest, answer: Answer, status: str, line: AccessLogLine
-) -> web.StreamResponse:
-    """The answer, or 304 to who has it: compared with what was negotiated, not what is stored."""
-    line.media_type, line.mixed = answer.media_type, answer.mixed
-    headers = answer.headers.copy()
-    headers["Cache-Status"] = status
-    conditions = request.headers.getall("If-None-Match", ())
-    if conditions and not_modified(conditions, answer.digest):
-        del headers["Content-Length"]
-        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    if request.method == "HEAD":
-        return web.Response(headers=headers)
-    line.sent = len(answer.body)
-    return web.Response(body=answer.body, headers=headers)
-
-
-def _refused(request: web.BaseRequest, line: AccessLogLine, error: RegistryError) -> web.Response:
-    """The error's status and body; for HEAD the same headers."""
-    body = body_of(error)
-    headers = CIMultiDict(
-        [
-            API_VERSION,
-            NO_SNIFF,
-            SERVER,
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("X-Request-Id", line.id),
-        ]
-    )
-    if isinstance(line.target, ManifestTarget):
-        # Another client may get what this one cannot read; a cache before us must not say no to it.
-        headers["Vary"] = "Accept"
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    if isinstance(error, RangeInvalid):
-        headers["Content-Range"] = f"bytes */{error.size}"
-    if isinstance(error, Unsupported):
-        headers["Allow"] = "GET, HEAD"
-    line.error = error.message
-    head = request.method == "HEAD"
-    return web.Response(status=status_of(error), headers=headers, body=None if head else body)

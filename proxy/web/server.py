@@ -1,7 +1,4 @@
-"""The registry's HTTP server: how many connections there may be, and how they end.
-
-What is no HTTP gets an answer in the registry's form, too.
-"""
+"""The registry's HTTP server: the connection limit, draining, and malformed requests."""
 
 from __future__ import annotations
 
@@ -18,29 +15,28 @@ if TYPE_CHECKING:
 
     from proxy.web.registry import Registry
 
-# A cloud registry's login can be longer than aiohttp's 8 KiB; it is ignored here, and refusing it
-# for its length would be odd. A name or tag of any length that gets this far is told what it is.
-_LONGEST_FIELD: Final = 32 * 1024
-# So many connections beyond the limit get an answer that says so. Further ones are closed without:
-# file descriptors end somewhere.
-TURNED_AWAY_AT_ONCE: Final = 256
-# Their requests must come within so many seconds; and who is let in, but has asked for nothing for
-# so long, makes room for others.
+# Credentials of cloud registries can exceed aiohttp's 8 KiB. They are ignored here, so their length
+# must not matter. Long names and tags get an error from the parser.
+_MAX_FIELD: Final = 32 * 1024
+# This many connections beyond the limit are answered 503. Further ones are closed, because file
+# descriptors are limited.
+MAX_OVER_LIMIT: Final = 256
+# Their requests must arrive within this time, in seconds. Admitted connections without a request
+# for that long may be closed to make room.
 _KEEP_ALIVE: Final = 10.0
 
 
 class RegistryServer(web.Server):
-    """Speaks HTTP for a `Registry`, which writes the log and the error bodies.
+    """The HTTP server of a `Registry`, which writes the log and the error bodies.
 
-    A connection beyond the limit takes the place of one that waits for its client's next request.
-    Where all are busy it is accepted, answered 503 with `Retry-After`, and closed: a connection
-    that is left in the system's queue tells neither the client nor a load balancer anything until
-    it times out, and containerd, docker and balancers all know what to do with a 503.
+    A connection beyond the limit replaces an idle one. If all are busy it is answered 503 with
+    `Retry-After` and closed. In the system's accept queue it would only time out, while
+    containerd, docker and load balancers all handle a 503.
     """
 
     def __init__(self, registry: Registry, *, connections: int | None = None) -> None:
         """`connections` is their limit. Needs a running loop."""
-        # A handler that waits for an upstream would not notice otherwise that its client has left.
+        # Otherwise a handler that awaits an upstream would not notice that its client disconnected.
         super().__init__(registry, request_factory=_request, handler_cancellation=True)
         self._registry = registry
         self._limit = connections
@@ -50,100 +46,100 @@ class RegistryServer(web.Server):
 
     @property
     def open(self) -> int:
-        """Connections, those included whose last bytes are still to be sent."""
+        """The number of open connections, including those with unsent bytes."""
         return len(self._open)
 
     @property
     def busy(self) -> int:
-        """Those of them that do not wait for a request."""
-        return sum(not connection.waits for connection in self._open)
+        """The number of connections with a request."""
+        return sum(not connection.is_waiting for connection in self._open)
 
     def finish(self) -> None:
-        """Close the connections on which nothing has come since the last call, which needs one.
+        """Close the connections without a request since the last call; call it repeatedly.
 
-        The next answer on any other one is the last there, and says so. One that has begun says
-        nothing of it: its client may send another request, which is answered if it comes soon.
+        On the others the next response is the last, with `Connection: close`. A response that has
+        begun cannot announce that, so a request that follows it soon is still answered.
         """
         self.draining = True
         for connection in tuple(self._open):
             connection.finish()
 
     def __call__(self) -> web.RequestHandler:
-        """For one connection."""
+        """Create the handler of one connection."""
         full = self._limit is not None and len(self._admitted) >= self._limit
-        return _Connection(self, self._registry, turned_away=full and not self._make_room())
+        return _Connection(self, self._registry, over_limit=full and not self._make_room())
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Count it, unless there are far too many."""
+        """Register the connection, or close it if there are too many beyond the limit."""
         super().connection_made(handler, transport)
         if isinstance(handler, _Connection):
             self._open.add(handler)
-            if not handler.turned_away:
+            if not handler.over_limit:
                 self._admitted[handler] = None
-            elif len(self._open) - len(self._admitted) > TURNED_AWAY_AT_ONCE:
+            elif len(self._open) - len(self._admitted) > MAX_OVER_LIMIT:
                 transport.abort()
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
     ) -> None:
-        """Everything that was sent to it has left this process."""
+        """Unregister the connection; all its bytes have been sent."""
         super().connection_lost(handler, exc)
         if isinstance(handler, _Connection):
             self._open.discard(handler)
             self._admitted.pop(handler, None)
 
     def _make_room(self) -> bool:
-        """Close the oldest connection that nobody uses now; whether there was one."""
-        spare = next((one for one in self._admitted if one.is_spare), None)
-        if spare is None:
+        """Close the oldest idle connection; whether there was one."""
+        idle = next((one for one in self._admitted if one.is_idle), None)
+        if idle is None:
             return False
-        del self._admitted[spare]
-        spare.force_close()
+        del self._admitted[idle]
+        idle.force_close()
         return True
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_registry", "_server", "_since", "_waited", "turned_away")
+    __slots__ = ("_registry", "_server", "_since", "_was_waiting", "over_limit")
 
-    def __init__(self, server: RegistryServer, registry: Registry, *, turned_away: bool) -> None:
-        options: dict[str, Any] = {"keepalive_timeout": _KEEP_ALIVE} if turned_away else {}
+    def __init__(self, server: RegistryServer, registry: Registry, *, over_limit: bool) -> None:
+        options: dict[str, Any] = {"keepalive_timeout": _KEEP_ALIVE} if over_limit else {}
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # aiohttp's code knows None, its type does not
-            max_field_size=_LONGEST_FIELD,
-            max_line_size=_LONGEST_FIELD,
+            max_field_size=_MAX_FIELD,
+            max_line_size=_MAX_FIELD,
             **options,
         )
         self._registry = registry
         self._server = server
         self._since = self._loop.time()
-        self._waited = False
-        self.turned_away = turned_away
-        if turned_away:
-            self._request_handler = registry.turned_away
+        self._was_waiting = False
+        self.over_limit = over_limit
+        if over_limit:
+            self._request_handler = registry.answer_over_limit
 
     @property
-    def waits(self) -> bool:
-        """Whether the next request has not come yet, or the first one."""
+    def is_waiting(self) -> bool:
+        """Whether the connection waits for its first or next request."""
         return self._waiter is not None and not self._waiter.done()
 
     @property
-    def is_spare(self) -> bool:
-        """Whether its client has had its answers, or has asked for nothing for too long."""
+    def is_idle(self) -> bool:
+        """Whether it waits after a response, or has waited too long for its first request."""
         used = self._request_count > 0 or self._loop.time() - self._since > _KEEP_ALIVE
-        return self.waits and used
+        return self.is_waiting and used
 
     @property
     def is_last(self) -> bool:
-        """Whether the answer that is being prepared is the last one here."""
+        """Whether the next response is the last on this connection."""
         return self._close or self._server.draining
 
     def finish(self) -> None:
-        """Close it if it waits, and did so before."""
-        if self.waits and self._waited:
+        """Close the connection if it waits now and waited at the last call."""
+        if self.is_waiting and self._was_waiting:
             self.force_close()
-        self._waited = self.waits
+        self._was_waiting = self.is_waiting
 
     def handle_error(
         self,
@@ -152,16 +148,16 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 -- it quotes the request, credentials included
     ) -> web.StreamResponse:
-        """The answer to a request that cannot be parsed, or that the registry failed to answer."""
+        """Answer a request that cannot be parsed, or whose handler failed."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun: there can be no other one")
-        return self._registry.rejected(request, status, exc)
+            raise ConnectionError("a response has begun, so no error response can follow")
+        return self._registry.answer_malformed(request, status, exc)
 
 
 class _Request(web.BaseRequest):
     @property
     def keep_alive(self) -> bool:
-        """Whether the answer may leave the connection open; it says `Connection: close` if not."""
+        """Whether the connection stays open; otherwise the response has `Connection: close`."""
         connection = self.protocol
         assert isinstance(connection, _Connection)  # noqa: S101 -- see `RegistryServer`
         return not (connection.is_last or self._message.should_close)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from proxy.web.server import TURNED_AWAY_AT_ONCE
+from proxy.web.server import MAX_OVER_LIMIT
 from tests import tools
 from tests.e2e import inside
 from tests.kit import images, load
@@ -90,15 +90,15 @@ async def test_far_too_many_are_not_even_answered(
         async with AsyncExitStack() as stack:
             crowd = [
                 await stack.enter_async_context(load.Connection(proxy.port))
-                for _ in range(TURNED_AWAY_AT_ONCE + 20)
+                for _ in range(MAX_OVER_LIMIT + 20)
             ]
             for connection in crowd:
                 await connection.open()
-            await until(lambda: inside.clients(proxy) == 1 + TURNED_AWAY_AT_ONCE)
+            await until(lambda: inside.clients(proxy) == 1 + MAX_OVER_LIMIT)
             answers = await asyncio.gather(
                 *(connection.get("/v2/") for connection in crowd), return_exceptions=True
             )
-        told, not_told = answers[:TURNED_AWAY_AT_ONCE], answers[TURNED_AWAY_AT_ONCE:]
+        told, not_told = answers[:MAX_OVER_LIMIT], answers[MAX_OVER_LIMIT:]
         assert all(isinstance(answer, load.Answer) and answer.status == 503 for answer in told)
         assert all(isinstance(answer, load.NotBegunError) for answer in not_told)
         assert (await busy).body == LARGE

@@ -204,7 +204,7 @@ async def test_what_is_odd_http_is_answered_like_any_other(
 async def test_a_crash_is_told_to_the_log_and_not_to_the_client(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy.services.registry, "_delivery", None)
+    monkeypatch.setattr(proxy.services.registry, "_blobs", None)
     answer = await proxy.get(f"{CARGO}/blobs/{ABSENT}")
     assert (answer.status, answer.code) == (500, "UNKNOWN")
     assert b"Traceback" not in answer.body

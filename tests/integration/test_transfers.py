@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_stops_nobody(
     bodies = await asyncio.gather(*(pull(number) for number in range(10)))
     assert [body == CONTENT for body in bodies].count(True) == 9
     assert upstream.count("GET") == 1
-    left = await proxy.line(error="the client left")
+    left = await proxy.line(error="the client disconnected")
     assert (left["status"], left["reference"]) == (200, BLOB)
     assert left["bytes"] < SIZE
 
@@ -101,7 +101,7 @@ async def test_a_client_that_does_not_wait_is_no_crash(
         await writer.drain()
         writer.transport.abort()
     lines = await proxy.lines(len(paths))
-    assert all(line.get("error") == "the client left" for line in lines)
+    assert all(line.get("error") == "the client disconnected" for line in lines)
     assert {line["status"] for line in lines} == {499}
     assert {line["event"] for line in proxy.log()} == {"request.served"}
 

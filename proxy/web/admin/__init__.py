@@ -1,1 +1,1 @@
-"""The listener for operators: health, metrics, status and purging."""
+"""The admin listener: health, metrics, status and purge."""

@@ -1,4 +1,4 @@
-"""The listener for operators: is it alive, is it ready, what does it measure; and purging."""
+"""The application of the admin listener: health, metrics, status and purge."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from proxy.web.errors import body_of, status_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-# A probe or a scrape that is being answered may take so many seconds to end.
-_SHUTDOWN: Final = 1.0
+# How long a probe or scrape in progress may take at shutdown, in seconds.
+_SHUTDOWN_TIMEOUT: Final = 1.0
 _PURGED_BY: Final = ("repository", "tag", "digest")
-_AT_MOST: Final = 2
+_MAX_WORDS: Final = 2
 
 
 @dataclass(slots=True)
 class Readiness:
-    """Whether to send traffic here, and what an operator may want to know besides.
+    """Whether this process accepts traffic, with warnings for the operator.
 
-    Neither the cache nor an upstream is in it: without them this proxy serves what it has, and
-    taking it out of rotation would make a small outage a large one.
+    It does not depend on the cache or an upstream: without them the proxy serves what is cached,
+    and to take it out of rotation would make the outage worse.
     """
 
     serving: bool = False
@@ -39,20 +39,20 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether new connections are welcome."""
+        """Whether new connections are accepted."""
         return self.serving and not self.draining
 
     @property
     def state(self) -> str:
-        """In a word."""
+        """The state in one word."""
         return "draining" if self.draining else "ready" if self.ready else "starting"
 
 
 class Purge(Protocol):
-    """Forgets what is known of a repository, or of one tag of it; says which one was meant."""
+    """Purges a repository, or one tag or digest of it; returns the resolved repository."""
 
     async def __call__(self, addressed: str, reference: Digest | Tag | None) -> object:
-        """A RegistryError says why it cannot."""
+        """Purge; RegistryError if the name or reference is invalid or unknown."""
         ...
 
 
@@ -61,7 +61,7 @@ def admin_app(
 ) -> web.Application:
     """`/healthz`, `/readyz`, `/metrics`, `/status` and `/purge`.
 
-    `metrics` are those of this process if not given.
+    `metrics` defaults to those of this process.
     """
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -71,16 +71,16 @@ def admin_app(
         code = HTTPStatus.OK if readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _json({"status": readiness.state, "warnings": readiness.warnings}, code)
 
-    async def measured(_request: web.Request) -> web.Response:
+    async def get_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(_request: web.Request) -> web.Response:
         state = {"status": readiness.state, "warnings": readiness.warnings}
         return _json(state | overview(metrics().decode()))
 
-    async def purged(request: web.Request) -> web.Response:
+    async def post_purge(request: web.Request) -> web.Response:
         try:
-            addressed, reference = await _what(request)
+            addressed, reference = await _parse_purge(request)
             repository = await purge(addressed, reference)
         except RegistryError as error:
             body = body_of(error)
@@ -92,16 +92,16 @@ def admin_app(
         [
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
-            web.get("/metrics", measured),
+            web.get("/metrics", get_metrics),
             web.get("/status", status),
-            web.post("/purge", purged),
+            web.post("/purge", post_purge),
         ]
     )
     return app
 
 
-async def _what(request: web.Request) -> tuple[str, Digest | Tag | None]:
-    """`repository`, and `tag` or `digest` of it, from the query or a JSON object."""
+async def _parse_purge(request: web.Request) -> tuple[str, Digest | Tag | None]:
+    """Parse `repository` and an optional `tag` or `digest` from the query or a JSON object."""
     given: dict[str, object] = dict(request.query)
     if request.can_read_body:
         try:
@@ -117,7 +117,7 @@ async def _what(request: web.Request) -> tuple[str, Digest | Tag | None]:
     words = {key: value for key, value in given.items() if value is not None}
     if not all(isinstance(value, str) for value in words.values()):
         raise RequestInvalid("repository, tag and digest are strings")
-    if "repository" not in words or len(words) > _AT_MOST:
+    if "repository" not in words or len(words) > _MAX_WORDS:
         raise RequestInvalid("say which repository, and at most one of tag and digest")
     digest, tag = words.get("digest"), words.get("tag")
     reference = Digest(str(digest)) if digest else Tag(str(tag)) if tag else None
@@ -131,8 +131,8 @@ def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
 
 @asynccontextmanager
 async def listening(app: web.Application, address: tuple[str, int]) -> AsyncIterator[None]:
-    """Answer at `address` while the block runs; OSError if that cannot be done."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
+    """Listen on `address` while the block runs; OSError if that fails."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
     await runner.setup()
     try:
         await web.TCPSite(runner, *address).start()

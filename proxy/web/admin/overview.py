@@ -1,4 +1,4 @@
-"""What an operator asks first, out of the metrics: of all workers, where there are several."""
+"""The status overview, derived from the merged metrics of all workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def overview(exposition: str) -> dict[str, object]:
     requests: Counter[str] = Counter()
     stale: Counter[str] = Counter()
     breakers: dict[str, str] = {}
-    asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    upstream_requests: defaultdict[str, Counter[str]] = defaultdict(Counter)
     budgets: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for sample in _samples(exposition):
         labels, value = sample.labels, int(sample.value)
@@ -38,7 +38,7 @@ def overview(exposition: str) -> dict[str, object]:
             case "lighterage_upstream_circuit_open":
                 breakers[labels["upstream"]] = "open" if value else "closed"
             case "lighterage_upstream_requests_total":
-                asked[labels["upstream"]][labels["outcome"]] += value
+                upstream_requests[labels["upstream"]][labels["outcome"]] += value
             case "lighterage_upstream_pull_limit":
                 budgets[labels["upstream"]]["limit"] = value
             case "lighterage_upstream_pulls_remaining":
@@ -52,16 +52,16 @@ def overview(exposition: str) -> dict[str, object]:
         "upstreams": {
             name: {
                 "breaker": breaker,
-                "requests": asked[name],
-                "budget": _told(budgets[name]),
+                "requests": upstream_requests[name],
+                "budget": _budget(budgets[name]),
             }
             for name, breaker in sorted(breakers.items())
         },
     }
 
 
-def _told(budget: dict[str, int]) -> dict[str, int] | None:
-    """A limit of 0 is none: a meter that was never read."""
+def _budget(budget: dict[str, int]) -> dict[str, int] | None:
+    """The budget, or None if the upstream has never reported a limit."""
     return budget if budget.get("limit") else None
 
 
