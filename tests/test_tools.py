@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +56,19 @@ def test_a_name_that_is_neither_a_suite_nor_a_tool_is_an_error(
 ) -> None:
     assert tools.main(["ngnix"]) == 2
     assert "ngnix is neither a tool nor one of bench, chart," in capsys.readouterr().out
+
+
+def test_ci_runs_every_suite() -> None:
+    """A step is `make TARGET`, whose recipe names suites, or names them by ARGS."""
+    steps = (_TESTS.parent / ".ci/run").read_text()
+    recipes = re.split(
+        r"^(?=[a-z-]+:)", (_TESTS.parent / "Makefile").read_text(), flags=re.MULTILINE
+    )
+    targets = re.findall(r"^run make ([a-z-]+)", steps, re.MULTILINE)
+    run = steps + "".join(each for each in recipes if each.partition(":")[0] in targets)
+    suites = {path.parent.relative_to(_TESTS).parts[0] for path in _TESTS.glob("*/**/test_*.py")}
+    assert suites == {suite for suite in suites if re.search(rf"tests/{suite}\b", run)}
+    assert "tests/test_*.py" in run
 
 
 class _WhatRuns(ast.NodeTransformer):
