@@ -43,7 +43,7 @@ IDENTIFIERS: Final = {
     r"\b_?Crew\b": "WorkerPool",
     r"\b_obey\b": "the verb for what is done",
     r"\bupstairs\b": "supervisor",
-    r"\bnofile\b": "rlimits",
+    r"\bnofile\.|\"nofile\"": "rlimits",
     r"\b_lacks\b|\blacks\(": "shortfall",
 }
 
@@ -84,7 +84,6 @@ PENDING: Final = {
     "proxy/kit/singleflight.py",
     "proxy/manifests",
     "proxy/ports",
-    "proxy/runtime",
     "proxy/stores/bucket/records.py",
     "proxy/stores/disk/records.py",
     "proxy/stores/sqlite",

@@ -40,7 +40,7 @@ def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     else:
         from proxy.runtime.supervisor import run  # noqa: PLC0415
     try:
-        run(settings, given=sources, announce=lambda: announce(settings))
+        run(settings, arguments=sources, announce=lambda: announce(settings))
     except (OSError, ValueError) as error:
         fail(f"cannot start: {error}")
 

@@ -1,4 +1,4 @@
-"""The registry listener's certificate, and the one that takes its place while the proxy runs."""
+"""The registry listener's certificate, which is reloaded when its files change."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _WARNING: Final = "certificate"
 
 
 class Certificate:
-    """Two files, and the TLS context that has what was in them when they last fitted together."""
+    """The certificate's two files, and a TLS context with their last valid content."""
 
     def __init__(self, settings: TlsSettings, readiness: Readiness) -> None:
-        """OSError if they are not there, or are no certificate and its key."""
+        """OSError if the files are missing, or are not a certificate and its key."""
         self._certificate, self._key = settings.certificate_file, settings.key_file
         self._readiness = readiness
         self._seen = self._entries()
-        # Without a certificate it is plain HTTP.
+        # None without a certificate: plain HTTP.
         self.context = _context(self._certificate, self._key) if self._certificate else None
 
     async def look(self) -> None:
-        """Take over what is in the files now, for new connections, if it can be used."""
+        """Load changed files for new connections, if they are valid."""
         entries = self._entries()
         if self.context is None or self._certificate is None or entries == self._seen:
             return
         self._seen = entries
         try:
-            # A context that was given half of a pair would be of no use: another one goes first.
+            # Try another context first: one that has loaded half of a pair is unusable.
             await asyncio.to_thread(_context, self._certificate, self._key)
             self.context.load_cert_chain(self._certificate, self._key)
         except OSError as error:

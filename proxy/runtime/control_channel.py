@@ -1,8 +1,8 @@
-"""What a supervisor and a worker say to each other, over a pair of connected sockets.
+"""The protocol between supervisor and worker, over a pair of connected sockets.
 
-The worker's end is its standard input. It is given its assignment first, and told to drain later;
-the end of the stream is the end of the supervisor, and so the worker's. Back comes a line for each
-change of its readiness.
+The worker's end is its standard input. It receives its assignment first, and the order to drain
+later. When the stream ends, the supervisor has ended, and so must the worker. The worker sends a
+line for each change of its readiness.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ _LENGTH: Final = struct.Struct("!I")
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a worker is to be.
+    """A worker's number, settings and shared resources.
 
-    `number` counts from 1, and is also its successor's. `directory` is where the workers have
-    their metrics and take turns at the log; `tokens` is a descriptor of memory that they share.
-    `given` is where the settings came from.
+    `number` counts from 1; a replacement has the same one. `directory` has the workers' metrics and
+    the log's lock; `tokens` is a descriptor of memory that they share.
+    `arguments` has the sources of the settings.
     """
 
     number: int
     settings: Settings
     directory: Path
     tokens: int | None
-    given: ServeArguments
+    arguments: ServeArguments
 
     def encode(self) -> bytes:
-        """For the worker's end of the channel."""
+        """The bytes to send to the worker."""
         content = pickle.dumps(self)
         return _LENGTH.pack(len(content)) + content
 
     @classmethod
     def receive(cls, channel: socket.socket) -> Assignment:
-        """What the other end sends first; blocks. EOFError if it is not there any more."""
+        """Receive an assignment, blocking; EOFError if the supervisor has ended."""
         (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
-        assignment = pickle.loads(_exactly(channel, length))  # noqa: S301 -- from who started us
+        assignment = pickle.loads(_exactly(channel, length))  # noqa: S301 -- from our parent process
         if not isinstance(assignment, cls):
             raise TypeError(assignment)
         return assignment
 
 
 def encode(readiness: Readiness) -> bytes:
-    """A line for the supervisor."""
+    """Format a line for the supervisor."""
     return json.dumps(asdict(readiness)).encode() + b"\n"
 
 
 def decode(line: bytes) -> Readiness:
-    """The readiness in a worker's line."""
+    """Parse a worker's line."""
     return Readiness(**json.loads(line))
 
 

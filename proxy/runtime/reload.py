@@ -1,7 +1,6 @@
-"""The settings file of a proxy that runs: what of a change is taken over, and what is not.
+"""Reloads the settings while the proxy runs: which changes are applied, and which need a restart.
 
-A file that cannot be used changes nothing, and neither does half a file, for the next look comes
-soon.
+An invalid file changes nothing. A file that is only half written is read again two seconds later.
 """
 
 from __future__ import annotations
@@ -24,41 +23,41 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# What is taken over, besides each upstream's `offline`. All else needs a restart.
+# The sections that are applied, besides each upstream's `offline`. Others need a restart.
 LIVE: Final = ("tags", "negative_cache", "budget")
 _WARNING: Final = "settings"
 
 
 class SettingsReload:
-    """One process's view of the file."""
+    """Watches the sources of the settings for one process."""
 
     def __init__(
         self,
-        given: ServeArguments,
+        arguments: ServeArguments,
         running: Settings,
         *,
         adopt: Callable[[Settings], None],
         readiness: Readiness,
     ) -> None:
-        """`running` are those in use. `adopt` takes over what can be, all of it at once."""
-        self._given = given
+        """`running` are the settings in use. `adopt` applies all live settings at once."""
+        self._arguments = arguments
         self._running = running
         self._adopt = adopt
         self._readiness = readiness
         self._seen: object = None
         self._reason: str | None = None
-        self._has_secrets = entry(given.secrets) is not None
+        self._has_secrets = entry(arguments.secrets) is not None
 
     async def look(self) -> None:
         """Read the sources if the file or the secrets are other ones than last time.
 
         A source that cannot be read at the moment is read again at the next look.
         """
-        path = self._given.path
+        path = self._arguments.path
         if path is None:
             return
-        # Before it is read: if it changes meanwhile, the next look sees that.
-        found = entry(path), entry(self._given.secrets)
+        # Taken before reading: the next look notices a change that happens meanwhile.
+        found = entry(path), entry(self._arguments.secrets)
         if found == self._seen:
             return
         try:
@@ -76,12 +75,14 @@ class SettingsReload:
 
     def _read(self, path: Path) -> Settings:
         if _is_empty(path):
-            # Somebody has only begun to write it; it does not mean the defaults.
+            # A file that is being written; it does not mean the defaults.
             raise SettingsError(f"{path} is empty")
-        settings = self._given.load()
-        # Looked at last: they may have gone while they were read.
-        if self._has_secrets and entry(self._given.secrets) is None:
-            raise SettingsUnreadableError(f"the secrets directory {self._given.secrets} is gone")
+        settings = self._arguments.load()
+        # Checked after reading: the directory may be removed meanwhile.
+        if self._has_secrets and entry(self._arguments.secrets) is None:
+            raise SettingsUnreadableError(
+                f"the secrets directory {self._arguments.secrets} is gone"
+            )
         return settings
 
     def _refuse(self, reason: str) -> None:
@@ -94,7 +95,7 @@ class SettingsReload:
         self._reason = None
         metrics.SETTINGS_REFUSED.set(0)
         self._readiness.warnings.pop(_WARNING, None)
-        adopted = _with_what_is_live_of(settings, self._running)
+        adopted = _with_live_sections(settings, self._running)
         if adopted != self._running:
             self._adopt(adopted)
             _log.info("settings.adopted", sections=_differing(adopted, self._running))
@@ -113,7 +114,7 @@ def _is_empty(path: Path) -> bool:
         return False
 
 
-def _with_what_is_live_of(new: Settings, running: Settings) -> Settings:
+def _with_live_sections(new: Settings, running: Settings) -> Settings:
     update: dict[str, Any] = {name: getattr(new, name) for name in LIVE}
     update["upstreams"] = {
         name: upstream.model_copy(update={"offline": new.upstreams.get(name, upstream).offline})
@@ -123,10 +124,10 @@ def _with_what_is_live_of(new: Settings, running: Settings) -> Settings:
 
 
 def _differing(new: Settings, old: Settings) -> list[str]:
-    """The sections that differ."""
+    """The names of the sections that differ."""
     return [
         name
         for name in Settings.model_fields
-        # A supervisor has put a port of the system's choice where the settings have 0.
+        # A supervisor replaces port 0 by the port that the system chose.
         if getattr(new, name) != getattr(old, name) and (name != "listen" or new.listen.port)
     ]

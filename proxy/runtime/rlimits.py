@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system lets us have, and whether they suffice."""
+"""The limit of open file descriptors: raise it, and compare it with the settings' limits."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from proxy.web.server import MAX_OVER_LIMIT
 if TYPE_CHECKING:
     from proxy.config import Limits
 
-# A client's connection, and the blob that it is sent.
+# File descriptors for a client: its connection, and the blob that is sent.
 _CONNECTION: Final = 2
-# The upstream's connection, the lease, the spool and its reader, the announced length.
+# For a transfer: the upstream's connection, the lease, the spool and its reader, the length's file.
 _DOWNLOAD: Final = 5
-# The upstream's connection, and what had been kept of the blob.
+# For a blob that is passed through: the upstream's connection, and an interrupted spool.
 _PASSED_THROUGH: Final = 2
-# Listeners, the cache, idle connections to upstreams, records, the log.
+# For listeners, the cache, idle connections to upstreams, records and the log.
 _ALL_ELSE: Final = 256
 
 
 def raise_limit() -> int:
-    """Allow this process and its children what the hard limit does; how many that is."""
+    """Raise the soft limit to the hard limit, for this process and its children; the new limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some systems have an infinite hard limit, and do not grant it.
+    # Some systems report an infinite hard limit, and refuse to set it.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def needed(limits: Limits) -> int:
-    """How many one process needs when every limit is reached."""
+def descriptors_for(limits: Limits) -> int:
+    """The number of descriptors that one process needs when every limit is reached."""
     return (
         limits.connections * _CONNECTION
         + MAX_OVER_LIMIT
@@ -42,11 +42,11 @@ def needed(limits: Limits) -> int:
 
 
 def shortage(limits: Limits, available: int) -> str | None:
-    """What to tell the operator where `available` do not suffice; None where they do."""
-    if available == resource.RLIM_INFINITY or available >= needed(limits):
+    """A warning for the operator if `available` descriptors are too few, or None."""
+    if available == resource.RLIM_INFINITY or available >= descriptors_for(limits):
         return None
     return (
-        f"the limits need {needed(limits)} file descriptors in a process, and the system allows "
-        f"{available}: raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=) or lower "
-        "limits.connections"
+        f"the limits need {descriptors_for(limits)} file descriptors in a process, and the system "
+        f"allows {available}: raise the hard limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=) or "
+        "lower limits.connections"
     )

@@ -1,4 +1,4 @@
-"""One process that serves: its listener, its chores, and how it ends."""
+"""One process that serves: its listener, its chores, and its shutdown."""
 
 from __future__ import annotations
 
@@ -35,45 +35,47 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _SWEEP_EVERY: Final = 60.0
-# How soon a process notices that what it remembers was invalidated, in seconds.
+# The interval at which the generation is read, in seconds.
 _GENERATION_EVERY: Final = 1.0
-# How often the scrub looks for blobs that are to be verified again, in seconds.
+# The interval at which the scrub looks for blobs to verify, in seconds.
 _SCRUB_EVERY: Final = 3600.0
-# Connections that wait to be accepted: a cluster that starts a DaemonSet comes all at once.
+# Connections that wait to be accepted: all nodes of a cluster start a DaemonSet at the same moment.
 _BACKLOG: Final = 1024
-# While draining: how often the connections are looked through, in seconds.
+# The interval at which connections are checked while draining, in seconds.
 _LOOK_EVERY: Final = 0.05
-# How long an answer may take to notice that it is cut, in seconds.
+# How long answers that are cut may take to end, in seconds.
 _CUT_WITHIN: Final = 0.2
 
 
-def run(settings: Settings, *, given: ServeArguments, announce: Callable[[], None]) -> None:
+def run(settings: Settings, *, arguments: ServeArguments, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; OSError or ValueError if it cannot start."""
     log = start_log()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_alone(settings, given, announce))
+            runner.run(_serve_alone(settings, arguments, announce))
     finally:
         ignore_signals()
         log.close()
 
 
-async def _alone(settings: Settings, given: ServeArguments, announce: Callable[[], None]) -> None:
+async def _serve_alone(
+    settings: Settings, arguments: ServeArguments, announce: Callable[[], None]
+) -> None:
     shutdown = Shutdown()
     shutdown.listen(signal.SIGTERM, signal.SIGINT)
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
         admin = admin_app(services.readiness, purge=services.purges.purge)
         async with listening(admin, settings.admin.listen):
-            await serve(settings, services, shutdown, given=given, started=announce)
+            await serve(settings, services, shutdown, arguments=arguments, started=announce)
 
 
 def check_descriptors(settings: Settings, readiness: Readiness) -> None:
-    """Have as many as the system allows, and warn if they are too few for the limits."""
+    """Raise the limit of file descriptors, and warn if it is too low for the settings."""
     shortage = rlimits.shortage(settings.limits.share(settings.workers), rlimits.raise_limit())
     if shortage is not None:
-        readiness.warnings["nofile"] = shortage
-        _log.warning("nofile.too_low", message=shortage)
+        readiness.warnings["file_descriptors"] = shortage
+        _log.warning("file_descriptors.limited", message=shortage)
 
 
 async def serve(
@@ -81,10 +83,13 @@ async def serve(
     services: Services,
     shutdown: Shutdown,
     *,
-    given: ServeArguments,
+    arguments: ServeArguments,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Take connections until `ending` comes, and then finish what has begun."""
+    """Take connections until `shutdown` begins, and then finish the running requests.
+
+    `started` is called when the listener accepts connections.
+    """
     limits = settings.limits.share(settings.workers)
     server = RegistryServer(services.registry, connections=limits.connections)
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
@@ -99,11 +104,13 @@ async def serve(
             reuse_port=settings.workers > 1,
         )
         await site.start()
-        reload = SettingsReload(given, settings, adopt=services.adopt, readiness=services.readiness)
+        reload = SettingsReload(
+            arguments, settings, adopt=services.adopt, readiness=services.readiness
+        )
         chores = Chores(services.flights, services.readiness.warnings)
         chores.start(_chores(settings, services, reload, certificate))
         services.readiness.serving = True
-        # What start-up has made lives as long as the process: no collection need look at it.
+        # Objects from the start live as long as the process: exclude them from garbage collection.
         gc.collect()
         gc.freeze()
         started()
@@ -111,8 +118,8 @@ async def serve(
         # From here on every answer says `Connection: close`.
         services.readiness.draining = server.draining = True
         _log.info("proxy.draining", connections=server.open, transfers=len(services.transfers))
-        # Without a delay there must be no moment between: whoever is told to close the connection
-        # would be let in by the next one.
+        # Without a delay, stop the listener at once: a client that is told to close its connection
+        # would open a new one.
         if settings.shutdown.delay:
             await shutdown.wait_stop(settings.shutdown.delay)
         await site.stop()
@@ -124,7 +131,7 @@ async def serve(
 async def _finish(
     server: RegistryServer, services: Services, shutdown: Shutdown, grace: float
 ) -> None:
-    """Return when every answer has been sent and every blob is here, after `grace`, or at once."""
+    """Wait until all answers and transfers are finished, for `grace` seconds, or until stopped."""
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
     server.finish()
@@ -133,14 +140,14 @@ async def _finish(
             break
         server.finish()
     services.registry.ending = True
-    # What was received of a blob stays in its spool: whoever asks for it next goes on from there.
+    # An unfinished transfer stays in its spool, and the next request for the blob resumes it.
     _log.info("proxy.stopped", cut_off=server.busy, unfinished=len(services.transfers))
 
 
 def _chores(
     settings: Settings, services: Services, reload: SettingsReload, certificate: Certificate
 ) -> Iterator[Chore]:
-    """Everything that one process does in the background while it serves."""
+    """The background tasks of one serving process."""
     yield Chore(ChoreName.JANITOR, Upkeep(services.janitor).tidy, every=_SWEEP_EVERY)
     yield Chore(ChoreName.LOOP_LAG, metrics.measure_loop_lag)
     yield Chore(ChoreName.GENERATION, services.generation.look, every=_GENERATION_EVERY)

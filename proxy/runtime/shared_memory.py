@@ -1,4 +1,4 @@
-"""What only the processes of one supervisor share: a directory, and memory without a name."""
+"""A directory and anonymous memory that the processes of one supervisor share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Where the system has such a place it is memory, and does not fill up with the data: metrics are
-# written to mapped files at every request, and a full disk would end the process that does.
+# Metrics are in mapped files, which are written at every request. In this directory, if the system
+# has one, they cannot hit a full disk, which would kill the process.
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- only where a private directory is made
 _PREFIX: Final = "lighterage-"
 _ALIVE: Final = "alive"
@@ -22,14 +22,14 @@ _ALIVE: Final = "alive"
 
 @contextmanager
 def private_directory(data: Path) -> Iterator[Path]:
-    """An empty directory while the block runs; those of supervisors that were killed go.
+    """An empty directory while the block runs; removes directories of killed supervisors.
 
-    In shared memory, or else below `data`, which is made if need be. OSError if it cannot be made.
+    It is in shared memory, or else below `data`, which is created. OSError if that is impossible.
     """
     data.mkdir(parents=True, exist_ok=True)
     place = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else data
     for left in place.glob(f"{_PREFIX}*/{_ALIVE}"):
-        # Another user's, or one that has gone at this moment, is not ours to remove.
+        # Skip directories of other users, of running supervisors, and ones that are just removed.
         with suppress(OSError), left.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left.parent, ignore_errors=True)
@@ -37,14 +37,14 @@ def private_directory(data: Path) -> Iterator[Path]:
         directory = Path(name)
         with (directory / "new").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Not before: it would look as if nobody held it.
+            # Renamed after the lock is taken: without the lock it would look abandoned.
             (directory / "new").rename(directory / _ALIVE)
             yield directory
 
 
 @contextmanager
 def private_memory() -> Iterator[int | None]:
-    """Memory for whoever inherits the descriptor; None where the system has no such thing."""
+    """A descriptor of anonymous memory, for child processes; None if the system has none."""
     if not hasattr(os, "memfd_create"):
         yield None
         return

@@ -1,4 +1,4 @@
-"""How a process is told to end: first to finish what it does, and then, if need be, at once."""
+"""The shutdown of a process: first it drains, and a second signal stops it at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 class Shutdown:
-    """Needs a running loop."""
+    """The state of a shutdown; needs a running loop."""
 
     def __init__(self) -> None:
         self.draining = asyncio.Event()
@@ -15,39 +15,39 @@ class Shutdown:
         self._signalled = False
 
     def drain(self) -> None:
-        """Finish; said again, it means nothing more."""
+        """Begin to drain; idempotent."""
         self.draining.set()
 
     def stop(self) -> None:
-        """Finish nothing."""
+        """Stop at once, without finishing requests."""
         self.draining.set()
         self.at_once.set()
 
     def listen(self, *signals: signal.Signals) -> None:
-        """From now on the first of these means to finish, and the next one to stop."""
+        """Drain on the first of these signals, and stop on the second."""
         loop = asyncio.get_running_loop()
         for number in signals:
             loop.add_signal_handler(number, self._signal)
 
     def _signal(self) -> None:
-        # Not whether we are draining: a worker may be told both by its supervisor and by a manager
-        # of services that sends SIGTERM to every process.
+        # Count signals only: a worker may be drained by its supervisor and also get SIGTERM from a
+        # service manager, which signals every process.
         if self._signalled:
             self.stop()
         self._signalled = True
         self.drain()
 
     async def wait_drain(self, seconds: float) -> bool:
-        """Whether the process is to finish; waits for that no longer than this."""
+        """Wait at most `seconds` for draining to begin; whether it has."""
         return await _is_set(self.draining, seconds)
 
     async def wait_stop(self, seconds: float) -> bool:
-        """Whether the process is to stop; waits for that no longer than this."""
+        """Wait at most `seconds` for the order to stop; whether it was given."""
         return await _is_set(self.at_once, seconds)
 
 
 def ignore_signals() -> None:
-    """The process is ending by itself: being asked to must not change its exit status."""
+    """Ignore signals while the process ends: they must not change its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""A worker's end of the channel to its supervisor: orders come in, its readiness goes out."""
+"""A worker's end of the channel: receives orders, and sends the worker's readiness."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOK_EVERY: Final = 1.0
 
 
 class SupervisorLink:
-    """Drains when it is told to, and stops when the supervisor has ended."""
+    """Drains on the supervisor's order, and stops when the supervisor has ended."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class SupervisorLink:
         *,
         parent: Callable[[], int] = os.getppid,
     ) -> None:
-        """To be made while the supervisor lives: it is this process's `parent`, by its number."""
+        """Create it while the supervisor runs: `parent` is its process id."""
         self._reader = reader
         self._writer = writer
         self._shutdown = shutdown
@@ -48,7 +48,7 @@ class SupervisorLink:
         self._reported = b""
 
     async def follow(self) -> None:
-        """Carry out the supervisor's orders; any end of the channel is the end of this process."""
+        """Carry out the supervisor's orders; stop when the channel ends."""
         try:
             # A supervisor that is killed before it has read all that we sent resets the channel.
             with suppress(ConnectionError):
@@ -59,7 +59,7 @@ class SupervisorLink:
             self._shutdown.stop()
 
     def chores(self) -> Iterator[Chore]:
-        """What is done besides, again and again."""
+        """The chores that report to the supervisor, and check that it lives."""
         yield Chore(ChoreName.REPORT, self.report, every=_REPORT_EVERY)
         yield Chore(ChoreName.SUPERVISOR, self.check_parent, every=_LOOK_EVERY)
 

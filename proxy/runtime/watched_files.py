@@ -1,7 +1,6 @@
-"""Files that are looked at while the proxy runs: has one changed?
+"""Detects changes of files while the proxy runs.
 
-The file's entry in its directory is looked at, as often as a person would: Kubernetes replaces a
-link, an editor the file.
+The directory entry is compared every two seconds: Kubernetes replaces a link, an editor the file.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-# In seconds.
+# The interval, in seconds.
 LOOK_EVERY: Final = 2.0
 
 
 def entry(path: Path) -> object:
-    """What changes with the file or with a link on the way to it; None if it is not there."""
+    """A value that changes with the file or a link in its path; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

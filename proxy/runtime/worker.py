@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def run() -> None:
-    """Serve as the supervisor at standard input says, and no longer than it lives.
+    """Serve the assignment from standard input, until the supervisor orders otherwise or ends.
 
     OSError or ValueError if it cannot start.
     """
-    # A terminal sends it to all processes of the group: the supervisor's is the one that counts.
+    # A terminal sends SIGINT to the whole process group; the supervisor handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     supervisor = socket.socket(fileno=sys.stdin.fileno())
     assignment = control_channel.Assignment.receive(supervisor)
@@ -49,5 +49,5 @@ async def _work(assignment: Assignment, supervisor: socket.socket) -> None:
         link = SupervisorLink(reader, writer, shutdown, services.readiness)
         services.flights.start(link.follow())
         Chores(services.flights, services.readiness.warnings).start(link.chores())
-        await serve(assignment.settings, services, shutdown, given=assignment.given)
+        await serve(assignment.settings, services, shutdown, arguments=assignment.arguments)
     writer.close()

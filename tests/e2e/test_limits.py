@@ -114,8 +114,8 @@ async def test_file_descriptors_are_raised_and_a_shortage_is_said(
         assert limits == ["700", "700"]
         answer = await load.get(proxy.admin_port, "/readyz")
         assert answer.status == 200
-        assert "the system allows 700" in json.loads(answer.body)["warnings"]["nofile"]
-    (warning,) = inside.log(proxy, "nofile.too_low")
+        assert "the system allows 700" in json.loads(answer.body)["warnings"]["file_descriptors"]
+    (warning,) = inside.log(proxy, "file_descriptors.limited")
     assert warning["level"] == "warning"
 
 

@@ -58,7 +58,7 @@ async def serving(directory: Path) -> AsyncIterator[tuple[Watching, Shutdown]]:
     async with open_services(chosen) as services, asyncio.TaskGroup() as group:
         watched = replace(services, registry=registry)
         group.create_task(
-            serve(chosen, watched, ending, given=ServeArguments(), started=started.set)
+            serve(chosen, watched, ending, arguments=ServeArguments(), started=started.set)
         )
         await started.wait()
         yield registry, ending

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 from proxy.config import Limits
-from proxy.runtime.rlimits import needed, shortage
+from proxy.runtime.rlimits import descriptors_for, shortage
 
 
 def test_every_limit_needs_some() -> None:
@@ -15,18 +15,18 @@ def test_every_limit_needs_some() -> None:
         Limits(connections=1, downloads=2, passed_through=0),
         Limits(connections=1, downloads=1, passed_through=1),
     ):
-        assert needed(more) > needed(least)
-    assert needed(Limits()) > 2 * Limits().connections
+        assert descriptors_for(more) > descriptors_for(least)
+    assert descriptors_for(Limits()) > 2 * Limits().connections
 
 
 def test_a_shortage_says_both_numbers() -> None:
     limits = Limits()
-    assert shortage(limits, needed(limits)) is None
+    assert shortage(limits, descriptors_for(limits)) is None
     assert shortage(limits, resource.RLIM_INFINITY) is None
-    message = shortage(limits, needed(limits) - 1)
+    message = shortage(limits, descriptors_for(limits) - 1)
     assert message is not None
-    assert f" {needed(limits)} " in message
-    assert f" {needed(limits) - 1}:" in message
+    assert f" {descriptors_for(limits)} " in message
+    assert f" {descriptors_for(limits) - 1}:" in message
 
 
 def test_workers_share_the_limits() -> None:

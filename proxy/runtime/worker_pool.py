@@ -1,0 +1,161 @@
+"""The worker processes of a supervisor: each is started, followed, and started again if it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy.runtime import control_channel
+from proxy.telemetry import metrics
+from proxy.web.admin.app import Readiness
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Callable, Sequence
+
+    from proxy.runtime.control_channel import Assignment
+    from proxy.runtime.shutdown import Shutdown
+    from proxy.telemetry.merge import MergedMetrics
+
+_log = structlog.get_logger()
+
+# Seconds until an ended worker is started again; the pause doubles with each failure. A worker that
+# has served for the longest pause starts with the first one again.
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 10.0
+# Seconds until a worker that does not end by itself is killed.
+_KILL_AFTER: Final = 2.0
+
+
+class CannotStartError(OSError):
+    """A worker ended before any had served; the worker has logged why."""
+
+
+class WorkerProcess:
+    """One worker: its process, and the processes that replace it."""
+
+    def __init__(self, assignment: Assignment, shutdown: Shutdown) -> None:
+        self.number = assignment.number
+        self.shutdown = shutdown
+        self.readiness = Readiness()
+        self.pid: int | None = None
+        self._assignment = assignment
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def live(self, changed: Callable[[], None]) -> int:
+        """Start the process, and follow its readiness until it ends; the exit status.
+
+        `changed` is called after each change of `readiness`.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await self._spawn(theirs)
+        self.pid = process.pid
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            self._writer.write(self._assignment.encode())
+            if self.shutdown.draining.is_set():
+                self.drain()
+            # If a killed process leaves data unread, the end of the stream is a ConnectionError.
+            with suppress(ConnectionError):
+                while line := await reader.readline():
+                    self.readiness = control_channel.decode(line)
+                    changed()
+        finally:
+            self.hang_up()
+            self.readiness = Readiness()
+            changed()
+            status = await _status(process)
+            self.pid = None
+        return status
+
+    def drain(self) -> None:
+        """Tell the process to finish its requests and end."""
+        if self._writer is not None:
+            self._writer.write(control_channel.DRAIN)
+
+    def hang_up(self) -> None:
+        """Close the channel, which makes the process end at once."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def _spawn(self, stdin: socket.socket) -> Process:
+        assignment = self._assignment
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            sys.argv[0],
+            "worker",
+            stdin=stdin.fileno(),
+            pass_fds=() if assignment.tokens is None else (assignment.tokens,),
+            env={
+                **os.environ,
+                # prometheus_client reads it on import.
+                "PROMETHEUS_MULTIPROC_DIR": str(assignment.directory),
+                metrics.WORKER: str(self.number),
+            },
+        )
+
+
+class WorkerPool:
+    """All workers of a supervisor, with their combined readiness."""
+
+    def __init__(
+        self, workers: Sequence[WorkerProcess], merged: MergedMetrics, announce: Callable[[], None]
+    ) -> None:
+        self.workers = workers
+        self.readiness = Readiness()
+        self._merged = merged
+        self._announce = announce
+        self._has_served = False
+        self._announced = False
+
+    async def keep(self, worker: WorkerProcess) -> None:
+        """Run a worker until shutdown; CannotStartError if it ends before any worker has served."""
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE
+        while not worker.shutdown.draining.is_set():
+            began = loop.time()
+            status = await worker.live(self._update_readiness)
+            self._merged.forget(worker.number)
+            if worker.shutdown.draining.is_set():
+                return
+            if not self._has_served:
+                raise CannotStartError(f"worker {worker.number} ended with status {status}")
+            if loop.time() - began > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            self._merged.ended.inc()
+            _log.error("worker.ended", worker=worker.number, status=status, again_in=pause)
+            await worker.shutdown.wait_drain(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _update_readiness(self) -> None:
+        """Combine the readiness of all workers; announce the start when all serve."""
+        ready = [worker for worker in self.workers if worker.readiness.ready]
+        self._merged.serving.set(len(ready))
+        self.readiness.serving = bool(ready)
+        self.readiness.warnings = {
+            subject: warning
+            for worker in self.workers
+            for subject, warning in worker.readiness.warnings.items()
+        }
+        self._has_served = self._has_served or bool(ready)
+        if len(ready) == len(self.workers) and not self._announced:
+            self._announced = True
+            self._announce()
+
+
+async def _status(process: Process) -> int:
+    """Wait for a process that was told to end, and kill it if it does not; the exit status."""
+    try:
+        async with asyncio.timeout(_KILL_AFTER):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        return await process.wait()
