@@ -1,6 +1,6 @@
 """One request by tag, answered without a service: the decision, and the conversions applied.
 
-What `proxy/service` does with stores and an upstream, done with all content at hand.
+The decisions of `proxy.manifests`, with all content at hand.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_descriptors_lose_what_docker_has_no_place_for() -> None:
     ],
 )
 def test_what_cannot_be_converted(content: Content, reason: str) -> None:
-    """With the reason, for whoever wonders."""
+    """With the reason."""
     with pytest.raises(ConversionRefused, match=reason):
         image.to_docker(an_image(content))
 

@@ -259,7 +259,7 @@ def test_a_child_that_cannot_be_converted_is_left_out(bad: Content) -> None:
 
 
 def test_another_child_than_the_index_names() -> None:
-    """Is not put into a list, whoever delivered it."""
+    """It is not put into a list."""
     source = images.oci_index()
     content = dict.fromkeys(an_index(source).references, images.oci("other").manifest)
     with pytest.raises(ConversionRefused, match="not those that sha256"):

@@ -291,7 +291,7 @@ def test_an_unknown_type_links_what_it_names() -> None:
 
 @pytest.mark.parametrize("size", [None, -1, 1.0, 1e3, True, "7", [], {}])
 def test_a_size_that_is_none(size: object) -> None:
-    """The manifest can be passed on; whoever needs the size sees that there is none."""
+    """The manifest can be served; callers that need the size see None."""
     assert image(config={"digest": SOME, "size": size}).config.size is None
 
 

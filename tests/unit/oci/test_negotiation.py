@@ -1,4 +1,4 @@
-"""Who gets what: every kind that is stored, for every client that asks by tag."""
+"""Negotiation of every stored kind for every client, by tag."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def test_the_table_is_whole() -> None:
 
 
 @pytest.mark.parametrize(("kind", "client", "expected"), cells(TABLE))
-def test_who_gets_what(kind: str, client: str, expected: str) -> None:
+def test_every_client_gets_the_expected_representation(
+    kind: str, client: str, expected: str
+) -> None:
     """As the table has it; the client named what it gets, if that is not just what is stored."""
     content, accept = KINDS[kind], accept_of(client)
     assert word(content, accept) == expected
@@ -236,7 +238,7 @@ def test_options_for_a_mixed_image_made_consistent() -> None:
         ("index", "json", Rule.UNNAMED),
     ],
 )
-def test_the_rule_is_told(kind: str, client: str, rule: Rule) -> None:
+def test_the_deciding_rule_is_given(kind: str, client: str, rule: Rule) -> None:
     """For the log."""
     first, *_ = negotiate(read(KINDS[kind]), accept_of(client), POLICY)
     assert first.rule == rule

@@ -26,7 +26,7 @@ OTHER: Final = Digest.of(b"other content")
         [f', ,"{DIGEST}"'],
     ],
 )
-def test_who_has_it(lines: list[str]) -> None:
+def test_matching_tags(lines: list[str]) -> None:
     assert not_modified(lines, DIGEST)
 
 
@@ -44,7 +44,7 @@ def test_who_has_it(lines: list[str]) -> None:
         [f'"{DIGEST.upper()}"'],
     ],
 )
-def test_who_has_it_not(lines: list[str]) -> None:
+def test_other_tags_do_not_match(lines: list[str]) -> None:
     assert not not_modified(lines, DIGEST)
 
 

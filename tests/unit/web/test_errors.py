@@ -69,10 +69,10 @@ def test_the_nearest_class_counts() -> None:
     assert status_of(UpstreamDenied("denied")) == HTTPStatus.NOT_FOUND
 
 
-def test_nothing_is_said_of_no_detail() -> None:
+def test_a_missing_detail_is_omitted() -> None:
     assert json.loads(body_of(ManifestUnknown("gone")))["errors"][0].keys() == {"code", "message"}
 
 
-def test_the_size_is_told_of_a_range_beyond_it() -> None:
+def test_a_range_error_states_the_size() -> None:
     errors: list[dict[str, Any]] = json.loads(body_of(RangeInvalid("beyond", size=5)))["errors"]
     assert errors == [{"code": "UNKNOWN", "message": "beyond", "detail": {"size": 5}}]

@@ -1,4 +1,4 @@
-"""The headers that answers have in common, and `Cache-Status` in the words of RFC 9211."""
+"""The common response headers, and `Cache-Status` (RFC 9211)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_content_is_named() -> None:
     assert "OCI-Namespace" not in headers
 
 
-def test_a_namespace_is_said_back() -> None:
+def test_a_namespace_is_echoed() -> None:
     assert content_headers(DIGEST, MediaType.V2S2, "quay.io")["OCI-Namespace"] == "quay.io"
 
 
@@ -56,5 +56,5 @@ def test_where_an_answer_came_from(happened: Trace, expected: str) -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_every_outcome_has_words(outcome: Outcome) -> None:
+def test_every_outcome_has_a_header(outcome: Outcome) -> None:
     assert re.fullmatch(rf"Lighterage({_PARAMETER})+", cache_status(Trace(outcome=outcome)))

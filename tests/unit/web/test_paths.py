@@ -112,7 +112,7 @@ def test_an_error_quotes_only_so_much() -> None:
 @example("http://[::1", "[")
 @example("://", "")
 @example("/v2/a/tags/list?n=1&n=%ff", ":")
-def test_no_path_breaks_it(path: str, host: str) -> None:
+def test_any_path_is_a_target_or_a_domain_error(path: str, host: str) -> None:
     """Whatever comes is a target of a valid repository, or an error of the domain."""
     for prefix in ("", "/v2/", "/v2/org/cargo/", "/v2/org/cargo/manifests/"):
         try:

@@ -200,7 +200,7 @@ def test_a_long_header_is_read_to_its_end() -> None:
     assert Accept.parse((*(f"x/{n}" for n in range(500)), V2S2)).names(V2S2)
 
 
-def test_only_what_clients_say_is_remembered() -> None:
+def test_only_headers_of_ordinary_length_are_cached() -> None:
     """A thousand long ones would be a hundred megabytes."""
     for client in CLIENTS.values():
         assert Accept.parse(client) is Accept.parse(tuple(client))
@@ -217,7 +217,7 @@ def test_it_costs_no_less_than_its_types(said: list[str]) -> None:
     assert (accept.cost > 0) == bool(types)
 
 
-def test_what_it_says_to_a_person() -> None:
+def test_the_message_names_the_types() -> None:
     """The types, and whether others are taken."""
     assert str(Accept.parse((f"{V2S2};q=0.5, */*, {OCI};q=0",))) == f"{V2S2}, */*"
     assert str(Accept.parse(("*/*;q=0",))) == "nothing"

@@ -37,7 +37,7 @@ def test_what_the_headers_say(
     assert RateLimit.parse(headers) == read
 
 
-def test_who_is_not_limited_is_told_nothing() -> None:
+def test_an_unlimited_account_has_no_headers() -> None:
     assert RateLimit.parse({}) is None
 
 

@@ -165,7 +165,7 @@ def test_what_is_no_value_is_an_error(value: str) -> None:
 
 
 def test_deep_nesting_is_an_error_and_no_crash() -> None:
-    """Whoever reads what strangers send catches this one, too."""
+    """Callers that read untrusted input catch this error, too."""
     with pytest.raises(RecursionError):
         list(gojson.elements("[" * 100_000))
 

@@ -1,4 +1,4 @@
-"""What is the disk's own: its files, its limits, and who is interrupted meanwhile."""
+"""The disk store's own behaviour: files, limits and cancelled callers."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ async def test_a_blob_that_shrinks_does_not_pass_for_a_shorter_one(
     blob.close()
 
 
-async def test_nothing_is_left_of_a_transfer_that_brought_nothing(
-    data_dir: Path, store: DiskBlobs
-) -> None:
+async def test_an_empty_transfer_leaves_no_files(data_dir: Path, store: DiskBlobs) -> None:
     lease = await FlockLeases(data_dir / "spool").claim(DIGEST)
     assert lease is not None
     spool = await store.spool(DIGEST)
@@ -157,7 +155,7 @@ async def test_a_batch_of_records_flushes_every_directory_once(
     assert flushed == [below / "link/docker.io/library/alpine"]
 
 
-async def test_a_new_record_is_durable_for_whoever_comes_second(
+async def test_a_new_record_is_durable_for_the_second_writer(
     data_dir: Path, store: DiskBlobs, flushed: list[Path]
 ) -> None:
     await store.put_new_record(TAG, b"first")
@@ -227,7 +225,7 @@ async def test_the_time_of_use_is_written_once_an_hour(
 
 
 @pytest.mark.parametrize("damaged", [CONTENT[:-1], b"", CONTENT + b"x"], ids=len)
-async def test_a_blob_of_another_size_is_put_aside(
+async def test_a_blob_of_another_size_is_quarantined(
     data_dir: Path, store: DiskBlobs, damaged: bytes
 ) -> None:
     path = data_dir / "blobs/sha256" / DIGEST.hex[:2] / DIGEST.hex
@@ -243,9 +241,7 @@ async def test_a_blob_of_another_size_is_put_aside(
     assert await stored(store, DIGEST) == CONTENT
 
 
-async def test_what_is_distrusted_is_put_aside_and_nothing_else(
-    data_dir: Path, store: DiskBlobs
-) -> None:
+async def test_only_the_file_that_was_read_is_quarantined(data_dir: Path, store: DiskBlobs) -> None:
     await keep(store, CONTENT)
     read = await store.open(DIGEST)
     assert read is not None
@@ -259,7 +255,7 @@ async def test_what_is_distrusted_is_put_aside_and_nothing_else(
     assert [path.name for path in (data_dir / "damaged").iterdir()] == [DIGEST]
 
 
-async def test_a_truncated_announcement_is_none(data_dir: Path, store: DiskBlobs) -> None:
+async def test_a_truncated_announcement_is_ignored(data_dir: Path, store: DiskBlobs) -> None:
     await leave(store, CONTENT[:10])
     for damaged in (b"", b"many", b"-1", b"1e3"):
         (data_dir / "spool" / f"{DIGEST}.meta").write_bytes(damaged)

@@ -1,4 +1,4 @@
-"""What a sweep removes, what it leaves, and how much room that makes."""
+"""What a sweep removes, and the space that it frees."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_a_blob_that_is_being_read_is_read_to_its_end(
 
 
 @pytest.mark.parametrize(("hours", "goes"), [(23, False), (25, True)])
-async def test_an_orphaned_spool_goes_after_a_day(
+async def test_an_orphaned_spool_is_removed_after_a_day(
     data_dir: Path, janitor: Callable[[int], Janitor], hours: float, *, goes: bool
 ) -> None:
     await leave(DiskBlobs(data_dir), CONTENT)
@@ -175,7 +175,7 @@ async def test_a_follower_of_a_swept_spool_learns_that_it_will_never_be_the_blob
     growing.close()
 
 
-async def test_a_spool_that_somebody_holds_stays_however_old(
+async def test_a_spool_with_a_writer_stays_whatever_its_age(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
     store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
@@ -190,7 +190,7 @@ async def test_a_spool_that_somebody_holds_stays_however_old(
     assert (await janitor(0).sweep()).spools == 1
 
 
-async def test_what_a_crash_left_in_the_spool_directory_goes_too(
+async def test_leftovers_of_a_crash_are_removed_from_the_spool_directory(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
     leases = FlockLeases(data_dir / "spool")
@@ -211,7 +211,7 @@ async def test_what_a_crash_left_in_the_spool_directory_goes_too(
     held.release()
 
 
-async def test_the_first_to_move_in_clears_away_what_a_killed_process_left(
+async def test_the_first_process_removes_the_leftovers_of_killed_ones(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
     """Whatever its age: nobody else can be writing it. What can be gone on with stays."""
@@ -248,7 +248,7 @@ async def test_the_first_to_move_in_clears_away_what_a_killed_process_left(
     second.close()
 
 
-async def test_a_damaged_file_goes_after_a_day(
+async def test_a_quarantined_file_is_removed_after_a_day(
     data_dir: Path, janitor: Callable[[int], Janitor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = DiskBlobs(data_dir)
@@ -287,7 +287,7 @@ async def test_there_may_be_nothing_to_sweep(
     assert await janitor(0).sweep() == Swept()
 
 
-async def test_what_is_none_of_ours_is_left_alone(
+async def test_other_files_are_not_removed(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
     """Directories that somebody made by hand, say: the sweep goes on beside them."""

@@ -1,4 +1,4 @@
-"""Reading: from the page cache at once, from anywhere else in a thread."""
+"""Reads from the page cache need no thread; others do."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="only Linux can ask the page cache")
-async def test_what_is_in_the_page_cache_needs_no_thread(path: Path, hops: list[None]) -> None:
+async def test_a_read_from_the_page_cache_needs_no_thread(path: Path, hops: list[None]) -> None:
     file = opened(path)
     assert await file.read(1000, 256 * 1024) == CONTENT[1000 : 1000 + 256 * 1024]
     assert hops == []
     file.close()
 
 
-async def test_what_is_not_is_read_all_the_same(path: Path, hops: list[None]) -> None:
+async def test_a_read_from_the_disk_uses_a_thread(path: Path, hops: list[None]) -> None:
     file = opened(path)
     os.fsync(file.fileno())
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -93,7 +93,7 @@ async def test_a_file_system_without_the_flag_is_read_in_threads(
     file.close()
 
 
-async def test_a_closed_file_reads_nobody_else_s(path: Path, tmp_path: Path) -> None:
+async def test_a_closed_file_does_not_read_a_reused_descriptor(path: Path, tmp_path: Path) -> None:
     file = opened(path)
     number = file.fileno()
     file.close()

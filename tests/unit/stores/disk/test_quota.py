@@ -1,4 +1,4 @@
-"""How much the blobs take: counted by all, never more than they may; what goes, and when."""
+"""The disk quota: counting by several processes, and eviction."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ _KEEP_MANY = """
 """
 
 
-async def test_processes_that_share_a_store_never_take_more_together(data_dir: Path) -> None:
+async def test_processes_that_share_a_store_never_exceed_the_limit(data_dir: Path) -> None:
     DiskBlobs(data_dir)
     async with (
         another_process(_KEEP_MANY, data_dir, 100) as one,
@@ -112,7 +112,7 @@ async def test_one_that_would_not_fit_into_an_empty_store_evicts_nothing(data_di
     assert present(data_dir, [1]) == [1]
 
 
-async def test_what_was_removed_by_hand_is_noticed_when_stock_is_taken(data_dir: Path) -> None:
+async def test_a_recount_notices_blobs_removed_by_hand(data_dir: Path) -> None:
     store = DiskBlobs(data_dir)
     for number in range(3):
         await keep(store, mebibyte(number))
@@ -125,7 +125,7 @@ async def test_what_was_removed_by_hand_is_noticed_when_stock_is_taken(data_dir:
     )
 
 
-async def test_what_comes_and_goes_while_stock_is_taken_is_counted_once(
+async def test_blobs_that_change_during_a_recount_are_counted_once(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = DiskBlobs(data_dir)
@@ -146,7 +146,7 @@ async def test_what_comes_and_goes_while_stock_is_taken_is_counted_once(
     assert quota.recount() == on_disk(data_dir) == counted(data_dir) > 0
 
 
-async def test_what_is_no_blob_is_left_alone(data_dir: Path) -> None:
+async def test_files_that_are_not_blobs_are_not_removed(data_dir: Path) -> None:
     store = DiskBlobs(data_dir, max_size=3 * MEBIBYTE)
     folder = data_dir / "blobs/sha256/ab"
     (folder / "lost+found").mkdir(parents=True)
@@ -162,7 +162,7 @@ async def test_what_is_no_blob_is_left_alone(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"many", b"1 2 3", b"\xff" * 100, None])
-async def test_a_count_that_cannot_be_read_is_mended(data_dir: Path, text: bytes | None) -> None:
+async def test_a_damaged_count_is_replaced(data_dir: Path, text: bytes | None) -> None:
     store = DiskBlobs(data_dir, max_size=3 * MEBIBYTE)
     await keep(store, mebibyte(0))
     if text is None:
@@ -221,7 +221,7 @@ async def test_nothing_is_evicted_where_that_would_not_be_enough(
     assert present(data_dir, [1]) == [1]
 
 
-async def test_what_others_still_wait_for_is_not_free(data_dir: Path, free: list[int]) -> None:
+async def test_space_that_other_transfers_need_is_not_free(data_dir: Path, free: list[int]) -> None:
     store, digest = DiskBlobs(data_dir), Digest.of(mebibyte(1))
     lease = await FlockLeases(data_dir / "spool").claim(digest)
     assert lease is not None
@@ -241,7 +241,7 @@ async def test_what_others_still_wait_for_is_not_free(data_dir: Path, free: list
     assert list((data_dir / "spool").iterdir()) == []
 
 
-async def test_what_is_left_of_a_full_disk_is_not_for_unfinished_transfers(
+async def test_the_reserve_of_a_full_disk_is_not_for_unfinished_transfers(
     data_dir: Path, free: list[int]
 ) -> None:
     store, lock = DiskBlobs(data_dir), data_dir / "janitor.lock"

@@ -1,4 +1,4 @@
-"""What the disk has changed is found by reading it, put aside, and noted only once."""
+"""The scrub finds damaged blobs, quarantines them, and logs each once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def verify(scrub: Scrub, path: Path) -> tuple[int, bool]:
 
 
 @pytest.mark.usefixtures("store")
-def test_what_is_right_stays(data_dir: Path) -> None:
+def test_a_good_blob_stays(data_dir: Path) -> None:
     scrub = Scrub(data_dir)
     assert verify(scrub, path_of(data_dir)) == (len(CONTENT), True)
     assert path_of(data_dir).read_bytes() == CONTENT
@@ -89,7 +89,7 @@ def test_a_disk_that_cannot_read_it_is_as_bad(
 
 
 @pytest.mark.usefixtures("store")
-def test_what_was_verified_lately_is_not_due(data_dir: Path) -> None:
+def test_a_recently_verified_blob_is_not_due(data_dir: Path) -> None:
     """Arriving is being verified; what an older release has stored was never."""
     scrub = Scrub(data_dir)
     assert scrub.blobs(before=time.time() - 60) == []
@@ -101,9 +101,7 @@ def test_what_was_verified_lately_is_not_due(data_dir: Path) -> None:
     assert scrub.blobs(before=time.time() - 60) == []
 
 
-async def test_what_is_due_is_verified_by_one_process_at_a_time(
-    store: DiskBlobs, data_dir: Path
-) -> None:
+async def test_one_process_at_a_time_verifies_due_blobs(store: DiskBlobs, data_dir: Path) -> None:
     for digest in (DIGEST, Digest.of(OTHER)):
         os.removexattr(path_of(data_dir, digest), "user.lighterage")
     path_of(data_dir).write_bytes(CONTENT[:-1] + b"?")

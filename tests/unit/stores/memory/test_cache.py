@@ -1,4 +1,4 @@
-"""The cache in memory: what is its own is its bound."""
+"""The memory cache: its size limit and expiry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def test_it_holds_no_more_than_its_limit() -> None:
     assert held == list(range(1000 - len(held), 1000))
 
 
-async def test_what_is_used_stays() -> None:
+async def test_recently_used_entries_stay() -> None:
     cache = MemoryManifests(10_000)
     await cache.put("used", bytes(1000), life=60)
     for number in range(100):
@@ -22,7 +22,7 @@ async def test_what_is_used_stays() -> None:
         assert await cache.get("used") is not None
 
 
-async def test_expired_entries_are_let_go_when_they_are_met() -> None:
+async def test_expired_entries_are_deleted_on_access() -> None:
     now = [0.0]
     cache = MemoryManifests(10_000, clock=lambda: now[0])
     await cache.put("key", b"value", life=60)

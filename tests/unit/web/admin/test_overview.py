@@ -1,4 +1,4 @@
-"""A status out of metrics, and what people are told of it."""
+"""The status overview, derived from metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ lighterage_upstream_pulls_remaining{upstream="quay.io"} 0.0
 """
 
 
-def test_counts_are_summed_and_meters_only_shown_that_were_read() -> None:
+def test_counts_are_summed_and_only_reported_budgets_are_shown() -> None:
     assert overview(METRICS) == {
         "stored_bytes": 31457280,
         "requests": {"hit": 7, "miss": 1},
@@ -46,7 +46,7 @@ def test_counts_are_summed_and_meters_only_shown_that_were_read() -> None:
     }
 
 
-def test_people_are_told_in_sentences() -> None:
+def test_the_status_is_printed_in_sentences() -> None:
     status = {"status": "ready", "warnings": {"redis": "it is away"}, **overview(METRICS)}
     assert list(describe(status)) == [
         "the proxy is ready",
