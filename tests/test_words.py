@@ -81,9 +81,7 @@ PHRASES: Final = {
 # Packages and files that are not yet held to the rules.
 PENDING: Final = {
     "proxy/catalog",
-    "proxy/kit/singleflight.py",
     "proxy/manifests",
-    "proxy/ports",
     "proxy/stores/bucket/records.py",
     "proxy/stores/disk/records.py",
     "proxy/stores/sqlite",

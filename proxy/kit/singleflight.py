@@ -105,13 +105,13 @@ class SingleFlight:
         await self.close()
 
     async def close(self) -> None:
-        """Cancel everything, and return when it has ended."""
-        # One that ends may start another one.
+        """Cancel all tasks, and return when they have ended."""
+        # A task that ends may start another one.
         while tasks := list(self._tasks):
             for task in tasks:
                 task.cancel()
-            # A library that is interrupted while it cleans up may come out with an error of its
-            # own in place of the cancellation, and whoever takes that for an outage goes on.
+            # A library that is cancelled while it cleans up may raise an error of its own instead.
+            # A task that takes this for an outage continues, so cancel again.
             await asyncio.wait(tasks, timeout=_CANCEL_AGAIN)
 
 

@@ -49,7 +49,7 @@ class Readable(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file. Called once, by whoever opened it."""
+        """Close the file. Its opener calls this once."""
         ...
 
 
@@ -80,7 +80,7 @@ class Growing(Readable, Protocol):
 
 
 class Spool(Protocol):
-    """A blob on its way in. Only the holder of the digest's lease may have it."""
+    """A blob that is being stored. Only the holder of the digest's lease may have it."""
 
     @property
     def size(self) -> int:
@@ -169,7 +169,7 @@ class BlobStore(Protocol):
         ...
 
     async def spooled_bytes(self, digest: Digest) -> int:
-        """How many bytes of it are in its spool, whoever has written them; 0 if there is none."""
+        """The number of bytes in the digest's spool, from any process; 0 if there is none."""
         ...
 
     async def growing(self, digest: Digest) -> Growing | None:
@@ -303,7 +303,7 @@ class Upstream(Protocol):
 
 
 class MonitoredUpstream(Upstream, Protocol):
-    """An upstream that says how it has been doing, so that nobody waits for it in vain."""
+    """An upstream that reports its health, so that no request waits for one that is down."""
 
     offline: bool
 

@@ -99,6 +99,10 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
             'lighterage_loop_lag_seconds_bucket{le="+Inf"}': "0+100x180",
         },
     ),
+    "LighterageBackgroundTaskFails": (
+        {'lighterage_background_task_failures_total{task="janitor"}': GROWS},
+        {'lighterage_background_task_failures_total{task="janitor"}': RESTS},
+    ),
     "LighterageSettingsRefused": (
         {"lighterage_settings_refused": "1x180"},
         {"lighterage_settings_refused": "0x180"},
