@@ -56,7 +56,7 @@ def test_distribution_takes_no_less_and_no_more(program: Oracle, seed: int) -> N
         else:
             assert mine == theirs, case
         outcomes[type(mine).__name__] += 1
-    assert min(outcomes["bytes"], outcomes["Refused"]) > 50, "the cases show nothing"
+    assert min(outcomes["bytes"], outcomes["ConversionRefused"]) > 50, "the cases show nothing"
 
 
 def test_the_golden_files_are_what_distribution_says_now(program: Oracle) -> None:
