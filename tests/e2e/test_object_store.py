@@ -332,13 +332,16 @@ def test_a_bucket_that_is_down_costs_little_and_is_used_when_it_is_back(
         began = time.monotonic()
         closure_of(proxy, images.docker)
         closure_of(proxy, images.oci)
-        assert time.monotonic() - began < 3
+        without = time.monotonic() - began
         # It could not be pulled by its digest when the proxy has forgotten it.
         refused = ask(f"{proxy.url}/v2/cargo/docker/manifests/1", headers=NOTHING)
         assert refused.status == 503
         gateway.start()
         eventually(lambda: "cannot" not in str(ready(proxy)), "it stays away")
+        began = time.monotonic()
         closure_of(proxy, images.oci_index)
+        # Each of some twenty requests would wait for the bucket otherwise.
+        assert without < 20 * (time.monotonic() - began)
         wait_for_uploads(gateway, [images.oci_index])
         legacy = ask(f"{proxy.url}/v2/cargo/docker/manifests/1", headers=NOTHING)
         assert legacy.status == 200
