@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import UpstreamInvalid
+from proxy.kit.backoff import Backoff
 
 if TYPE_CHECKING:
     from proxy.errors import UpstreamFailure
@@ -18,8 +19,8 @@ _log = structlog.get_logger()
 # So many attempts in a row may bring less than this, in bytes.
 _FRUITLESS_ATTEMPTS: Final = 4
 _PROGRESS: Final = 64 * 1024
-# The time between two attempts, in seconds.
-_PAUSE: Final = 0.5
+# Between two attempts: half a second at most, and not the same for all that were cut off together.
+_PAUSE: Final = Backoff(first=0.5, longest=0.5)
 
 
 class RetryBudget:
@@ -41,4 +42,4 @@ class RetryBudget:
         if isinstance(failure, UpstreamInvalid) or self._fruitless >= _FRUITLESS_ATTEMPTS:
             raise failure
         _log.info("blob.resumed", digest=self._digest, received=received, reason=failure.message)
-        await self._clock.sleep(_PAUSE)
+        await self._clock.sleep(_PAUSE.pause(1))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING
+
+from proxy.kit.backoff import with_jitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +20,7 @@ class CircuitBreaker:
     """
 
     __slots__ = (
-        *("_clock", "_failures", "_first_interval", "_held_until"),
+        *("_chance", "_clock", "_failures", "_first_interval", "_held_until"),
         *("_interval", "_limit", "_max_interval", "_retry_at"),
     )
 
@@ -28,8 +31,14 @@ class CircuitBreaker:
         first_interval: float = 0.5,
         max_interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        """Open after `failures` in a row; the intervals are in seconds of `clock`."""
+        """Open after `failures` in a row; the intervals are in seconds of `clock`.
+
+        Each is shortened by up to a tenth, as `chance` (in [0, 1)) has it: processes whose
+        breakers opened together do not try the service together.
+        """
+        self._chance = chance
         self._limit = failures
         self._first_interval = self._interval = first_interval
         self._max_interval = max_interval
@@ -57,7 +66,7 @@ class CircuitBreaker:
             return False
         # Not doubled in `record_failure`: late failures of earlier attempts must not lengthen it.
         self._interval = min(2 * self._interval, self._max_interval)
-        self._retry_at = now + self._interval
+        self._retry_at = now + with_jitter(self._interval, self._chance)
         return True
 
     def record_failure(self) -> bool:
@@ -65,7 +74,7 @@ class CircuitBreaker:
         self._failures += 1
         if self._failures != self._limit:
             return False
-        self._retry_at = self._clock() + self._interval
+        self._retry_at = self._clock() + with_jitter(self._interval, self._chance)
         return True
 
     def hold(self, seconds: float) -> bool:

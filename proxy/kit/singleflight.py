@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from proxy.errors import ConversionRefused, RegistryError
+from proxy.kit.backoff import with_jitter
 from proxy.kit.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class SingleFlight:
                 lease = await leases.claim(key)
                 if lease is not None:
                     return lease
-                await self._clock.sleep(_POLL_LEASE)
+                await self._clock.sleep(with_jitter(_POLL_LEASE))
         except OSError as error:
             # Doing the work once in each process is better than not doing it.
             _log.error("lease.not_claimed", error=str(error))

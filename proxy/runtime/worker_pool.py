@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.kit.backoff import Backoff
 from proxy.runtime import control_channel
 from proxy.telemetry import metrics
 from proxy.web.admin.app import Readiness
@@ -27,8 +28,7 @@ _log = structlog.get_logger()
 
 # Seconds until an ended worker is started again; the pause doubles with each failure. A worker that
 # has served for the longest pause starts with the first one again.
-_FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 10.0
+_RESTART: Final = Backoff(first=0.1, longest=10.0)
 # Seconds until a worker that does not end by itself is killed.
 _KILL_AFTER: Final = 2.0
 
@@ -119,7 +119,7 @@ class WorkerPool:
     async def keep(self, worker: WorkerProcess) -> None:
         """Run a worker until shutdown; CannotStartError if it ends before any worker has served."""
         loop = asyncio.get_running_loop()
-        pause = _FIRST_PAUSE
+        ends = 0
         while not worker.shutdown.draining.is_set():
             began = loop.time()
             status = await worker.live(self._update_readiness)
@@ -128,12 +128,12 @@ class WorkerPool:
                 return
             if not self._has_served:
                 raise CannotStartError(f"worker {worker.number} ended with status {status}")
-            if loop.time() - began > _LONGEST_PAUSE:
-                pause = _FIRST_PAUSE
+            ends = 1 if loop.time() - began > _RESTART.longest else ends + 1
+            pause = _RESTART.pause(ends)
             self._merged.ended.inc()
-            _log.error("worker.ended", worker=worker.number, status=status, again_in=pause)
+            again_in = round(pause, 3)
+            _log.error("worker.ended", worker=worker.number, status=status, again_in=again_in)
             await worker.shutdown.wait_drain(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _update_readiness(self) -> None:
         """Combine the readiness of all workers; announce the start when all serve."""

@@ -25,13 +25,15 @@ def clock() -> Clock:
 @pytest.fixture
 def breaker(clock: Clock) -> CircuitBreaker:
     """A breaker that has just opened."""
-    breaker = CircuitBreaker(failures=3, first_interval=1.0, max_interval=10.0, clock=clock)
+    breaker = CircuitBreaker(
+        failures=3, first_interval=1.0, max_interval=10.0, clock=clock, chance=lambda: 0.0
+    )
     assert [breaker.record_failure() for _ in range(3)] == [False, False, True]
     return breaker
 
 
 def test_only_consecutive_failures_open_it(clock: Clock) -> None:
-    breaker = CircuitBreaker(failures=3, clock=clock)
+    breaker = CircuitBreaker(failures=3, clock=clock, chance=lambda: 0.0)
     for _ in range(5):
         breaker.record_failure()
         breaker.record_failure()
@@ -91,7 +93,7 @@ def test_an_attempt_that_never_reports_does_not_delay_the_next_one(
 
 
 def test_hold_keeps_it_open_for_the_given_time(clock: Clock) -> None:
-    breaker = CircuitBreaker(first_interval=1.0, clock=clock)
+    breaker = CircuitBreaker(first_interval=1.0, clock=clock, chance=lambda: 0.0)
     assert breaker.hold(30.0)
     assert not breaker.hold(5.0)
     assert breaker.retry_in == 30.0
@@ -102,3 +104,11 @@ def test_hold_keeps_it_open_for_the_given_time(clock: Clock) -> None:
     assert breaker.allows()
     assert breaker.record_success()
     assert breaker.allows()
+
+
+def test_breakers_that_opened_together_do_not_retry_together(clock: Clock) -> None:
+    breakers = [CircuitBreaker(failures=1, first_interval=1.0, clock=clock) for _ in range(50)]
+    assert all(breaker.record_failure() for breaker in breakers)
+    due = {breaker.retry_in for breaker in breakers}
+    assert len(due) > 1
+    assert all(0.9 < seconds <= 1.0 for seconds in due)
