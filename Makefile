@@ -16,10 +16,10 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast coverage check bench chart lock
+.PHONY: help run test test-fast test-313 coverage check bench chart lock
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile
 
 run: .venv/run.stamp ## the proxy on :5000; ARGS="--upstream URL" passes arguments on
 	@exec $(BIN)/lighterage serve $(ARGS)
@@ -31,6 +31,10 @@ test: .venv/dev.stamp ## what the tests need, and the tests; ARGS="-k schema1" p
 test-fast: .venv/dev.stamp ## the tests of units and of the stores, in less than a minute
 	@$(BIN)/python tests/tools.py unit contract
 	$(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/contract $(ARGS)
+
+test-313: .venv/dev.stamp ## the same tests by the image's Python, in a root file system of Debian 13
+	@$(BIN)/python tests/tools.py image
+	$(BIN)/python -m pytest tests/image/test_python.py $(ARGS)
 
 coverage: .venv/dev.stamp ## what the same tests run of the domain, and whether that is enough
 	@$(BIN)/python tests/tools.py unit contract

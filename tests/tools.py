@@ -65,7 +65,7 @@ SUITES: Final = {
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust"),
     ),
-    "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare"),
+    "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
     "unit": (),
 }

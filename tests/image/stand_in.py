@@ -1,7 +1,8 @@
 """What stands in for the Dockerfile's pinned bases and for the package index, all of it local.
 
 The bases are the packages of Debian 13 that the pinned ones consist of, unpacked and never
-configured; the index is a directory with every wheel of the locks. `make test` downloads both.
+configured; beside them is one in which tests run by the same Python. The index is a directory with
+every wheel of the locks. `make test` downloads all of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _ROOT: Final = Path(__file__).parents[2]
 _KEPT: Final = _ROOT / ".tools/stand-in"
 _STAMP: Final = _KEPT / "stamp"
 WHEELS: Final = _KEPT / "wheels"
-_LOCKS: Final = (_ROOT / "requirements.lock", _ROOT / "requirements-build.lock")
+LOCKS: Final = tuple(_ROOT / f"requirements{suffix}.lock" for suffix in ("", "-build", "-dev"))
 PYTHON: Final = "3.13"
 
 _DEBIAN: Final = """\
@@ -31,9 +32,12 @@ Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
 _RUNTIME: Final = ("python3", "libstdc++6", "libgomp1", "ca-certificates")
-# Each base, and what it has; apt adds what those need, as if nothing were installed.
-_PACKAGES: Final = {"runtime": _RUNTIME, "build": (*_RUNTIME, "python3-pip", "dash", "coreutils")}
-BASES: Final = tuple(_PACKAGES)
+_BUILD: Final = (*_RUNTIME, "python3-pip", "dash", "coreutils")
+BASES: Final = ("runtime", "build")
+# Where the tests run by the image's Python.
+TESTS: Final = "tests"
+# Each root file system, and its packages; apt adds what those need, as if nothing were installed.
+_PACKAGES: Final = {"runtime": _RUNTIME, "build": _BUILD, TESTS: (*_BUILD, "redis-server")}
 # Manuals and translations: the pinned bases have none either.
 _LEFT_OUT: Final = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*")
 _USERS: Final = "root:x:0:0:root:/root:/none\nnonroot:x:65532:65532:nonroot:/home/nonroot:/none\n"
@@ -52,7 +56,7 @@ def is_here() -> bool:
 def download() -> None:
     """Fetch the packages with apt-get, in directories of its own, and the wheels with pip."""
     shutil.rmtree(_KEPT, ignore_errors=True)
-    for directory in ("state/lists/partial", *(f"{base}/partial" for base in BASES)):
+    for directory in ("state/lists/partial", *(f"{base}/partial" for base in _PACKAGES)):
         (_KEPT / directory).mkdir(parents=True)
     (_KEPT / "installed").touch()
     sources = _KEPT / "debian.sources"
@@ -86,7 +90,7 @@ def download() -> None:
         [
             *(_pip(), "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"),
             *("--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", *wheels),
-            *(f"--requirement={lock}" for lock in _LOCKS),
+            *(f"--requirement={lock}" for lock in LOCKS),
             f"--dest={WHEELS}",
         ]
     )
@@ -147,5 +151,5 @@ def _debian_machine() -> str:
 
 
 def _pins() -> str:
-    pinned = b"".join(lock.read_bytes() for lock in _LOCKS) + repr((_PACKAGES, PYTHON)).encode()
+    pinned = b"".join(lock.read_bytes() for lock in LOCKS) + repr((_PACKAGES, PYTHON)).encode()
     return hashlib.sha256(pinned).hexdigest()
