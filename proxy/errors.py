@@ -17,7 +17,8 @@ RegistryError
     │   └── BudgetReserved                       the rest of the rate limit is kept
     └── UpstreamInvalid                          unusable: wrong digest, incomplete, no JSON
 
-`ConversionRefused` stands apart: a conversion raises it, and it is never an answer by itself.
+`StoreError` and `ConversionRefused` stand apart: stores and conversions raise them, and neither is
+an answer by itself.
 
 Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distribution's own
 (registry/api/errcode/register.go). The HTTP status of each class is in `web/errors.py`.
@@ -214,6 +215,13 @@ class BudgetReserved(UpstreamThrottled):
 
 class UpstreamInvalid(UpstreamFailure):
     """The upstream's answer is unusable, and nothing of it was stored."""
+
+
+class StoreError(Exception):
+    """A store cannot do what its port promises: its disk or bucket failed.
+
+    No answer by itself: it may be that the content is passed through, or fetched again.
+    """
 
 
 class RefusalReason(StrEnum):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proxy.errors import StorageFailure
+from proxy.errors import StorageFailure, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +50,7 @@ class StoredBlob:
                 if piece := await self._blob.read(offset, length):
                     return piece
                 reason = "it ends early"
-            except OSError as error:
+            except StoreError as error:
                 reason = str(error)
             self._replacement = await self._replace(offset, reason)
         return await self._replacement.read(offset, length)

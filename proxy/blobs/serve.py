@@ -9,7 +9,7 @@ import structlog
 
 from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.self_healing import StoredBlob
-from proxy.errors import ConversionRefused, RefusalReason
+from proxy.errors import ConversionRefused, RefusalReason, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.telemetry import trace
@@ -135,7 +135,7 @@ class Blobs:
 
     async def has_begun(self, digest: Digest, offset: int) -> bool:
         """Whether the byte at `offset` is in a spool, though no transfer may be running."""
-        return await self._store.spooled_bytes(digest) > offset
+        return await self._transfers.has_begun(digest, offset)
 
     def prefetch(self, repository: Repository, digest: Digest) -> None:
         """Fetch the blob, of which the upstream has just delivered a range, in the background.
@@ -149,7 +149,7 @@ class Blobs:
         """Count the stored ones of `digests` as used now: an image that is pulled names them."""
         try:
             await self._store.touch(digests)
-        except OSError as error:
+        except StoreError as error:
             _log.warning("blobs.not_touched", error=str(error))
 
     @asynccontextmanager

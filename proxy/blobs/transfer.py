@@ -14,7 +14,7 @@ import structlog
 from proxy.blobs.limits import NotStored, Reason
 from proxy.blobs.progress import Progress
 from proxy.blobs.resumable import ContentChanged, ResumableBody
-from proxy.errors import RangeInvalid, RegistryError, UpstreamFailure
+from proxy.errors import RangeInvalid, RegistryError, StoreError, UpstreamFailure
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.telemetry import metrics
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.blobs.limits import Room, TransferLimits
     from proxy.kit.clock import Clock
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import BlobStore, Growing, Leases, Spool, Upstream
+    from proxy.ports import BlobStorage, Growing, Leases, Spool, Upstream
 
 _log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class Transfer:
         digest: Digest,
         repository: Repository,
         upstream: Upstream,
-        store: BlobStore,
+        store: BlobStorage,
         leases: Leases,
         limits: TransferLimits,
         clock: Clock = SYSTEM_CLOCK,
@@ -71,7 +71,7 @@ class Transfer:
         except RegistryError as error:
             self.progress.fail(error)
             raise
-        except OSError as error:
+        except StoreError as error:
             _log.error("blob.not_stored", digest=self.digest, error=str(error))
             failure = self._limits.report_disk_failure()
             self.progress.fail(failure)

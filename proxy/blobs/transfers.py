@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import BlobStore, Leases, Upstream
+    from proxy.ports import BlobStorage, Leases, Upstream
 
 _log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class Transfers:
     def __init__(
         self,
         *,
-        store: BlobStore,
+        store: BlobStorage,
         leases: Leases,
         upstreams: Mapping[str, Upstream],
         flights: SingleFlight,
@@ -117,6 +117,10 @@ class Transfers:
     def is_running(self, repository: Repository, digest: Digest) -> bool:
         """Whether this blob of this repository is being fetched."""
         return (str(repository), digest) in self._running
+
+    async def has_begun(self, digest: Digest, offset: int) -> bool:
+        """Whether the byte at `offset` is in a spool, though no transfer may be running."""
+        return await self._store.spooled_bytes(digest) > offset
 
     def length(self, repository: Repository, digest: Digest) -> int | None:
         """How many bytes the blob has, if it is being fetched and its transfer knows."""

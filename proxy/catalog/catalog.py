@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.oci.manifest import Manifest
     from proxy.oci.mediatype import MediaType
     from proxy.oci.reference import Repository, Tag
-    from proxy.ports import BlobStore, ManifestCache
+    from proxy.ports import ManifestCache, RecordStore
 
 _DAY: Final = 86400.0
 # How long the shared cache keeps what the blob store keeps anyway.
@@ -63,7 +63,7 @@ class TagEntry:
 class Catalog:
     """The layers as one. `memory` bounds, in bytes, what is kept in this process."""
 
-    def __init__(self, cache: ManifestCache, blobs: BlobStore, *, memory: int) -> None:
+    def __init__(self, cache: ManifestCache, blobs: RecordStore, *, memory: int) -> None:
         self._cache = cache
         self._blobs = blobs
         self._manifests: LruCache[Digest, Manifest] = LruCache(memory)

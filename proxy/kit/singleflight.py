@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
-from proxy.errors import ConversionRefused, RegistryError
+from proxy.errors import ConversionRefused, RegistryError, StoreError
 from proxy.kit.backoff import with_jitter
 from proxy.kit.clock import SYSTEM_CLOCK
 
@@ -90,7 +90,7 @@ class SingleFlight:
                 if lease is not None:
                     return lease
                 await self._clock.sleep(with_jitter(_POLL_LEASE))
-        except OSError as error:
+        except StoreError as error:
             # Doing the work once in each process is better than not doing it.
             _log.error("lease.not_claimed", error=str(error))
             return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy.errors import RegistryError
+from proxy.errors import RegistryError, StoreError
 from proxy.telemetry import trace
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.headers import cache_status, content_headers
@@ -111,7 +111,7 @@ class BlobResponder:
                 # A write that does not block does not yield, so give other requests a turn.
                 await asyncio.sleep(0)
             await response.write_eof()
-        except (RegistryError, OSError) as error:
+        except (RegistryError, StoreError, OSError) as error:
             _abort(request, line, error)
         finally:
             self._sending -= 1
@@ -160,7 +160,7 @@ class BlobResponder:
                         if first > last:
                             break
                 await response.write_eof()
-            except (RegistryError, OSError) as error:
+            except (RegistryError, StoreError, OSError) as error:
                 _abort(request, line, error)
             finally:
                 # Only now, because the client's bytes come first.

@@ -20,6 +20,7 @@ from proxy.errors import (
     RegistryError,
     RequestInvalid,
     StorageFailure,
+    StoreError,
     Unsupported,
 )
 from proxy.kit.lru import LruCache
@@ -99,7 +100,7 @@ class Registry:
             response = await self._dispatch(request, line)
         except RegistryError as error:
             response = error_response(request, line, error)
-        except OSError as error:
+        except (StoreError, OSError) as error:
             _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
             response = error_response(
                 request, line, StorageFailure("the proxy cannot use its storage")

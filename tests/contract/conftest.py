@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.stores.bucket.blobs import ObjectBlobs
-from tests.kit.blob_stores import BLOB_STORES, blob_store, bucket, closed
+from tests.kit.blob_stores import (
+    BLOB_STORES,
+    RECORD_STORES,
+    blob_store,
+    bucket,
+    closed,
+    record_store,
+)
 from tests.kit.s3_gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from proxy.ports import BlobStore
+    from proxy.ports import BlobStorage, RecordStore
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +35,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @pytest.fixture(params=BLOB_STORES)
 async def make(
     request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[Callable[[], BlobStore]]:
+) -> AsyncIterator[Callable[[], BlobStorage]]:
     """Makes stores at one place: a second one stands for another process."""
-    made: list[BlobStore] = []
+    made: list[BlobStorage] = []
 
-    def one_more() -> BlobStore:
+    def one_more() -> BlobStorage:
         made.append(blob_store(request.param, tmp_path, lambda: request.getfixturevalue("gateway")))
         return made[-1]
 
@@ -40,13 +47,35 @@ async def make(
     await closed(made)
 
 
+@pytest.fixture(params=RECORD_STORES)
+async def make_records(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Callable[[], RecordStore]]:
+    """Makes those that have records, at one place."""
+    made: list[RecordStore] = []
+
+    def one_more() -> RecordStore:
+        made.append(
+            record_store(request.param, tmp_path, lambda: request.getfixturevalue("gateway"))
+        )
+        return made[-1]
+
+    yield one_more
+    await closed(made)
+
+
 @pytest.fixture
-def store(make: Callable[[], BlobStore]) -> BlobStore:
+def records(make_records: Callable[[], RecordStore]) -> RecordStore:
+    return make_records()
+
+
+@pytest.fixture
+def store(make: Callable[[], BlobStorage]) -> BlobStorage:
     return make()
 
 
 @pytest.fixture
-def elsewhere(make: Callable[[], BlobStore]) -> BlobStore:
+def elsewhere(make: Callable[[], BlobStorage]) -> BlobStorage:
     return make()
 
 

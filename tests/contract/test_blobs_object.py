@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import ClientSession
 
+from proxy.errors import StoreError
 from proxy.stores.bucket.blobs import ObjectBlobs
 from tests.contract.objects import BIG, BIG_DIGEST, KEY, is_big, left, spooled
 from tests.kit.blob_stores import (
@@ -114,7 +115,7 @@ async def test_what_the_bucket_has_removed_is_noticed(
     for name in left(gateway, tmp_path):
         (gateway.bucket() / name).unlink()
     assert await store.size(DIGEST) == len(CONTENT), "it is believed for a while"
-    with pytest.raises(OSError, match="deleted from the bucket"):
+    with pytest.raises(StoreError, match="deleted from the bucket"):
         await blob.read(0, 10)
     await store.quarantine(DIGEST, blob)
     blob.close()
@@ -145,7 +146,7 @@ async def test_another_blob_in_its_place_is_not_read(
     assert blob is not None
     (name,) = left(gateway, tmp_path)
     (gateway.bucket() / name).write_bytes(CONTENT[:100])
-    with pytest.raises(OSError, match="is not 3000001 bytes"):
+    with pytest.raises(StoreError, match="is not 3000001 bytes"):
         await blob.read(start, 10)
     await store.quarantine(DIGEST, blob)
     blob.close()

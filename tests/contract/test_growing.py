@@ -1,4 +1,4 @@
-"""What every BlobStore shows other processes of a blob that is on its way in."""
+"""What every BlobStorage shows other processes of a blob that is on its way in."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from proxy.errors import UpstreamInvalid
 from tests.kit.blob_stores import CONTENT, DIGEST, HALF, committed, keep, leave, stored, whole
 
 if TYPE_CHECKING:
-    from proxy.ports import BlobStore
+    from proxy.ports import BlobStorage
 
 
 async def test_nobody_can_follow_before_the_length_is_known(
-    store: BlobStore, elsewhere: BlobStore
+    store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     spool = await store.spool(DIGEST)
     await spool.append(b"x")
@@ -23,7 +23,7 @@ async def test_nobody_can_follow_before_the_length_is_known(
 
 
 async def test_a_follower_sees_the_spool_grow_until_it_is_verified(
-    store: BlobStore, elsewhere: BlobStore
+    store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     spool = await store.spool(DIGEST)
     await spool.expect(len(CONTENT))
@@ -45,7 +45,7 @@ async def test_a_follower_sees_the_spool_grow_until_it_is_verified(
 
 
 async def test_a_spool_is_not_verified_by_a_blob_that_was_there_before(
-    store: BlobStore, elsewhere: BlobStore
+    store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     await keep(store, CONTENT)
     await leave(store, CONTENT[:HALF])
@@ -56,7 +56,7 @@ async def test_a_spool_is_not_verified_by_a_blob_that_was_there_before(
 
 
 async def test_a_follower_stays_when_the_next_holder_goes_on(
-    store: BlobStore, elsewhere: BlobStore
+    store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     await leave(store, CONTENT[:HALF])
     growing = await elsewhere.growing(DIGEST)
@@ -73,7 +73,7 @@ async def test_a_follower_stays_when_the_next_holder_goes_on(
 
 @pytest.mark.parametrize("end", ["commit", "discard", "restart", "expect"])
 async def test_a_follower_of_wrong_bytes_is_never_told_that_they_are_right(
-    store: BlobStore, elsewhere: BlobStore, end: str
+    store: BlobStorage, elsewhere: BlobStorage, end: str
 ) -> None:
     """It may have given most of them to a client, who must not get the right rest."""
     wrong = bytes(len(CONTENT) - 1)

@@ -10,6 +10,7 @@ import pytest
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
+from proxy.stores.memory.leases import MemoryLeases
 from tests.kit.another_process import another_process
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
     from proxy.ports import Leases
 
-LEASES: Final[dict[str, Callable[[Path], Leases]]] = {"flock": FlockLeases}
+_HELD: Final[dict[Path, set[str]]] = {}
+LEASES: Final[dict[str, Callable[[Path], Leases]]] = {
+    "flock": FlockLeases,
+    "memory": lambda path: MemoryLeases(_HELD.setdefault(path, set())),
+}
 
 DIGEST: Final = Digest.of(b"content")
 KEYS: Final = (
@@ -38,6 +43,12 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Leases]
 @pytest.fixture
 def leases(make: Callable[[], Leases]) -> Leases:
     return make()
+
+
+@pytest.fixture
+def file_leases(tmp_path: Path) -> FlockLeases:
+    """Those that exclude other processes, too."""
+    return FlockLeases(tmp_path / "spool")
 
 
 @pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
@@ -84,8 +95,8 @@ async def test_a_late_release_does_not_take_another_s_lease_away(tmp_path: Path)
     second.release()
 
 
-async def test_another_process_is_excluded_too(leases: Leases, tmp_path: Path) -> None:
-    lease = await leases.claim(KEYS[2])
+async def test_another_process_is_excluded_too(file_leases: FlockLeases, tmp_path: Path) -> None:
+    lease = await file_leases.claim(KEYS[2])
     assert lease is not None
     script = """
         leases = FlockLeases(directory)
@@ -103,7 +114,7 @@ async def test_another_process_is_excluded_too(leases: Leases, tmp_path: Path) -
 
 @pytest.mark.parametrize("key", [KEYS[0], KEYS[2]])
 async def test_the_lease_of_a_killed_process_is_free(
-    leases: Leases, tmp_path: Path, key: str
+    file_leases: FlockLeases, tmp_path: Path, key: str
 ) -> None:
     script = """
         lease = await FlockLeases(directory).claim(arguments[0])
@@ -112,20 +123,22 @@ async def test_the_lease_of_a_killed_process_is_free(
     """
     async with another_process(script, tmp_path / "spool", key) as process:
         assert await process.line() == "claimed"
-        assert await leases.claim(key) is None
+        assert await file_leases.claim(key) is None
         await process.kill()
-    lease = await leases.claim(key)
+    lease = await file_leases.claim(key)
     assert lease is not None
     lease.release()
 
 
-async def test_a_child_process_does_not_inherit_a_lease(leases: Leases, tmp_path: Path) -> None:
-    lease = await leases.claim(KEYS[2])
+async def test_a_child_process_does_not_inherit_a_lease(
+    file_leases: FlockLeases, tmp_path: Path
+) -> None:
+    lease = await file_leases.claim(KEYS[2])
     assert lease is not None
     async with another_process("say('up')\nawait heard()", tmp_path) as process:
         assert await process.line() == "up"
         lease.release()
-        again = await leases.claim(KEYS[2])
+        again = await file_leases.claim(KEYS[2])
         assert again is not None
         again.release()
 

@@ -1,4 +1,4 @@
-"""What every BlobStore does with blobs that are on their way in."""
+"""What every BlobStorage does with blobs that are on their way in."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import UpstreamInvalid
-from tests.kit.blob_stores import CONTENT, DIGEST, HALF, committed, keep, leave, stored, whole
+from tests.kit.blob_stores import (
+    CONTENT,
+    DIGEST,
+    HALF,
+    committed,
+    keep,
+    leave,
+    remove,
+    stored,
+    whole,
+)
 
 if TYPE_CHECKING:
-    from proxy.ports import BlobStore, Readable
+    from proxy.ports import BlobStorage, Readable
 
 
-async def test_nothing_is_there_before_the_commit(store: BlobStore, elsewhere: BlobStore) -> None:
+async def test_nothing_is_there_before_the_commit(
+    store: BlobStorage, elsewhere: BlobStorage
+) -> None:
     await leave(store, CONTENT)
     assert await store.open(DIGEST) is None
     assert await elsewhere.size(DIGEST) is None
@@ -25,7 +37,7 @@ async def test_nothing_is_there_before_the_commit(store: BlobStore, elsewhere: B
     [CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]), CONTENT[:-1], CONTENT + b"x", b""],
     ids=["last byte", "too short", "too long", "nothing"],
 )
-async def test_wrong_content_never_lands(store: BlobStore, wrong: bytes) -> None:
+async def test_wrong_content_never_lands(store: BlobStorage, wrong: bytes) -> None:
     with pytest.raises(UpstreamInvalid):
         await keep(store, wrong, DIGEST)
     assert await store.open(DIGEST) is None
@@ -37,7 +49,7 @@ async def test_wrong_content_never_lands(store: BlobStore, wrong: bytes) -> None
     assert await stored(store, DIGEST) == CONTENT
 
 
-async def test_an_announced_length_is_kept(store: BlobStore) -> None:
+async def test_an_announced_length_is_kept(store: BlobStorage) -> None:
     """Followers have answered with it: a blob of another length is no good for them."""
     spool = await store.spool(DIGEST)
     await spool.expect(len(CONTENT) + 1)
@@ -48,7 +60,7 @@ async def test_an_announced_length_is_kept(store: BlobStore) -> None:
     assert await store.open(DIGEST) is None
 
 
-async def test_the_length_need_not_be_known(store: BlobStore) -> None:
+async def test_the_length_need_not_be_known(store: BlobStorage) -> None:
     spool = await store.spool(DIGEST)
     await spool.append(CONTENT)
     (await committed(spool)).close()
@@ -57,7 +69,7 @@ async def test_the_length_need_not_be_known(store: BlobStore) -> None:
 
 
 async def test_the_next_holder_goes_on_where_the_last_one_stopped(
-    store: BlobStore, elsewhere: BlobStore
+    store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     await leave(store, CONTENT[:HALF])
     spool = await elsewhere.spool(DIGEST)
@@ -70,7 +82,7 @@ async def test_the_next_holder_goes_on_where_the_last_one_stopped(
     assert await stored(store, DIGEST) == CONTENT
 
 
-async def test_what_an_earlier_holder_left_is_verified_too(store: BlobStore) -> None:
+async def test_what_an_earlier_holder_left_is_verified_too(store: BlobStorage) -> None:
     await leave(store, b"?" * HALF)
     spool = await store.spool(DIGEST)
     await spool.append(CONTENT[HALF:])
@@ -80,7 +92,7 @@ async def test_what_an_earlier_holder_left_is_verified_too(store: BlobStore) -> 
     assert await store.open(DIGEST) is None
 
 
-async def test_a_restarted_spool_has_forgotten_everything(store: BlobStore) -> None:
+async def test_a_restarted_spool_has_forgotten_everything(store: BlobStorage) -> None:
     await leave(store, b"?" * HALF)
     spool = await store.spool(DIGEST)
     await spool.restart()
@@ -91,7 +103,7 @@ async def test_a_restarted_spool_has_forgotten_everything(store: BlobStore) -> N
     assert await stored(store, DIGEST) == CONTENT
 
 
-async def test_a_discarded_spool_is_gone(store: BlobStore) -> None:
+async def test_a_discarded_spool_is_gone(store: BlobStorage) -> None:
     spool = await store.spool(DIGEST)
     await spool.expect(len(CONTENT))
     await spool.append(CONTENT[:HALF])
@@ -103,7 +115,7 @@ async def test_a_discarded_spool_is_gone(store: BlobStore) -> None:
     spool.close()
 
 
-async def test_a_spool_is_read_while_it_grows_and_ever_after(store: BlobStore) -> None:
+async def test_a_spool_is_read_while_it_grows_and_ever_after(store: BlobStorage) -> None:
     spool = await store.spool(DIGEST)
     reader = spool.reader()
     assert len(await reader.read(0, 10)) == 0
@@ -113,14 +125,14 @@ async def test_a_spool_is_read_while_it_grows_and_ever_after(store: BlobStore) -
     await spool.append(CONTENT[HALF:])
     blob = await committed(spool)
     spool.close()
-    await store.delete(DIGEST)
+    await remove(store, DIGEST)
     assert await whole(reader, len(CONTENT)) == await whole(blob, blob.size) == CONTENT
     reader.close()
     blob.close()
 
 
 async def test_readers_and_a_writer_do_not_disturb_each_other(
-    store: BlobStore, elsewhere: BlobStore
+    store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     spool = await store.spool(DIGEST)
     await spool.expect(len(CONTENT))

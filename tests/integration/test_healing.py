@@ -82,14 +82,14 @@ async def test_a_reader_does_not_notice_that_the_disk_fails_midway(
     await proxy.get(PATH)
     before = damaged()
     bad = file_of(data_dir).stat().st_ino
-    real = OpenFile.read
+    real = OpenFile._read_cached
 
-    async def read(file: OpenFile, offset: int, length: int) -> memoryview:
+    def read(file: OpenFile, buffer: bytearray, offset: int) -> int:
         if offset >= after and os.fstat(file.fileno()).st_ino == bad:
             raise OSError(5, "Input/output error")
-        return await real(file, offset, length)
+        return real(file, buffer, offset)
 
-    monkeypatch.setattr(OpenFile, "read", read)
+    monkeypatch.setattr(OpenFile, "_read_cached", read)
     answer = await proxy.get(PATH)
     assert (answer.body, answer.whole) == (CONTENT, True)
     assert (await proxy.line("blob.unreadable"))["offset"] >= after

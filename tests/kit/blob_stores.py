@@ -11,25 +11,36 @@ from proxy.stores.bucket.blobs import ObjectBlobs
 from proxy.stores.bucket.bucket import Bucket
 from proxy.stores.bucket.providers import Secret, s3
 from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.memory.blobs import MemoryBlobs, MemoryVolume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from proxy.ports import Blob, BlobStore, Readable, Spool
+    from proxy.ports import Blob, BlobStorage, Readable, Spool
     from tests.kit.s3_gateway import Gateway
 
-BLOB_STORES: Final = ("disk", "s3")
+BLOB_STORES: Final = ("disk", "s3", "memory")
+RECORD_STORES: Final = ("disk", "s3")
+# What stores in memory share at one path, for the length of a test run.
+_VOLUMES: Final[dict[Path, MemoryVolume]] = {}
 
 
-def blob_store(kind: str, path: Path, gateway: Callable[[], Gateway]) -> BlobStore:
+def blob_store(kind: str, path: Path, gateway: Callable[[], Gateway]) -> BlobStorage:
     """A store that shares `path`, and what is behind it, with others of its kind there."""
+    if kind == "memory":
+        return MemoryBlobs(_VOLUMES.setdefault(path, MemoryVolume()))
+    return record_store(kind, path, gateway)
+
+
+def record_store(kind: str, path: Path, gateway: Callable[[], Gateway]) -> DiskBlobs | ObjectBlobs:
+    """One of those that have records, too."""
     if kind == "disk":
         return DiskBlobs(path)
     return ObjectBlobs(path, bucket(gateway(), prefix=path.name), redirect=True)
 
 
-async def closed(stores: Iterable[BlobStore]) -> None:
+async def closed(stores: Iterable[object]) -> None:
     """Let what they asked of a bucket come to its end, before the loop does."""
     await asyncio.gather(*(store.close() for store in stores if isinstance(store, ObjectBlobs)))
 
@@ -63,7 +74,7 @@ DIGEST: Final = Digest.of(CONTENT)
 HALF: Final = len(CONTENT) // 2
 
 
-async def keep(store: BlobStore, content: bytes, digest: Digest | None = None) -> None:
+async def keep(store: BlobStorage, content: bytes, digest: Digest | None = None) -> None:
     """Store `content` as a transfer does."""
     spool = await store.spool(digest or Digest.of(content))
     try:
@@ -82,7 +93,19 @@ async def committed(spool: Spool) -> Blob:
     return blob
 
 
-async def leave(store: BlobStore, content: bytes, digest: Digest = DIGEST) -> None:
+async def remove(store: BlobStorage, digest: Digest) -> None:
+    """Remove the blob as eviction does, or the rules of a bucket."""
+    match store:
+        case DiskBlobs():
+            store._layout.blob(digest).unlink()
+        case ObjectBlobs():
+            await store.bucket.delete(f"blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}")
+            store._sizes.delete(digest)
+        case MemoryBlobs():
+            del store.volume.blobs[digest]
+
+
+async def leave(store: BlobStorage, content: bytes, digest: Digest = DIGEST) -> None:
     """Leave `content` in the spool of `digest`, as a transfer does that was interrupted."""
     spool = await store.spool(digest)
     await spool.expect(len(CONTENT))
@@ -100,7 +123,7 @@ async def whole(readable: Readable, size: int) -> bytes:
     return bytes(content)
 
 
-async def stored(store: BlobStore, digest: Digest) -> bytes | None:
+async def stored(store: BlobStorage, digest: Digest) -> bytes | None:
     blob = await store.open(digest)
     if blob is None:
         return None

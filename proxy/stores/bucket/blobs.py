@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.errors import StoreError
 from proxy.kit.lru import LruCache
-from proxy.kit.threads import in_thread
 from proxy.stores.bucket.open_blob import Allowance, ObjectBlob
 from proxy.stores.bucket.records import RecordObjects
 from proxy.stores.bucket.spool import GrowingObject, ObjectSpool
+from proxy.stores.disk.io import in_store_thread, store_errors
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.orphans import make_room
 from proxy.stores.disk.quota import DiskQuota
@@ -45,9 +46,9 @@ _URL_LIFETIME: Final = 1200.0
 
 
 class ObjectBlobs:
-    """Content and records in one bucket, which many proxies may share. Fits BlobStore.
+    """Content and records in one bucket, which many proxies may share.
 
-    Reads from a bucket that fails are misses.
+    Fits BlobStorage and RecordStore. Reads from a bucket that fails are misses.
     """
 
     def __init__(
@@ -116,31 +117,27 @@ class ObjectBlobs:
         if isinstance(blob, ObjectBlob) and blob.altered:
             metrics.DAMAGED.labels("read").inc()
             _log.error("blob.damaged", digest=digest, size=blob.size, found_by="read")
-            await self.bucket.delete(_key(digest))
-
-    async def delete(self, digest: Digest) -> None:
-        """Delete the blob."""
-        self._sizes.delete(digest)
-        await self.bucket.delete(_key(digest))
+            with store_errors():
+                await self.bucket.delete(_key(digest))
 
     async def spool(self, digest: Digest) -> ObjectSpool:
         """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
-        return await in_thread(
+        return await in_store_thread(
             lambda: ObjectSpool(self._layout, self._quota, digest, self._upload),
             cleanup=ObjectSpool.close,
         )
 
     async def has_room(self, digest: Digest, size: int) -> bool:
         """Whether the disk has room to spool `size` bytes."""
-        return await in_thread(lambda: make_room(self._layout, self._quota, digest, size))
+        return await in_store_thread(lambda: make_room(self._layout, self._quota, digest, size))
 
     async def spooled_bytes(self, digest: Digest) -> int:
         """The number of bytes in the digest's spool on this machine."""
-        return await in_thread(lambda: spool_size(self._layout, digest))
+        return await in_store_thread(lambda: spool_size(self._layout, digest))
 
     async def growing(self, digest: Digest) -> GrowingObject | None:
         """The spool that another process of this machine is writing, or None."""
-        return await in_thread(
+        return await in_store_thread(
             lambda: GrowingObject.at(self._layout, digest), cleanup=GrowingObject.close
         )
 
@@ -172,7 +169,7 @@ class ObjectBlobs:
         try:
             async with self._uploads:
                 await self.bucket.upload(_key(digest), size, _pieces(file, size))
-        except OSError as error:
+        except (OSError, StoreError) as error:
             _log.error("blob.upload_failed", digest=digest, error=str(error))
         else:
             self._sizes.put(digest, (size, self._clock()), _SIZE_COST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from proxy.errors import StoreError
 from proxy.stores.bucket.calls import TooShortError
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ class ObjectBlob:
         self._ahead: _Part | None = None
 
     async def read(self, offset: int, length: int) -> memoryview:
-        """Read at most `length` bytes from `offset`; OSError if the object is gone or changed."""
+        """Read at most `length` bytes from `offset`; StoreError if the object has gone or changed.
+
+        StoreError also if the bucket fails.
+        """
         if offset >= self.size:
             return memoryview(b"")
         if not self._start <= offset < self._start + len(self._content):
@@ -114,13 +118,15 @@ class ObjectBlob:
             self._content = await self._bucket.part(part.request)
         except FileNotFoundError:
             self._on_missing()
-            raise OSError("the object has been deleted from the bucket") from None
+            raise StoreError("the object has been deleted from the bucket") from None
         except TooShortError:
             self._content = memoryview(b"")
+        except OSError as error:
+            raise StoreError(str(error)) from error
         self._start = part.start
         if len(self._content) != part.length:
             self.altered = True
-            raise OSError(f"the object in the bucket is not {self.size} bytes")
+            raise StoreError(f"the object in the bucket is not {self.size} bytes")
 
     def _request_ahead(self, start: int, length: int) -> _Part | None:
         """Request a part ahead; None if the allowance is exhausted."""

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import UpstreamInvalid
-from proxy.kit.threads import in_thread
+from proxy.stores.disk.io import in_store_thread, store_errors
 from proxy.stores.disk.spool import DiskSpool, GrowingSpool
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ObjectSpool(DiskSpool):
     async def persist(self) -> None:
         """Upload the blob, then remove the file; if the upload fails, the blob is lost."""
         await self._upload(self._digest, self._file)
-        await in_thread(self._forget)
+        await in_store_thread(self._forget)
 
     def _commit(self) -> OpenFile:
         self._verify()
@@ -70,7 +70,8 @@ class GrowingObject(GrowingSpool):
 
     async def verified(self) -> bool:
         """Whether the writer has verified the blob; UpstreamInvalid if the transfer failed."""
-        content = os.pread(self._announcement.fileno(), self._announcement.size, 0)
+        with store_errors():
+            content = os.pread(self._announcement.fileno(), self._announcement.size, 0)
         if not content:
             raise UpstreamInvalid("another process received bytes that do not match the digest")
         return content.endswith(_VERIFIED)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from proxy.kit.threads import in_thread
+from proxy.stores.disk.io import in_store_thread
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.open_file import OpenFile, WholeFile
 from proxy.stores.disk.orphans import make_room
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class DiskBlobs:
-    """Content and records below one directory, shared with other processes. Fits BlobStore."""
+    """Content and records below one directory, shared with other processes.
+
+    Fits BlobStorage and RecordStore.
+    """
 
     __slots__ = ("_layout", "_quota", "_records")
 
@@ -46,7 +50,7 @@ class DiskBlobs:
 
         A truncated file is quarantined and counts as missing.
         """
-        return await in_thread(lambda: self._open_file(digest), cleanup=OpenFile.close)
+        return await in_store_thread(lambda: self._open_file(digest), cleanup=OpenFile.close)
 
     async def size(self, digest: Digest) -> int | None:
         """The blob's size in bytes, or None; updates its time of use."""
@@ -60,7 +64,7 @@ class DiskBlobs:
             finally:
                 file.close()
 
-        return await in_thread(measure)
+        return await in_store_thread(measure)
 
     async def touch(self, digests: Iterable[Digest]) -> None:
         """Update the time of use of the blobs that are stored."""
@@ -71,27 +75,22 @@ class DiskBlobs:
                 with suppress(FileNotFoundError):
                     self._touch(path)
 
-        await in_thread(touch)
+        await in_store_thread(touch)
 
     async def quarantine(self, digest: Digest, blob: Blob) -> None:
         """Quarantine the file that was read, unless it has been replaced meanwhile."""
         if not isinstance(blob, OpenFile):
             raise TypeError(blob)
-        await in_thread(
+        await in_store_thread(
             lambda: quarantine_blob(self._layout, self._quota, digest, blob, found_by="read")
         )
 
     async def url(self, _digest: Digest) -> None:
         """None: files cannot be read by URL."""
 
-    async def delete(self, digest: Digest) -> None:
-        """Delete the blob."""
-        path = self._layout.blob(digest)
-        await in_thread(lambda: self._quota.remove(path, path.unlink, is_current=lambda: True))
-
     async def spool(self, digest: Digest) -> DiskSpool:
         """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
-        return await in_thread(
+        return await in_store_thread(
             lambda: DiskSpool(self._layout, self._quota, digest), cleanup=DiskSpool.close
         )
 
@@ -100,15 +99,15 @@ class DiskBlobs:
 
         Orphaned spools are removed before blobs are evicted.
         """
-        return await in_thread(lambda: make_room(self._layout, self._quota, digest, size))
+        return await in_store_thread(lambda: make_room(self._layout, self._quota, digest, size))
 
     async def spooled_bytes(self, digest: Digest) -> int:
         """The number of bytes in the digest's spool."""
-        return await in_thread(lambda: spool_size(self._layout, digest))
+        return await in_store_thread(lambda: spool_size(self._layout, digest))
 
     async def growing(self, digest: Digest) -> GrowingSpool | None:
         """The spool that another process is writing, or None."""
-        return await in_thread(
+        return await in_store_thread(
             lambda: GrowingSpool.at(self._layout, digest),
             cleanup=GrowingSpool.close,
         )

@@ -8,8 +8,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import DigestInvalid
-from proxy.kit.threads import in_thread
 from proxy.oci.reference import Digest
+from proxy.stores.disk.io import in_store_thread
 from proxy.stores.disk.open_file import OpenFile
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ class FlockLeases:
         self._directory = directory
 
     async def claim(self, key: str) -> FlockLease | None:
-        """Claim the lease on `key`; None if it is held, OSError if files cannot be locked."""
+        """Claim the lease on `key`; None if it is held, StoreError if files cannot be locked."""
         path = self._directory / _file_name(key)
 
         def lock() -> FlockLease | None:
             file = try_lock(path)
             return None if file is None else FlockLease(file, path)
 
-        return await in_thread(lock, cleanup=FlockLease.release)
+        return await in_store_thread(lock, cleanup=FlockLease.release)
 
 
 def try_lock(path: Path, *, create: bool = True) -> OpenFile | None:

@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from proxy.errors import StoreError
 from proxy.kit.threads import in_thread
 
 if TYPE_CHECKING:
@@ -48,12 +49,18 @@ class OpenFile:
             return False
 
     async def read(self, offset: int, length: int) -> memoryview:
-        """Read at most `length` bytes from `offset`, without a copy; empty only at the end."""
+        """Read at most `length` bytes from `offset`, without a copy; empty only at the end.
+
+        StoreError if the file cannot be read.
+        """
         buffer = bytearray(length)
-        # preadv2(2), "BUGS": Linux 5.9 and 5.10 may return 0 before the end, so a thread checks.
-        count = self._read_cached(buffer, offset) or await in_thread(
-            lambda: os.preadv(self._descriptor, [buffer], offset)
-        )
+        try:
+            # preadv2(2), "BUGS": Linux 5.9 and 5.10 may return 0 before the end: a thread checks.
+            count = self._read_cached(buffer, offset) or await in_thread(
+                lambda: os.preadv(self._descriptor, [buffer], offset)
+            )
+        except OSError as error:
+            raise StoreError(str(error)) from error
         return memoryview(buffer)[:count]
 
     def _read_cached(self, buffer: bytearray, offset: int) -> int:

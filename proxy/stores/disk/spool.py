@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from proxy.errors import UpstreamInvalid
-from proxy.kit.threads import in_thread
 from proxy.stores.disk.fsync_batch import FsyncBatch
+from proxy.stores.disk.io import in_store_thread, store_errors
 from proxy.stores.disk.open_file import OpenFile
 from proxy.stores.disk.verified_stamp import stamp
 
@@ -54,34 +54,35 @@ class DiskSpool:
 
     async def expect(self, total: int) -> None:
         """Announce the expected length; a change of it fails earlier readers."""
-        await in_thread(lambda: self._expect(total))
+        await in_store_thread(lambda: self._expect(total))
 
     async def append(self, chunk: bytes) -> None:
-        """Write and hash `chunk`; after an OSError the spool is unchanged."""
-        await in_thread(lambda: self._append(chunk))
+        """Write and hash `chunk`; after a StoreError the spool is unchanged."""
+        await in_store_thread(lambda: self._append(chunk))
 
     async def commit(self) -> OpenFile:
         """Verify, fsync and rename into place, after eviction if necessary.
 
-        UpstreamInvalid if the digest does not match, and the spool is removed. OSError if the blob
-        is larger than the quota.
+        UpstreamInvalid if the digest does not match, and the spool is removed. StoreError if the
+        blob is larger than the quota.
         """
-        return await in_thread(self._commit, cleanup=OpenFile.close)
+        return await in_store_thread(self._commit, cleanup=OpenFile.close)
 
     async def persist(self) -> None:
         """Do nothing: the committed file is the stored blob."""
 
     async def restart(self) -> None:
         """Drop all bytes."""
-        await in_thread(self._restart)
+        await in_store_thread(self._restart)
 
     async def discard(self) -> None:
         """Remove the spool."""
-        await in_thread(self._remove)
+        await in_store_thread(self._remove)
 
     def reader(self) -> OpenFile:
         """Open the spool's file for reading."""
-        return self._file.duplicate()
+        with store_errors():
+            return self._file.duplicate()
 
     def close(self) -> None:
         """Close the file; the spool stays for a later transfer, unless it is empty."""
@@ -204,13 +205,15 @@ class GrowingSpool:
 
     async def size(self) -> int:
         """The number of bytes; UpstreamInvalid if earlier bytes have become invalid."""
-        self._require_announcement()
-        return self._file.size
+        with store_errors():
+            self._require_announcement()
+            return self._file.size
 
     async def verified(self) -> bool:
         """Whether this file has become the blob; UpstreamInvalid if the transfer failed."""
-        verified = self._file.is_at(self._blob)
-        self._require_announcement()
+        with store_errors():
+            verified = self._file.is_at(self._blob)
+            self._require_announcement()
         return verified
 
     async def read(self, offset: int, length: int) -> memoryview:

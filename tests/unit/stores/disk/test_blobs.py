@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.errors import StoreError
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
@@ -71,9 +72,10 @@ async def test_a_full_disk_leaves_the_spool_as_it_was(store: DiskBlobs) -> None:
     reader = spool.reader()
     with files_limited_to(HALF + 1000):
         for _ in range(2):
-            with pytest.raises(OSError, match="too large") as caught:
+            with pytest.raises(StoreError, match="too large") as caught:
                 await spool.append(CONTENT[HALF:])
-            assert caught.value.errno == errno.EFBIG
+            assert isinstance(caught.value.__cause__, OSError)
+            assert caught.value.__cause__.errno == errno.EFBIG
             assert spool.size == reader.size == HALF
     await spool.append(CONTENT[HALF:])
     (await spool.commit()).close()

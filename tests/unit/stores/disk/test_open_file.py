@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.errors import StoreError
 from proxy.kit.threads import in_thread
 from proxy.stores.disk import open_file
 from proxy.stores.disk.open_file import OpenFile
@@ -102,7 +103,7 @@ async def test_a_closed_file_does_not_read_a_reused_descriptor(path: Path, tmp_p
     secret.write_bytes(b"secret")
     other = opened(secret)
     assert other.fileno() == number, "the system gave the number to the next file"
-    with pytest.raises(OSError, match="Bad file descriptor"):
+    with pytest.raises(StoreError, match="Bad file descriptor"):
         await file.read(0, 10)
     assert bytes(await other.read(0, 10)) == b"secret"
     other.close()
