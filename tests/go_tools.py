@@ -42,17 +42,23 @@ def find(name: str) -> Path | None:
 
 def build(go: Path, names: Iterable[str]) -> None:
     """Build the programs `names`, with any `go` that can download a module."""
+    newer = toolchain(go)
+    for module in dict.fromkeys(_MODULES[name] for name in names):
+        flags = f"-ldflags={_linked(module)}"
+        _run([newer, "install", "-trimpath", flags, "tool"], module)
+        _stamp(module).write_text(_pins(module))
+
+
+def toolchain(go: Path) -> Path:
+    """The pinned `go`, downloaded by any other one; BuildError if that fails."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-    toolchain = f"golang.org/toolchain@v0.0.1-go{_GO}.linux-{machine}"
-    found = json.loads(_run([go, "mod", "download", "-json", toolchain], _ROOT))
+    module = f"golang.org/toolchain@v0.0.1-go{_GO}.linux-{machine}"
+    found = json.loads(_run([go, "mod", "download", "-json", module], _ROOT))
     root = Path(found["Dir"])
     # A module's files are not executable: go sets the bits itself where it fetches a toolchain.
     for program in (*root.glob("bin/*"), *root.glob(f"pkg/tool/linux_{machine}/*")):
         program.chmod(0o755)
-    for module in dict.fromkeys(_MODULES[name] for name in names):
-        flags = f"-ldflags={_linked(module)}"
-        _run([root / "bin/go", "install", "-trimpath", flags, "tool"], module)
-        _stamp(module).write_text(_pins(module))
+    return root / "bin/go"
 
 
 def _linked(module: Path) -> str:

@@ -79,7 +79,7 @@ MODULES: Final = {
 
 # What several suites use is in `tests/kit`; a suite's folder has its tests and what only they use.
 _TESTS: Final = ROOT / "tests"
-_SHARED: Final = {"kit", "tools"}
+_SHARED: Final = {"go_tools", "kit", "tools"}
 TEST_FILES: Final = {
     str(path.relative_to(_TESTS)): path for path in sorted(_TESTS.glob("*/**/*.py"))
 }

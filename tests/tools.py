@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tests import go_tools
-from tests.image import stand_in
+from tests.kit import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

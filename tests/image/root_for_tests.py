@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests import tools
-from tests.image import stand_in
+from tests.kit import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

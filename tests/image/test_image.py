@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests import tools
-from tests.image.image import Buildah, Container
-from tests.image.stand_in import PYTHON
 from tests.kit import images
+from tests.kit.image_build import Buildah, Container
 from tests.kit.locks import pins
 from tests.kit.raw_http import ask
 from tests.kit.registry import Registry
+from tests.kit.stand_in import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.image.image import Image
+    from tests.kit.image_build import Image
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

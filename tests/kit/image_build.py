@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests import tools
-from tests.image import stand_in
+from tests.kit import stand_in
 from tests.kit.processes import LOOPBACK, Program, free_port
 
 if TYPE_CHECKING:
