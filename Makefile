@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 ARGS ?=
+# Of Kubernetes, for what runs a cluster; the pinned one if empty.
+VERSION ?=
 
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -16,7 +18,8 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast test-313 coverage check bench chart lock
+.PHONY: help run test test-fast test-313 coverage check bench chart lock \
+	cluster cluster-stop cluster-test cluster-all
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile
@@ -49,6 +52,23 @@ check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproje
 bench: .venv/dev.stamp ## this proxy beside distribution's proxy mode and nginx, in one run
 	@$(BIN)/python tests/tools.py bench
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+cluster: .venv/dev.stamp ## a Kubernetes node with the proxy, from Go modules; VERSION=1.30 for another one
+	@$(BIN)/python tests/tools.py cluster
+	@$(BIN)/python -m tests.cluster start $(VERSION)
+
+cluster-stop: .venv/dev.stamp ## end what `make cluster` has started
+	@$(BIN)/python -m tests.cluster stop
+
+cluster-test: .venv/dev.stamp ## the chart on a cluster: installed, tested, pulled through, changed, removed
+	@$(BIN)/python tests/tools.py cluster
+	@$(BIN)/python -m tests.cluster build $(VERSION)
+	KUBERNETES_VERSION=$(VERSION) $(BIN)/python -m pytest tests/cluster -m "not slow" $(ARGS)
+
+cluster-all: .venv/dev.stamp ## the same, and everything that takes long
+	@$(BIN)/python tests/tools.py cluster
+	@$(BIN)/python -m tests.cluster build $(VERSION)
+	KUBERNETES_VERSION=$(VERSION) $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 chart: .venv/dev.stamp ## the chart's README and schema anew, for values.yaml and the settings
 	$(BIN)/python -m tests.chart.generated

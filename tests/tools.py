@@ -35,12 +35,15 @@ PACKAGES: Final = {
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "go": "golang-go",
+    "ip": "iproute2",
+    "iptables": "iptables",
     "libtrust": "golang-github-docker-libtrust-dev",
     "nginx": "nginx-light",
     "podman": "podman",
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "redis-server": "redis-server",
+    "runc": "runc",
     "skopeo": "skopeo",
     "unshare": "util-linux",
     "wrk": "wrk",
@@ -59,6 +62,11 @@ SUITES: Final = {
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
     ),
+    "cluster": (
+        *("containerd", "ctr", "ip", "iptables", "runc", "unshare"),
+        *("docker-registry", "go", "helm", "redis-server", "versitygw"),
+        *("buildah", "chroot", STAND_IN),
+    ),
     "contract": ("redis-server", "versitygw"),
     "e2e": (
         *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo", "unshare"),
@@ -69,7 +77,7 @@ SUITES: Final = {
     "integration": ("redis-server", "versitygw"),
     "unit": (),
 }
-_APART: Final = {"bench"}
+_APART: Final = {"bench", "cluster"}
 _TESTS: Final = Path(__file__).parent
 
 # Debian puts servers here, and an ordinary user's PATH does not.

@@ -1,0 +1,3 @@
+module lighterage/cluster/pause
+
+go 1.24.0
