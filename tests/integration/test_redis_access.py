@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from proxy.stores.redis.servers import Servers
 
-MANNER: Final = RedisOptions(connect_timeout=2.0, timeout=2.0)
+MANNER: Final = RedisOptions(connect_timeout=30.0, timeout=30.0)
 
 
 @asynccontextmanager

@@ -71,8 +71,8 @@ class Certificates:
 
     def __init__(self, directory: Path) -> None:
         self.ca, self.key = directory / "server.pem", directory / "server.key"
-        self.own_ca, self.load_or_create_key = directory / "client.pem", directory / "client.key"
-        for key, certificate in ((self.key, self.ca), (self.load_or_create_key, self.own_ca)):
+        self.own_ca, self.own_key = directory / "client.pem", directory / "client.key"
+        for key, certificate in ((self.key, self.ca), (self.own_key, self.own_ca)):
             private, public = pem()
             key.write_bytes(private)
             certificate.write_bytes(public)
@@ -109,7 +109,7 @@ async def test_our_certificate_is_for_the_registry_and_for_nobody_else(
     ours = {
         "ca_file": certificates.ca,
         "certificate_file": certificates.own_ca,
-        "key_file": certificates.load_or_create_key,
+        "key_file": certificates.own_key,
     }
     demanding = certificates.server(ssl.CERT_REQUIRED)
     async with stocked(demanding) as upstream, stocked(demanding) as storage:
@@ -129,11 +129,11 @@ def test_certificates_that_cannot_be_used(certificates: Certificates, tmp_path: 
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("nonsense")
     cases: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"ca_file": nonsense}, "nonsense.pem: there is nothing in it that can be used"),
+        ({"ca_file": nonsense}, "nonsense.pem: it has no usable certificate or key"),
         ({"ca_file": tmp_path / "missing"}, "missing: there is no such file"),
         (
             {"certificate_file": certificates.own_ca, "key_file": certificates.key},
-            "client.pem: there is nothing in it that can be used",
+            "client.pem: it has no usable certificate or key",
         ),
         (
             {"certificate_file": certificates.own_ca, "key_file": tmp_path / "missing"},
