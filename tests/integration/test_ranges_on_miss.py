@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from proxy.kit.backoff import Backoff
 from proxy.oci.reference import Digest
 from tests.kit import images
 from tests.kit.proxy import Proxy, settings, until
@@ -113,7 +114,7 @@ async def test_one_that_breaks_off_goes_on(
     first: int,
     last: int | str,
 ) -> None:
-    monkeypatch.setattr("proxy.blobs.retry_budget._PAUSE", 0.01)
+    monkeypatch.setattr("proxy.blobs.retry_budget._PAUSE", Backoff(first=0.01, longest=0.01))
     upstream.fault("GET", PATH, Fault(cut=200_000), times=3)
     answer = await proxy.get(PATH, Range=wanted)
     assert (answer.status, answer.body) == (206, CONTENT[first : first + 1_000_000])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.errors import StorageFailure
+from proxy.kit.backoff import Backoff
 from proxy.oci.reference import Digest, Repository
 from tests.kit import images
 from tests.kit.proxy import Proxy, metric, settings, until
@@ -329,7 +330,7 @@ async def test_three_cuts_in_one_transfer_are_not_noticed(
 async def test_wherever_it_is_cut_nobody_notices(
     proxy: Proxy, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("proxy.blobs.retry_budget._PAUSE", 0.01)
+    monkeypatch.setattr("proxy.blobs.retry_budget._PAUSE", Backoff(first=0.01, longest=0.01))
     upstream.fault("GET", "*", fault, times=3)
     answers = await asyncio.gather(*(proxy.get(PATH) for _ in range(3)))
     assert [answer.body == CONTENT for answer in answers] == [True] * 3
@@ -365,7 +366,7 @@ async def test_an_upstream_that_trickles_is_given_up(
     proxy: Proxy, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could go on for ever, a few bytes with each request."""
-    monkeypatch.setattr("proxy.blobs.retry_budget._PAUSE", 0.0)
+    monkeypatch.setattr("proxy.blobs.retry_budget._PAUSE", Backoff(first=0.001, longest=0.001))
     upstream.fault("GET", "*", Fault(cut=1000))
     answer = await proxy.get(PATH)
     assert answer.body != CONTENT
