@@ -73,6 +73,7 @@ SUITES: Final = {
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust"),
     ),
+    "hostile": (),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
     "unit": (),

@@ -17,32 +17,49 @@ class Routes:
     """The upstreams by every name that clients may use for them.
 
     `hubs` are those where a name of one part is one of Docker's own images, `library/NAME`.
+    `by_ns`, `by_host` and `by_path` are the parts of a request that may choose the upstream.
     """
 
     names: Mapping[str, str]
     default: str
     hubs: frozenset[str] = frozenset()
+    by_ns: bool = True
+    by_host: bool = True
+    by_path: bool = True
 
     def repository(self, addressed: str, *, ns: str | None, host: str) -> Repository:
         """The repository that a client means by `addressed`, the part of the path.
 
         In this order: containerd's `?ns=` (distribution spec, "Registry Proxying"), the Host
         header if it is an upstream's, the first part of the path if it is, else the default one.
-        NameInvalid for a malformed name, NameUnknown for an `ns` that is not configured.
+        NameInvalid for a malformed name, NameUnknown for an `ns` that is not configured, or that
+        may not choose and contradicts what does.
         """
         parse_name(addressed)
-        if ns is not None:
-            if ns not in self.names:
-                raise NameUnknown(f"this proxy does not stand in front of {ns[:80]!r}")
+        if ns is None:
+            return self._without_ns(addressed, host)
+        if ns not in self.names:
+            raise NameUnknown(f"this proxy does not stand in front of {ns[:80]!r}")
+        if self.by_ns:
             return self._in(self.names[ns], addressed, addressed)
+        repository = self._without_ns(addressed, host)
+        if repository.registry != self.names[ns]:
+            raise NameUnknown(
+                f"ns does not choose the upstream here (routing.ns), and {ns[:80]!r} is another one"
+            )
+        return repository
+
+    def _without_ns(self, addressed: str, host: str) -> Repository:
         if (registry := self._by_host(host)) is not None:
             return self._in(registry, addressed, addressed)
         first, _, rest = addressed.partition("/")
-        if rest and first in self.names:
+        if self.by_path and rest and first in self.names:
             return self._in(self.names[first], rest, addressed)
         return self._in(self.default, addressed, addressed)
 
     def _by_host(self, host: str) -> str | None:
+        if not self.by_host:
+            return None
         host = host.lower()
         return self.names.get(host) or self.names.get(host.rpartition(":")[0])
 

@@ -23,6 +23,14 @@ class Admin(Section):
     listen: Listen = Address("127.0.0.1", 5080)
 
 
+class RoutingSettings(Section):
+    """The parts of a request that may choose the upstream."""
+
+    ns: bool = True
+    host: bool = True
+    path: bool = True
+
+
 class ManifestSettings(Section):
     """The cache of manifests, representations and tags."""
 

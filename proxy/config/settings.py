@@ -26,6 +26,7 @@ from proxy.config.sections import (
     Limits,
     ManifestSettings,
     NegativeCacheSettings,
+    RoutingSettings,
     ShutdownSettings,
     TagSettings,
     TlsSettings,
@@ -62,6 +63,7 @@ class Settings(Section):
     upstreams: dict[str, UpstreamSettings] = Field(
         default_factory=lambda: {DOCKER_HUB_NAME: DOCKER_HUB}, min_length=1
     )
+    routing: RoutingSettings = RoutingSettings()
     manifests: ManifestSettings = ManifestSettings()
     blobs: BlobSettings = BlobSettings()
     tags: TagSettings = TagSettings()
@@ -89,6 +91,11 @@ class Settings(Section):
                 if alias in seen:
                     raise ValueError(f"{alias!r} names two upstreams")
                 seen.add(alias)
+                if "/" in alias:
+                    raise ValueError(
+                        f"{alias!r} has a slash: an upstream's name is a host, HOST[:PORT]; a path "
+                        "there is its prefix"
+                    )
                 try:
                     parse_name(re.sub(r":\d+$", "", alias))
                 except NameInvalid:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
-from proxy.errors import NameInvalid, NameUnknown, PaginationInvalid, Unsupported
+from proxy.errors import (
+    NameInvalid,
+    NameUnknown,
+    PaginationInvalid,
+    RequestInvalid,
+    Unsupported,
+)
 from proxy.oci.headers.link import query_of
 from proxy.oci.reference import Digest, Repository, Tag, parse_reference
 
@@ -17,6 +24,11 @@ if TYPE_CHECKING:
 _KINDS: Final = ("manifests", "blobs", "tags", "referrers")
 _MAX_PARAMETERS: Final = 16
 _MAX_DIGITS: Final = 9
+# A host and at most one port. With a trailing dot, userinfo or a second port, a proxy with access
+# rules in front could mean another host.
+_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]*[A-Za-z0-9_-])?(:[0-9]{0,5})?")
+# The one escape that a registry's name needs in a query.
+_COLON: Final = re.compile("%3a", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +88,12 @@ Target: TypeAlias = Ping | ManifestTarget | BlobTarget | TagsTarget | ReferrersT
 def parse_target(path: str, host: str, routes: Routes) -> Target:
     """Parse a request line's `path`, query included.
 
-    NameInvalid, TagInvalid or DigestInvalid for a malformed path, NameUnknown for an unknown
-    repository or endpoint, Unsupported for operations that a pull-through proxy does not have.
+    RequestInvalid for a `host` or `ns` that could be read in two ways; NameInvalid, TagInvalid or
+    DigestInvalid for a malformed path; NameUnknown for an unknown repository or endpoint;
+    Unsupported for operations that a pull-through proxy does not have.
     """
     path, _, query = path.partition("?")
-    if not path.startswith("/"):
-        path, host = _origin_form(path, host)
+    path, host = _origin_form(path, host)
     if path in {"/v2", "/v2/"}:
         return Ping()
     if not path.startswith("/v2/"):
@@ -89,8 +101,9 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
     if path.rstrip("/") == "/v2/_catalog":
         raise Unsupported("a pull-through proxy has no catalogue of its own")
     name, kind, rest = _split(path.removeprefix("/v2/"))
+    ns = _ns(query)
     parameters = _parameters(query)
-    ns = parameters.pop("ns", None)
+    parameters.pop("ns", None)
     if kind == "blobs" and rest.partition("/")[0] == "uploads":
         raise Unsupported("a pull-through proxy takes no pushes")
     # The name is not unquoted: valid names need no escapes, and `%2f` or `..` must not become part
@@ -114,15 +127,18 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
 
 
 def _origin_form(target: str, host: str) -> tuple[str, str]:
-    """Split an absolute-form target into path and host; every server must accept that form.
+    """Path and host of a target; every server must also accept its absolute form.
 
-    (RFC 9112, 3.2.2.) The host is only compared with those of the settings.
+    (RFC 9112, 3.2.2.) The host is only compared with those of the settings. RequestInvalid if it is
+    not HOST or HOST:PORT.
     """
     _, absolute, rest = target.partition("://")
-    if not absolute:
-        return target, host
-    host, slash, path = rest.partition("/")
-    return slash + path, host
+    if absolute and not target.startswith("/"):
+        host, slash, rest = rest.partition("/")
+        target = slash + rest
+    if not _HOST.fullmatch(host):
+        raise RequestInvalid("the Host is not HOST or HOST:PORT")
+    return target, host
 
 
 def _split(path: str) -> tuple[str, str, str]:
@@ -137,6 +153,26 @@ def _parameters(query: str) -> dict[str, str]:
         return dict(parse_qsl(query, max_num_fields=_MAX_PARAMETERS))
     except ValueError:
         raise NameInvalid("the query has too many parameters") from None
+
+
+def _ns(query: str) -> str | None:
+    """The upstream that containerd names (distribution spec, "Registry Proxying").
+
+    RequestInvalid if it is there twice, or has any escape but that of a colon: what stands in front
+    of this proxy could read another name.
+    """
+    if "ns" not in unquote(query):
+        return None
+    found: list[str] = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if unquote(name.replace("+", " ")).strip() == "ns":
+            found.append("%" if name != "ns" else _COLON.sub(":", value))
+    if len(found) > 1:
+        raise RequestInvalid("the query has ns twice")
+    if any("%" in value or "+" in value for value in found):
+        raise RequestInvalid("ns is the name of a registry, with no escape but %3A")
+    return next(iter(found), "") or None
 
 
 def _paging(parameters: dict[str, str]) -> dict[str, str]:

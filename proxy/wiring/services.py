@@ -243,4 +243,12 @@ def _routes(settings: Settings) -> Routes:
         for name, upstream in settings.upstreams.items()
         if name in _DOCKER_HUB or urlsplit(upstream.url).hostname in _DOCKER_HUB
     }
-    return Routes(names, settings.default_upstream, frozenset(hubs))
+    routing = settings.routing
+    return Routes(
+        names,
+        settings.default_upstream,
+        frozenset(hubs),
+        by_ns=routing.ns,
+        by_host=routing.host,
+        by_path=routing.path,
+    )

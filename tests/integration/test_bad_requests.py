@@ -180,7 +180,7 @@ async def test_what_is_no_http_gets_an_error_in_the_same_form(
         (b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         (b"GET /v2/?a=%zz&&=;b HTTP/1.1\r\nHost: x\r\n\r\n", 200),
         (b"GET /v2/ HTTP/1.0\r\n\r\n", 200),
-        (b"GET /v2/ HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n", 200),
+        (b"GET /v2/ HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n", 400),
         (b'GET /v2/ HTTP/1.1\r\nHost: x\r\nUser-Agent: \xf0\x9f\x90\xb3\xff"\r\n\r\n', 200),
         (b"GET /v2/\xf0\x9f\x90\xb3/manifests/1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: " + b"a" * 20_000 + b"\r\n\r\n", 200),

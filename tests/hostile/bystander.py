@@ -1,0 +1,29 @@
+"""Somebody who pulls an image while somebody else attacks, and is served as before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.kit import images, load
+
+if TYPE_CHECKING:
+    from tests.kit.proxy import Proxy
+
+NAME: Final = "library/cargo"
+TAG: Final = "1"
+IMAGE: Final = images.oci()
+MANIFEST: Final = f"/v2/{NAME}/manifests/{TAG}"
+
+
+async def pull(proxy: Proxy) -> None:
+    """Pull the image over new connections; fail unless every byte of it arrives."""
+    await pull_from(proxy.address[1])
+
+
+async def pull_from(port: int) -> None:
+    """The same, from the proxy at a port of the loopback address."""
+    manifest = await load.get(port, MANIFEST, IMAGE.media_type)
+    assert (manifest.status, manifest.body) == (200, IMAGE.manifest)
+    for digest, content in IMAGE.blobs.items():
+        blob = await load.get(port, f"/v2/{NAME}/blobs/{digest}")
+        assert (blob.status, blob.body) == (200, content)
