@@ -1,0 +1,298 @@
+"""A blob is served only through a repository that has it, from wherever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final, cast
+
+import pytest
+import structlog
+
+from proxy.blobs.limits import TransferLimits
+from proxy.blobs.recency import BlobUse, RecencyTracker
+from proxy.blobs.serve import Blobs
+from proxy.blobs.transfers import Transfers
+from proxy.errors import (
+    BlobUnknown,
+    ConversionRefused,
+    StorageFailure,
+    StoreError,
+    UpstreamUnavailable,
+)
+from proxy.kit.singleflight import SingleFlight
+from proxy.oci.reference import Digest, Repository
+from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
+from proxy.stores.memory.blobs import MemoryBlob, MemoryBlobs
+from proxy.stores.memory.leases import MemoryLeases
+from tests.kit.manual_clock import ManualClock, idle
+from tests.kit.memory_upstream import MemoryUpstream, Script
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from proxy.blobs.source import Source
+    from proxy.catalog.catalog import Catalog
+
+CONTENT: Final = random.Random(3).randbytes(200_000)  # noqa: S311 -- bytes that nothing guesses
+SIZE: Final = len(CONTENT)
+REPOSITORY: Final = Repository("docker.io", "library/cargo", "cargo")
+DOWN: Final = UpstreamUnavailable("the registry is down")
+
+
+class Grants:
+    """What blobs need of the catalog: which repository has what."""
+
+    def __init__(self) -> None:
+        self.known: set[tuple[str, Digest]] = set()
+        self.error: OSError | None = None
+
+    def remembers_link(self, repository: Repository, digest: Digest) -> bool:
+        return (str(repository), digest) in self.known
+
+    async def linked(self, repository: Repository, digest: Digest) -> bool:
+        return self.remembers_link(repository, digest)
+
+    async def link(self, repository: Repository, digests: Iterable[Digest]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.known.update((str(repository), digest) for digest in digests)
+
+
+class DamagedStore(MemoryBlobs):
+    """Its blobs cannot be read from some offset on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.good: int | None = None
+
+    async def open(self, digest: Digest) -> MemoryBlob | None:
+        blob = await super().open(digest)
+        return None if blob is None else DamagedBlob(self, blob)
+
+    async def quarantine(self, digest: Digest, blob: object) -> None:
+        assert isinstance(blob, DamagedBlob)
+        self.good = None
+        await super().quarantine(digest, blob)
+
+    async def touch(self, digests: Iterable[Digest]) -> None:
+        if self.good is not None:
+            raise StoreError("the disk is gone")
+        await super().touch(digests)
+
+
+class DamagedBlob(MemoryBlob):
+    def __init__(self, store: DamagedStore, blob: MemoryBlob) -> None:
+        super().__init__(blob._content)
+        self._store = store
+
+    async def read(self, offset: int, length: int) -> bytes:
+        if self._store.good is not None and offset >= self._store.good:
+            raise StoreError("Input/output error")
+        return await super().read(offset, length)
+
+
+class World:
+    def __init__(self) -> None:
+        self.upstream = MemoryUpstream()
+        self.digest = self.upstream.add(CONTENT)
+        self.clock = ManualClock()
+        self.store = DamagedStore()
+        self.flights = SingleFlight(MemoryLeases(), clock=self.clock)
+        self.grants = Grants()
+        upstreams = {"docker.io": self.upstream}
+        self.blobs = Blobs(
+            catalog=cast("Catalog", self.grants),
+            store=self.store,
+            transfers=Transfers(
+                store=self.store,
+                leases=MemoryLeases(),
+                upstreams=upstreams,
+                flights=self.flights,
+                limits=TransferLimits(downloads=8, spool=2**30, passed_through=8),
+                finish_abandoned=True,
+                clock=self.clock,
+            ),
+            upstreams=upstreams,
+            flights=self.flights,
+            clock=self.clock,
+        )
+
+    async def keep(self, content: bytes = CONTENT) -> None:
+        """Have the blob in the store, granted to nobody."""
+        spool = await self.store.spool(self.digest)
+        await spool.append(content)
+        (await spool.commit()).close()
+
+    def grant(self) -> None:
+        self.grants.known.add((str(REPOSITORY), self.digest))
+
+    async def pull(self) -> bytes:
+        return await read(await self.blobs.open(REPOSITORY, self.digest))
+
+
+async def read(source: Source) -> bytes:
+    content = bytearray()
+    try:
+        while len(content) < source.size:
+            content += await source.read(len(content), 30_000)
+    finally:
+        source.close()
+    return bytes(content)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.flights.close()
+
+
+async def test_a_blob_that_the_upstream_delivers_is_granted(world: World) -> None:
+    assert await world.blobs.find(REPOSITORY, world.digest) is None
+    assert await world.pull() == CONTENT
+    await idle()
+    assert world.grants.remembers_link(REPOSITORY, world.digest)
+    assert await world.pull() == CONTENT
+    assert world.upstream.count("blob") == 1
+    assert world.upstream.count("blob_head") == 0
+
+
+async def test_stored_bytes_are_no_right_to_them(world: World) -> None:
+    await world.keep()
+    del world.upstream.blobs[world.digest]
+    with pytest.raises(BlobUnknown):
+        await world.pull()
+    with pytest.raises(BlobUnknown):
+        await world.blobs.size(REPOSITORY, world.digest)
+
+
+async def test_the_upstream_s_head_is_a_grant(world: World) -> None:
+    await world.keep()
+    assert await world.pull() == CONTENT
+    assert await world.pull() == CONTENT
+    assert [asked.kind for asked in world.upstream.asked] == ["blob_head"]
+
+
+async def test_a_grant_that_cannot_be_stored_is_asked_for_again(world: World) -> None:
+    await world.keep()
+    world.grants.error = OSError(28, "No space left on device")
+    for _ in range(2):
+        assert await world.pull() == CONTENT
+    assert world.upstream.count("blob_head") == 2
+
+
+async def test_the_size_is_asked_for_where_it_is_known(world: World) -> None:
+    assert await world.blobs.size(REPOSITORY, world.digest) == SIZE
+    assert world.upstream.count("blob") == 0
+    world.grant()
+    gate = asyncio.Event()
+    world.upstream.scripts.append(Script(gate=gate))
+    opening = await world.blobs.fetch(REPOSITORY, world.digest)
+    assert await world.blobs.size(REPOSITORY, world.digest) == SIZE
+    found = await world.blobs.find(REPOSITORY, world.digest)
+    assert found is not None
+    gate.set()
+    assert await read(opening) == await read(found) == CONTENT
+    await idle()
+    assert await world.blobs.size(REPOSITORY, world.digest) == SIZE
+    assert world.upstream.count("blob_head") == 1
+
+
+async def test_a_size_that_head_does_not_state_is_found_by_get(world: World) -> None:
+    world.upstream.scripts.append(Script(states_length=False))
+    assert await world.blobs.size(REPOSITORY, world.digest) == SIZE
+
+
+async def test_the_empty_layer_needs_no_upstream(world: World) -> None:
+    assert await world.blobs.size(REPOSITORY, EMPTY_LAYER) == len(EMPTY_LAYER_BYTES)
+    source = await world.blobs.open(REPOSITORY, EMPTY_LAYER)
+    assert source.is_near(0)
+    assert await read(source) == EMPTY_LAYER_BYTES
+    assert await world.blobs.url(EMPTY_LAYER) is None
+    assert await world.blobs.url(world.digest) is None
+    assert world.upstream.asked == []
+
+
+async def test_a_small_blob_is_read_and_a_large_one_refused(world: World) -> None:
+    assert await world.blobs.read(REPOSITORY, world.digest, limit=SIZE) == CONTENT
+    with pytest.raises(ConversionRefused):
+        await world.blobs.read(REPOSITORY, world.digest, limit=SIZE - 1)
+
+
+@pytest.mark.parametrize("good", [0, 100_000])
+async def test_what_cannot_be_read_is_fetched_in_the_same_answer(world: World, good: int) -> None:
+    await world.keep()
+    world.grant()
+    world.store.good = good
+    with structlog.testing.capture_logs() as log:
+        assert await world.pull() == CONTENT
+    assert "blob.unreadable" in [line["event"] for line in log]
+    assert world.upstream.count("blob") == 1
+    assert await world.store.size(world.digest) == SIZE
+
+
+async def test_a_damaged_blob_that_the_upstream_has_no_more_ends_the_answer(world: World) -> None:
+    await world.keep()
+    world.grant()
+    world.store.good = 100_000
+    world.upstream.scripts.append(Script(error=DOWN))
+    with pytest.raises(UpstreamUnavailable):
+        await world.pull()
+
+
+async def test_a_truncated_blob_is_replaced_only_by_one_of_its_size(world: World) -> None:
+    await world.keep()
+    world.grant()
+    source = await world.blobs.open(REPOSITORY, world.digest)
+    world.store.volume.blobs[world.digest].content[1000:] = b""
+    world.upstream.scripts.append(Script(content=CONTENT))
+    world.store.good = 1000
+    assert source.size == SIZE
+    assert source.is_near(SIZE)
+    assert await source.read(2000, 10) == CONTENT[2000:2010]
+    source.close()
+    truncated = world.store.volume.blobs[world.digest]
+    truncated.content[SIZE - 1 :] = b""
+    other = await world.blobs.open(REPOSITORY, world.digest)
+    with pytest.raises(StorageFailure):
+        await other.read(SIZE - 1, 10)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "script", "starts"),
+    [
+        (1000, 1999, Script(), [1000]),
+        (None, 500, Script(), [-500]),
+        (None, 500, Script(knows_ranges=False), [-500, SIZE - 500]),
+    ],
+)
+async def test_a_range_comes_straight_from_upstream(
+    world: World, first: int | None, last: int, script: Script, starts: list[int]
+) -> None:
+    world.upstream.scripts.append(script)
+    async with world.blobs.open_range(REPOSITORY, world.digest, first, last) as body:
+        received = b"".join([chunk async for chunk in body.chunks()])
+    assert received == (CONTENT[-500:] if first is None else CONTENT[1000:2000])
+    assert [asked.start for asked in world.upstream.asked] == starts
+    assert await world.store.size(world.digest) is None
+    world.blobs.prefetch(REPOSITORY, world.digest)
+    await idle()
+    assert await world.store.size(world.digest) == SIZE
+    assert world.grants.remembers_link(REPOSITORY, world.digest)
+
+
+async def test_blobs_of_served_manifests_are_touched_once_a_second(world: World) -> None:
+    tracker = RecencyTracker(world.blobs, world.flights)
+    use = BlobUse((world.digest,))
+    for now in (10.0, 10.5, 11.0, 11.9):
+        tracker.tell(use, now)
+    tracker.tell(BlobUse(()), 20.0)
+    await idle()
+    assert world.store.used == [world.digest] * 2
+    world.store.good = 0
+    with structlog.testing.capture_logs() as log:
+        tracker.tell(use, 30.0)
+        await idle()
+    assert [line["event"] for line in log] == ["blobs.not_touched"]
