@@ -34,19 +34,24 @@ def start(version: str) -> None:
 
     say(f"starting Kubernetes {version or programs.pinned()}; what is missing is built, once")
     try:
-        cluster = Cluster.start(version, owned=False)
+        cluster = Cluster.start(version)
     except (ClusterError, programs.BuildError) as error:
+        sys.exit(str(error))
+    say("the node is ready; installing the proxy")
+    release = Release(cluster, "lighterage", "lighterage")
+    try:
+        release.namespace()
+        release.install(values())
+    except ClusterError as error:
+        sys.stdout.write(
+            cluster.attempt("kubectl", "get", "pods,events", "--all-namespaces").stdout
+        )
+        cluster.stop()
         sys.exit(str(error))
     _HERE.mkdir(parents=True, exist_ok=True)
     _STATE.symlink_to(cluster.state)
     _write_commands(cluster)
-    say("the node is ready; installing the proxy")
-    try:
-        release = Release(cluster, "lighterage", "lighterage")
-        release.namespace()
-        release.install(values())
-    except ClusterError as error:
-        sys.exit(str(error))
+    cluster.keep()
     say("the proxy is ready")
     sys.stdout.write(cluster.run("kubectl", "get", "nodes"))
     sys.stdout.write(cluster.run("kubectl", "get", "pods", "--all-namespaces"))
@@ -60,10 +65,12 @@ def start(version: str) -> None:
 
 def build(version: str) -> None:
     """Build what is missing, so that the first test does not wait for it in silence."""
-    _check_machine()
     began = time.monotonic()
+    go = tools.find("go")
+    if go is None:
+        sys.exit("Kubernetes is built by Go, which is missing: see what `make` said above")
     try:
-        built = programs.build(tools.require("go"), version)
+        built = programs.build(go, version)
     except programs.BuildError as error:
         sys.exit(str(error))
     took = time.monotonic() - began

@@ -78,6 +78,12 @@ def remove(name: str) -> list[Path]:
     return []
 
 
+def remove_empty(name: str) -> None:
+    """Remove the groups of a cluster if no process is in them."""
+    for group in _groups(name):
+        _remove(group, kill=False)
+
+
 def names() -> set[str]:
     """Of clusters that have groups here, running or not."""
     found = (each.mount.glob(f"{_PREFIX}*") for each in hierarchies())
@@ -116,11 +122,12 @@ def _groups(name: str) -> list[Path]:
     return [group for group in groups if group.exists()]
 
 
-def _remove(group: Path) -> bool:
+def _remove(group: Path, *, kill: bool = True) -> bool:
     """Whether it has gone, with all that is below it."""
     for directory, _, _ in os.walk(group, topdown=False):
         with contextlib.suppress(OSError):
-            for process in Path(directory, "cgroup.procs").read_text().split():
+            processes = Path(directory, "cgroup.procs").read_text().split() if kill else []
+            for process in processes:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(process), signal.SIGKILL)
             Path(directory).rmdir()

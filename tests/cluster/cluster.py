@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -45,22 +45,22 @@ class Cluster:
         self._process = process
 
     @classmethod
-    def start(cls, version: str = "", *, owned: bool = True) -> Self:
+    def start(cls, version: str = "") -> Self:
         """Build what is missing, start it, and wait until the node is ready.
 
-        One that is `owned` ends with this process, even if that is killed.
+        It ends with this process, even if that is killed, unless `keep` is called.
         """
         keeper.remove_leftovers()
-        state = keeper.states() / secrets.token_hex(4)
-        state.mkdir(parents=True)
+        state = keeper.new_state()
         try:
             _spec(state, version).write()
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.cluster.keeper", state, *(["--owned"] * owned)],
+                [sys.executable, "-m", "tests.cluster.keeper", state],
                 cwd=_ROOT,
-                stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
-                stdout=None if owned else subprocess.DEVNULL,
-                stderr=None if owned else subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
+                # A pipe that this process writes to would not end as long as the keeper has it.
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
         except BaseException:
@@ -74,20 +74,28 @@ class Cluster:
             raise
         return cluster
 
+    def keep(self) -> None:
+        """Let it stay when this process ends."""
+        assert self._process
+        assert self._process.stdin
+        self._process.stdin.write(b"stay\n")
+        self._process.stdin.close()
+
     def stop(self) -> None:
         """End it, and wait until nothing is left; ClusterError if something is."""
-        if pid := keeper.keeper(self.state):
-            os.kill(pid, 15)
         if self._process is not None:
+            self._process.terminate()
             self._process.wait(_STOP)
             if self._process.stdin:
                 self._process.stdin.close()
-        deadline = time.monotonic() + _STOP
-        while keeper.keeper(self.state):
-            if time.monotonic() > deadline:
-                raise ClusterError(f"the cluster does not end within {_STOP:g} s")
-            time.sleep(_POLL)
-        keeper.remove_leftovers()
+        elif pid := keeper.keeper(self.state):
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + _STOP
+            while keeper.keeper(self.state):
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"the cluster does not end within {_STOP:g} s")
+                time.sleep(_POLL)
+        keeper.abandon(self.state)
 
     def command(self, *command: str | Path) -> list[str]:
         """`command` as a program outside the namespaces runs it inside."""

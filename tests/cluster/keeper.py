@@ -1,21 +1,23 @@
 """Keeps a cluster: starts its node in namespaces of its own, and clears up after it.
 
-    python -m tests.cluster.keeper STATE [--owned]
+    python -m tests.cluster.keeper STATE
 
-It ends the cluster when it gets SIGTERM or SIGINT, when the node has ended, and, if it is `owned`,
-when its standard input ends: then the owner itself was killed. If it is killed, the kernel ends
-the cluster, and `remove_leftovers` clears up before the next one.
+It ends the cluster on SIGTERM, SIGINT and SIGHUP, when the node has ended, and when its standard
+input ends: then its owner is gone. An owner that writes a line to it first lets the cluster stay.
+If the keeper is killed, the kernel ends the cluster, and `remove_leftovers` does the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,16 +59,33 @@ def node(state: Path) -> int | None:
     return _running(state / _NODE)
 
 
+def new_state() -> Path:
+    """An empty directory for a cluster, which this process keeps until a keeper does."""
+    states().mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=programs.cache()))
+    (made / _PID).write_text(_identity(os.getpid()))
+    return made.rename(states() / secrets.token_hex(4))
+
+
+def abandon(state: Path) -> None:
+    """Clear up what is left of a cluster that nothing keeps any more."""
+    (state / _PID).unlink(missing_ok=True)
+    remove_leftovers()
+
+
 def remove_leftovers() -> None:
     """Clear up after keepers that were killed."""
-    kept = {state for state in states().glob("*") if keeper(state)}
-    known = {*cgroups.names(), *(state.name for state in states().glob("*"))}
-    for name in known - {state.name for state in kept}:
-        cgroups.remove(name)
-        shutil.rmtree(states() / name, ignore_errors=True)
+    own = set(states().glob("*"))
+    for state in own:
+        if not keeper(state):
+            cgroups.remove(state.name)
+            shutil.rmtree(state, ignore_errors=True)
+    # Those of other users, and of other caches, may be running.
+    for name in cgroups.names() - {state.name for state in own}:
+        cgroups.remove_empty(name)
 
 
-def run(state: Path, *, owned: bool) -> None:
+def run(state: Path) -> None:
     """Run the node until one of the reasons above, and leave nothing behind."""
     (state / _PID).write_text(_identity(os.getpid()))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -88,7 +107,7 @@ def run(state: Path, *, owned: bool) -> None:
             ],
             stdin=subprocess.DEVNULL,
         )
-        _watch(state, process, owned=owned)
+        _watch(state, process)
     except _EndedError:
         pass
     finally:
@@ -97,7 +116,8 @@ def run(state: Path, *, owned: bool) -> None:
         _clear_up(state, process)
 
 
-def _watch(state: Path, process: subprocess.Popen[bytes], *, owned: bool) -> None:
+def _watch(state: Path, process: subprocess.Popen[bytes]) -> None:
+    owned = True
     while process.poll() is None:
         if not (state / _NODE).exists() and (first := _first_child(process.pid)):
             (state / _NODE).write_text(_identity(first))
@@ -105,7 +125,9 @@ def _watch(state: Path, process: subprocess.Popen[bytes], *, owned: bool) -> Non
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL)
         elif select.select([sys.stdin], [], [], _POLL)[0]:
-            return
+            owned = False
+            if not os.read(sys.stdin.fileno(), 64):
+                return
 
 
 def _clear_up(state: Path, process: subprocess.Popen[bytes] | None) -> None:
@@ -155,4 +177,4 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), owned="--owned" in sys.argv[2:])
+    run(Path(sys.argv[1]))
