@@ -18,9 +18,9 @@ from proxy.telemetry.trace import Outcome
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from proxy.blobs.grants import BlobGrants
     from proxy.blobs.source import Source
     from proxy.blobs.transfers import Transfers
-    from proxy.catalog.catalog import Catalog
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
@@ -50,14 +50,14 @@ class Blobs:
     def __init__(
         self,
         *,
-        catalog: Catalog,
+        grants: BlobGrants,
         store: BlobStore,
         transfers: Transfers,
         upstreams: Mapping[str, Upstream],
         flights: SingleFlight,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._catalog = catalog
+        self._grants = grants
         self._store = store
         self._transfers = transfers
         self._upstreams = upstreams
@@ -77,7 +77,7 @@ class Blobs:
         if (blob := await self._store.open(digest)) is None:
             return None
         try:
-            await self._require_grant(repository, digest)
+            await self._grants.require(repository, digest, blob)
         except BaseException:
             blob.close()
             raise
@@ -101,10 +101,7 @@ class Blobs:
         try:
             await reader.wait_until_sendable()
             if not reader.delivered:
-                await self._require_grant(repository, digest)
-            elif not self._catalog.remembers_link(repository, digest):
-                # The grant need not be durable before the first byte is sent.
-                self._flights.start(self._require_grant(repository, digest, delivered=True))
+                await self._require_access(repository, digest)
         except BaseException:
             reader.close()
             raise
@@ -115,13 +112,15 @@ class Blobs:
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return len(EMPTY_LAYER_BYTES)
-        if (size := await self._store.size(digest)) is not None:
-            await self._require_grant(repository, digest)
-            trace.current().outcome = Outcome.HIT
-            return size
+        if (blob := await self._store.open(digest)) is not None:
+            try:
+                await self._grants.require(repository, digest, blob)
+                trace.current().outcome = Outcome.HIT
+                return blob.size
+            finally:
+                blob.close()
         trace.current().outcome = Outcome.MISS
         if (size := self._transfers.length(repository, digest)) is not None:
-            await self._require_grant(repository, digest)
             return size
         upstream = self._upstreams[repository.registry]
         size = await self._flights.do(
@@ -142,7 +141,6 @@ class Blobs:
 
         Nothing happens if there is no room for it.
         """
-        self._flights.start(self._require_grant(repository, digest, delivered=True))
         self._transfers.prefetch(repository, digest)
 
     async def touch(self, digests: Iterable[Digest]) -> None:
@@ -198,27 +196,20 @@ class Blobs:
         finally:
             source.close()
 
-    async def _require_grant(
-        self, repository: Repository, digest: Digest, *, delivered: bool = False
-    ) -> None:
-        """Return if a manifest or the upstream says that the repository has the blob.
+    async def _require_access(self, repository: Repository, digest: Digest) -> None:
+        """Return if the repository may serve a blob that this process has not fetched through it.
 
-        BlobUnknown or UpstreamFailure. `delivered`: the upstream has just sent it through this
-        repository.
+        Another process, or another repository's transfer, has brought it. BlobUnknown or an
+        UpstreamFailure otherwise.
         """
-        if await self._catalog.linked(repository, digest):
+        if await self._grants.exists(repository, digest):
             return
-
-        async def ask() -> None:
-            if not delivered:
-                await self._upstreams[repository.registry].blob_size(repository.name, digest)
-            await self._link(repository, digest)
-
-        await self._flights.do(f"grant:{repository}:{digest}", ask)
-
-    async def _link(self, repository: Repository, digest: Digest) -> None:
+        blob = await self._store.open(digest)
+        if blob is None:
+            # It is not complete yet: the upstream says whether this repository has it.
+            await self._upstreams[repository.registry].blob_size(repository.name, digest)
+            return
         try:
-            await self._catalog.link(repository, [digest])
-        except OSError as error:
-            # The client may have it all the same. The next one has the upstream asked again.
-            _log.error("grant.not_stored", repository=str(repository), error=str(error))
+            await self._grants.require(repository, digest, blob)
+        finally:
+            blob.close()

@@ -19,6 +19,7 @@ from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
+    from proxy.blobs.grants import BlobGrants
     from proxy.blobs.limits import Room, TransferLimits
     from proxy.kit.clock import Clock
     from proxy.oci.reference import Digest, Repository
@@ -44,6 +45,7 @@ class Transfer:
         store: BlobStorage,
         leases: Leases,
         limits: TransferLimits,
+        grants: BlobGrants,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.digest = digest
@@ -57,6 +59,7 @@ class Transfer:
         self._store = store
         self._leases = leases
         self._limits = limits
+        self._grants = grants
         self._clock = clock
 
     async def run(self) -> None:
@@ -143,6 +146,8 @@ class Transfer:
             self.progress.advance(spool.size)
             await self._fill(spool, room)
             self.progress.finish(await spool.commit(), spool.size)
+            if self.delivered:
+                self._grants.add(self.repository, self.digest)
             await spool.persist()
         except ContentChanged:
             await spool.discard()

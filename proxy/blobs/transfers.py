@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from proxy.blobs.grants import BlobGrants
     from proxy.blobs.limits import TransferLimits
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
@@ -96,6 +97,7 @@ class Transfers:
         upstreams: Mapping[str, Upstream],
         flights: SingleFlight,
         limits: TransferLimits,
+        grants: BlobGrants,
         finish_abandoned: bool,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -105,6 +107,7 @@ class Transfers:
         self._upstreams = upstreams
         self._flights = flights
         self._limits = limits
+        self._grants = grants
         self._finish_abandoned = finish_abandoned
         self._clock = clock
         # By repository, too: one of another repository is followed through its lease, as one of
@@ -181,6 +184,7 @@ class Transfers:
             store=self._store,
             leases=self._leases,
             limits=self._limits,
+            grants=self._grants,
             clock=self._clock,
         )
         happened = trace.current()

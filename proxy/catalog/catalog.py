@@ -1,273 +1,433 @@
-"""What the proxy knows: manifests, tags, links and origins, in memory, in the cache and durably.
+"""What the proxy knows, as one: tags, manifests, grants, claims, representations and listings.
 
-Looked for in that order, and written in the opposite one, so that nothing that was handed out is
-known only to a cache. Values that cannot be read, or are not what their digest names, are misses.
+Layers are asked nearest first and written all at once. Values that cannot be read, or are not what
+their digest names, are misses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from proxy.errors import DigestInvalid, ManifestInvalid
+import structlog
+
+from proxy.catalog.claims import claims_of
+from proxy.catalog.lookup import UNKNOWN, Lookup
+from proxy.catalog.memory import CatalogMemory
+from proxy.errors import ManifestInvalid, StoreError
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.derivation import CONVERTER, Origin
-from proxy.oci.packed import pack, unpack
-from proxy.oci.reference import Digest
+from proxy.oci.derived_record import DerivedRecord
+from proxy.oci.manifest import read_manifest
+from proxy.ports.catalog import Batch, Claim, Found, Grant, Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from proxy.kit.clock import Clock
     from proxy.oci.derivation import ConversionInputs
     from proxy.oci.manifest import Manifest
     from proxy.oci.mediatype import MediaType
-    from proxy.oci.reference import Repository, Tag
-    from proxy.ports import ManifestCache, RecordStore
+    from proxy.oci.reference import Digest, Repository, Tag
+    from proxy.ports.catalog import DerivedStore, Layer, Listing, TagEntry
 
-_DAY: Final = 86400.0
-# How long the shared cache keeps what the blob store keeps anyway.
-_CONTENT_LIFE: Final = 14 * _DAY
-_ORIGIN_LIFE: Final = 400 * _DAY
-# A larger manifest would push hundreds of others out of a small Redis.
-_CACHED_LIMIT: Final = 256 * 1024
-# What an entry costs besides its bytes, measured over parsed manifests.
-_OVERHEAD: Final = 2048
-_LINK_COST: Final = 300
+_log = structlog.get_logger()
 
-
-# What a repository has that changes.
-Mutable = Literal["tags", "listings"]
-
-
-@dataclass(frozen=True, slots=True)
-class TagEntry:
-    """What a tag was found to name, and when (seconds since 1970)."""
-
-    digest: Digest
-    validated_at: float
-
-    def encode(self) -> bytes:
-        """For a record: digest, space, seconds."""
-        return f"{self.digest} {self.validated_at:.3f}".encode()
-
-    @classmethod
-    def decode(cls, value: bytes | None) -> TagEntry | None:
-        """The pin in a record, or None if there is none that can be read."""
-        try:
-            digest, validated_at = (value or b"").decode().split(" ")
-            return cls(Digest(digest), float(validated_at))
-        except (ValueError, DigestInvalid):
-            return None
+# Use is noted for eviction so often for each manifest, in seconds.
+_TOUCH_EVERY: Final = 3600.0
+_TOUCH_COST: Final = 200
+_TOUCH_MEMORY: Final = 2**20
 
 
 class Catalog:
-    """The layers as one. `memory` bounds, in bytes, what is kept in this process."""
+    """The layers as one. Memory is asked first, and bounded in bytes."""
 
-    def __init__(self, cache: ManifestCache, blobs: RecordStore, *, memory: int) -> None:
-        self._cache = cache
-        self._blobs = blobs
-        self._manifests: LruCache[Digest, Manifest] = LruCache(memory)
-        self._tag_entries: LruCache[str, TagEntry] = LruCache(memory // 16)
-        self._links: LruCache[str, str] = LruCache(memory // 16)
-        self._voids: LruCache[str, float] = LruCache(memory // 16)
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        derived: DerivedStore,
+        *,
+        memory: int,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`layers` are the shared cache, if there is one, and the durable index."""
+        self._layers = tuple(layers)
+        self._derived = derived
+        self._memory = CatalogMemory(memory)
+        self._clock = clock
+        self._touched: LruCache[Digest, float] = LruCache(_TOUCH_MEMORY)
 
     def forget_mutable(self) -> None:
-        """Drop from memory whatever another process may have changed."""
-        self._tag_entries.clear()
-        self._links.clear()
-        self._voids.clear()
-
-    # -- manifests ---------------------------------------------------------------------------
-
-    async def manifest(self, digest: Digest) -> Manifest | None:
-        """The manifest, wherever it still is; what is found further out is remembered nearer."""
-        if (known := self._manifests.get(digest)) is not None:
-            return known
-        key = f"manifest:{digest}"
-        if found := unpack(digest, await self._cache.get(key, extend=_CONTENT_LIFE)):
-            self._remember(found)
-            return found
-        if found := unpack(digest, await self._blobs.record(key)):
-            await self._cache_manifest(found)
-            self._remember(found)
-        return found
-
-    async def keep(
-        self, repository: Repository, manifest: Manifest, *, origin: Origin | None = None
-    ) -> None:
-        """Make the manifest part of the repository, durably; OSError if that cannot be done."""
-        links = [_link(repository, digest) for digest in {manifest.digest, *manifest.references}]
-        records = [(f"manifest:{manifest.digest}", pack(manifest))]
-        if origin is not None:
-            records.append((f"origin:{manifest.digest}", origin.encode()))
-        await self._blobs.put_records([*records, *((link, b"") for link in links)])
-        await self._cache_manifest(manifest)
-        if origin is not None:
-            await self._cache.put(f"origin:{manifest.digest}", origin.encode(), life=_ORIGIN_LIFE)
-        for link in links:
-            await self._cache.put(link, b"1", life=_CONTENT_LIFE)
-            self._links.put(link, link, _LINK_COST)
-        self._remember(manifest)
-
-    def _remember(self, manifest: Manifest) -> None:
-        self._manifests.put(manifest.digest, manifest, 2 * len(manifest.raw) + _OVERHEAD)
-
-    async def _cache_manifest(self, manifest: Manifest) -> None:
-        if len(manifest.raw) <= _CACHED_LIMIT:
-            key = f"manifest:{manifest.digest}"
-            await self._cache.put(key, pack(manifest), life=_CONTENT_LIFE)
+        """Drop from memory what another process may have changed."""
+        self._memory.forget_mutable()
+        for layer in self._layers:
+            layer.forget_mutable()
 
     # -- tags --------------------------------------------------------------------------------
 
-    def remembered_tag_entry(self, repository: Repository, tag: Tag) -> TagEntry | None:
-        """The tag's pin, if it is in this process's memory."""
-        return self._tag_entries.get(_tag(repository, tag))
+    def remembered_tag(self, repository: Repository, tag: Tag) -> TagEntry | None:
+        """The tag's entry, if this process remembers it."""
+        return self._memory.tag(str(repository), tag)
 
-    async def tag_entry(self, repository: Repository, tag: Tag) -> TagEntry | None:
-        """The newest pin that any process left in the cache or durably.
+    async def look(
+        self, repository: Repository, tag: Tag, *, fresh: Callable[[TagEntry], bool]
+    ) -> Lookup:
+        """The tag's newest entry, and the manifest that it names.
 
-        Usually that is the cache's; not where the cache took no writes for a while.
+        A layer with an entry that is not `fresh` does not end the search: further out there may be
+        a newer one, if the nearer layer took no writes for a while.
         """
-        key = _tag(repository, tag)
-        left = await self._cache.get(key), await self._blobs.record(key)
-        tag_entries = [
-            tag_entry for tag_entry in map(TagEntry.decode, left) if tag_entry is not None
-        ]
-        tag_entry = max(tag_entries, key=lambda tag_entry: tag_entry.validated_at, default=None)
-        if tag_entry is None or tag_entry.validated_at <= await self.void_before(
-            "tags", repository
-        ):
-            return None
-        self._tag_entries.put(key, tag_entry, _LINK_COST)
-        return tag_entry
+        name = str(repository)
+        entry = self._memory.tag(name, tag)
+        if entry is not None and fresh(entry):
+            return replace(await self.look_manifest(repository, entry.digest), entry=entry)
+        best, found_at, knows = Found(tag=entry), 0, False
+        for distance, layer in enumerate(self._layers):
+            found = await layer.look_tag(name, tag)
+            knows = knows or found.knows_repository
+            if found.tag is not None and (
+                best.tag is None or found.tag.validated_at >= best.tag.validated_at
+            ):
+                best, found_at = found, distance
+            if best.tag is not None and fresh(best.tag):
+                break
+        if best.tag is None:
+            return Lookup(knows_repository=knows)
+        self._memory.put_tag(name, tag, best.tag)
+        lookup = self._verify(name, best.tag.digest, best)
+        if lookup.manifest is None:
+            lookup = await self.look_manifest(repository, best.tag.digest, known=lookup)
+        elif found_at > 0:
+            batch = self._batch(name, lookup, (tag, best.tag))
+            await self._write(batch, self._layers[:found_at])
+        return replace(lookup, entry=best.tag)
 
-    async def put_tag_entry(
-        self, repository: Repository, tag: Tag, tag_entry: TagEntry, *, life: float
-    ) -> None:
-        """Remember what the tag names now; durably when that changed, and once a day.
+    async def look_nearest(self, repository: Repository, tag: Tag) -> Lookup:
+        """What another process may have left since `look`: one question to the nearest layer."""
+        if not self._layers:
+            return UNKNOWN
+        found = await self._layers[0].look_tag(str(repository), tag)
+        if found.tag is None:
+            return UNKNOWN
+        return replace(self._verify(str(repository), found.tag.digest, found), entry=found.tag)
 
-        It may be of use for `life` seconds.
-        """
-        key = _tag(repository, tag)
-        durable = TagEntry.decode(await self._blobs.record(key))
-        if (
-            durable is None
-            or durable.digest != tag_entry.digest
-            or tag_entry.validated_at - durable.validated_at > _DAY
-        ):
-            await self._blobs.put_records([(key, tag_entry.encode())])
-        await self._cache.put(key, tag_entry.encode(), life=life)
-        self._tag_entries.put(key, tag_entry, _LINK_COST)
+    async def put_tag(self, repository: Repository, tag: Tag, entry: TagEntry) -> None:
+        """The upstream has confirmed what the tag names."""
+        self._memory.put_tag(str(repository), tag, entry)
+        await self._write(Batch(tags=[(str(repository), tag, entry)], touched=self._due(entry)))
 
-    async def drop_tag_entry(self, repository: Repository, tag: Tag) -> None:
+    async def drop_tag(self, repository: Repository, tag: Tag) -> None:
         """The upstream has no such tag any more."""
-        key = _tag(repository, tag)
-        await self._blobs.delete_record(key)
-        await self._cache.delete(key)
-        self._tag_entries.delete(key)
+        name = str(repository)
+        self._memory.drop_tag(name, tag)
+        await asyncio.gather(*(layer.drop_tag(name, tag) for layer in self._layers))
 
-    # -- marks -------------------------------------------------------------------------------
+    async def purge(self, repository: Repository, *, tags: bool) -> bool:
+        """Forget the repository's listings, and with `tags` all its tags.
 
-    async def void(self, kind: Mutable, repository: Repository, now: float) -> None:
-        """Have nothing of this kind count that is from before `now`; OSError if it cannot be kept.
-
-        A cache cannot list its keys, and need not: a mark says from when on they count.
+        False if a layer did not take it, and it must be tried again.
         """
-        key, value = _void(kind, repository), f"{now:.3f}".encode()
-        await self._blobs.put_records([(key, value)])
-        await self._cache.put(key, value, life=_CONTENT_LIFE)
-        self._voids.put(key, now, _LINK_COST)
-
-    async def void_before(self, kind: Mutable, repository: Repository) -> float:
-        """From when on they count, in seconds since 1970."""
-        key = _void(kind, repository)
-        moment = self._voids.get(key)
-        if moment is None:
-            left = await self._cache.get(key), await self._blobs.record(key)
-            moment = max(map(_moment, left))
-            self._voids.put(key, moment, _LINK_COST)
-        return moment
-
-    # -- links -------------------------------------------------------------------------------
-
-    def remembers_link(self, repository: Repository, digest: Digest) -> bool:
-        """Whether this process knows that the repository has this content."""
-        return self._links.get(_link(repository, digest)) is not None
-
-    async def linked(self, repository: Repository, digest: Digest) -> bool:
-        """Whether it is known that the repository has this content."""
-        link = _link(repository, digest)
-        if self._links.get(link) is not None:
-            return True
-        known = await self._cache.get(link, extend=_CONTENT_LIFE) is not None
-        if not known and await self._blobs.record(link) is not None:
-            known = True
-            await self._cache.put(link, b"1", life=_CONTENT_LIFE)
-        if known:
-            self._links.put(link, link, _LINK_COST)
-        return known
-
-    async def link(self, repository: Repository, digests: Iterable[Digest]) -> None:
-        """Record that the repository has these."""
-        links = [_link(repository, digest) for digest in digests]
-        await self._blobs.put_records([(link, b"") for link in links])
-        for link in links:
-            await self._cache.put(link, b"1", life=_CONTENT_LIFE)
-            self._links.put(link, link, _LINK_COST)
-
-    # -- representations ---------------------------------------------------------------------
-
-    async def representation(
-        self, source: Digest, target: MediaType, terms: ConversionInputs
-    ) -> Manifest | None:
-        """What `source` was converted to before, on these terms."""
-        key = _representation(source, target, terms)
-        value = await self._cache.get(key, extend=_CONTENT_LIFE)
-        try:
-            return await self.manifest(Digest(value.decode())) if value else None
-        except (ValueError, DigestInvalid):
-            return None
-
-    async def put_representation(
-        self, source: Digest, target: MediaType, terms: ConversionInputs, derived: Digest
-    ) -> None:
-        """Remember what `source` was converted to. A copy of what can be done again."""
-        key = _representation(source, target, terms)
-        await self._cache.put(key, derived.encode(), life=_CONTENT_LIFE)
-
-    async def origin(self, digest: Digest) -> Origin | None:
-        """What a derived manifest was made from, or None if `digest` is not one of ours."""
-        key = f"origin:{digest}"
-        return _origin(await self._cache.get(key, extend=_ORIGIN_LIFE)) or _origin(
-            await self._blobs.record(key)
+        now = self._clock.wall()
+        return all(
+            await asyncio.gather(
+                *(layer.purge(str(repository), now, tags=tags) for layer in self._layers)
+            )
         )
 
+    # -- manifests ---------------------------------------------------------------------------
 
-def _moment(value: bytes | None) -> float:
-    try:
-        return float(value or b"0")
-    except ValueError:
-        return 0.0
+    def remembers_access(self, repository: Repository, digest: Digest) -> bool:
+        """Whether this process knows already that the repository may serve the content."""
+        return self._memory.access(str(repository), digest) is not None
+
+    async def look_manifest(
+        self, repository: Repository, digest: Digest, *, known: Lookup = UNKNOWN
+    ) -> Lookup:
+        """The manifest, if the repository has been granted it, or a claim suffices.
+
+        `known` is what a look-up of a tag has found already.
+        """
+        name = str(repository)
+        access = known.access or self._memory.access(name, digest)
+        media_type = access.media_type if access is not None else None
+        if media_type is not None and (manifest := self._memory.manifest(digest, media_type)):
+            return Lookup(access=access, manifest=manifest)
+        best = Found(
+            grant=access if isinstance(access, Grant) else None,
+            claim=access if isinstance(access, Claim) else None,
+            raw=known.raw,
+        )
+        for distance, layer in enumerate(self._layers):
+            best = _merge(best, await layer.look_manifest(name, digest))
+            lookup = self._verify(name, digest, best)
+            if lookup.manifest is not None:
+                if distance > 0 and isinstance(lookup.access, Grant):
+                    await self._write(self._batch(name, lookup), self._layers[:distance])
+                elif distance + 1 < len(self._layers):
+                    await self._adopt(name, lookup)
+                return lookup
+        lookup = self._verify(name, digest, best)
+        return await self._look_derived(name, digest) or lookup
+
+    async def look_nearest_manifest(self, repository: Repository, digest: Digest) -> Lookup:
+        """What another process may have left since: one question to the nearest layer."""
+        if not self._layers:
+            return UNKNOWN
+        found = await self._layers[0].look_manifest(str(repository), digest)
+        return self._verify(str(repository), digest, found)
+
+    async def _look_derived(self, name: str, digest: Digest) -> Lookup | None:
+        """The derived manifest, if it was sent through this repository."""
+        try:
+            record = await self._derived.get(digest, name)
+        except StoreError as error:
+            _log.error("derived.unavailable", digest=digest, error=str(error))
+            return None
+        if record is None or name not in record.repositories:
+            return None
+        if record.manifest is None:
+            return Lookup(access=Grant(Proof.DERIVED), origin=record.origin)
+        access = Grant(Proof.DERIVED, record.manifest.media_type)
+        lookup = Lookup(access=access, manifest=record.manifest, origin=record.origin)
+        self._remember(name, lookup)
+        await self._write(self._batch(name, lookup))
+        return lookup
+
+    async def _adopt(self, name: str, lookup: Lookup) -> None:
+        """Have a derived manifest of another replica durable here, too."""
+        manifest, origin = lookup.manifest, lookup.origin
+        if manifest is None or origin is None:
+            return
+        try:
+            await self._derived.put(
+                DerivedRecord(manifest.digest, manifest, origin, frozenset({name}))
+            )
+        except StoreError as error:
+            _log.error("derived.not_stored", digest=manifest.digest, error=str(error))
+
+    async def learn(
+        self,
+        repository: Repository,
+        manifest: Manifest,
+        proof: Proof,
+        *,
+        tag: tuple[Tag, TagEntry] | None = None,
+    ) -> None:
+        """The repository's upstream has shown that it has the manifest: one write for all of it."""
+        name = str(repository)
+        lookup = Lookup(access=Grant(proof, manifest.media_type), manifest=manifest)
+        is_known = self._memory.access(name, manifest.digest) == lookup.access
+        self._remember(name, lookup)
+        if tag is not None:
+            self._memory.put_tag(name, *tag)
+        if not is_known:
+            await self._write(self._batch(name, lookup, tag))
+        elif tag is not None:
+            await self.put_tag(repository, *tag)
+
+    # -- blobs -------------------------------------------------------------------------------
+
+    async def look_blob(self, repository: Repository, digest: Digest) -> Lookup:
+        """Whether the repository may serve the blob, and why. `manifest` and `raw` stay None."""
+        name = str(repository)
+        if (access := self._memory.access(name, digest)) is not None:
+            return Lookup(access=access)
+        best = Found()
+        for layer in self._layers:
+            best = _merge(best, await layer.look_blob(name, digest))
+            if best.grant is not None:
+                break
+        access = _access(best)
+        if access is not None:
+            self._memory.put_access(name, digest, access)
+        return Lookup(access=access, delivered=bool(best.granted_to))
+
+    def grant_blob(
+        self, repository: Repository, digest: Digest, proof: Proof
+    ) -> Coroutine[object, object, None] | None:
+        """The repository's upstream has shown that it has the blob.
+
+        Memory has the grant when this returns. The write is left to the caller; None if there is
+        nothing to write.
+        """
+        name, grant = str(repository), Grant(proof)
+        if self._memory.access(name, digest) == grant:
+            return None
+        self._memory.put_access(name, digest, grant)
+        return self._write(Batch(grants=[(name, digest, grant)]))
+
+    # -- derived manifests -------------------------------------------------------------------
+
+    async def derive(
+        self, repository: Repository, manifest: Manifest, origin: Origin, *, replaces: bool = False
+    ) -> Manifest:
+        """Store a manifest that was made here, durably; the one that is stored now is returned.
+
+        `replaces` one whose bytes are damaged. StoreError if it cannot be stored.
+        """
+        name = str(repository)
+        record = DerivedRecord(manifest.digest, manifest, origin, frozenset({name}))
+        if replaces:
+            await self._derived.replace(record)
+        else:
+            record = await self._derived.put(record)
+        stored = record.manifest
+        if stored is None or stored.media_type != manifest.media_type:
+            # Signed and unsigned schema 1 have one digest.
+            stored = manifest
+        lookup = Lookup(
+            access=Grant(Proof.DERIVED, stored.media_type), manifest=stored, origin=origin
+        )
+        self._remember(name, lookup)
+        await self._write(self._batch(name, lookup))
+        return stored
+
+    async def origin(self, digest: Digest) -> Origin | None:
+        """What a derived manifest was made from; None if `digest` is not one of ours."""
+        try:
+            record = await self._derived.get(digest)
+        except StoreError as error:
+            _log.error("derived.unavailable", digest=digest, error=str(error))
+            return None
+        return None if record is None else record.origin
+
+    async def representation(
+        self, repository: Repository, source: Manifest, target: MediaType, inputs: ConversionInputs
+    ) -> Manifest | None:
+        """What `source` was converted to before, with these inputs, in this repository."""
+        key = _representation(source, target, inputs)
+        for layer in self._layers:
+            if (digest := await layer.look_representation(key)) is not None:
+                return (await self.look_manifest(repository, digest)).manifest
+        return None
+
+    async def put_representation(
+        self, source: Manifest, target: MediaType, inputs: ConversionInputs, derived: Digest
+    ) -> None:
+        """Remember what `source` was converted to."""
+        await self._write(
+            Batch(representations=[(_representation(source, target, inputs), derived)])
+        )
+
+    async def restore_derived(self) -> int:
+        """Put what is in the derived store back into an index that is new; how much that was."""
+        count = 0
+        async for record in self._derived.records():
+            if record.manifest is None:
+                continue
+            grant = Grant(Proof.DERIVED, record.manifest.media_type)
+            await self._write(
+                Batch(
+                    manifests=[(record.manifest, record.origin)],
+                    grants=[(name, record.digest, grant) for name in record.repositories],
+                )
+            )
+            count += 1
+        return count
+
+    # -- listings ----------------------------------------------------------------------------
+
+    async def listing(self, repository: Repository, name: str) -> Listing | None:
+        """The newest stored page of tags or referrers called `name`."""
+        found = [await layer.look_listing(str(repository), name) for layer in self._layers]
+        pages = [page for page in found if page is not None]
+        return max(pages, key=lambda page: page.fetched_at, default=None)
+
+    async def put_listing(self, repository: Repository, name: str, listing: Listing) -> None:
+        """Store the page."""
+        await self._write(Batch(listings=[(str(repository), name, listing)]))
+
+    # ----------------------------------------------------------------------------------------
+
+    def _verify(self, name: str, digest: Digest, found: Found) -> Lookup:
+        """What was found, with the manifest read and compared with its digest."""
+        access = _access(found)
+        lookup = Lookup(
+            access=access,
+            raw=found.raw,
+            delivered=bool(found.granted_to),
+            origin=_origin(found.origin),
+        )
+        if access is None or access.media_type is None or found.raw is None:
+            return lookup
+        manifest = self._memory.manifest(digest, access.media_type)
+        if manifest is None:
+            try:
+                manifest = read_manifest(found.raw, access.media_type, expected=digest)
+            except ManifestInvalid as error:
+                _log.warning("manifest.unreadable", digest=digest, reason=error.message)
+                return replace(lookup, raw=None)
+        lookup = replace(lookup, manifest=manifest)
+        self._remember(name, lookup)
+        return lookup
+
+    def _remember(self, name: str, lookup: Lookup) -> None:
+        if lookup.manifest is not None and lookup.access is not None:
+            self._memory.put_access(name, lookup.manifest.digest, lookup.access)
+            self._memory.put_manifest(lookup.manifest)
+
+    def _batch(
+        self,
+        name: str,
+        lookup: Lookup,
+        tag: tuple[Tag, TagEntry] | None = None,
+    ) -> Batch:
+        """All that is known of a manifest, for layers that do not know it."""
+        batch = Batch()
+        if tag is not None:
+            batch.tags.append((name, *tag))
+        manifest = lookup.manifest
+        if manifest is not None:
+            batch.manifests.append((manifest, lookup.origin))
+            if isinstance(lookup.access, Grant):
+                batch.grants.append((name, manifest.digest, lookup.access))
+            batch.claims += [
+                (name, manifest.digest, digest, claim)
+                for digest, claim in claims_of(manifest).items()
+            ]
+        return batch
+
+    def _due(self, entry: TagEntry) -> list[Digest]:
+        """The manifest that a tag names, if its use was not noted for a while."""
+        now = self._clock.wall()
+        if now - (self._touched.get(entry.digest) or 0.0) < _TOUCH_EVERY:
+            return []
+        self._touched.put(entry.digest, now, _TOUCH_COST)
+        return [entry.digest]
+
+    async def _write(self, batch: Batch, layers: Sequence[Layer] | None = None) -> None:
+        chosen = self._layers if layers is None else layers
+        if len(chosen) == 1:
+            await chosen[0].commit(batch)
+        else:
+            await asyncio.gather(*(layer.commit(batch) for layer in chosen))
 
 
-def _tag(repository: Repository, tag: Tag) -> str:
-    return f"tag:{repository}:{tag}"
-
-
-def _void(kind: Mutable, repository: Repository) -> str:
-    return f"void:{repository}:{kind}"
-
-
-def _link(repository: Repository, digest: Digest) -> str:
-    return f"link:{repository}/{digest}"
-
-
-def _representation(source: Digest, target: MediaType, terms: ConversionInputs) -> str:
-    return f"rep:{CONVERTER}:{source}:{target}:{terms.cache_key_for(target)}"
+def _access(found: Found) -> Grant | Claim | None:
+    """The grant; or the claim, if the same upstream has delivered the bytes somewhere."""
+    return found.grant or (found.claim if found.granted_to else None)
 
 
 def _origin(value: bytes | None) -> Origin | None:
     try:
-        return Origin.decode(value) if value else None
+        return None if value is None else Origin.decode(value)
     except ManifestInvalid:
         return None
+
+
+def _merge(near: Found, far: Found) -> Found:
+    return Found(
+        near.tag or far.tag,
+        near.grant or far.grant,
+        near.claim or far.claim,
+        near.raw or far.raw,
+        near.origin or far.origin,
+        near.granted_to or far.granted_to,
+    )
+
+
+def _representation(source: Manifest, target: MediaType, inputs: ConversionInputs) -> str:
+    options = inputs.cache_key_for(target)
+    return f"rep:{CONVERTER}:{source.media_type}:{source.digest}:{target}:{options}"

@@ -1,4 +1,4 @@
-"""The epoch: a mark that all processes read, and that changes when what they remember is untrue.
+"""The generation: a mark that all processes read, and that changes when memory is out of date.
 
 It is read instead of announced: a process that could not reach the cache for a while sees the
 change when it can again, and nothing is lost on the way.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from proxy.ports import ManifestCache
 
-KEY: Final = "epoch"
+KEY: Final = "generation"
 _LIFE: Final = 400 * 86400.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,10 +22,10 @@ class Purges:
     """Forgets on demand, in every process that shares the cache. Content stays: a digest is one."""
 
     def __init__(self, *, routes: Routes, catalog: Catalog, generation: Generation) -> None:
-        """`epoch` tells the other processes."""
+        """`generation` tells the other processes."""
         self._routes = routes
         self._catalog = catalog
-        self._epoch = generation
+        self._generation = generation
 
     async def purge(self, addressed: str, reference: Digest | Tag | None) -> Repository:
         """Forget one tag of a repository, or all; and its listings, and what was refused, always.
@@ -35,18 +34,12 @@ class Purges:
         StorageFailure if it must be tried again.
         """
         repository = self._routes.repository(addressed, ns=None, host="")
-        now = time()
-        try:
-            if isinstance(reference, Tag):
-                await self._catalog.drop_tag_entry(repository, reference)
-            elif reference is None:
-                await self._catalog.void("tags", repository, now)
-            await self._catalog.void("listings", repository, now)
-        except OSError:
-            raise StorageFailure("the blob store does not take it: nothing is purged") from None
-        if not await self._epoch.advance():
+        if isinstance(reference, Tag):
+            await self._catalog.drop_tag(repository, reference)
+        is_taken = await self._catalog.purge(repository, tags=reference is None)
+        if not await self._generation.advance() or not is_taken:
             raise StorageFailure(
-                "the cache does not take it: other processes may not have forgotten; try again"
+                "the catalog does not take it: other processes may not have forgotten; try again"
             )
         _log.info("repository.purged", repository=str(repository), reference=reference)
         return repository

@@ -28,7 +28,7 @@ def show(steps: Iterator[Progress]) -> Progress:
     for damaged in last.damaged:
         click.echo(f"damaged: {damaged}")
     click.echo(
-        f"{last.seen} blobs, {human(last.read)}, and {last.manifests} manifests verified: "
+        f"{last.seen} blobs, {human(last.read)}, and {last.derived} derived manifests verified: "
         f"{len(last.damaged) or 'none'} damaged"
     )
     return last

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.cli.human import ago, human
+from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.quota import DiskQuota
@@ -59,7 +60,7 @@ class Progress:
     size: int
     seen: int = 0
     read: int = 0
-    manifests: int = 0
+    derived: int = 0
     damaged: list[str] = field(default_factory=list)
 
 
@@ -96,8 +97,8 @@ def verify(
             yield progress
             pause(count / settings.blobs.scrub_rate)
         yield progress
-    for digest, good in scrub.manifests():
-        progress.manifests += 1
-        if not good:
-            progress.damaged.append(f"manifest {digest}")
+    for digest, is_good in DerivedFiles(settings.data / "derived").verify():
+        progress.derived += 1
+        if not is_good:
+            progress.damaged.append(f"derived manifest {digest}")
         yield progress

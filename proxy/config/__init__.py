@@ -5,7 +5,7 @@ A secrets directory overrides the file, the environment overrides both, and argu
 
 from proxy.config.blobs import BlobSettings
 from proxy.config.redis import RedisSettings
-from proxy.config.sections import Limits, TagSettings, TlsSettings
+from proxy.config.sections import ConversionSettings, Limits, TagSettings, TlsSettings
 from proxy.config.serve_arguments import ServeArguments
 from proxy.config.settings import Settings, load, schema
 from proxy.config.sources import SettingsError, SettingsUnreadableError
@@ -15,6 +15,7 @@ from proxy.config.values import Address
 __all__ = [
     "Address",
     "BlobSettings",
+    "ConversionSettings",
     "CredentialSettings",
     "EndpointSettings",
     "Limits",

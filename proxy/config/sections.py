@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -91,6 +91,14 @@ class ConversionSettings(Section):
     platforms: tuple[PlatformName, ...] = (Platform("linux", "amd64"), Platform("linux", "arm64"))
     max_children: int = Field(default=64, ge=1, le=1000)
     signing_key_file: Path | None = None
+
+
+class CatalogSettings(Section):
+    """How much is kept of what the upstreams can give again, and how long."""
+
+    max_size: Annotated[Bytes, Field(ge=4 * 2**20)] = 4 * 2**30
+    unused: Seconds = 400 * 86400.0
+    derived_unused: Seconds = 400 * 86400.0
 
 
 class AccessSettings(Section):

@@ -22,6 +22,7 @@ from proxy.config.sections import (
     AccessSettings,
     Admin,
     BudgetSettings,
+    CatalogSettings,
     ConversionSettings,
     Limits,
     ManifestSettings,
@@ -66,6 +67,7 @@ class Settings(Section):
     routing: RoutingSettings = RoutingSettings()
     manifests: ManifestSettings = ManifestSettings()
     blobs: BlobSettings = BlobSettings()
+    catalog: CatalogSettings = CatalogSettings()
     tags: TagSettings = TagSettings()
     negative_cache: NegativeCacheSettings = NegativeCacheSettings()
     budget: BudgetSettings = BudgetSettings()

@@ -52,7 +52,9 @@ class SingleFlight:
         task = self._flights.get(key)
         if task is None:
             task = self.start(
-                work() if elsewhere is None else self._take_turn(key, work, elsewhere)
+                work()
+                if elsewhere is None or self._leases is None
+                else self._take_turn(self._leases, key, work, elsewhere)
             )
             self._flights[key] = task
             task.add_done_callback(lambda done: self._remove(key, done))
@@ -68,11 +70,12 @@ class SingleFlight:
 
     async def _take_turn(
         self,
+        leases: Leases,
         key: str,
         work: Callable[[], Coroutine[Any, Any, T]],
         elsewhere: Callable[[], Coroutine[Any, Any, T | None]],
     ) -> T:
-        lease = None if self._leases is None else await self._lease(self._leases, key)
+        lease = await self._lease(leases, key)
         try:
             # Also if there was nothing to wait for: another process may have finished after the
             # caller looked, and before the lease was claimed.

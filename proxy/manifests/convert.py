@@ -14,6 +14,7 @@ from proxy.errors import (
     ManifestUnknown,
     RefusalReason,
     StorageFailure,
+    StoreError,
 )
 from proxy.oci import conversion
 from proxy.oci.derivation import ConversionInputs, Derived, Origin
@@ -78,38 +79,33 @@ class Conversions:
         """
         target = path[-1].target
         if isinstance(source, Schema1):
-            return await self.signed(source)
+            return await self.sign(source)
         inputs = self._inputs(repository, tag, target)
-        known = await self._catalog.representation(source.digest, target, inputs)
+        known = await self._catalog.representation(repository, source, target, inputs)
         # Somebody may have pushed the same payload unsigned: it has the same digest.
-        if (
-            known is not None
-            and known.media_type == target
-            and await self._catalog.linked(repository, known.digest)
-        ):
+        if known is not None and known.media_type == target:
             return known
         key = f"convert:{repository}:{source.digest}:{target}:{inputs.cache_key_for(target)}"
-        return await self._flights.do(key, lambda: self._recorded(repository, source, path, inputs))
+        return await self._flights.do(key, lambda: self._record(repository, source, path, inputs))
 
-    async def signed(self, manifest: Schema1) -> Manifest:
-        """Unsigned schema 1 with our signature: the same payload, and so the same digest.
+    async def sign(self, manifest: Schema1) -> Manifest:
+        """Sign unsigned schema 1: the payload stays the same, and so does the digest.
 
-        It is made anew when needed, always alike, and never takes the place of what was stored.
+        It is signed again when it is needed, to the same bytes, and never stored.
         """
         path = conversion.path(manifest.media_type, MediaType.V2S1_SIGNED)
         if path is None:
             return manifest
         return path[0].apply(manifest, {}, ConversionInputs(key=self._key)).manifest
 
-    async def rebuilt(self, repository: Repository, digest: Digest) -> Manifest | None:
-        """The derived manifest again, from its origin; None if that gives other bytes."""
-        origin = await self._catalog.origin(digest)
-        if origin is None:
-            return None
+    async def rebuild(
+        self, repository: Repository, digest: Digest, origin: Origin
+    ) -> Manifest | None:
+        """Make the derived manifest again, from its origin; None if that gives other bytes."""
         try:
             source = await self._upstream_manifests.get(repository, origin.source)
             path = conversion.path(source.media_type, origin.target) or ()
-            made = await self._made(repository, source, path, origin.inputs) if path else None
+            made = await self._convert(repository, source, path, origin.inputs) if path else None
         except ConversionRefused as refusal:
             made = None
             _log.error("manifest.not_rebuilt", digest=digest, reason=str(refusal))
@@ -117,8 +113,7 @@ class Conversions:
             metrics.REBUILD_MISMATCHES.inc()
             _log.error("manifest.rebuilt_differently", digest=digest, converter=origin.converter)
             return None
-        await self._record(repository, made, origin)
-        return made.manifest
+        return await self._store(repository, made, origin, replaces=True)
 
     def _inputs(self, repository: Repository, tag: Tag, target: MediaType) -> ConversionInputs:
         """Only what bears on the target, so that equal results have equal origins."""
@@ -128,31 +123,27 @@ class Conversions:
             return ConversionInputs(platforms=self._platforms, max_children=self._max_children)
         return ConversionInputs()
 
-    async def _recorded(
+    async def _record(
         self,
         repository: Repository,
         source: Manifest,
         path: tuple[Conversion, ...],
         inputs: ConversionInputs,
     ) -> Manifest:
-        made = await self._made(repository, source, path, inputs)
-        # The same payload may be here already, signed by another process with a key of its own.
-        first = await self._catalog.manifest(made.manifest.digest)
-        if first is not None and first.media_type == made.manifest.media_type:
-            made = replace(made, manifest=first)
+        """Convert, and store the result before anybody learns its digest."""
+        made = await self._convert(repository, source, path, inputs)
         steps = len(made.manifest.layers) if isinstance(made.manifest, Schema1) else 0
         if steps > _DEEPEST:
             _log.warning(
                 "manifest.too_deep", repository=str(repository), tag=inputs.tag, steps=steps
             )
-        origin = Origin(source=source.digest, target=path[-1].target, inputs=inputs)
-        await self._record(repository, made, origin)
-        await self._catalog.put_representation(
-            source.digest, origin.target, inputs, made.manifest.digest
-        )
-        return made.manifest
+        target = path[-1].target
+        origin = Origin(source=source.digest, target=target, inputs=inputs)
+        manifest = await self._store(repository, made, origin)
+        await self._catalog.put_representation(source, target, inputs, manifest.digest)
+        return manifest
 
-    async def _made(
+    async def _convert(
         self,
         repository: Repository,
         source: Manifest,
@@ -186,12 +177,19 @@ class Conversions:
                 f"the upstream has no {need.digest}, which it names", RefusalReason.ABSENT
             ) from None
 
-    async def _record(self, repository: Repository, made: Derived, origin: Origin) -> None:
+    async def _store(
+        self, repository: Repository, made: Derived, origin: Origin, *, replaces: bool = False
+    ) -> Manifest:
+        """What is stored under the digest now: another process may have signed it first."""
         try:
-            for child, child_origin in made.children:
-                await self._catalog.keep(repository, child, origin=child_origin)
-            await self._catalog.keep(repository, made.manifest, origin=origin)
-        except OSError as error:
+            await asyncio.gather(
+                *(
+                    self._catalog.derive(repository, child, child_origin)
+                    for child, child_origin in made.children
+                )
+            )
+            return await self._catalog.derive(repository, made.manifest, origin, replaces=replaces)
+        except StoreError as error:
             _log.error("manifest.not_recorded", digest=made.manifest.digest, error=str(error))
             raise StorageFailure(
                 "a converted manifest cannot be recorded, so it is not served"

@@ -1,4 +1,4 @@
-"""Manifests as the upstream has them: fetched once, verified, kept, and held from then on."""
+"""Manifests as the upstream has them: fetched once, verified, and stored by the catalog."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from proxy.catalog.lookup import UNKNOWN
 from proxy.errors import ManifestInvalid, UpstreamInvalid, UpstreamUnavailable
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
+from proxy.ports.catalog import Proof, TagEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.catalog.catalog import Catalog
+    from proxy.catalog.lookup import Lookup
+    from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Repository, Tag
-    from proxy.ports import Upstream
+    from proxy.ports import Head, Upstream
 
 _log = structlog.get_logger()
 
@@ -26,57 +31,94 @@ class UpstreamManifests:
     """What came from upstream, by digest; fetched by digest or tag."""
 
     def __init__(
-        self, *, catalog: Catalog, upstreams: Mapping[str, Upstream], flights: SingleFlight
+        self,
+        *,
+        catalog: Catalog,
+        upstreams: Mapping[str, Upstream],
+        flights: SingleFlight,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._catalog = catalog
         self._upstreams = upstreams
         self._flights = flights
-
-    async def held(self, repository: Repository, digest: Digest) -> Manifest | None:
-        """The manifest, if the repository is known to have it and its bytes are here."""
-        if not await self._catalog.linked(repository, digest):
-            return None
-        return await self._catalog.manifest(digest)
+        self._clock = clock
 
     async def get(self, repository: Repository, digest: Digest) -> Manifest:
-        """The manifest, from here or from upstream; ManifestUnknown or an UpstreamFailure."""
-        return await self.held(repository, digest) or await self.fetch(repository, digest)
+        """The manifest, stored or from upstream; ManifestUnknown or an UpstreamFailure."""
+        lookup = await self._catalog.look_manifest(repository, digest)
+        return lookup.manifest or await self.obtain(repository, digest, lookup)
 
-    async def fetch(self, repository: Repository, reference: Digest | Tag) -> Manifest:
-        """The manifest from upstream, by one transfer for all who ask meanwhile.
+    async def obtain(
+        self, repository: Repository, digest: Digest, lookup: Lookup = UNKNOWN
+    ) -> Manifest:
+        """The manifest, which the repository was not known to have; the catalog has it then.
 
-        UpstreamInvalid if the bytes are not one manifest, or not what the digest names; they are
-        not kept then.
+        If the same upstream has delivered the bytes through another repository, a HEAD suffices,
+        which costs no pull of a rate limit.
         """
-        key = f"manifest:{repository}:{reference}"
-        digest = reference if isinstance(reference, Digest) else None
+        if lookup.raw is not None and lookup.delivered:
+            head = await self._head(repository, digest)
+            manifest = None if head is None else self.granted_by_head(head, lookup)
+            if manifest is not None and manifest.digest == digest:
+                await self._catalog.learn(repository, manifest, Proof.HEAD)
+                return manifest
+        return await self.fetch(repository, digest)
+
+    async def fetch(
+        self, repository: Repository, reference: Digest | Tag, *, tag: Tag | None = None
+    ) -> Manifest:
+        """The manifest from upstream, by one transfer for all requests meanwhile.
+
+        The catalog learns it at once, with what `tag` names now. UpstreamInvalid if the bytes are
+        not one manifest, or not what the digest names.
+        """
 
         async def elsewhere() -> Manifest | None:
-            return None if digest is None else await self.held(repository, digest)
+            if not isinstance(reference, Digest):
+                return None
+            return (await self._catalog.look_nearest_manifest(repository, reference)).manifest
 
         async def work() -> Manifest:
-            return await self._fetch(repository, reference)
+            manifest = await self._fetch(repository, reference)
+            entry = None if tag is None else (tag, TagEntry(manifest.digest, self._clock.wall()))
+            await self._catalog.learn(repository, manifest, Proof.DELIVERED, tag=entry)
+            return manifest
 
+        key = f"manifest:{repository}:{reference}"
         return await self._flights.do(key, work, elsewhere)
+
+    def granted_by_head(self, head: Head, lookup: Lookup) -> Manifest | None:
+        """The stored bytes, if HEAD shows that the repository has them, too.
+
+        The same upstream must have delivered them, and name their length. They are of the type
+        that HEAD says.
+        """
+        raw = lookup.raw
+        if raw is None or not lookup.delivered or head.size != len(raw):
+            return None
+        try:
+            return read_manifest(raw, head.content_type, expected=head.digest)
+        except ManifestInvalid:
+            return None
+
+    async def _head(self, repository: Repository, digest: Digest) -> Head | None:
+        """None where a GET has to decide."""
+        upstream = self._upstreams[repository.registry]
+        try:
+            head = await upstream.head_manifest(repository.name, digest)
+        except UpstreamUnavailable as failure:
+            # A status of 405 or 5xx for a HEAD proves nothing.
+            if failure.status is None:
+                raise
+            return None
+        return head if head.digest in {None, digest} else None
 
     async def _fetch(self, repository: Repository, reference: Digest | Tag) -> Manifest:
         upstream = self._upstreams[repository.registry]
         expected = reference if isinstance(reference, Digest) else None
-        if expected is not None and (here := await self._catalog.manifest(expected)):
-            # The bytes came through another repository: whether this one has them is all there is
-            # to ask, and a HEAD costs no pull of anybody's rate limit.
-            try:
-                await upstream.head_manifest(repository.name, expected)
-            except UpstreamUnavailable as failure:
-                # 405 or 5xx to a HEAD proves nothing.
-                if failure.status is None:
-                    raise
-            else:
-                await self._keep(repository, here)
-                return here
         fetched = await upstream.manifest(repository.name, reference)
         try:
-            manifest = read_manifest(
+            return read_manifest(
                 fetched.raw, fetched.content_type, expected=expected or fetched.digest
             )
         except ManifestInvalid as error:
@@ -89,12 +131,3 @@ class UpstreamManifests:
             raise UpstreamInvalid(
                 f"{repository.registry} sent an unusable manifest for {reference}: {error.message}"
             ) from None
-        await self._keep(repository, manifest)
-        return manifest
-
-    async def _keep(self, repository: Repository, manifest: Manifest) -> None:
-        try:
-            await self._catalog.keep(repository, manifest)
-        except OSError as error:
-            # The digest is the upstream's own: whoever asks again gets it from there.
-            _log.error("manifest.not_stored", repository=str(repository), error=str(error))

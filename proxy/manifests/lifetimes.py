@@ -1,9 +1,8 @@
-"""For how long a tag is believed: by rules, of which the first that fits is taken."""
+"""The lifetime of each tag: by rules, of which the first that matches counts."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING, Final
 
@@ -12,44 +11,16 @@ from proxy.kit.lru import LruCache
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.manifests.freshness import Lifetime
     from proxy.oci.reference import Repository, Tag
 
-# For what was decided before, and what a decision costs, in bytes.
+# For decisions that were made before, and what one costs, in bytes.
 _MEMORY: Final = 2**20
 _COST: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
-    """All in seconds.
-
-    Within `ttl` a tag is believed. Within `revalidate` after that, which is never more than
-    another `ttl`, the old answer is given while the upstream is asked; and within `if_error`
-    after the `ttl`, when the upstream fails.
-    """
-
-    ttl: float
-    stale_if_error: float
-    revalidate: float = 0.0
-
-    def is_fresh(self, age: float) -> bool:
-        """Whether a tag that was checked `age` seconds ago is believed.
-
-        A clock that was set back must neither make tags immortal, nor all of them stale at once.
-        """
-        return -self.ttl < age < self.ttl
-
-    def may_revalidate_in_background(self, age: float) -> bool:
-        """Whether the old answer is good enough while the upstream is asked."""
-        return age < self.ttl + min(self.revalidate, self.ttl)
-
-    def may_serve_stale_on_error(self, age: float) -> bool:
-        """Whether the old answer is better than an error."""
-        return age < self.ttl + self.stale_if_error
-
-
 class Lifetimes:
-    """The lifetime of each tag."""
+    """Finds each tag's lifetime. Listings have the default one."""
 
     def __init__(
         self,
@@ -69,16 +40,13 @@ class Lifetimes:
         self._decided: LruCache[tuple[str, str, str], Lifetime] = LruCache(_MEMORY)
 
     def adopt(self, others: Lifetimes) -> None:
-        """Be like others from now on, for all who know this one."""
-        self.default, self.revalidation_timeout, self._rules = (
-            others.default,
-            others.revalidation_timeout,
-            others._rules,
-        )
+        """Have the rules of `others` from now on, for everything that uses this object."""
+        self.default, self._rules = others.default, others._rules
+        self.revalidation_timeout = others.revalidation_timeout
         self._decided.clear()
 
     def of(self, repository: Repository, tag: Tag) -> Lifetime:
-        """What the first rule that fits says."""
+        """What the first rule that matches says."""
         if not self._rules:
             return self.default
         key = (repository.registry, repository.name, tag)

@@ -23,11 +23,13 @@ from proxy.oci.negotiation import (
     negotiate,
     negotiate_child,
 )
+from proxy.ports.catalog import Grant, Proof
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from proxy.catalog.catalog import Catalog
+    from proxy.catalog.lookup import Lookup
     from proxy.manifests.convert import Conversions
     from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.tags import Tags
@@ -78,7 +80,7 @@ class Manifests:
 
     def remembers(self, repository: Repository, digest: Digest) -> bool:
         """Whether this process knows already that the repository has the manifest."""
-        return self._catalog.remembers_link(repository, digest)
+        return self._catalog.remembers_access(repository, digest)
 
     async def by_digest(
         self, repository: Repository, digest: Digest, accept: Accept
@@ -88,15 +90,19 @@ class Manifests:
         Schema 1's digest is that of its payload: who names only the signed form gets it signed,
         for the bytes that the digest names are the same.
         """
-        manifest = await self._held(repository, digest)
+        lookup = await self._catalog.look_manifest(repository, digest)
+        manifest, origin = lookup.manifest, lookup.origin
+        if _is_derived(lookup):
+            origin = origin or await self._catalog.origin(digest)
+            if manifest is None and origin is not None:
+                manifest = await self._conversions.rebuild(repository, digest, origin)
         outcome = Outcome.HIT if manifest else Outcome.MISS
         if manifest is None:
-            manifest = await self._upstream_manifests.fetch(repository, digest)
+            manifest = await self._upstream_manifests.obtain(repository, digest, lookup)
         trace.current().outcome, trace.current().rule = outcome, Rule.DIGEST
-        origin = await self._catalog.origin(digest)
         if isinstance(manifest, Schema1) and _wants_signature(accept):
             try:
-                manifest = await self._conversions.signed(manifest)
+                manifest = await self._conversions.sign(manifest)
             except ConversionRefused as refusal:
                 _log.info("manifest.left_unsigned", digest=digest, reason=str(refusal))
         return Representation(manifest, Rule.DIGEST, digest, origin.source if origin else None)
@@ -108,9 +114,9 @@ class Manifests:
         """
         manifest = await self._tags.resolve(repository, tag)
         with trace.keep_outcome():
-            return await self._represented(repository, tag, manifest, accept)
+            return await self._represent(repository, tag, manifest, accept)
 
-    async def _represented(
+    async def _represent(
         self, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept
     ) -> Representation:
         reasons: list[str] = []
@@ -123,7 +129,7 @@ class Manifests:
                 reasons.append(str(refusal))
                 lasting = lasting and refusal.reason is not RefusalReason.ABSENT
             except UpstreamFailure as error:
-                # Whoever also takes what is here gets that.
+                # A client that also accepts what is stored gets that.
                 failure = failure or error
             else:
                 trace.current().rule = found.rule
@@ -134,14 +140,6 @@ class Manifests:
         raise ManifestUnknown(
             explain_refusal(manifest, accept, reasons),
             detail={"Tag": tag, "digest": manifest.digest},
-        )
-
-    async def _held(self, repository: Repository, digest: Digest) -> Manifest | None:
-        """The manifest, if the repository is known to have it and it is here or can be made."""
-        if not await self._catalog.linked(repository, digest):
-            return None
-        return await self._catalog.manifest(digest) or await self._conversions.rebuilt(
-            repository, digest
         )
 
     async def _take(
@@ -195,6 +193,10 @@ class Manifests:
                 f"the upstream has no manifest {digest}, which the index names",
                 RefusalReason.ABSENT,
             ) from None
+
+
+def _is_derived(lookup: Lookup) -> bool:
+    return isinstance(lookup.access, Grant) and lookup.access.proof is Proof.DERIVED
 
 
 def _wants_signature(accept: Accept) -> bool:

@@ -1,23 +1,34 @@
 """Tags, the only thing that changes: what one names now, as far as can be known.
 
-Who asks for a tag that was known before waits for the upstream only as long as a person would not
-notice: what it says later is for the next one who asks. An upstream's failure never costs what is
-here.
+If a stored copy exists, a request waits for the upstream only as long as a person would not
+notice; a later answer is for the next request. An upstream's failure never costs a stored copy.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from time import monotonic, time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 
-from proxy.catalog.catalog import TagEntry
 from proxy.errors import BudgetReserved, ManifestUnknown, UpstreamFailure, UpstreamUnavailable
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
-from proxy.manifests.staleness import Reason, reason_of, served
+from proxy.manifests.freshness import (
+    Decision,
+    Fresh,
+    MustFetch,
+    Reason,
+    RevalidateWithin,
+    ServeStale,
+    ServeStaleAndRevalidate,
+    Trouble,
+    decide,
+    reason_of,
+)
+from proxy.manifests.stale import record_stale
+from proxy.ports.catalog import Proof, TagEntry
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.catalog.catalog import Catalog
+    from proxy.catalog.lookup import Lookup
+    from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.lifetimes import Lifetimes
@@ -42,21 +55,13 @@ _HELD_OFF_COST: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
-    """What is here of a tag, and how many seconds ago it was known to be right."""
-
-    manifest: Manifest
-    age: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Resolved:
     manifest: Manifest
     outcome: Outcome
 
 
 class Tags:
-    """Pins: each tag's digest, believed for a while and revalidated by HEAD."""
+    """Each tag's digest: fresh for a while, and revalidated by HEAD."""
 
     def __init__(
         self,
@@ -66,149 +71,193 @@ class Tags:
         upstreams: Mapping[str, MonitoredUpstream],
         flights: SingleFlight,
         lifetimes: Lifetimes,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._catalog = catalog
         self._upstream_manifests = upstream_manifests
         self._upstreams = upstreams
         self._flights = flights
         self._lifetimes = lifetimes
+        self._clock = clock
         self._held_off: LruCache[str, tuple[float, Reason]] = LruCache(_HELD_OFF_MEMORY)
-        # When the questions that an upstream has not answered yet were asked, the oldest first.
-        self._asking: dict[str, dict[str, float]] = {name: {} for name in upstreams}
+        # When each question was asked that an upstream has not answered yet, the oldest first.
+        self._unanswered: dict[str, dict[str, float]] = {name: {} for name in upstreams}
 
     def forget(self) -> None:
-        """Ask again also for what could not be had just now."""
+        """Ask again also for what failed a moment ago."""
         self._held_off.clear()
 
     def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
-        """What the tag names, if that needs neither a store nor the upstream to know."""
-        tag_entry = self._catalog.remembered_tag_entry(repository, tag)
-        if tag_entry is None:
+        """What the tag names, if memory alone has a fresh entry."""
+        entry = self._catalog.remembered_tag(repository, tag)
+        if entry is None:
             return None
-        age = time() - tag_entry.validated_at
-        return tag_entry.digest if self._lifetimes.of(repository, tag).is_fresh(age) else None
+        return entry.digest if self._is_fresh(repository, tag, entry) else None
 
     async def resolve(self, repository: Repository, tag: Tag) -> Manifest:
-        """What the tag names: a fresh pin, else what the upstream says, else the stale pin.
+        """What the tag names: the fresh copy, else what the upstream says, else the stale copy.
 
         ManifestUnknown if the upstream has no such tag; an UpstreamFailure if it cannot be asked
-        and nothing is known.
+        and nothing is stored.
         """
-        life = self._lifetimes.of(repository, tag)
-        copy = await self._copy(repository, tag)
-        if copy is not None and life.is_fresh(copy.age):
-            return _told(_Resolved(copy.manifest, Outcome.HIT))
-        if copy is not None and (
-            life.may_serve_stale_on_error(copy.age) or self._upstreams[repository.registry].offline
-        ):
-            return await self._soon(repository, tag, copy)
-        return _told(await self._current(repository, tag, None))
+        lookup = await self._catalog.look(
+            repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
+        )
+        manifest = lookup.manifest
+        if manifest is None:
+            return _record(await self._current(repository, tag, lookup))
+        match self._decide(repository, tag, lookup):
+            case Fresh():
+                return _record(_Resolved(manifest, Outcome.HIT))
+            case MustFetch():
+                return _record(await self._current(repository, tag, lookup))
+            case ServeStale(reason):
+                record_stale(reason)
+                return manifest
+            case ServeStaleAndRevalidate() | RevalidateWithin() as decision:
+                resolved = await self._revalidate(repository, tag, lookup, decision)
+                return manifest if resolved is None else _record(resolved)
+            case never:
+                assert_never(never)
 
-    async def _copy(self, repository: Repository, tag: Tag) -> _Copy | None:
-        """What the newest pin names, here or in the shared cache."""
-        tag_entry = self._catalog.remembered_tag_entry(repository, tag)
-        life = self._lifetimes.of(repository, tag)
-        if tag_entry is None or not life.is_fresh(time() - tag_entry.validated_at):
-            tag_entry = await self._catalog.tag_entry(repository, tag)
-        if tag_entry is None:
-            return None
-        manifest = await self._upstream_manifests.held(repository, tag_entry.digest)
-        return _Copy(manifest, time() - tag_entry.validated_at) if manifest else None
+    def _is_fresh(self, repository: Repository, tag: Tag, entry: TagEntry) -> bool:
+        age = self._clock.wall() - entry.validated_at
+        return self._lifetimes.of(repository, tag).is_fresh(age)
 
-    async def _soon(self, repository: Repository, tag: Tag, copy: _Copy) -> Manifest:
-        """What the upstream says if it says it soon, else the copy."""
+    def _decide(self, repository: Repository, tag: Tag, lookup: Lookup) -> Decision:
+        entry = lookup.entry
+        age = None if entry is None else self._clock.wall() - entry.validated_at
         until, reason = self._held_off.get(_key(repository, tag)) or (0.0, Reason.UNAVAILABLE)
-        if monotonic() >= until:
-            revalidation_timeout, reason = self._time_to_wait(repository, tag, copy)
-            try:
-                async with asyncio.timeout(revalidation_timeout):
-                    resolved = await self._current(repository, tag, copy)
-            except UpstreamFailure as failure:
-                reason = reason_of(failure)
-            except TimeoutError:
-                pass
-            else:
-                return _told(resolved)
-        served(reason)
-        return copy.manifest
-
-    def _time_to_wait(self, repository: Repository, tag: Tag, copy: _Copy) -> tuple[float, Reason]:
-        """For how many seconds to wait, and why it was not worth waiting longer."""
-        if (trouble := self._upstreams[repository.registry].trouble) is not None:
-            return 0.0, reason_of(trouble)
-        if self._lifetimes.of(repository, tag).may_revalidate_in_background(copy.age):
-            return 0.0, Reason.REVALIDATING
-        oldest = next(iter(self._asking[repository.registry].values()), None)
-        if oldest is not None and monotonic() > oldest + self._lifetimes.revalidation_timeout:
-            # Somebody has waited for this upstream in vain, and still is.
-            return 0.0, Reason.SLOW
-        return self._lifetimes.revalidation_timeout, Reason.SLOW
-
-    async def _current(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
-        """What the upstream says, by one question for all who ask meanwhile."""
+        failure = self._upstreams[repository.registry].trouble
+        now, timeout = self._clock.monotonic(), self._lifetimes.revalidation_timeout
+        oldest = next(iter(self._unanswered[repository.registry].values()), now)
+        trouble = Trouble(
+            failure=None if failure is None else reason_of(failure),
+            held_off=reason if now < until else None,
+            slow=now > oldest + timeout,
+        )
         life = self._lifetimes.of(repository, tag)
+        return decide(age, life, revalidation_timeout=timeout, trouble=trouble)
+
+    async def _revalidate(
+        self,
+        repository: Repository,
+        tag: Tag,
+        lookup: Lookup,
+        decision: ServeStaleAndRevalidate | RevalidateWithin,
+    ) -> _Resolved | None:
+        """What the upstream says in time; None, recorded as stale, if it does not."""
+        seconds, reason = 0.0, Reason.SLOW
+        match decision:
+            case ServeStaleAndRevalidate():
+                reason = decision.reason
+            case RevalidateWithin():
+                seconds = decision.seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._current(repository, tag, lookup)
+        except UpstreamFailure as failure:
+            reason = reason_of(failure)
+        except TimeoutError:
+            pass
+        record_stale(reason)
+        return None
+
+    async def _current(self, repository: Repository, tag: Tag, lookup: Lookup) -> _Resolved:
+        """What the upstream says, by one question for all requests that need it meanwhile."""
 
         async def elsewhere() -> _Resolved | None:
-            found = await self._copy(repository, tag)
-            if found is None or not life.is_fresh(found.age):
+            found = await self._catalog.look_nearest(repository, tag)
+            if found.manifest is None or found.entry is None:
+                return None
+            if not self._is_fresh(repository, tag, found.entry):
                 return None
             return _Resolved(found.manifest, Outcome.HIT)
 
         async def work() -> _Resolved:
-            return await self._revalidated(repository, tag, copy)
+            return await self._fetch(repository, tag, lookup)
 
         return await self._flights.do(_key(repository, tag), work, elsewhere)
 
-    async def _revalidated(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
-        key, asking = _key(repository, tag), self._asking[repository.registry]
-        asking[key] = monotonic()
+    async def _fetch(self, repository: Repository, tag: Tag, lookup: Lookup) -> _Resolved:
+        key, unanswered = _key(repository, tag), self._unanswered[repository.registry]
+        unanswered[key] = self._clock.monotonic()
         try:
-            resolved = await self._asked(repository, tag, copy)
+            resolved = await self._ask(repository, tag, lookup)
         except ManifestUnknown:
-            await self._forget(repository, tag)
+            await self._catalog.drop_tag(repository, tag)
             raise
         except UpstreamFailure as failure:
-            self._hold_off(repository, tag, copy, failure)
+            self._hold_off(repository, tag, lookup, failure)
             raise
         finally:
-            del asking[key]
+            del unanswered[key]
         self._held_off.delete(key)
-        try:
-            tag_entry = TagEntry(resolved.manifest.digest, time())
-            life = self._lifetimes.of(repository, tag)
-            await self._catalog.put_tag_entry(
-                repository, tag, tag_entry, life=life.ttl + life.stale_if_error
-            )
-        except OSError as error:
-            _log.error("tag.not_stored", repository=str(repository), tag=tag, error=str(error))
         return resolved
 
-    async def _asked(self, repository: Repository, tag: Tag, copy: _Copy | None) -> _Resolved:
-        """One HEAD; a GET only for what is not here, or to settle what HEAD left open.
+    async def _ask(self, repository: Repository, tag: Tag, lookup: Lookup) -> _Resolved:
+        """One HEAD; a GET for what is not stored, or where HEAD does not answer usefully.
 
-        A GET is a pull from the upstream's budget: BudgetReserved if that is near its end, and
+        A GET is a pull from the upstream's budget: BudgetReserved if that is nearly spent, and
         there is a copy that can be served instead.
         """
         head = await self._head(repository, tag)
         if head is not None and head.digest is not None:
-            held = await self._upstream_manifests.held(repository, head.digest)
-            if held is not None:
-                return _Resolved(held, Outcome.REVALIDATED)
-            await self._spend(repository, copy)
+            if (stored := await self._find_stored(repository, tag, head, lookup)) is not None:
+                return stored
+            await self._spend(repository, lookup)
             try:
-                fetched = await self._upstream_manifests.fetch(repository, head.digest)
-                return _Resolved(fetched, Outcome.MISS)
+                fetched = await self._upstream_manifests.fetch(repository, head.digest, tag=tag)
             except ManifestUnknown:
                 # Moved on since, or an upstream that does not serve what it converted itself.
                 _log.info("tag.moved", repository=str(repository), tag=tag, digest=head.digest)
-        await self._spend(repository, copy)
-        return _Resolved(await self._upstream_manifests.fetch(repository, tag), Outcome.MISS)
+            else:
+                return await self._confirm(repository, tag, fetched)
+        await self._spend(repository, lookup)
+        fetched = await self._upstream_manifests.fetch(repository, tag, tag=tag)
+        return await self._confirm(repository, tag, fetched)
 
-    async def _spend(self, repository: Repository, copy: _Copy | None) -> None:
+    async def _find_stored(
+        self, repository: Repository, tag: Tag, head: Head, lookup: Lookup
+    ) -> _Resolved | None:
+        """The stored manifest that HEAD has named, if the repository may serve it."""
+        # Where nothing of the repository is stored, there is nothing to look for.
+        if head.digest is None or not lookup.knows_repository:
+            return None
+        known = lookup
+        if known.manifest is None or known.manifest.digest != head.digest:
+            known = await self._catalog.look_manifest(repository, head.digest)
+        if known.manifest is not None:
+            entry = TagEntry(known.manifest.digest, self._clock.wall())
+            await self._catalog.put_tag(repository, tag, entry)
+            return _Resolved(known.manifest, Outcome.REVALIDATED)
+        manifest = self._upstream_manifests.granted_by_head(head, known)
+        if manifest is None:
+            return None
+        entry = TagEntry(manifest.digest, self._clock.wall())
+        await self._catalog.learn(repository, manifest, Proof.HEAD, tag=(tag, entry))
+        return _Resolved(manifest, Outcome.REVALIDATED)
+
+    async def _confirm(self, repository: Repository, tag: Tag, fetched: Manifest) -> _Resolved:
+        """What was fetched is what the tag names, which the catalog learnt with it.
+
+        Not if another request had begun to fetch it, by its digest.
+        """
+        entry = self._catalog.remembered_tag(repository, tag)
+        if (
+            entry is None
+            or entry.digest != fetched.digest
+            or not self._is_fresh(repository, tag, entry)
+        ):
+            entry = TagEntry(fetched.digest, self._clock.wall())
+            await self._catalog.put_tag(repository, tag, entry)
+        return _Resolved(fetched, Outcome.MISS)
+
+    async def _spend(self, repository: Repository, lookup: Lookup) -> None:
         upstream = self._upstreams[repository.registry]
-        if copy is not None and await upstream.is_at_its_reserve():
+        if lookup.manifest is not None and await upstream.is_at_its_reserve():
             raise BudgetReserved(
-                f"what {repository.registry} still grants is kept for images that are not here"
+                f"the pulls that {repository.registry} still grants are kept for new images"
             )
 
     async def _head(self, repository: Repository, tag: Tag) -> Head | None:
@@ -224,34 +273,33 @@ class Tags:
             return None
 
     def _hold_off(
-        self, repository: Repository, tag: Tag, copy: _Copy | None, failure: UpstreamFailure
+        self, repository: Repository, tag: Tag, lookup: Lookup, failure: UpstreamFailure
     ) -> None:
         reason = reason_of(failure)
         life = self._lifetimes.of(repository, tag)
-        # The meter will show no more in a second than it does now.
+        # The rate limit will not have recovered in a second.
         seconds = min(life.ttl, _LONGEST_HOLD_OFF) if reason is Reason.BUDGET else _HOLD_OFF
-        held_off = monotonic() + seconds, reason
+        held_off = self._clock.monotonic() + seconds, reason
         self._held_off.put(_key(repository, tag), held_off, _HELD_OFF_COST)
-        if copy is not None and not self._upstreams[repository.registry].offline:
+        if (
+            lookup.manifest is not None
+            and lookup.entry is not None
+            and not self._upstreams[repository.registry].offline
+        ):
             _log.warning(
                 "tag.served_stale",
                 repository=str(repository),
                 tag=tag,
-                age=round(copy.age),
+                age=round(self._clock.wall() - lookup.entry.validated_at),
                 reason=failure.message,
             )
 
-    async def _forget(self, repository: Repository, tag: Tag) -> None:
-        try:
-            await self._catalog.drop_tag_entry(repository, tag)
-        except OSError as error:
-            _log.error("tag.not_forgotten", repository=str(repository), tag=tag, error=str(error))
 
-
-def _told(resolved: _Resolved) -> Manifest:
-    """The manifest, and in the trace where it came from."""
-    trace.current().outcome = resolved.outcome
-    trace.current().stored = resolved.outcome is Outcome.MISS
+def _record(resolved: _Resolved) -> Manifest:
+    """The manifest; the trace of the request says where it came from."""
+    current = trace.current()
+    current.outcome = resolved.outcome
+    current.stored = resolved.outcome is Outcome.MISS
     return resolved.manifest
 
 

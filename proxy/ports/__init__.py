@@ -16,7 +16,6 @@ from proxy.ports.blobs import (
 )
 from proxy.ports.cache import ManifestCache
 from proxy.ports.leases import Lease, Leases
-from proxy.ports.records import RecordStore
 from proxy.ports.upstream import BlobStream, Fetched, Head, MonitoredUpstream, Upstream
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "ManifestCache",
     "MonitoredUpstream",
     "Readable",
-    "RecordStore",
     "Spool",
     "Upstream",
 ]

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What an upstream answers to a HEAD of a manifest."""
+    """What an upstream answers to a HEAD of a manifest; `size` is in bytes."""
 
     digest: Digest | None
     content_type: str
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

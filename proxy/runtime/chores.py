@@ -34,7 +34,9 @@ class ChoreName(StrEnum):
 
     BUCKET = "bucket"
     CERTIFICATE = "certificate"
+    DERIVED = "derived"
     GENERATION = "generation"
+    INDEX = "index"
     JANITOR = "janitor"
     LOOP_LAG = "loop_lag"
     REDIS = "redis"

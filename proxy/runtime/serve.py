@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+_DERIVED_EVERY: Final = 6 * 3600.0
 _SWEEP_EVERY: Final = 60.0
 # The interval at which the generation is read, in seconds.
 _GENERATION_EVERY: Final = 1.0
@@ -149,6 +150,8 @@ def _chores(
 ) -> Iterator[Chore]:
     """The background tasks of one serving process."""
     yield Chore(ChoreName.JANITOR, Upkeep(services.janitor).tidy, every=_SWEEP_EVERY)
+    yield Chore(ChoreName.INDEX, services.catalog_upkeep.restore)
+    yield Chore(ChoreName.DERIVED, services.catalog_upkeep.delete_unused, every=_DERIVED_EVERY)
     yield Chore(ChoreName.LOOP_LAG, metrics.measure_loop_lag)
     yield Chore(ChoreName.GENERATION, services.generation.look, every=_GENERATION_EVERY)
     yield Chore(ChoreName.SETTINGS, reload.look, every=watched_files.LOOK_EVERY)

@@ -115,7 +115,8 @@ class RegistryClient:
                 if response.status == HTTPStatus.NOT_FOUND:
                     raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
                 self._requests.check(answer, HTTPStatus.OK)
-                return Head(_digest(answer), _content_type(answer))
+                size = response.content_length
+                return Head(_digest(answer), _content_type(answer), size)
 
     async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
         """GET; ManifestUnknown for 404."""

@@ -29,6 +29,7 @@ from proxy.oci.headers.link import link_to
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.telemetry import metrics, trace
+from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
 from proxy.web.blob_response import CLIENT_LEFT, BlobResponder
 from proxy.web.error_response import error_response
@@ -229,7 +230,9 @@ class Registry:
             # The tag may have moved meanwhile, so the key has the digest that it named.
             key = (target, found.named, accept)
             self._answers.put(key, answer, len(answer.body) + _ANSWER_COST + accept.cost)
-        self._usage.tell(answer.use, line.began)
+        if request_trace.outcome is not Outcome.MISS:
+            # Of an image that was just fetched for the first time there are no blobs to touch.
+            self._usage.tell(answer.use, line.began)
         return respond(request, answer, cache_status(request_trace), line)
 
 

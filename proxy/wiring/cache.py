@@ -1,10 +1,9 @@
-"""The cache of manifests that the settings describe, SQLite or Redis."""
+"""The shared cache that the settings describe: a part of the composition root."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.stores.sqlite.entries import SqliteManifests
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -15,15 +14,16 @@ if TYPE_CHECKING:
     from proxy.stores.redis.servers import Servers
 
 
-async def open_cache(settings: Settings) -> SqliteManifests | RedisManifests:
-    """Open the cache; OSError if its file cannot be opened. Redis is not contacted yet."""
-
-    def count(operation: str) -> None:
-        metrics.CACHE_ERRORS.labels(operation).inc()
-
+def open_redis(settings: Settings) -> RedisManifests | None:
+    """The shared cache, if the settings name one; it is not contacted yet."""
     if settings.manifests.store == "redis":
-        return _redis(settings.manifests.redis, count)
-    return await SqliteManifests.open(settings.data / "manifests.sqlite3", on_error=count)
+        return _redis(settings.manifests.redis, count_error)
+    return None
+
+
+def count_error(operation: str) -> None:
+    """Count an operation of the shared cache or the index that failed: it looks like a miss."""
+    metrics.CACHE_ERRORS.labels(operation).inc()
 
 
 def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifests:

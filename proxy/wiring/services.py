@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import structlog
+
+from proxy.blobs.grants import BlobGrants
 from proxy.blobs.limits import TransferLimits
 from proxy.blobs.recency import RecencyTracker
 from proxy.blobs.serve import Blobs
 from proxy.blobs.transfers import Transfers
-from proxy.catalog.catalog import Catalog
 from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
 from proxy.catalog.routing import Routes
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.convert import Conversions
 from proxy.manifests.fetch import UpstreamManifests
-from proxy.manifests.lifetimes import Lifetime, Lifetimes
+from proxy.manifests.freshness import Lifetime
+from proxy.manifests.lifetimes import Lifetimes
 from proxy.manifests.listings import Listings
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
@@ -26,21 +29,24 @@ from proxy.oci.negotiation import Policy
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases
+from proxy.stores.disk.old_format import describe_old_format
 from proxy.stores.disk.scrub import Scrub
 from proxy.stores.disk.signing_key import load_key, load_or_create_key
-from proxy.stores.sqlite.entries import SqliteManifests
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.app import Readiness
 from proxy.web.registry import Registry
 from proxy.wiring.blob_store import blob_path, blob_store
-from proxy.wiring.cache import open_cache
+from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.upstreams import resilient_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from proxy.config import Limits, Settings, TagSettings
+    from proxy.catalog.catalog import Catalog
+    from proxy.config import ConversionSettings, Limits, Settings, TagSettings
     from proxy.wiring.dependency import Dependency
+
+_log = structlog.get_logger()
 
 _DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 # A file's space on the disk is a multiple of this, in bytes.
@@ -60,6 +66,7 @@ class Services:
     janitor: Janitor
     scrub: Scrub
     dependencies: Mapping[str, Dependency]
+    catalog_upkeep: CatalogUpkeep
     adopt: Callable[[Settings], None]
 
 
@@ -83,28 +90,33 @@ async def open_services(
         if not isinstance(store, DiskBlobs):
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
-        cache = await open_cache(settings)
-        stack.push_async_callback(cache.close)
-        flights = SingleFlight(leases)
+        lifetimes = _lifetimes(settings.tags)
+        opened = await stack.enter_async_context(
+            open_catalog(settings, store, tag_life=lambda: lifetimes.default.longest)
+        )
+        catalog = opened.catalog
+        flights = SingleFlight(leases if settings.workers > 1 else None)
         sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
         upstreams = {
-            name: resilient_upstream(name, settings, cache, flights, sharing)
+            name: resilient_upstream(name, settings, opened.shared, flights, sharing)
             for name in settings.upstreams
         }
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
+        _warn_of_old_format(settings, readiness)
         dependencies: dict[str, Dependency] = {}
-        if not isinstance(cache, SqliteManifests):
-            dependencies["redis"] = cache
+        if opened.redis is not None:
+            dependencies["redis"] = opened.redis
         if not isinstance(store, DiskBlobs):
             dependencies["bucket"] = store.bucket
-        catalog = Catalog(cache, store, memory=settings.manifests.memory)
         upstream_manifests = UpstreamManifests(
             catalog=catalog, upstreams=upstreams, flights=flights
         )
+        grants = BlobGrants(catalog=catalog, upstreams=upstreams, flights=flights)
         transfers = Transfers(
+            grants=grants,
             store=store,
             leases=leases,
             upstreams=upstreams,
@@ -113,11 +125,8 @@ async def open_services(
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
-            catalog=catalog, store=store, transfers=transfers, upstreams=upstreams, flights=flights
+            grants=grants, store=store, transfers=transfers, upstreams=upstreams, flights=flights
         )
-        conversion = settings.conversion
-        given = conversion.signing_key_file
-        lifetimes = _lifetimes(settings.tags)
         tags = Tags(
             catalog=catalog,
             upstream_manifests=upstream_manifests,
@@ -125,26 +134,13 @@ async def open_services(
             flights=flights,
             lifetimes=lifetimes,
         )
+        conversions = _conversions(settings, catalog, upstream_manifests, blobs, flights)
         manifests = Manifests(
             catalog=catalog,
             tags=tags,
             upstream_manifests=upstream_manifests,
-            conversions=Conversions(
-                catalog=catalog,
-                upstream_manifests=upstream_manifests,
-                blobs=blobs,
-                flights=flights,
-                key=load_key(given)
-                if given
-                else load_or_create_key(settings.data / "signing-key.pem"),
-                platforms=conversion.platforms,
-                max_children=conversion.max_children,
-            ),
-            policy=Policy(
-                platform=conversion.platform,
-                accept_missing=conversion.accept_missing,
-                mixed=conversion.mixed,
-            ),
+            conversions=conversions,
+            policy=_policy(settings.conversion),
         )
         routes = _routes(settings)
         registry = Registry(
@@ -152,7 +148,6 @@ async def open_services(
             manifests=manifests,
             blobs=blobs,
             listings=Listings(
-                cache=cache,
                 catalog=catalog,
                 tags=tags,
                 upstreams=upstreams,
@@ -182,7 +177,7 @@ async def open_services(
                     reserve=changed.budget.reserve,
                 )
 
-        generation = Generation(cache, forget)
+        generation = Generation(opened.shared, forget)
         purges = Purges(routes=routes, catalog=catalog, generation=generation)
         yield Services(
             registry=registry,
@@ -194,6 +189,7 @@ async def open_services(
             janitor=janitor,
             scrub=Scrub(root),
             dependencies=dependencies,
+            catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
             adopt=adopt,
         )
 
@@ -205,13 +201,48 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
         store = blob_store(settings)
         if not isinstance(store, DiskBlobs):
             stack.push_async_callback(store.close)
-        cache = await open_cache(settings)
-        stack.push_async_callback(cache.close)
+        life = _lifetimes(settings.tags).default.longest
+        opened = await stack.enter_async_context(
+            open_catalog(settings, store, tag_life=lambda: life)
+        )
         yield Purges(
             routes=_routes(settings),
-            catalog=Catalog(cache, store, memory=0),
-            generation=Generation(cache, lambda: None),
+            catalog=opened.catalog,
+            generation=Generation(opened.shared, lambda: None),
         )
+
+
+def _warn_of_old_format(settings: Settings, readiness: Readiness) -> None:
+    if (old_format := describe_old_format(settings.data)) is not None:
+        readiness.warnings["data_directory"] = old_format
+        _log.warning("data.old_format", message=old_format)
+
+
+def _conversions(
+    settings: Settings,
+    catalog: Catalog,
+    upstream_manifests: UpstreamManifests,
+    blobs: Blobs,
+    flights: SingleFlight,
+) -> Conversions:
+    given = settings.conversion.signing_key_file
+    return Conversions(
+        catalog=catalog,
+        upstream_manifests=upstream_manifests,
+        blobs=blobs,
+        flights=flights,
+        key=load_key(given) if given else load_or_create_key(settings.data / "signing-key.pem"),
+        platforms=settings.conversion.platforms,
+        max_children=settings.conversion.max_children,
+    )
+
+
+def _policy(conversion: ConversionSettings) -> Policy:
+    return Policy(
+        platform=conversion.platform,
+        accept_missing=conversion.accept_missing,
+        mixed=conversion.mixed,
+    )
 
 
 def _lifetimes(tags: TagSettings) -> Lifetimes:

@@ -10,11 +10,9 @@ import pytest
 from proxy.stores.bucket.blobs import ObjectBlobs
 from tests.kit.blob_stores import (
     BLOB_STORES,
-    RECORD_STORES,
     blob_store,
     bucket,
     closed,
-    record_store,
 )
 from tests.kit.s3_gateway import Gateway
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from proxy.ports import BlobStorage, RecordStore
+    from proxy.ports import BlobStorage
 
 
 @pytest.fixture(scope="session")
@@ -45,28 +43,6 @@ async def make(
 
     yield one_more
     await closed(made)
-
-
-@pytest.fixture(params=RECORD_STORES)
-async def make_records(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[Callable[[], RecordStore]]:
-    """Makes those that have records, at one place."""
-    made: list[RecordStore] = []
-
-    def one_more() -> RecordStore:
-        made.append(
-            record_store(request.param, tmp_path, lambda: request.getfixturevalue("gateway"))
-        )
-        return made[-1]
-
-    yield one_more
-    await closed(made)
-
-
-@pytest.fixture
-def records(make_records: Callable[[], RecordStore]) -> RecordStore:
-    return make_records()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # So many parts that some are under way while others wait.
 BIG: Final = random.Random(8).randbytes(48 * 2**20)  # noqa: S311 -- bytes that nothing guesses
 BIG_DIGEST: Final = Digest.of(BIG)
-KEY: Final = "tag:docker.io/library/alpine:latest"
 
 
 def left(gateway: Gateway, tmp_path: Path) -> set[str]:

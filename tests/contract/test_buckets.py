@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from proxy.oci.reference import Digest
 from proxy.stores.bucket.calls import BucketError
 from proxy.stores.bucket.providers import Secret
-from tests.contract.objects import KEY
 from tests.kit.blob_stores import (
     CONTENT,
     DIGEST,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from proxy.stores.bucket.blobs import ObjectBlobs
     from tests.kit.interceptor import Forward
     from tests.kit.s3_gateway import Gateway
+
+KEY: Final = "again/tags/docker.io/library/alpine/+/latest"
 
 
 async def test_a_bucket_that_is_not_there_has_nothing_and_costs_nothing_after_a_moment(
@@ -52,16 +54,17 @@ async def test_a_bucket_that_is_not_there_has_nothing_and_costs_nothing_after_a_
             for _ in range(3):
                 assert await store.open(DIGEST) is None
             before = tried
-            assert await store.record(KEY) is None
+            with pytest.raises(OSError, match="circuit is open"):
+                await store.bucket.get(KEY)
             assert await store.size(DIGEST) is None
             assert await store.url(DIGEST) is None
             await keep(store, CONTENT)
             with pytest.raises(OSError, match="circuit is open"):
-                await store.put_records([(KEY, b"x")])
+                await store.bucket.put(KEY, b"x")
             with pytest.raises(OSError, match="circuit is open"):
-                await store.put_new_record(KEY, b"x")
+                await store.bucket.create(KEY, b"x")
             with pytest.raises(OSError, match="circuit is open"):
-                await store.delete_record(KEY)
+                await store.bucket.delete(KEY)
             with pytest.raises(OSError, match="circuit is open"):
                 await store.bucket.delete("blobs/x")
             assert tried == before > 0
@@ -95,11 +98,11 @@ async def test_a_url_that_is_made_without_the_bucket_says_nothing_of_how_it_is(
         await keep(store, CONTENT)
         broken = True
         for _ in range(3):
-            assert await store.record(KEY) is None
+            assert await store.size(Digest.of(b"other")) is None
             await store.url(DIGEST)
         assert await store.url(DIGEST) is None, "nobody is sent to a bucket that fails"
         with pytest.raises(OSError, match="circuit is open"):
-            await store.put_records([(KEY, b"x")])
+            await store.bucket.put(KEY, b"x")
 
 
 async def test_a_bucket_that_says_nothing_is_waited_for_for_seconds(
@@ -156,7 +159,7 @@ async def test_no_credential_is_in_what_is_said_of_a_login_that_is_not_good(
     with capture_logs() as log:
         assert await store.open(DIGEST) is None
         with pytest.raises(BucketError) as said:
-            await store.put_records([(KEY, b"x")])
+            await store.bucket.put(KEY, b"x")
         warning = await store.bucket.warning()
     text = f"{log} {said.value} {warning}"
     assert "403 Forbidden SignatureDoesNotMatch" in text
@@ -173,7 +176,7 @@ async def test_a_bucket_that_does_not_exist_is_said_to_be_missing(
         "s3://elsewhere cannot be used: 404 Not Found NoSuchBucket"
     )
     with pytest.raises(OSError, match="NoSuchBucket"):
-        await store.put_records([(KEY, b"x")])
+        await store.bucket.put(KEY, b"x")
 
 
 async def test_a_secret_in_a_file_may_change(
@@ -190,5 +193,5 @@ async def test_a_secret_in_a_file_may_change(
     file.write_text("a-wrong-secret\n")
     assert "403" in str(await store.bucket.warning())
     file.write_text(f"{SECRET_KEY}\n")
-    await store.put_records([(KEY, b"x")])
-    assert await store.record(KEY) == b"x"
+    await store.bucket.put(KEY, b"x")
+    assert await store.bucket.get(KEY) == b"x"

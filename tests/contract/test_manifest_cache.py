@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.stores.memory.cache import MemoryManifests
-from proxy.stores.sqlite.entries import SqliteManifests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,15 +44,6 @@ async def _at_once() -> None:
 
 
 @asynccontextmanager
-async def _sqlite(directory: Path) -> AsyncIterator[Opened]:
-    clock, errors = _Clock(), list[str]()
-    cache = await SqliteManifests.open(directory / "m.sqlite3", on_error=errors.append, clock=clock)
-    yield Opened(cache, cache.flush, clock.elapse)
-    await cache.close()
-    assert errors == []
-
-
-@asynccontextmanager
 async def _memory(_directory: Path) -> AsyncIterator[Opened]:
     clock = _Clock()
     cache = MemoryManifests(16 * 2**20, clock=clock)
@@ -62,7 +52,6 @@ async def _memory(_directory: Path) -> AsyncIterator[Opened]:
 
 
 CACHES: Final[dict[str, Callable[[Path], AbstractAsyncContextManager[Opened]]]] = {
-    "sqlite": _sqlite,
     "memory": _memory,
 }
 VALUES: Final = {

@@ -13,7 +13,7 @@ from proxy.stores.redis.cache import RedisManifests
 from proxy.stores.redis.cluster import RedisClusterServers
 from proxy.stores.redis.options import Login, RedisOptions
 from proxy.stores.redis.servers import behind_sentinel, standalone
-from proxy.wiring.cache import open_cache
+from proxy.wiring.cache import open_redis
 from tests.contract.test_manifest_cache import *  # noqa: F403 -- the suite
 from tests.contract.test_manifest_cache import Opened, _at_once
 from tests.kit.redis import ClusterServers, RedisServer, SentinelSet
@@ -112,7 +112,8 @@ async def opened(setup: Setup) -> AsyncIterator[Opened]:
 async def test_the_settings_lead_to_it(setup: Setup, tmp_path: Path) -> None:
     manifests = {"store": "redis", "redis": setup.settings}
     settings = load(environ={}, arguments={"data": tmp_path, "manifests": manifests})
-    cache = await open_cache(settings)
+    cache = open_redis(settings)
+    assert cache is not None
     await cache.put("key", b"value", life=60)
     assert await cache.get("key") == b"value"
     await cache.delete("key")
@@ -122,7 +123,7 @@ async def test_the_settings_lead_to_it(setup: Setup, tmp_path: Path) -> None:
 async def test_keys_name_the_format(opened: Opened, setup: Setup) -> None:
     await opened.cache.put("manifest:sha256:0", b"{}", life=60)
     keys = [key for server in setup.masters for key in server.ask("KEYS", "*")]
-    assert keys == [b"lighterage:1:manifest:sha256:0"]
+    assert keys == [b"lighterage:2:manifest:sha256:0"]
 
 
 async def test_extending_gives_the_life_that_is_asked_for(opened: Opened) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from proxy.stores.sqlite.entries import SqliteManifests
+from tests.kit.catalog_files import remove_index
 from tests.kit.redis import RedisServer
 
 if TYPE_CHECKING:
@@ -20,30 +19,16 @@ class Store(Protocol):
 
     redis: str
 
-    def lose(self, key: str, data: Path) -> None:
-        """Delete what is under `key`, which must be there; `data` is the proxy's directory."""
-        ...
-
     def lose_everything(self, data: Path) -> None:
-        """Be as when it was new."""
+        """Be as when it was new; `data` is the proxy's directory."""
         ...
 
 
 class _Sqlite:
     redis = ""
 
-    def lose(self, key: str, data: Path) -> None:
-        asyncio.run(self._lose(key, data))
-
-    async def _lose(self, key: str, data: Path) -> None:
-        cache = await SqliteManifests.open(data / "manifests.sqlite3")
-        assert await cache.get(key) is not None
-        await cache.delete(key)
-        await cache.close()
-
     def lose_everything(self, data: Path) -> None:
-        for file in data.glob("manifests.sqlite3*"):
-            file.unlink()
+        remove_index(data)
 
 
 class _Redis:
@@ -51,10 +36,7 @@ class _Redis:
         self._server = server
         self.redis = server.url
 
-    def lose(self, key: str, data: Path) -> None:  # noqa: ARG002 -- as the protocol has it
-        assert self._server.ask("DEL", f"lighterage:1:{key}") == 1
-
-    def lose_everything(self, data: Path) -> None:  # noqa: ARG002 -- the same
+    def lose_everything(self, data: Path) -> None:  # noqa: ARG002 -- as the protocol has it
         self._server.ask("FLUSHALL")
 
 

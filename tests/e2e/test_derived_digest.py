@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.stores.disk.blobs import DiskBlobs
 from tests.e2e.closure import closure
 from tests.kit import images
 from tests.kit.accept_lines import DOCKER_1_13, NOTHING, ONLY_V2S2, accept
+from tests.kit.catalog_files import damage_derived, remove_index
 from tests.kit.images import OCI
 from tests.kit.processes import Proxy
 from tests.kit.raw_http import Answer, ask
@@ -97,12 +96,12 @@ def check(proxy: Proxy, handed_out: list[Derived]) -> None:
 
 
 def lose(store: Store, data: Path, handed_out: list[Derived]) -> None:
-    """Delete these manifests' bytes from the cache and the durable records."""
-    blobs = DiskBlobs(data)
-    for key in {f"manifest:{derived.digest}" for derived in handed_out}:
-        store.lose(key, data)
-        assert asyncio.run(blobs.record(key)) is not None
-        asyncio.run(blobs.delete_record(key))
+    """Damage these manifests' bytes, and lose the copies of them."""
+    if store.redis:
+        store.lose_everything(data)
+    for digest in {derived.digest for derived in handed_out}:
+        if (data / "derived" / digest).exists():
+            damage_derived(data, digest)
 
 
 def test_it_is_what_was_handed_out(proxy: Proxy, handed_out: list[Derived]) -> None:
@@ -153,13 +152,13 @@ def test_it_survives_the_loss_of_its_bytes(
     check(proxy, handed_out)
 
 
-def test_it_survives_the_loss_of_everything_but_records_of_where_it_came_from(
+def test_it_survives_the_loss_of_everything_but_what_it_was_made_from(
     store: Store, proxy: Proxy, handed_out: list[Derived]
 ) -> None:
     """What is missing comes from the upstream."""
     proxy.stop()
-    store.lose_everything(proxy.data)
-    shutil.rmtree(proxy.data / "records" / "manifest")
+    lose(store, proxy.data, handed_out)
+    remove_index(proxy.data)
     shutil.rmtree(proxy.data / "blobs")
     proxy.start()
     check(proxy, handed_out)

@@ -190,7 +190,7 @@ async def test_everything_is_served_whatever_befalls_redis(
                 await is_used_again(proxy, outage, cargo["cached"][0].repository)
                 await pulls.all_of(proxy.port, cargo["over"], clients=CLIENTS)
                 for each in cargo["over"]:
-                    key = f"lighterage:1:manifest:{each.content.digest}"
+                    key = f"lighterage:2:manifest:{each.content.digest}"
                     assert await asyncio.to_thread(outage.owner(key).ask, "EXISTS", key)
     assert pulls.bad == []
     assert max(pulls.seconds) < SLOWEST
@@ -216,8 +216,8 @@ async def test_all_workers_use_redis_again(
             await nothing_fails(proxy)
             await pulls.all_of(proxy.port, cargo["over"], clients=CLIENTS)
             for each in cargo["over"]:
-                assert server.ask("EXISTS", f"lighterage:1:manifest:{each.content.digest}")
-            kinds = {key.decode().split(":")[2] for key in server.ask("KEYS", "lighterage:1:*")}
+                assert server.ask("EXISTS", f"lighterage:2:manifest:{each.content.digest}")
+            kinds = {key.decode().split(":")[2] for key in server.ask("KEYS", "lighterage:2:*")}
             assert {"tag", "manifest", "rep", "origin", "link"} <= kinds <= DOCUMENTED
     assert pulls.bad == []
     assert max(pulls.seconds) < SLOWEST

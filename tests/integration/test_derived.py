@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -11,8 +9,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
-from proxy.stores.disk.layout import Layout
 from tests.kit import images
+from tests.kit.catalog_files import (
+    damage_content,
+    damage_derived,
+    derived_file,
+    edit_origin,
+    forget_content,
+)
 from tests.kit.proxy import Proxy, metric, settings
 from tests.kit.scripted_upstream import Fault
 from tests.tools import require_root
@@ -41,7 +45,7 @@ async def test_what_is_lost_is_made_again_from_what_was_recorded(
 ) -> None:
     made = await proxy.get(f"{CARGO}/{tag}", Accept=accept)
     await proxy.stop()
-    _lose(data_dir, "manifest", made.digest)
+    damage_derived(data_dir, made.digest)
     upstream.requests.clear()
     await proxy.start()
     again = await proxy.get(f"{CARGO}/{made.digest}")
@@ -72,16 +76,16 @@ async def test_what_it_was_made_from_is_fetched_again(
 ) -> None:
     made = await proxy.get(f"{CARGO}/docker")
     await proxy.stop()
-    _lose(data_dir, "manifest", made.digest)
-    _lose(data_dir, "manifest", DOCKER.digest)
+    damage_derived(data_dir, made.digest)
+    forget_content(data_dir, DOCKER.digest)
     upstream.remove("library/cargo", "docker")
     await proxy.start()
     again = await proxy.get(f"{CARGO}/{made.digest}")
     assert (again.status, again.body) == (200, made.body)
 
     await proxy.stop()
-    _lose(data_dir, "manifest", made.digest)
-    _lose(data_dir, "manifest", DOCKER.digest)
+    damage_derived(data_dir, made.digest)
+    forget_content(data_dir, DOCKER.digest)
     await upstream.stop()
     await proxy.start()
     gone = await proxy.get(f"{CARGO}/{made.digest}")
@@ -105,11 +109,8 @@ async def test_what_comes_out_differently_is_never_served_and_is_counted(
     made = await proxy.get(f"{CARGO}/docker")
     await proxy.get(f"{CARGO}/oci")
     await proxy.stop()
-    _lose(data_dir, "manifest", made.digest)
-    record = Layout(data_dir).record(f"origin:{made.digest}")
-    tampered = json.dumps(tamper(json.loads(record.read_bytes()))).encode()
-    _lose(data_dir, "origin", made.digest)
-    record.write_bytes(tampered)
+    damage_derived(data_dir, made.digest)
+    edit_origin(data_dir, made.digest, tamper)
     await proxy.start()
     before = metric("rebuild_mismatches_total")
     for method in ("GET", "HEAD"):
@@ -122,15 +123,14 @@ async def test_what_comes_out_differently_is_never_served_and_is_counted(
     assert (await proxy.get(f"{CARGO}/docker")).body == made.body
 
 
-@pytest.mark.parametrize("origin", [b"", b"{}", b"\xff", b'{"source": 1}', b"[" * 10_000])
-async def test_an_origin_that_cannot_be_read_is_none(
-    proxy: Proxy, data_dir: Path, origin: bytes
+@pytest.mark.parametrize("record", [b"", b"{}", b"\xff", b'{"format": 1}', b"[" * 10_000])
+async def test_a_record_that_cannot_be_read_is_none(
+    proxy: Proxy, data_dir: Path, record: bytes
 ) -> None:
     made = await proxy.get(f"{CARGO}/docker")
     await proxy.stop()
-    _lose(data_dir, "manifest", made.digest)
-    _lose(data_dir, "origin", made.digest)
-    Layout(data_dir).record(f"origin:{made.digest}").write_bytes(origin)
+    forget_content(data_dir, made.digest)
+    derived_file(data_dir, made.digest).write_bytes(record)
     await proxy.start()
     answer = await proxy.get(f"{CARGO}/{made.digest}")
     assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
@@ -142,20 +142,11 @@ async def test_a_record_that_is_damaged_is_fetched_or_made_again(
 ) -> None:
     made = await proxy.get(f"{CARGO}/docker")
     await proxy.stop()
-    for digest in (made.digest, DOCKER.digest):
-        _lose(data_dir, "manifest", digest)
-        Layout(data_dir).record(f"manifest:{digest}").write_bytes(garbage)
+    damage_derived(data_dir, made.digest, garbage)
+    damage_content(data_dir, DOCKER.digest, garbage)
     await proxy.start()
     assert (await proxy.get(f"{CARGO}/{made.digest}")).body == made.body
     assert (await proxy.get(f"{CARGO}/{DOCKER.digest}")).body == DOCKER.manifest
-
-
-def _lose(data: Path, kind: str, digest: str) -> None:
-    """Forget one record of a digest, in the cache and durably; the proxy must have been stopped."""
-    Layout(data).record(f"{kind}:{digest}").unlink()
-    with sqlite3.connect(data / "manifests.sqlite3") as cache:
-        cache.execute("DELETE FROM entries WHERE key = ?", (f"{kind}:{digest}",))
-    cache.close()
 
 
 # What cannot be recorded is not handed out
@@ -213,12 +204,14 @@ async def test_a_full_disk_hands_out_no_digest_of_our_own_and_passes_the_rest_th
 async def test_a_disk_that_takes_nothing_serves_what_is_on_it_and_passes_the_rest_through(
     upstream: ScriptedUpstream, proxy: Proxy, data_dir: Path
 ) -> None:
-    """Everything that is written begins in the spool, in whose place is a file now."""
+    """Blobs begin in the spool, and derived manifests end in `derived`: now both are files."""
     kept = await proxy.get(f"{CARGO}/docker")
     digest, blob = next(iter(DOCKER.blobs.items()))
     await proxy.get(f"/v2/library/cargo/blobs/{digest}")
     (data_dir / "spool").rename(data_dir / "away")
     (data_dir / "spool").touch()
+    (data_dir / "derived").rename(data_dir / "gone")
+    (data_dir / "derived").touch()
     upstream.requests.clear()
     assert (await proxy.get(f"{CARGO}/docker")).body == kept.body
     assert (await proxy.get(f"{CARGO}/{kept.digest}")).body == kept.body

@@ -9,6 +9,7 @@ import pytest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from tests.kit import images
+from tests.kit.catalog_files import manifests_in, remove_index
 from tests.kit.proxy import Proxy, impatient_settings, push, settings
 from tests.kit.scripted_upstream import Fault, redirect
 
@@ -159,7 +160,7 @@ async def test_what_is_not_cached_is_a_clear_error(
     lines = await impatient.lines(6)
     assert all(line["error"] for line in lines)
     assert not [path for path in (data_dir / "blobs").rglob("*") if path.is_file()]
-    assert not [path for path in (data_dir / "records").rglob("*") if path.is_file()]
+    assert manifests_in(data_dir) == 0
 
 
 async def test_what_was_pulled_pulls_again_without_the_upstream(
@@ -183,10 +184,18 @@ async def test_what_was_pulled_pulls_again_without_the_upstream(
         await _pulls_again(proxy, pulled, blobs)
     async with Proxy(impatient_settings(upstream, data_dir)) as proxy:
         await _pulls_again(proxy, pulled, blobs)
-    # Without its cache the proxy knows it from its records.
-    (data_dir / "manifests.sqlite3").unlink()
+    # Without its index the proxy still has all that no upstream has.
+    derived = {
+        answer.digest: answer.body
+        for answer in pulled.values()
+        if "Lighterage-Converted-From" in answer.headers
+        and (data_dir / "derived" / answer.digest).exists()
+    }
+    assert len(derived) >= 4
+    remove_index(data_dir)
     async with Proxy(impatient_settings(upstream, data_dir)) as proxy:
-        await _pulls_again(proxy, pulled, blobs)
+        for digest, body in derived.items():
+            assert (await proxy.get(f"{CARGO}/{digest}")).body == body
 
 
 async def _pulls_again(

@@ -13,6 +13,7 @@ import pytest
 from proxy.oci.mediatype import UPSTREAM_ACCEPT
 from proxy.oci.reference import Digest, Tag
 from tests.kit import images, processes
+from tests.kit.catalog_files import remove_index
 from tests.kit.proxy import Proxy, push, settings
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ async def test_a_purge_survives_a_restart_and_the_loss_of_the_cache(
     for proxy in pair:
         await proxy.services.purges.purge("cargo", None)
         await proxy.stop()
-    for file in [*data_dir.glob("manifests.sqlite3*")]:  # noqa: ASYNC240 -- three files
-        file.unlink()
+    remove_index(data_dir)
     await upstream.stop()
     await pair[0].start()
     assert (await pull(pair[0], "index")).status == 502

@@ -262,7 +262,7 @@ async def test_the_master_dies_and_sentinel_makes_another(watched: SentinelSet) 
         watched.sentinels[0].kill()  # the one that is asked first
         assert await redis.cache.get("before") is None
         await redis.works_again("after")
-        assert watched.replica.ask("GET", "lighterage:1:after") == b"value"
+        assert watched.replica.ask("GET", "lighterage:2:after") == b"value"
 
 
 async def test_a_master_that_is_demoted_is_left(watched: SentinelSet) -> None:
@@ -275,7 +275,7 @@ async def test_a_master_that_is_demoted_is_left(watched: SentinelSet) -> None:
         # Sentinel does this too, when it has waited for ten seconds.
         watched.master.ask("REPLICAOF", LOOPBACK, watched.replica.port)
         await redis.works_again("after")
-        assert watched.replica.ask("GET", "lighterage:1:after") == b"value"
+        assert watched.replica.ask("GET", "lighterage:2:after") == b"value"
 
 
 async def test_a_sentinel_that_hangs_delays_only_once(watched: SentinelSet) -> None:
@@ -298,7 +298,7 @@ async def test_a_cluster_goes_on_without_one_of_its_nodes(tmp_path: Path) -> Non
     with ClusterServers(tmp_path) as nodes:
         keys = [f"manifest:{number}" for number in range(60)]
         lost_node = nodes.servers[0]
-        owners = {key: nodes.owner_of(f"lighterage:1:{key}") for key in keys}
+        owners = {key: nodes.owner_of(f"lighterage:2:{key}") for key in keys}
         kept = [key for key in keys if owners[key] is not lost_node]
         lost = [key for key in keys if owners[key] is lost_node]
         async with opened(RedisClusterServers(nodes.urls[:1], MANNER)) as redis:
@@ -326,8 +326,8 @@ async def test_a_cluster_goes_on_without_one_of_its_nodes(tmp_path: Path) -> Non
 
 async def test_a_slot_without_a_node_is_a_miss_until_it_has_one(tmp_path: Path) -> None:
     with ClusterServers(tmp_path) as nodes:
-        slot = nodes.servers[0].ask("CLUSTER", "KEYSLOT", "lighterage:1:key")
-        owner = nodes.owner_of("lighterage:1:key")
+        slot = nodes.servers[0].ask("CLUSTER", "KEYSLOT", "lighterage:2:key")
+        owner = nodes.owner_of("lighterage:2:key")
         for node in nodes.servers:
             node.ask("CLUSTER", "DELSLOTS", slot)
         async with opened(RedisClusterServers(nodes.urls, MANNER)) as redis:
@@ -339,16 +339,16 @@ async def test_a_slot_without_a_node_is_a_miss_until_it_has_one(tmp_path: Path) 
 
 async def test_a_slot_that_moves_is_followed(tmp_path: Path) -> None:
     with ClusterServers(tmp_path) as nodes:
-        slot = nodes.servers[0].ask("CLUSTER", "KEYSLOT", "lighterage:1:key")
+        slot = nodes.servers[0].ask("CLUSTER", "KEYSLOT", "lighterage:2:key")
         async with opened(RedisClusterServers(nodes.urls, MANNER)) as redis:
             assert await redis.works("key")
             new = next(
-                node for node in nodes.servers if node is not nodes.owner_of("lighterage:1:key")
+                node for node in nodes.servers if node is not nodes.owner_of("lighterage:2:key")
             )
             identity = new.ask("CLUSTER", "MYID")
-            nodes.owner_of("lighterage:1:key").ask("FLUSHALL")
+            nodes.owner_of("lighterage:2:key").ask("FLUSHALL")
             for node in (new, *nodes.servers):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", identity)
             assert await redis.works("key")
             assert redis.errors == []
-            assert new.ask("GET", "lighterage:1:key") == b"value"
+            assert new.ask("GET", "lighterage:2:key") == b"value"

@@ -74,7 +74,7 @@ BLOB: Final = Digest.of(CONTENT)
 
 async def test_a_manifest_and_what_head_says_of_it(client: Upstream) -> None:
     digest = Digest.of(RAW)
-    assert await client.head_manifest(NAME, TAG) == Head(digest, MediaType.OCI_MANIFEST)
+    assert await client.head_manifest(NAME, TAG) == Head(digest, MediaType.OCI_MANIFEST, len(RAW))
     assert await client.manifest(NAME, digest) == Fetched(RAW, MediaType.OCI_MANIFEST, digest)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parents[2]
 # Nothing here takes a second; a process that says nothing for so long has failed.
-_PATIENCE: Final = 30.0
+_TIMEOUT: Final = 30.0
 
 _FRAME: Final = """
 import asyncio, sys
@@ -22,7 +22,8 @@ from pathlib import Path
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
-from proxy.stores.sqlite.entries import SqliteManifests
+from proxy.stores.disk.derived import DerivedFiles
+from proxy.stores.sqlite.index import SqliteIndex
 
 def say(line):
     print(line, flush=True)
@@ -47,7 +48,7 @@ class AnotherProcess:
     async def line(self) -> str:
         """What it says next; an empty line when it has ended."""
         assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE)
+        line = await asyncio.wait_for(self._process.stdout.readline(), _TIMEOUT)
         return line.decode().strip()
 
     def say(self, line: str = "") -> None:
@@ -62,7 +63,7 @@ class AnotherProcess:
 
     async def ended(self) -> int:
         """Its exit status, when it has ended by itself."""
-        return await asyncio.wait_for(self._process.wait(), _PATIENCE)
+        return await asyncio.wait_for(self._process.wait(), _TIMEOUT)
 
 
 @asynccontextmanager

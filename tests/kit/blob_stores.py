@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.kit.s3_gateway import Gateway
 
 BLOB_STORES: Final = ("disk", "s3", "memory")
-RECORD_STORES: Final = ("disk", "s3")
 # What stores in memory share at one path, for the length of a test run.
 _VOLUMES: Final[dict[Path, MemoryVolume]] = {}
 
@@ -30,11 +29,6 @@ def blob_store(kind: str, path: Path, gateway: Callable[[], Gateway]) -> BlobSto
     """A store that shares `path`, and what is behind it, with others of its kind there."""
     if kind == "memory":
         return MemoryBlobs(_VOLUMES.setdefault(path, MemoryVolume()))
-    return record_store(kind, path, gateway)
-
-
-def record_store(kind: str, path: Path, gateway: Callable[[], Gateway]) -> DiskBlobs | ObjectBlobs:
-    """One of those that have records, too."""
     if kind == "disk":
         return DiskBlobs(path)
     return ObjectBlobs(path, bucket(gateway(), prefix=path.name), redirect=True)

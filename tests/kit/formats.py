@@ -13,7 +13,6 @@ import re
 import shutil
 import sqlite3
 import tempfile
-import time
 from base64 import b64decode, b64encode
 from contextlib import closing
 from pathlib import Path
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 KEPT: Final = Path(__file__).parents[1] / "data/formats"
-NUMBER: Final = 1
-DATABASE: Final = "manifests.sqlite3"
+NUMBER: Final = 2
+DATABASE: Final = "index.sqlite3"
 REPOSITORY: Final = "library/cargo"
 _MANIFESTS: Final = f"/v2/{REPOSITORY}/manifests"
 # Every representation that a client can ask for.
@@ -44,12 +43,22 @@ _ACCEPTS: Final = {
     "legacy": None,
 }
 _TAGS: Final = {"index": images.oci_index("formats"), "image": images.docker("formats")}
-# When something was looked at, and the mark of the epoch: different each time.
+# When something was validated, and the mark of the generation: different each time.
 _TIME: Final = re.compile(rb"\b\d{10}\.\d+\b")
-_PASSING: Final = {"epoch"}
+_PASSING: Final = {"generation"}
+# The tables of the index, without the times and the numbers of rows.
+_TABLES: Final = (
+    "SELECT name FROM repositories",
+    "SELECT digest, raw, origin FROM contents",
+    "SELECT digest, name, proof, type FROM grants JOIN repositories ON id = repository",
+    """SELECT c.digest, name, m.digest, c.type, c.size FROM claims AS c
+    JOIN repositories AS r ON r.id = c.repository JOIN contents AS m ON m.id = c.manifest""",
+    "SELECT r.name, tags.name, digest FROM tags JOIN repositories AS r ON r.id = repository",
+    "SELECT key, derived FROM representations",
+)
 # What says nothing of a format: locks, what was on its way, what the blobs take, which is counted
 # anew where it is missing or wrong, and the cache, which is read itself.
-_IGNORED: Final = re.compile(rf".*\.lock|stock|spool(/.*)?|{re.escape(DATABASE)}.*")
+_IGNORED: Final = re.compile(rf".*\.lock|.*/\.lock-.|stock|spool(/.*)?|{re.escape(DATABASE)}.*")
 _PREFIX: Final = re.compile(rb"lighterage:\d+:")
 
 
@@ -115,8 +124,7 @@ async def make(
     """
     _prepare(directory, key)
     async with ScriptedUpstream() as upstream:
-        for tag, content in _TAGS.items():
-            push(upstream, REPOSITORY, tag, content)
+        push_all(upstream)
         with tempfile.TemporaryDirectory() as beside:
             running = proxy(Path(beside), url=upstream.url, data=directory, server=server)
             running.start()
@@ -124,6 +132,12 @@ async def make(
                 return await answers(running)
             finally:
                 await asyncio.to_thread(running.stop)
+
+
+def push_all(upstream: ScriptedUpstream) -> None:
+    """Have the upstream offer all that clients ask for."""
+    for tag, content in _TAGS.items():
+        push(upstream, REPOSITORY, tag, content)
 
 
 def _prepare(directory: Path, key: Path | None) -> None:
@@ -139,16 +153,18 @@ def files(directory: Path) -> dict[str, bytes]:
         name = str(path.relative_to(directory))
         if path.is_file() and not _IGNORED.fullmatch(name):
             found[name] = path.read_bytes()
-            if name.startswith("records/"):
-                found[name] = _TIME.sub(b"TIME", found[name])
     return found
 
 
-def rows(database: Path) -> dict[str, bytes]:
-    """What is in a SQLite cache, without the times."""
+def blob_inodes(directory: Path) -> dict[str, int]:
+    """Each blob.s inode: a file that is replaced has another one."""
+    return {path.name: path.stat().st_ino for path in directory.glob("blobs/*/*/*")}
+
+
+def rows(database: Path) -> list[list[tuple[object, ...]]]:
+    """What is in an index, table by table, without the times."""
     with closing(sqlite3.connect(database)) as connection:
-        entries = connection.execute("SELECT key, value FROM entries").fetchall()
-    return _timeless(dict(entries))
+        return [sorted(connection.execute(table), key=repr) for table in _TABLES]
 
 
 def entries(server: RedisServer) -> dict[str, bytes]:
@@ -181,22 +197,15 @@ def restore(file: Path, server: RedisServer) -> None:
             client.set(key, b64decode(value), ex=3600)
 
 
-def renew(database: Path) -> None:
-    """Let nothing in a SQLite cache have expired, however long ago it was made."""
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("UPDATE entries SET expires = ?", (time.time() + 3600,))
-        connection.commit()
-
-
 async def _write() -> None:
     """The copy of the format that is written now."""
     kept = KEPT / str(NUMBER)
     shutil.rmtree(kept, ignore_errors=True)
     given = await make(kept / "data", key=None, server=None)
     (kept / "answers.json").write_text(json.dumps(given, indent=1, sort_keys=True) + "\n")
-    for passing in ("spool", "janitor.lock", f"{DATABASE}.lock"):
-        path = kept / "data" / passing
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    shutil.rmtree(kept / "data" / "spool")
+    for passing in (*kept.glob("data/*.lock"), *kept.glob("data/derived/.lock-*")):
+        passing.unlink()
     with tempfile.TemporaryDirectory() as beside, RedisServer(Path(beside) / "redis") as server:
         await make(Path(beside) / "data", key=kept / "data/signing-key.pem", server=server)
         dump(server, kept / "redis.json")

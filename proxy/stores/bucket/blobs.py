@@ -12,7 +12,6 @@ import structlog
 from proxy.errors import StoreError
 from proxy.kit.lru import LruCache
 from proxy.stores.bucket.open_blob import Allowance, ObjectBlob
-from proxy.stores.bucket.records import RecordObjects
 from proxy.stores.bucket.spool import GrowingObject, ObjectSpool
 from proxy.stores.disk.io import in_store_thread, store_errors
 from proxy.stores.disk.layout import Layout
@@ -22,7 +21,7 @@ from proxy.stores.disk.spool import spool_size
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from proxy.oci.reference import Digest
@@ -48,7 +47,7 @@ _URL_LIFETIME: Final = 1200.0
 class ObjectBlobs:
     """Content and records in one bucket, which many proxies may share.
 
-    Fits BlobStorage and RecordStore. Reads from a bucket that fails are misses.
+    Fits BlobStorage. Reads from a bucket that fails are misses.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class ObjectBlobs:
         # For blobs of an earlier disk store; this store has none on the disk.
         self._quota = DiskQuota(self._layout, max_size=None)
         self.bucket = bucket
-        self._records = RecordObjects(bucket)
         self._redirect = redirect
         self._clock = clock
         self._allowance = Allowance(_READ_AHEAD_LIMIT)
@@ -140,24 +138,6 @@ class ObjectBlobs:
         return await in_store_thread(
             lambda: GrowingObject.at(self._layout, digest), cleanup=GrowingObject.close
         )
-
-    async def record(self, key: str) -> bytes | None:
-        """The record, or None; ValueError for what cannot be a key."""
-        with suppress(OSError):
-            return await self._records.get(key)
-        return None
-
-    async def put_records(self, records: Sequence[tuple[str, bytes]]) -> None:
-        """Store all records."""
-        await self._records.put(records)
-
-    async def put_new_record(self, key: str, value: bytes) -> bytes:
-        """Store the record unless there is one; the value that is stored now."""
-        return await self._records.put_new(key, value)
-
-    async def delete_record(self, key: str) -> None:
-        """Delete the record."""
-        await self._records.delete(key)
 
     async def close(self) -> None:
         """Wait for the requests in flight."""

@@ -7,19 +7,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxy.kit.threads import in_thread
 from proxy.stores.disk.io import in_store_thread
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.open_file import OpenFile, WholeFile
 from proxy.stores.disk.orphans import make_room
 from proxy.stores.disk.quarantine import quarantine_blob
 from proxy.stores.disk.quota import DiskQuota
-from proxy.stores.disk.records import RecordFiles
 from proxy.stores.disk.spool import DiskSpool, GrowingSpool, spool_size
 from proxy.stores.disk.verified_stamp import VerifiedStamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from proxy.oci.reference import Digest
@@ -29,10 +27,10 @@ if TYPE_CHECKING:
 class DiskBlobs:
     """Content and records below one directory, shared with other processes.
 
-    Fits BlobStorage and RecordStore.
+    Fits BlobStorage.
     """
 
-    __slots__ = ("_layout", "_quota", "_records")
+    __slots__ = ("_layout", "_quota")
 
     def __init__(self, path: Path, *, max_size: int | None = None) -> None:
         """Keep everything below `path`, which is created if necessary; OSError if that fails.
@@ -43,7 +41,6 @@ class DiskBlobs:
         self._layout.spools.mkdir(parents=True, exist_ok=True)
         self._layout.blobs.mkdir(exist_ok=True)
         self._quota = DiskQuota(self._layout, max_size=max_size)
-        self._records = RecordFiles(self._layout)
 
     async def open(self, digest: Digest) -> OpenFile | None:
         """Open the blob and update its time of use; None if it is missing.
@@ -111,22 +108,6 @@ class DiskBlobs:
             lambda: GrowingSpool.at(self._layout, digest),
             cleanup=GrowingSpool.close,
         )
-
-    async def record(self, key: str) -> bytes | None:
-        """The record, or None; ValueError for what cannot be a key."""
-        return await in_thread(lambda: self._records.get(key))
-
-    async def put_records(self, records: Sequence[tuple[str, bytes]]) -> None:
-        """Store all records, in one thread and with one fsync per directory."""
-        await in_thread(lambda: self._records.put(records))
-
-    async def put_new_record(self, key: str, value: bytes) -> bytes:
-        """Store the record unless there is one; the value that is stored now."""
-        return await in_thread(lambda: self._records.put_new(key, value))
-
-    async def delete_record(self, key: str) -> None:
-        """Delete the record."""
-        await in_thread(lambda: self._records.delete(key))
 
     def _open_file(self, digest: Digest) -> OpenFile | None:
         try:

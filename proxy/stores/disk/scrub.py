@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.errors import DigestInvalid
 from proxy.kit.threads import in_thread
-from proxy.oci.packed import unpack
-from proxy.oci.reference import Digest
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import try_lock
 from proxy.stores.disk.open_file import OpenFile
@@ -24,7 +21,7 @@ from proxy.stores.disk.stored_blob import digest_of
 from proxy.stores.disk.verified_stamp import VerifiedStamp, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 _log = structlog.get_logger()
@@ -75,13 +72,6 @@ class Scrub:
                     return True
             quarantine_blob(self._layout, self._quota, digest, file, found_by="scrub")
         return False
-
-    def manifests(self) -> Iterator[tuple[Digest, bool]]:
-        """Each manifest, and whether its record is good; bad records count as missing. Blocks."""
-        for path in self._layout.manifests():
-            with suppress(FileNotFoundError, IsADirectoryError, DigestInvalid):
-                digest = Digest(path.name)
-                yield digest, unpack(digest, path.read_bytes()) is not None
 
     async def verify_due(self, *, every: float, rate: int, lock: Path) -> None:
         """Verify the blobs not verified for `every` seconds, at `rate` bytes a second.

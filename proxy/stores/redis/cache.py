@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 # The format's version is in every key, so that two releases can share one Redis.
-_PREFIX: Final = "lighterage:1:"
+_PREFIX: Final = "lighterage:2:"
 # Concurrent operations of this process. More would only wait in Redis, which runs one at a time.
 _MAX_CONCURRENT: Final = 32
 # The valid replies; another one does not come from Redis.
@@ -51,7 +51,7 @@ class Status:
 
 
 class RedisManifests:
-    """Entries under `lighterage:1:` on `servers`. Fits ManifestCache.
+    """Entries under `lighterage:2:` on `servers`. Fits ManifestCache.
 
     `on_error` gets the operation's name for every miss that is due to an error or an open circuit.
     """

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import structlog
 
+from proxy.blobs.grants import BlobGrants
 from proxy.blobs.limits import TransferLimits
 from proxy.blobs.recency import BlobUse, RecencyTracker
 from proxy.blobs.serve import Blobs
@@ -23,8 +24,10 @@ from proxy.errors import (
 from proxy.kit.singleflight import SingleFlight
 from proxy.oci.reference import Digest, Repository
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
+from proxy.ports.catalog import Proof
 from proxy.stores.memory.blobs import MemoryBlob, MemoryBlobs
 from proxy.stores.memory.leases import MemoryLeases
+from tests.kit.catalogs import memory_catalog
 from tests.kit.manual_clock import ManualClock, idle
 from tests.kit.memory_upstream import MemoryUpstream, Script
 
@@ -32,31 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from proxy.blobs.source import Source
-    from proxy.catalog.catalog import Catalog
 
 CONTENT: Final = random.Random(3).randbytes(200_000)  # noqa: S311 -- bytes that nothing guesses
 SIZE: Final = len(CONTENT)
 REPOSITORY: Final = Repository("docker.io", "library/cargo", "cargo")
+OTHER: Final = Repository("docker.io", "library/other", "other")
 DOWN: Final = UpstreamUnavailable("the registry is down")
-
-
-class Grants:
-    """What blobs need of the catalog: which repository has what."""
-
-    def __init__(self) -> None:
-        self.known: set[tuple[str, Digest]] = set()
-        self.error: OSError | None = None
-
-    def remembers_link(self, repository: Repository, digest: Digest) -> bool:
-        return (str(repository), digest) in self.known
-
-    async def linked(self, repository: Repository, digest: Digest) -> bool:
-        return self.remembers_link(repository, digest)
-
-    async def link(self, repository: Repository, digests: Iterable[Digest]) -> None:
-        if self.error is not None:
-            raise self.error
-        self.known.update((str(repository), digest) for digest in digests)
 
 
 class DamagedStore(MemoryBlobs):
@@ -99,12 +83,14 @@ class World:
         self.clock = ManualClock()
         self.store = DamagedStore()
         self.flights = SingleFlight(MemoryLeases(), clock=self.clock)
-        self.grants = Grants()
+        self.catalog = memory_catalog()
         upstreams = {"docker.io": self.upstream}
+        grants = BlobGrants(catalog=self.catalog, upstreams=upstreams, flights=self.flights)
         self.blobs = Blobs(
-            catalog=cast("Catalog", self.grants),
+            grants=grants,
             store=self.store,
             transfers=Transfers(
+                grants=grants,
                 store=self.store,
                 leases=MemoryLeases(),
                 upstreams=upstreams,
@@ -124,8 +110,9 @@ class World:
         await spool.append(content)
         (await spool.commit()).close()
 
-    def grant(self) -> None:
-        self.grants.known.add((str(REPOSITORY), self.digest))
+    async def grant(self, repository: Repository = REPOSITORY) -> None:
+        if write := self.catalog.grant_blob(repository, self.digest, Proof.DELIVERED):
+            await write
 
     async def pull(self) -> bytes:
         return await read(await self.blobs.open(REPOSITORY, self.digest))
@@ -152,7 +139,7 @@ async def test_a_blob_that_the_upstream_delivers_is_granted(world: World) -> Non
     assert await world.blobs.find(REPOSITORY, world.digest) is None
     assert await world.pull() == CONTENT
     await idle()
-    assert world.grants.remembers_link(REPOSITORY, world.digest)
+    assert world.catalog.remembers_access(REPOSITORY, world.digest)
     assert await world.pull() == CONTENT
     assert world.upstream.count("blob") == 1
     assert world.upstream.count("blob_head") == 0
@@ -167,25 +154,39 @@ async def test_stored_bytes_are_no_right_to_them(world: World) -> None:
         await world.blobs.size(REPOSITORY, world.digest)
 
 
-async def test_the_upstream_s_head_is_a_grant(world: World) -> None:
+async def test_head_is_a_grant_if_the_same_upstream_has_delivered_the_blob(world: World) -> None:
     await world.keep()
+    await world.grant(OTHER)
     assert await world.pull() == CONTENT
     assert await world.pull() == CONTENT
     assert [asked.kind for asked in world.upstream.asked] == ["blob_head"]
 
 
-async def test_a_grant_that_cannot_be_stored_is_asked_for_again(world: World) -> None:
+async def test_otherwise_three_ranges_prove_that_the_bytes_are_the_upstream_s(
+    world: World,
+) -> None:
     await world.keep()
-    world.grants.error = OSError(28, "No space left on device")
-    for _ in range(2):
-        assert await world.pull() == CONTENT
-    assert world.upstream.count("blob_head") == 2
+    assert await world.pull() == CONTENT
+    assert await world.pull() == CONTENT
+    assert [asked.kind for asked in world.upstream.asked] == ["blob_head", *["blob"] * 3]
+
+
+async def test_an_upstream_that_only_says_that_it_has_the_blob_gets_nothing_of_it(
+    world: World,
+) -> None:
+    """It answers HEAD with the right length, and has other bytes."""
+    await world.keep()
+    world.upstream.blobs[world.digest] = bytes(SIZE)
+    with pytest.raises(BlobUnknown):
+        await world.pull()
+    with pytest.raises(BlobUnknown):
+        await world.blobs.size(REPOSITORY, world.digest)
 
 
 async def test_the_size_is_asked_for_where_it_is_known(world: World) -> None:
     assert await world.blobs.size(REPOSITORY, world.digest) == SIZE
     assert world.upstream.count("blob") == 0
-    world.grant()
+    await world.grant()
     gate = asyncio.Event()
     world.upstream.scripts.append(Script(gate=gate))
     opening = await world.blobs.fetch(REPOSITORY, world.digest)
@@ -223,7 +224,7 @@ async def test_a_small_blob_is_read_and_a_large_one_refused(world: World) -> Non
 @pytest.mark.parametrize("good", [0, 100_000])
 async def test_what_cannot_be_read_is_fetched_in_the_same_answer(world: World, good: int) -> None:
     await world.keep()
-    world.grant()
+    await world.grant()
     world.store.good = good
     with structlog.testing.capture_logs() as log:
         assert await world.pull() == CONTENT
@@ -234,7 +235,7 @@ async def test_what_cannot_be_read_is_fetched_in_the_same_answer(world: World, g
 
 async def test_a_damaged_blob_that_the_upstream_has_no_more_ends_the_answer(world: World) -> None:
     await world.keep()
-    world.grant()
+    await world.grant()
     world.store.good = 100_000
     world.upstream.scripts.append(Script(error=DOWN))
     with pytest.raises(UpstreamUnavailable):
@@ -243,7 +244,7 @@ async def test_a_damaged_blob_that_the_upstream_has_no_more_ends_the_answer(worl
 
 async def test_a_truncated_blob_is_replaced_only_by_one_of_its_size(world: World) -> None:
     await world.keep()
-    world.grant()
+    await world.grant()
     source = await world.blobs.open(REPOSITORY, world.digest)
     world.store.volume.blobs[world.digest].content[1000:] = b""
     world.upstream.scripts.append(Script(content=CONTENT))
@@ -280,7 +281,7 @@ async def test_a_range_comes_straight_from_upstream(
     world.blobs.prefetch(REPOSITORY, world.digest)
     await idle()
     assert await world.store.size(world.digest) == SIZE
-    assert world.grants.remembers_link(REPOSITORY, world.digest)
+    assert world.catalog.remembers_access(REPOSITORY, world.digest)
 
 
 async def test_blobs_of_served_manifests_are_touched_once_a_second(world: World) -> None:

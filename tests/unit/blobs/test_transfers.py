@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
 
+from proxy.blobs.grants import BlobGrants
 from proxy.blobs.limits import TransferLimits
 from proxy.blobs.progress import HELD_BACK
 from proxy.blobs.transfers import Transfers
@@ -23,6 +24,7 @@ from proxy.kit.singleflight import SingleFlight
 from proxy.oci.reference import Repository
 from proxy.stores.memory.blobs import MemoryBlobs, MemoryVolume
 from proxy.stores.memory.leases import MemoryLeases
+from tests.kit.catalogs import memory_catalog
 from tests.kit.manual_clock import ManualClock, idle
 from tests.kit.memory_upstream import MemoryUpstream, Script
 
@@ -57,10 +59,12 @@ class World:
         limits = TransferLimits(
             downloads=downloads, spool=2**30, passed_through=passed_through, clock=self.clock
         )
+        upstreams = {"docker.io": self.upstream}
         return Transfers(
+            grants=BlobGrants(catalog=memory_catalog(), upstreams=upstreams, flights=self.flights),
             store=self.store,
             leases=MemoryLeases(self.claimed),
-            upstreams={"docker.io": self.upstream},
+            upstreams=upstreams,
             flights=self.flights,
             limits=limits,
             finish_abandoned=finish_abandoned,

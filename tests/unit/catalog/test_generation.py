@@ -1,4 +1,4 @@
-"""The epoch: no process misses a change, whatever becomes of the cache in between."""
+"""The generation: no process misses a change, whatever becomes of the cache in between."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.catalog.generation import KEY, Generation
 from proxy.stores.memory.cache import MemoryManifests
-from proxy.stores.sqlite.entries import SqliteManifests
+from proxy.stores.sqlite.index import SqliteIndex
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ class _Memory:
 
     def __init__(self, cache: ManifestCache) -> None:
         self.forgotten = 0
-        self.epoch = Generation(cache, self._forget)
+        self.generation = Generation(cache, self._forget)
 
     def _forget(self) -> None:
         self.forgotten += 1
@@ -27,7 +27,7 @@ class _Memory:
     async def news(self) -> bool:
         """Whether a look makes it forget."""
         before = self.forgotten
-        await self.epoch.look()
+        await self.generation.look()
         return self.forgotten > before
 
 
@@ -53,7 +53,7 @@ async def test_every_process_forgets_once() -> None:
     one, other = _Memory(cache), _Memory(cache)
     assert not await one.news()
     assert not await other.news()
-    assert await one.epoch.advance()
+    assert await one.generation.advance()
     assert one.forgotten > 0
     assert await other.news()
     assert not await other.news()
@@ -65,7 +65,7 @@ async def test_each_change_is_another_one() -> None:
     one, other = _Memory(cache), _Memory(cache)
     marks = set()
     for _ in range(5):
-        assert await one.epoch.advance()
+        assert await one.generation.advance()
         marks.add(await cache.get(KEY))
         assert await other.news()
     assert len(marks) == 5
@@ -74,15 +74,15 @@ async def test_each_change_is_another_one() -> None:
 async def test_a_change_during_an_outage_is_seen_after_it() -> None:
     cache = _Away()
     one, other = _Memory(cache), _Memory(cache)
-    await one.epoch.advance()
-    await other.epoch.look()
+    await one.generation.advance()
+    await other.generation.look()
     cache.away = True
     assert not await other.news()
-    assert not await one.epoch.advance()
+    assert not await one.generation.advance()
     assert one.forgotten > 1, "it does not wait for the cache to forget by itself"
     assert not await other.news()
     cache.away = False
-    await one.epoch.look()
+    await one.generation.look()
     assert await other.news()
 
 
@@ -90,11 +90,11 @@ async def test_a_flushed_cache_hides_no_change() -> None:
     """With a plain counter the first change after the flush would have an old number."""
     cache = MemoryManifests(2**20)
     one, other = _Memory(cache), _Memory(cache)
-    await one.epoch.advance()
+    await one.generation.advance()
     assert await other.news()
     await cache.delete(KEY)
     assert not await other.news()
-    await _Memory(cache).epoch.advance()
+    await _Memory(cache).generation.advance()
     assert await other.news()
     assert await one.news()
 
@@ -102,8 +102,8 @@ async def test_a_flushed_cache_hides_no_change() -> None:
 async def test_two_changes_at_once_leave_nobody_behind() -> None:
     cache = MemoryManifests(2**20)
     one, other, third = _Memory(cache), _Memory(cache), _Memory(cache)
-    assert await one.epoch.advance()
-    assert await other.epoch.advance()
+    assert await one.generation.advance()
+    assert await other.generation.advance()
     assert await third.news()
     assert not await third.news()
 
@@ -114,20 +114,19 @@ async def test_nonsense_in_the_cache_is_one_change() -> None:
     await cache.put(KEY, b"\xff?", life=60.0)
     assert await memory.news()
     assert not await memory.news()
-    assert await memory.epoch.advance()
+    assert await memory.generation.advance()
 
 
 async def test_processes_share_it_in_one_file(tmp_path: Path) -> None:
     errors: list[str] = []
-    first = await SqliteManifests.open(tmp_path / "m.sqlite3", on_error=errors.append)
-    second = await SqliteManifests.open(tmp_path / "m.sqlite3", on_error=errors.append)
+    path = tmp_path / "index.sqlite3"
+    first = await SqliteIndex.open(path, max_size=2**24, unused=60, on_error=errors.append)
+    second = await SqliteIndex.open(path, max_size=2**24, unused=60, on_error=errors.append)
     try:
         one, other = _Memory(first), _Memory(second)
-        assert await one.epoch.advance()
-        await first.flush()
+        assert await one.generation.advance()
         assert await other.news()
-        assert await other.epoch.advance()
-        await second.flush()
+        assert await other.generation.advance()
         assert await one.news()
         assert errors == []
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hypothesis import strategies as st
 
 from proxy.oci.mediatype import DOCKER_TO_OCI, OCI_TO_DOCKER, MediaType
-from tests.unit.oci.kinds import KINDS, document
+from tests.kit.manifest_kinds import KINDS, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,7 @@ from proxy.oci.negotiation import (
 )
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
-from tests.unit.oci.kinds import KEY
+from tests.kit.manifest_kinds import KEY
 
 if TYPE_CHECKING:
     from proxy.oci.conversion import Conversion

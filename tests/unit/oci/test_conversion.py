@@ -19,8 +19,8 @@ from proxy.oci.mediatype import DOCKER_TO_OCI, MediaType
 from proxy.oci.reference import Digest
 from tests.kit import images
 from tests.kit.images import DOCKER, OCI, Content
+from tests.kit.manifest_kinds import KEY, KINDS, edited
 from tests.unit.oci.damage import damaged, values
-from tests.unit.oci.kinds import KEY, KINDS, edited
 from tests.unit.oci.serving import INPUTS, convert, read, shelf
 from tests.unit.oci.soundness import assert_sound
 

@@ -18,8 +18,8 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.libtrust import SigningKey
+from tests.kit.manifest_kinds import KEY, KINDS
 from tests.unit.oci.damage import values
-from tests.unit.oci.kinds import KEY, KINDS
 from tests.unit.oci.serving import AMD64, ARM64, INPUTS, convert, read, shelf
 
 SOURCE: Final = Digest("sha256:" + "ab" * 32)

@@ -13,7 +13,7 @@ from proxy.oci.manifest import MANIFEST_LIMIT, Descriptor, Image
 from proxy.oci.mediatype import MediaType
 from tests.kit import images
 from tests.kit.images import DOCKER, OCI, Content
-from tests.unit.oci.kinds import (
+from tests.kit.manifest_kinds import (
     KINDS,
     artifact,
     document,

@@ -16,7 +16,7 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from tests.kit import images
 from tests.kit.images import DOCKER, OCI, Content
-from tests.unit.oci.kinds import (
+from tests.kit.manifest_kinds import (
     KINDS,
     Document,
     artifact,

@@ -18,10 +18,10 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 from tests.kit import images
+from tests.kit import manifest_kinds as kinds
 from tests.kit.images import DOCKER, OCI, Content
-from tests.unit.oci import kinds
+from tests.kit.manifest_kinds import KINDS, document, edited
 from tests.unit.oci.damage import damaged, values
-from tests.unit.oci.kinds import KINDS, document, edited
 from tests.unit.oci.serving import read
 
 SOME: Final = "sha256:" + "ab" * 32

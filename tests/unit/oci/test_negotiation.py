@@ -20,8 +20,8 @@ from proxy.oci.negotiation import (
     negotiate,
 )
 from tests.kit import images
+from tests.kit.manifest_kinds import KINDS, with_layers
 from tests.unit.oci.clients import CLIENTS, accept_of, containerd_by_digest
-from tests.unit.oci.kinds import KINDS, with_layers
 from tests.unit.oci.serving import ARM64, POLICY, read, serve, shelf, word, words
 from tests.unit.oci.soundness import assert_sound
 

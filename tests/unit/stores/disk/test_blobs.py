@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import resource
 import time
 from pathlib import Path
 
@@ -16,10 +15,7 @@ from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
 from tests.kit.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored
-from tests.unit.stores.sqlite.test_entries import files_limited_to
-
-TAG = "tag:docker.io/library/alpine:latest"
-LINKS = [f"link:docker.io/library/alpine/{Digest.of(bytes([n]))}" for n in range(40)]
+from tests.kit.full_disk import files_limited_to
 
 
 @pytest.fixture
@@ -84,38 +80,6 @@ async def test_a_full_disk_leaves_the_spool_as_it_was(store: DiskBlobs) -> None:
     assert await stored(store, DIGEST) == CONTENT
 
 
-async def test_a_full_disk_keeps_the_old_record_and_no_rest(
-    data_dir: Path, store: DiskBlobs
-) -> None:
-    await store.put_records([(TAG, b"old")])
-    before = files(data_dir)
-    with files_limited_to(1000):
-        with pytest.raises(OSError, match="too large"):
-            await store.put_records([(TAG, bytes(2000))])
-        with pytest.raises(OSError, match="too large"):
-            await store.put_new_record(f"origin:{DIGEST}", bytes(2000))
-    assert files(data_dir) == before
-    assert await store.record(TAG) == b"old"
-
-
-async def test_what_was_put_before_a_failure_is_kept(store: DiskBlobs) -> None:
-    with files_limited_to(1000), pytest.raises(OSError, match="too large"):
-        await store.put_records([(LINKS[0], b""), (TAG, bytes(2000)), (LINKS[1], b"")])
-    assert await store.record(LINKS[0]) == b""
-    assert await store.record(TAG) is None
-    assert await store.record(LINKS[1]) is None
-
-
-async def test_an_equal_record_is_not_written_again(data_dir: Path, store: DiskBlobs) -> None:
-    records = [(TAG, b"value"), *((link, b"") for link in LINKS)]
-    await store.put_records(records)
-    before = files(data_dir)
-    assert len(before) == 41
-    await store.put_records(records)
-    assert await store.put_new_record(TAG, b"another") == b"value"
-    assert files(data_dir) == before
-
-
 @pytest.fixture
 def flushed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What was flushed to the disk, by the name that it had then."""
@@ -128,42 +92,6 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(os, "fsync", fsync)
     return paths
-
-
-async def test_a_batch_of_records_flushes_every_directory_once(
-    data_dir: Path, store: DiskBlobs, flushed: list[Path]
-) -> None:
-    records = [(f"manifest:{DIGEST}", b"value"), *((link, b"") for link in LINKS)]
-    await store.put_records(records)
-    content, *batch = flushed
-    assert content.parent == data_dir / "spool", "its content is there before its name"
-    below = data_dir / "records"
-    assert sorted(batch) == sorted(
-        [
-            data_dir,
-            below,
-            below / "manifest",
-            below / "manifest" / f"+{DIGEST.hex[:2]}",
-            below / "link",
-            below / "link/docker.io",
-            below / "link/docker.io/library",
-            below / "link/docker.io/library/alpine",
-        ]
-    )
-    flushed.clear()
-    await store.put_records(records)
-    assert flushed == []
-    await store.put_records([(f"link:docker.io/library/alpine/{DIGEST}", b""), *records])
-    assert flushed == [below / "link/docker.io/library/alpine"]
-
-
-async def test_a_new_record_is_durable_for_the_second_writer(
-    data_dir: Path, store: DiskBlobs, flushed: list[Path]
-) -> None:
-    await store.put_new_record(TAG, b"first")
-    flushed.clear()
-    await store.put_new_record(TAG, b"second")
-    assert flushed[-1] == data_dir / "records/tag/docker.io/library"
 
 
 async def test_a_blob_is_on_the_disk_before_it_has_its_name(
@@ -262,13 +190,3 @@ async def test_a_truncated_announcement_is_ignored(data_dir: Path, store: DiskBl
     for damaged in (b"", b"many", b"-1", b"1e3"):
         (data_dir / "spool" / f"{DIGEST}.meta").write_bytes(damaged)
         assert await store.growing(DIGEST) is None
-
-
-async def test_records_of_a_manifest_do_not_take_a_file_handle_each(store: DiskBlobs) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))  # noqa: PTH208 -- as above
-    try:
-        await store.put_records([(link, b"") for link in LINKS])
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert await store.record(LINKS[-1]) == b""

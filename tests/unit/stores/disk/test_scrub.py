@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.oci.manifest import read_manifest
-from proxy.oci.packed import pack
 from proxy.oci.reference import Digest
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.leases import try_lock
 from proxy.stores.disk.scrub import Scrub
-from tests.kit import images
 from tests.kit.blob_stores import CONTENT, DIGEST, keep, stored
 from tests.kit.proxy import metric
 
@@ -115,13 +112,3 @@ async def test_one_process_at_a_time_verifies_due_blobs(store: DiskBlobs, data_d
     await scrub.verify_due(every=60, rate=10**9, lock=lock)
     assert not path_of(data_dir).exists()
     assert await stored(store, Digest.of(OTHER)) == OTHER
-
-
-async def test_a_damaged_record_of_a_manifest_is_found(store: DiskBlobs, data_dir: Path) -> None:
-    content = images.oci()
-    manifest = read_manifest(content.manifest, content.media_type)
-    key, value = f"manifest:{manifest.digest}", pack(manifest)
-    await store.put_records([(key, value)])
-    assert list(Scrub(data_dir).manifests()) == [(manifest.digest, True)]
-    Layout(data_dir).record(key).write_bytes(value[:-1])
-    assert list(Scrub(data_dir).manifests()) == [(manifest.digest, False)]

@@ -1,0 +1,131 @@
+"""Whether a repository may serve a stored blob: its grant, a claim that suffices, or a proof.
+
+Bytes are shared between repositories, and grants are not. A repository whose upstream has never
+delivered the blob proves that it has it, before anything of it is served there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy.errors import BlobUnknown, UpstreamInvalid
+from proxy.ports.catalog import Proof
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.catalog.catalog import Catalog
+    from proxy.kit.singleflight import SingleFlight
+    from proxy.oci.reference import Digest, Repository
+    from proxy.ports import Blob, Upstream
+
+_log = structlog.get_logger()
+
+# What is compared with the upstream's bytes where nobody knows who delivered ours.
+_RANGES: Final = 3
+_RANGE: Final = 4096
+# A blob that is smaller is compared whole: it is hardly more than the ranges.
+_SMALL: Final = 64 * 1024
+
+
+class BlobGrants:
+    """Finds, and makes, the grants of blobs."""
+
+    def __init__(
+        self, *, catalog: Catalog, upstreams: Mapping[str, Upstream], flights: SingleFlight
+    ) -> None:
+        """The `catalog` keeps the grants; `upstreams` are asked where it has none."""
+        self._catalog = catalog
+        self._upstreams = upstreams
+        self._flights = flights
+
+    def remembers(self, repository: Repository, digest: Digest) -> bool:
+        """Whether this process knows that the repository may serve the blob."""
+        return self._catalog.remembers_access(repository, digest)
+
+    async def exists(self, repository: Repository, digest: Digest) -> bool:
+        """Whether the repository may serve the blob, as far as the catalog knows."""
+        return (await self._catalog.look_blob(repository, digest)).access is not None
+
+    def add(self, repository: Repository, digest: Digest) -> None:
+        """The repository's upstream has delivered the whole blob there, and it was verified.
+
+        The grant counts at once, and is written in the background.
+        """
+        if write := self._catalog.grant_blob(repository, digest, Proof.DELIVERED):
+            self._flights.start(write)
+
+    async def require(self, repository: Repository, digest: Digest, blob: Blob) -> None:
+        """Return if the repository may serve the stored blob.
+
+        BlobUnknown if its upstream has no such blob there, or an UpstreamFailure if that cannot be
+        found out now.
+        """
+        lookup = await self._catalog.look_blob(repository, digest)
+        if lookup.access is not None:
+            return
+        await self._flights.do(
+            f"grant:{repository}:{digest}",
+            lambda: self._prove(repository, digest, blob, delivered=lookup.delivered),
+        )
+
+    async def _prove(
+        self, repository: Repository, digest: Digest, blob: Blob, *, delivered: bool
+    ) -> None:
+        upstream = self._upstreams[repository.registry]
+        size = await upstream.blob_size(repository.name, digest)
+        if delivered and size == blob.size:
+            proof = Proof.HEAD
+        elif await self._equals(upstream, repository, digest, blob):
+            proof = Proof.RANGES
+        else:
+            _log.warning("grant.refused", repository=str(repository), digest=digest)
+            raise BlobUnknown(f"{repository} has no blob {digest}")
+        if write := self._catalog.grant_blob(repository, digest, proof):
+            await write
+
+    async def _equals(
+        self, upstream: Upstream, repository: Repository, digest: Digest, blob: Blob
+    ) -> bool:
+        """Whether the upstream's bytes are ours, at places that it cannot foresee."""
+        if blob.size <= _SMALL:
+            places = [range(blob.size)]
+        else:
+            starts = [secrets.randbelow(blob.size - _RANGE + 1) for _ in range(_RANGES)]
+            places = [range(start, start + _RANGE) for start in starts]
+        for place in places:
+            try:
+                theirs = await _read_upstream(upstream, repository, digest, place, blob.size)
+            except UpstreamInvalid:
+                return False
+            if not secrets.compare_digest(theirs, await _read_stored(blob, place)):
+                return False
+        return True
+
+
+async def _read_upstream(
+    upstream: Upstream, repository: Repository, digest: Digest, place: range, size: int
+) -> bytes:
+    """The bytes at `place`, of a blob of `size` bytes; fewer if the upstream has fewer."""
+    end = None if place.stop == size else place.stop - 1
+    body = bytearray()
+    async with upstream.blob(repository.name, digest, start=place.start, end=end) as stream:
+        skip = place.start - stream.start
+        async for chunk in stream.chunks():
+            body += chunk
+            if len(body) >= skip + len(place):
+                break
+    return bytes(body[skip : skip + len(place)])
+
+
+async def _read_stored(blob: Blob, place: range) -> bytes:
+    body = bytearray()
+    while len(body) < len(place):
+        piece = await blob.read(place.start + len(body), len(place) - len(body))
+        if not piece:
+            break
+        body += piece
+    return bytes(body)

@@ -1,0 +1,50 @@
+"""What a manifest claims of its repository. PURE.
+
+A claim is no grant: it opens nothing by itself, for anybody can write any digest into a manifest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.oci.manifest import Image, Index, Schema1
+from proxy.oci.mediatype import MediaType
+from proxy.ports.catalog import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.oci.manifest import Manifest
+    from proxy.oci.reference import Digest
+
+# Real images have some dozens of descriptors, and 127 layers at most (moby). A manifest with more
+# than this is passed through, and claims nothing.
+MAX_DESCRIPTORS: Final = 4096
+_MANIFEST_TYPES: Final = frozenset(MediaType)
+
+
+def claims_of(manifest: Manifest) -> Mapping[Digest, Claim]:
+    """The content that the manifest names, each with what its descriptor says.
+
+    Foreign layers (descriptors with `urls`) are somebody else's to give, and members of an index
+    whose type is unknown could be anything: neither is a claim.
+    """
+    claims = _all_claims(manifest)
+    return claims if len(claims) <= MAX_DESCRIPTORS else {}
+
+
+def _all_claims(manifest: Manifest) -> Mapping[Digest, Claim]:
+    match manifest:
+        case Image():
+            parts = (manifest.config, *manifest.layers)
+            return {each.digest: Claim(None, each.size) for each in parts if not each.urls}
+        case Index():
+            return {
+                each.digest: Claim(each.media_type, each.size)
+                for each in manifest.manifests
+                if each.media_type in _MANIFEST_TYPES and not each.urls
+            }
+        case Schema1():
+            return {layer: Claim(None, None) for layer in manifest.layers}
+        case _:
+            return {}

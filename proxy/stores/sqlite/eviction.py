@@ -1,0 +1,82 @@
+"""Keeping the index within its bounds: the least recently used rows are deleted first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_TABLES: Final = ("contents", "grants", "tags", "representations", "listings")
+# Rows are deleted in portions, so that no transaction keeps other processes waiting.
+_PORTION: Final = 500
+# Eviction begins when so much of the limit is in use, and ends at the lower share.
+_HIGH: Final = 0.94
+_LOW: Final = 0.90
+# A repository's row is small: they are looked through only when there are so many.
+_MANY_REPOSITORIES: Final = 10_000
+
+_KEYS: Final = {
+    "contents": "id",
+    "grants": "digest, repository",
+    "tags": "repository, name",
+    "representations": "key",
+    "listings": "repository, name",
+}
+_ORPHANS: Final = """
+DELETE FROM repositories WHERE tags_purged = 0 AND listings_purged = 0 AND id NOT IN (
+    SELECT repository FROM tags UNION SELECT repository FROM grants
+    UNION SELECT repository FROM claims UNION SELECT repository FROM listings
+)
+"""
+
+
+def is_over(database: sqlite3.Connection) -> bool:
+    """Whether rows have to be evicted to stay within `PRAGMA max_page_count`."""
+    return _used_share(database) > _HIGH
+
+
+def evict(database: sqlite3.Connection) -> bool:
+    """Delete one portion of the least recently used rows; whether more has to go.
+
+    Runs in the transaction that is open.
+    """
+    oldest = {
+        table: used
+        for table in _TABLES
+        if (used := database.execute(f"SELECT min(used) FROM {table}").fetchone()[0]) is not None  # noqa: S608 -- our own tables
+    }
+    if not oldest:
+        return False
+    _delete(database, min(oldest, key=lambda table: oldest[table]), before=None)
+    return _used_share(database) > _LOW
+
+
+def expire(database: sqlite3.Connection, before: int, now: float) -> None:
+    """Delete portions of what was not used since `before`, in seconds since 1970."""
+    for table in _TABLES:
+        _delete(database, table, before=before)
+    database.execute("DELETE FROM shared WHERE expires <= ?", (now,))
+
+
+def forget_orphans(database: sqlite3.Connection) -> None:
+    """Delete the names of repositories of which nothing is stored, if there are many."""
+    (count,) = database.execute("SELECT count(*) FROM repositories").fetchone()
+    if count > _MANY_REPOSITORIES:
+        database.execute(_ORPHANS)
+
+
+def _delete(database: sqlite3.Connection, table: str, *, before: int | None) -> None:
+    keys = _KEYS[table]
+    bound = "" if before is None else f"WHERE used < {before:d}"
+    chosen = f"SELECT {keys} FROM {table} {bound} ORDER BY used LIMIT {_PORTION}"  # noqa: S608 -- our own tables
+    if table == "contents":
+        database.execute(f"DELETE FROM claims WHERE manifest IN ({chosen})")  # noqa: S608
+    database.execute(f"DELETE FROM {table} WHERE ({keys}) IN ({chosen})")  # noqa: S608
+
+
+def _used_share(database: sqlite3.Connection) -> float:
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    (free,) = database.execute("PRAGMA freelist_count").fetchone()
+    (most,) = database.execute("PRAGMA max_page_count").fetchone()
+    return (int(pages) - int(free)) / int(most)

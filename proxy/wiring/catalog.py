@@ -1,0 +1,119 @@
+"""The catalog that the settings describe: a part of the composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy.catalog.catalog import Catalog
+from proxy.catalog.shared_cache import SharedCacheLayer
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.disk.derived import DerivedFiles
+from proxy.stores.sqlite.index import SqliteIndex
+from proxy.wiring.cache import count_error, open_redis
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from proxy.config import Settings
+    from proxy.ports import ManifestCache
+    from proxy.ports.catalog import DerivedStore, Layer
+    from proxy.stores.bucket.blobs import ObjectBlobs
+    from proxy.stores.redis.cache import RedisManifests
+
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCatalog:
+    """The catalog and what it stands on.
+
+    `shared` holds the few values that all processes read: Redis, or the index where there is none.
+    """
+
+    catalog: Catalog
+    shared: ManifestCache
+    redis: RedisManifests | None
+    index: SqliteIndex | None
+    derived: DerivedStore
+
+
+@asynccontextmanager
+async def open_catalog(
+    settings: Settings, store: DiskBlobs | ObjectBlobs, *, tag_life: Callable[[], float]
+) -> AsyncIterator[OpenCatalog]:
+    """The catalog, open. A file that cannot be opened is a warning, and its layer a miss.
+
+    `tag_life`: for how many seconds a tag's entry may be of use.
+    """
+    redis = open_redis(settings)
+    layers: list[Layer] = []
+    if redis is not None:
+        layers.append(SharedCacheLayer(redis, tag_life=tag_life))
+    index: SqliteIndex | None = None
+    derived: DerivedStore
+    try:
+        if redis is None or isinstance(store, DiskBlobs):
+            index = await SqliteIndex.open(
+                settings.data / "index.sqlite3",
+                max_size=settings.catalog.max_size,
+                unused=settings.catalog.unused,
+                on_error=count_error,
+            )
+            layers.append(index)
+        if isinstance(store, DiskBlobs):
+            derived = DerivedFiles(settings.data / "derived")
+        else:
+            from proxy.stores.bucket.derived import DerivedObjects  # noqa: PLC0415 -- an extra
+            from proxy.stores.bucket.index import BucketIndex  # noqa: PLC0415
+
+            layers.append(BucketIndex(store.bucket))
+            derived = DerivedObjects(store.bucket)
+        catalog = Catalog(layers, derived, memory=settings.manifests.memory)
+
+        shared: ManifestCache | None = redis or index
+        if shared is None:
+            raise AssertionError("without Redis there is an index")
+        yield OpenCatalog(catalog, shared, redis, index, derived)
+    finally:
+        for layer in reversed(layers):
+            await layer.close()
+        if redis is not None:
+            await redis.close()
+
+
+class CatalogUpkeep:
+    """What is done for the catalog in the background."""
+
+    def __init__(self, opened: OpenCatalog, derived_unused: float) -> None:
+        """Derived manifests are deleted `derived_unused` seconds after their last use."""
+        self._opened = opened
+        self._derived_unused = derived_unused
+
+    async def restore(self) -> None:
+        """Wait for an index that is new, and put the derived manifests back into it."""
+        index = self._opened.index
+        if index is None or not isinstance(self._opened.derived, DerivedFiles):
+            await asyncio.Event().wait()
+            return
+        await index.is_new.wait()
+        index.is_new.clear()
+        try:
+            count = await self._opened.catalog.restore_derived()
+        except BaseException:
+            index.is_new.set()
+            raise
+        if count:
+            _log.info("index.restored", derived=count)
+
+    async def delete_unused(self) -> None:
+        """Delete the derived manifests that were not used for long enough."""
+        if isinstance(self._opened.derived, DerivedFiles):
+            count = await self._opened.derived.delete_unused(self._derived_unused)
+            if count:
+                _log.info("derived.deleted_unused", count=count)
