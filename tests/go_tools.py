@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).parents[1]
 _HELM: Final = _ROOT / "tests/chart/tools"
 _GATEWAY: Final = _ROOT / "tests/contract/tools"
-# Each program, and the module that pins it. They are apart because neither is to choose the
-# versions of the other one's dependencies.
-_MODULES: Final = {"helm": _HELM, "helm-unittest": _HELM, "versitygw": _GATEWAY}
+_CONFORMANCE: Final = _ROOT / "tests/conformance/tools"
+# Each program, and the module that pins it. They are apart because none is to choose the
+# versions of another one's dependencies.
+_MODULES: Final = {
+    "conformance": _CONFORMANCE,
+    "helm": _HELM,
+    "helm-unittest": _HELM,
+    "versitygw": _GATEWAY,
+}
 NAMES: Final = tuple(_MODULES)
 _BIN: Final = _ROOT / ".tools/bin"
 _GO: Final = "1.26.8"

@@ -31,12 +31,18 @@ def test_the_search_for_what_is_required_finds_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "suites"),
     [
-        ([], {"chart", "contract", "e2e", "hostile", "image", "integration", "unit"}),
+        (
+            [],
+            {"chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "unit"},
+        ),
         (
             ["-k", "schema1", "-x"],
-            {"chart", "contract", "e2e", "hostile", "image", "integration", "unit"},
+            {"chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "unit"},
         ),
-        (["tests"], {"chart", "contract", "e2e", "hostile", "image", "integration", "unit"}),
+        (
+            ["tests"],
+            {"chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "unit"},
+        ),
         (["tests/unit", "-k", "schema1"], {"unit"}),
         (["tests/unit/", "tests/e2e/test_cache.py::test_it[a::b]"], {"unit", "e2e"}),
         (["tests/test_locks.py"], set()),

@@ -67,6 +67,7 @@ SUITES: Final = {
         *("docker-registry", "go", "helm", "redis-server", "versitygw"),
         *("buildah", "chroot", STAND_IN),
     ),
+    "conformance": ("conformance", "docker-registry"),
     "contract": ("redis-server", "versitygw"),
     "e2e": (
         *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo", "unshare"),
