@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -11,6 +11,7 @@ from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.self_healing import StoredBlob
 from proxy.errors import ConversionRefused, RefusalReason, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.kit.lru import LruCache
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from proxy.ports import BlobStore, Upstream
 
 _log = structlog.get_logger()
+
+# The number of blobs whose ranges are remembered.
+_MAX_RANGES: Final = 4096
 
 
 class _Constant:
@@ -63,6 +67,8 @@ class Blobs:
         self._upstreams = upstreams
         self._flights = flights
         self._clock = clock
+        # The blobs of which one small range was delivered.
+        self._ranges: LruCache[tuple[str, Digest], None] = LruCache(_MAX_RANGES)
 
     async def find(self, repository: Repository, digest: Digest) -> Source | None:
         """Return the blob if it is stored or being fetched; None if a transfer must be started.
@@ -136,12 +142,20 @@ class Blobs:
         """Whether the byte at `offset` is in a spool, though no transfer may be running."""
         return await self._transfers.has_begun(digest, offset)
 
-    def prefetch(self, repository: Repository, digest: Digest) -> None:
-        """Fetch the blob, of which the upstream has just delivered a range, in the background.
+    def record_range(
+        self, repository: Repository, digest: Digest, *, length: int, total: int
+    ) -> None:
+        """Note that the upstream has delivered `length` of the `total` bytes of the blob.
 
-        Nothing happens if there is no room for it.
+        From half of it on, or at the second range, the whole blob is fetched in the background if
+        there is room for it. One small range must not cost the upstream the whole.
         """
-        self._transfers.prefetch(repository, digest)
+        key = (str(repository), digest)
+        if key in self._ranges or 2 * length >= total:
+            self._ranges.delete(key)
+            self._transfers.prefetch(repository, digest)
+        else:
+            self._ranges.put(key, None, 1)
 
     async def touch(self, digests: Iterable[Digest]) -> None:
         """Count the stored ones of `digests` as used now: an image that is pulled names them."""

@@ -133,7 +133,7 @@ class BlobResponder:
         wanted: ByteRange,
         line: AccessLogLine,
     ) -> web.StreamResponse | None:
-        """Send the range from the upstream, and then prefetch the whole blob.
+        """Send the range from the upstream, unverified.
 
         None if the upstream does not support ranges, so that the whole blob must be fetched.
         """
@@ -147,6 +147,10 @@ class BlobResponder:
             if part.start != first:
                 return None
             response = _partial(headers, first, last, part.total)
+            # Nobody may keep it, or take it for a part of what the digest names.
+            del response.headers["ETag"]
+            response.headers["Cache-Control"] = "no-store"
+            length = last - first + 1
             try:
                 line.status = response.status
                 await response.prepare(request)
@@ -164,7 +168,7 @@ class BlobResponder:
                 _abort(request, line, error)
             finally:
                 # Only now, because the client's bytes come first.
-                self._blobs.prefetch(repository, digest)
+                self._blobs.record_range(repository, digest, length=length, total=part.total)
             return response
 
 

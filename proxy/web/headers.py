@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, assert_never
 
 from multidict import CIMultiDict
@@ -17,10 +18,16 @@ API_VERSION: Final = ("Docker-Distribution-Api-Version", "registry/2.0")
 SERVER: Final = ("Server", "lighterage")
 NO_SNIFF: Final = ("X-Content-Type-Options", "nosniff")
 HIT: Final = "Lighterage; hit"
+# In subtypes of `application/`: xhtml+xml, rss+xml, javascript, pdf, x-shockwave-flash. Plain
+# `script` is also in `vnd.oci.descriptor.v1+json`.
+_RUNS: Final = re.compile("html|xml|xsl|(java|ecma|live|vb|j)script|pdf|flash|^hta$")
 
 
 def content_headers(digest: Digest, media_type: str, ns: str | None) -> CIMultiDict[str]:
-    """The headers of a response with content; `Content-Type` has no parameters."""
+    """The headers of a response with content; `Content-Type` has no parameters.
+
+    A registry chooses the type, and a browser would run some in the name of our host.
+    """
     headers = CIMultiDict(
         [
             API_VERSION,
@@ -31,10 +38,19 @@ def content_headers(digest: Digest, media_type: str, ns: str | None) -> CIMultiD
             ("ETag", f'"{digest}"'),
         ]
     )
+    if runs_in_browser(media_type):
+        headers["Content-Type"] = "application/octet-stream"
+        headers["Content-Security-Policy"] = "sandbox"
     if ns is not None:
         # distribution spec, "Registry Proxying".
         headers["OCI-Namespace"] = ns
     return headers
+
+
+def runs_in_browser(media_type: str) -> bool:
+    """Whether a browser shows or runs content of this type; manifests are all `application/`."""
+    kind, _, subtype = media_type.lower().partition("/")
+    return kind != "application" or _RUNS.search(subtype) is not None
 
 
 def cache_status(trace: Trace) -> str:

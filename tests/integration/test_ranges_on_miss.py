@@ -65,7 +65,7 @@ def asked(upstream: ScriptedUpstream) -> list[str | None]:
         ("bytes=0-9", 0, 9, "bytes=0-9"),
     ],
 )
-async def test_it_costs_one_request_and_the_whole_follows(
+async def test_it_costs_one_request_and_the_whole_follows_the_second_or_a_large_one(
     proxy: Proxy,
     upstream: ScriptedUpstream,
     data_dir: Path,
@@ -76,15 +76,17 @@ async def test_it_costs_one_request_and_the_whole_follows(
     sent: str,
 ) -> None:
     """No HEAD before it: that would double the time until a container starts."""
-    answer = await proxy.get(PATH, Range=wanted)
-    assert (answer.status, answer.body) == (206, CONTENT[first : last + 1])
-    assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
-    assert answer.cache == UNVERIFIED
+    ranges = 1 if 2 * (last + 1 - first) >= SIZE else 2
+    for _ in range(ranges):
+        answer = await proxy.get(PATH, Range=wanted)
+        assert (answer.status, answer.body) == (206, CONTENT[first : last + 1])
+        assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
+        assert answer.cache == UNVERIFIED
     await until(lambda: kept(data_dir) and not len(proxy.services.transfers))
-    assert asked(upstream) == [sent, None]
+    assert asked(upstream) == [*[sent] * ranges, None]
     assert upstream.count("HEAD") == 0
     assert (await proxy.get(PATH, Range=wanted)).cache == "Lighterage; hit"
-    assert len(upstream.requests) == 2
+    assert len(upstream.requests) == ranges + 1
 
 
 async def test_where_only_whole_ranges_are_known_the_last_bytes_are_found_by_the_size(
@@ -155,6 +157,7 @@ async def test_what_was_sent_wrong_is_never_kept(
     """A range cannot be verified, the whole can: only the client knows what it asked for."""
     upstream.fault("GET", PATH, Fault(corrupt=True), times=1)
     assert (await proxy.get(PATH, Range="bytes=1000-1999")).body != CONTENT[1000:2000]
+    await proxy.get(PATH, Range="bytes=1000-1999")
     await until(lambda: kept(data_dir))
     assert (await proxy.get(PATH)).body == CONTENT
 

@@ -278,10 +278,17 @@ async def test_a_range_comes_straight_from_upstream(
     assert received == (CONTENT[-500:] if first is None else CONTENT[1000:2000])
     assert [asked.start for asked in world.upstream.asked] == starts
     assert await world.store.size(world.digest) is None
-    world.blobs.prefetch(REPOSITORY, world.digest)
+
+
+@pytest.mark.parametrize(("lengths", "whole"), [([1], False), ([1, 1], True), ([SIZE // 2], True)])
+async def test_the_whole_is_fetched_after_a_second_or_a_large_range(
+    world: World, lengths: list[int], *, whole: bool
+) -> None:
+    for length in lengths:
+        world.blobs.record_range(REPOSITORY, world.digest, length=length, total=SIZE)
     await idle()
-    assert await world.store.size(world.digest) == SIZE
-    assert world.catalog.remembers_access(REPOSITORY, world.digest)
+    assert await world.store.size(world.digest) == (SIZE if whole else None)
+    assert world.catalog.remembers_access(REPOSITORY, world.digest) is whole
 
 
 async def test_blobs_of_served_manifests_are_touched_once_a_second(world: World) -> None:

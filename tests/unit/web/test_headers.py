@@ -27,6 +27,35 @@ def test_content_is_named() -> None:
     assert "OCI-Namespace" not in headers
 
 
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        *("text/html", "text/plain", "image/svg+xml", "TEXT/HTML", "multipart/related", "model/x"),
+        *("application/xhtml+xml", "application/javascript", "application/x-ecmascript"),
+        *("application/xml", "application/rss+xml", "application/pdf", "application/hta"),
+        *("application/vnd.wap.xhtml+xml", "application/vnd.mozilla.xul+xml", "html"),
+    ],
+)
+def test_a_browser_runs_nothing(media_type: str) -> None:
+    headers = content_headers(DIGEST, media_type, None)
+    assert headers.getall("Content-Type") == ["application/octet-stream"]
+    assert headers["Content-Security-Policy"] == "sandbox"
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        *MediaType,
+        *("application/octet-stream", "application/json", "application/vnd.oci.descriptor.v1+json"),
+        *("application/vnd.oci.artifact.manifest.v1+json", "application/vnd.example.chartable"),
+    ],
+)
+def test_types_of_manifests_are_passed_on(media_type: str) -> None:
+    headers = content_headers(DIGEST, media_type, None)
+    assert headers["Content-Type"] == media_type
+    assert "Content-Security-Policy" not in headers
+
+
 def test_a_namespace_is_echoed() -> None:
     assert content_headers(DIGEST, MediaType.V2S2, "quay.io")["OCI-Namespace"] == "quay.io"
 
