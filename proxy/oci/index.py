@@ -5,13 +5,13 @@ A converted list is never mixed: its children are converted first, and the list 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.errors import ConversionRefused, ManifestInvalid, RefusalReason
 from proxy.oci import image
 from proxy.oci.derivation import ConversionInputs, Derived, Origin, serialize
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
-from proxy.oci.mediatype import IMAGE_CONFIGS, MediaType, manifest_type
+from proxy.oci.mediatype import MediaType, manifest_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,23 +19,6 @@ if TYPE_CHECKING:
     from proxy.oci.manifest import Descriptor
     from proxy.oci.platform import Platform
     from proxy.oci.reference import Digest
-
-# buildkit's attestation storage: an annotation of entries with the platform unknown/unknown.
-_ATTESTATION: Final = "vnd.docker.reference.type"
-
-
-def is_image_entry(entry: Descriptor) -> bool:
-    """Whether the entry is an image manifest, not an attestation, artifact or nested index."""
-    media_type = manifest_type(entry.media_type)
-    unknown = entry.platform is not None and entry.platform.os == "unknown"
-    return (
-        media_type is not None
-        and not media_type.is_index
-        and not unknown
-        and _ATTESTATION not in entry.annotations
-        # A referrers listing sets artifactType to the config's type for plain images.
-        and (entry.artifact_type is None or entry.artifact_type in IMAGE_CONFIGS)
-    )
 
 
 def has_mixed_types(index: Index) -> bool:
@@ -50,7 +33,7 @@ def for_platform(index: Index, wanted: Platform) -> Descriptor:
 
     A single image without a platform matches every platform.
     """
-    images = [entry for entry in index.manifests if is_image_entry(entry)]
+    images = index.images
     for entry in images:
         if entry.platform is not None and entry.platform.serves(wanted):
             return entry
@@ -64,7 +47,7 @@ def for_platform(index: Index, wanted: Platform) -> Descriptor:
 
 def _available_platforms(index: Index) -> str:
     """The platforms that the index has, for an error message."""
-    images = [entry for entry in index.manifests if is_image_entry(entry)]
+    images = index.images
     if platforms := sorted({str(x.platform) for x in images if x.platform is not None}):
         return ", ".join(platforms[:16])
     types = (manifest_type(entry.media_type) for entry in index.manifests)
@@ -78,7 +61,7 @@ def children(index: Index, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
 
     ConversionRefused if there are none or more than `inputs.max_children`.
     """
-    images = [entry for entry in index.manifests if is_image_entry(entry)]
+    images = index.images
     if len(images) > inputs.max_children:
         raise ConversionRefused(
             f"it has {len(images)} images, more than the limit of {inputs.max_children}",

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.oci.detection import DISTINCTIVE, kind
 from proxy.oci.document import Document, parse, spellings
-from proxy.oci.mediatype import MediaType
+from proxy.oci.mediatype import IMAGE_CONFIGS, MediaType, manifest_type
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import libtrust
@@ -24,7 +24,11 @@ Json: TypeAlias = Mapping[str, object]
 # containers/image and containerd agree on.
 MANIFEST_LIMIT: Final = 4 * 1024 * 1024
 
+# Images have at most a few hundred. Each costs microseconds to parse, and a grant to store.
+MAX_DESCRIPTORS: Final = 4096
+
 # The members that decide something here, in a manifest and in its parts.
+_LISTS: Final = ("blobs", "fsLayers", "layers", "manifests")
 _MEMBERS: Final = spellings(
     *DISTINCTIVE, "artifactType", "mediaType", "schemaVersion", "signatures"
 )
@@ -33,6 +37,8 @@ _DESCRIPTOR: Final = spellings(
 )
 _PLATFORM: Final = spellings("architecture", "os", "variant")
 _FS_LAYER: Final = spellings("blobSum")
+# buildkit's attestation storage: an annotation of entries with the platform unknown/unknown.
+_ATTESTATION: Final = "vnd.docker.reference.type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,20 @@ class Descriptor:
     artifact_type: str | None = None
     # All members as parsed, so that a conversion can keep those that it does not change.
     members: Json = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an index's entry is an image, not an attestation, artifact or nested index."""
+        media_type = manifest_type(self.media_type)
+        unknown = self.platform is not None and self.platform.os == "unknown"
+        return (
+            media_type is not None
+            and not media_type.is_index
+            and not unknown
+            and _ATTESTATION not in self.annotations
+            # A referrers listing sets artifactType to the config's type for plain images.
+            and (self.artifact_type is None or self.artifact_type in IMAGE_CONFIGS)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +90,25 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An OCI index or a docker manifest list."""
+    """An OCI index or a docker manifest list.
+
+    `images` are the entries that are images, and `image_types` their types: every negotiation looks
+    at both, so they are found once.
+    """
 
     media_type: MediaType
     digest: Digest
     raw: bytes = field(repr=False)
     manifests: tuple[Descriptor, ...]
     subject: Descriptor | None = None
+    images: tuple[Descriptor, ...] = field(init=False, repr=False, compare=False)
+    image_types: frozenset[MediaType] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        images = tuple(entry for entry in self.manifests if entry.is_image)
+        types = {manifest_type(entry.media_type) for entry in images}
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "image_types", frozenset(filter(None, types)))
 
     @property
     def references(self) -> tuple[Digest, ...]:
@@ -101,7 +133,10 @@ class Schema1:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A manifest of an unknown type or with malformed digests: served as is, never converted."""
+    """A manifest of an unknown type, with malformed digests or over `MAX_DESCRIPTORS` of them.
+
+    It is served as is, and never converted.
+    """
 
     media_type: str
     digest: Digest
@@ -129,6 +164,8 @@ def read_manifest(
     if expected is not None and not expected.matches(payload):
         raise ManifestInvalid(f"the manifest's bytes are not those that {expected} names")
     digest = expected or Digest.of(payload)
+    if _count_descriptors(document) > MAX_DESCRIPTORS:
+        return Opaque(media_type, digest, raw)
     try:
         return _build(media_type, digest, raw, document)
     except DigestInvalid:
@@ -145,6 +182,10 @@ def _build(media_type: MediaType | str, digest: Digest, raw: bytes, document: Js
         children = tuple(_descriptor(item) for item in _array(document, "manifests"))
         return Index(media_type, digest, raw, children, _subject(document))
     return _image(media_type, digest, raw, document)
+
+
+def _count_descriptors(document: Json) -> int:
+    return sum(len(value) for key in _LISTS if isinstance(value := document.get(key), list))
 
 
 def _image(media_type: MediaType, digest: Digest, raw: bytes, document: Json) -> Image:

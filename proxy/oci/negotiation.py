@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from proxy.oci import conversion, image, index
+from proxy.oci import conversion, image
 from proxy.oci.headers.accept import Accept
 from proxy.oci.manifest import Image, Index, Manifest, Schema1
-from proxy.oci.mediatype import MediaType, manifest_type
+from proxy.oci.mediatype import MediaType
 
 if TYPE_CHECKING:
     from proxy.oci.conversion import Conversion
@@ -148,7 +148,7 @@ def _is_image(manifest: Manifest) -> bool:
         case Image():
             return image.is_container_image(manifest)
         case Index():
-            return any(map(index.is_image_entry, manifest.manifests))
+            return bool(manifest.images)
         case Schema1():
             return True
         case _:
@@ -173,8 +173,7 @@ def _has_unreadable_images(manifest: Index, accept: Accept) -> bool:
 
     A client that names no image type at all wants the index itself.
     """
-    types = {manifest_type(x.media_type) for x in manifest.manifests if index.is_image_entry(x)}
-    return any(found is not None and not _reads(accept, found) for found in types)
+    return any(not _reads(accept, found) for found in manifest.image_types)
 
 
 def _reads(accept: Accept, image_type: MediaType) -> bool:

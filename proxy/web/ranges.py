@@ -8,6 +8,8 @@ from typing import Final
 
 from proxy.errors import RangeInvalid
 
+# A single range is shorter. The pattern's blanks take quadratic time in a long header.
+_MAX_LENGTH: Final = 256
 # More digits than any offset has; int() refuses thousands of digits.
 _ONE_RANGE: Final = re.compile(r"bytes\s*=\s*([0-9]{0,99})\s*-\s*([0-9]{0,99})\s*", re.IGNORECASE)
 
@@ -32,7 +34,9 @@ class ByteRange:
 
 def parse_range(header: str | None) -> ByteRange | None:
     """Parse a range; None for a header to ignore: other units, several ranges, malformed."""
-    found = _ONE_RANGE.fullmatch(header or "")
+    if header is None or len(header) > _MAX_LENGTH:
+        return None
+    found = _ONE_RANGE.fullmatch(header)
     if found is None:
         return None
     first, last = (int(text) if text else None for text in found.groups())

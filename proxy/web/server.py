@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Credentials of cloud registries can exceed aiohttp's 8 KiB. They are ignored here, so their length
 # must not matter. Long names and tags get an error from the parser.
 _MAX_FIELD: Final = 32 * 1024
+# Known clients and load balancers together send about thirty header lines.
+_MAX_HEADERS: Final = 64
 # This many connections beyond the limit are answered 503. Further ones are closed, because file
 # descriptors are limited.
 MAX_OVER_LIMIT: Final = 256
@@ -109,6 +111,10 @@ class _Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # aiohttp's code knows None, its type does not
             max_field_size=_MAX_FIELD,
             max_line_size=_MAX_FIELD,
+            max_headers=_MAX_HEADERS,
+            # Nothing here reads a body. Inflating or awaiting one would be work for nothing.
+            auto_decompress=False,
+            lingering_time=0.0,
             **options,
         )
         self._registry = registry
@@ -160,7 +166,8 @@ class _Request(web.BaseRequest):
         """Whether the connection stays open; otherwise the response has `Connection: close`."""
         connection = self.protocol
         assert isinstance(connection, _Connection)  # noqa: S101 -- see `RegistryServer`
-        return not (connection.is_last or self._message.should_close)
+        # Unread, a body would be taken for the next request.
+        return not (connection.is_last or self._message.should_close or self.body_exists)
 
 
 def _request(

@@ -199,8 +199,9 @@ def test_layers_that_old_clients_can_fetch_and_unpack(content: Content, reason: 
 def test_a_conversion_that_becomes_too_large() -> None:
     """Docker's names are longer: what was under the limit of 4 MiB may be over it then."""
     layer = document(images.oci())["layers"][0]
-    count = (MANIFEST_LIMIT - 1024) // (len(json.dumps(layer, separators=(",", ":"))) + 1)
-    large = edited(images.oci(), layers=[layer] * count)
+    layers = [layer] * 2000
+    room = MANIFEST_LIMIT - 4096 - len(json.dumps(layers, separators=(",", ":")))
+    large = edited(images.oci(), layers=[{**layer, "urls": ["x" * room]}, *layers])
     compact = json.dumps(document(large), separators=(",", ":")).encode()
     source = an_image(Content(OCI.manifest, compact))
     image.to_oci(source)

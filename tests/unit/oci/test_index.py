@@ -94,7 +94,7 @@ def platforms(derived: Derived) -> list[str]:
 def test_which_entries_are_images(descriptor: Document, *, is_image: bool) -> None:
     """Neither attestations nor artifacts nor further indexes."""
     (found,) = index_of(descriptor).manifests
-    assert index.is_image_entry(found) is is_image
+    assert found.is_image is is_image
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import ManifestInvalid
-from proxy.oci.manifest import MANIFEST_LIMIT, Image, Index, Opaque, Schema1, read_manifest
+from proxy.oci.manifest import (
+    MANIFEST_LIMIT,
+    MAX_DESCRIPTORS,
+    Image,
+    Index,
+    Opaque,
+    Schema1,
+    read_manifest,
+)
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
@@ -326,8 +334,8 @@ def test_a_manifest_of_four_mebibytes() -> None:
         read_manifest(body(annotations={"a": "x" * (room + 1)}))
 
 
-def test_an_index_of_ten_thousand_entries() -> None:
-    """Is large, and read all the same."""
+def test_an_index_of_thousands_of_entries() -> None:
+    """Is large, and read all the same; one of more is served as it is."""
     entry = {
         "mediaType": OCI.manifest,
         "digest": SOME,
@@ -335,8 +343,12 @@ def test_an_index_of_ten_thousand_entries() -> None:
         "platform": {"architecture": "amd64", "os": "linux", "os.version": "10.0.17763.1"},
         "annotations": {"a": "b", "c": "d"},
     }
-    index = edited(images.oci_index(), manifests=[entry] * 10_000)
-    assert len(read(index).references) == 10_000
+    index = edited(images.oci_index(), manifests=[entry] * MAX_DESCRIPTORS)
+    assert len(read(index).references) == MAX_DESCRIPTORS
+    larger = edited(images.oci_index(), manifests=[entry] * (MAX_DESCRIPTORS + 1))
+    assert read(larger) == Opaque(
+        MediaType(OCI.index), Digest(larger.digest), larger.manifest, references=()
+    )
 
 
 @given(damaged() | values.map(lambda value: json.dumps(value).encode()) | st.binary())
