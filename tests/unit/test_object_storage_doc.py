@@ -30,7 +30,7 @@ def test_its_settings_are_good() -> None:
 
 def test_its_policies_are_json() -> None:
     lifecycle, rights = map(json.loads, POLICIES)
-    assert [rule["Filter"]["Prefix"] for rule in lifecycle["Rules"]] == ["blobs/", ""]
+    assert [rule["Filter"]["Prefix"] for rule in lifecycle["Rules"]] == ["blobs/", "again/", ""]
     assert "s3:ListBucket" in {statement["Action"] for statement in rights["Statement"][:1]}
 
 
