@@ -35,9 +35,18 @@ class BlobGrants:
     """Finds, and makes, the grants of blobs."""
 
     def __init__(
-        self, *, catalog: Catalog, upstreams: Mapping[str, Upstream], flights: SingleFlight
+        self,
+        *,
+        catalog: Catalog,
+        upstreams: Mapping[str, Upstream],
+        flights: SingleFlight,
+        is_shared: bool = False,
     ) -> None:
-        """The `catalog` keeps the grants; `upstreams` are asked where it has none."""
+        """The `catalog` keeps the grants; `upstreams` are asked where it has none.
+
+        `is_shared` if other processes look for grants in the same catalog.
+        """
+        self._is_shared = is_shared
         self._catalog = catalog
         self._upstreams = upstreams
         self._flights = flights
@@ -50,12 +59,17 @@ class BlobGrants:
         """Whether the repository may serve the blob, as far as the catalog knows."""
         return (await self._catalog.look_blob(repository, digest)).access is not None
 
-    def add(self, repository: Repository, digest: Digest) -> None:
+    async def add(self, repository: Repository, digest: Digest) -> None:
         """The repository's upstream has delivered the whole blob there, and it was verified.
 
-        The grant counts at once, and is written in the background.
+        The grant counts at once. It is written in the background where no other process needs it.
         """
-        if write := self._catalog.grant_blob(repository, digest, Proof.DELIVERED):
+        write = self._catalog.grant_blob(repository, digest, Proof.DELIVERED)
+        if write is None:
+            return
+        if self._is_shared:
+            await write
+        else:
             self._flights.start(write)
 
     async def require(self, repository: Repository, digest: Digest, blob: Blob) -> None:

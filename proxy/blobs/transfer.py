@@ -145,9 +145,10 @@ class Transfer:
             self.progress.add_source(spool.reader())
             self.progress.advance(spool.size)
             await self._fill(spool, room)
+            if self.delivered and spool.matches:
+                # Before other processes can find the blob: they ask for the grant, too.
+                await self._grants.add(self.repository, self.digest)
             self.progress.finish(await spool.commit(), spool.size)
-            if self.delivered:
-                self._grants.add(self.repository, self.digest)
             await spool.persist()
         except ContentChanged:
             await spool.discard()

@@ -97,7 +97,7 @@ def verify(
             yield progress
             pause(count / settings.blobs.scrub_rate)
         yield progress
-    for digest, is_good in DerivedFiles(settings.data / "derived").verify():
+    for digest, is_good in DerivedFiles(root_of(settings) / "derived").verify():
         progress.derived += 1
         if not is_good:
             progress.damaged.append(f"derived manifest {digest}")

@@ -83,6 +83,11 @@ class Spool(Protocol):
         """Write `chunk` at the end, and hash it; after a StoreError the spool is unchanged."""
         ...
 
+    @property
+    def matches(self) -> bool:
+        """Whether the bytes so far are what the digest names. Reads nothing."""
+        ...
+
     async def commit(self) -> Blob:
         """Verify the digest, and return the blob, which other readers can open from now on.
 

@@ -14,6 +14,7 @@ from proxy.catalog.shared_cache import SharedCacheLayer
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.sqlite.index import SqliteIndex
+from proxy.wiring.blob_store import blob_path
 from proxy.wiring.cache import count_error, open_redis
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def open_catalog(
             )
             layers.append(index)
         if isinstance(store, DiskBlobs):
-            derived = DerivedFiles(settings.data / "derived")
+            derived = DerivedFiles(blob_path(settings) / "derived")
         else:
             from proxy.stores.bucket.derived import DerivedObjects  # noqa: PLC0415 -- an extra
             from proxy.stores.bucket.index import BucketIndex  # noqa: PLC0415

@@ -114,7 +114,12 @@ async def open_services(
         upstream_manifests = UpstreamManifests(
             catalog=catalog, upstreams=upstreams, flights=flights
         )
-        grants = BlobGrants(catalog=catalog, upstreams=upstreams, flights=flights)
+        grants = BlobGrants(
+            catalog=catalog,
+            upstreams=upstreams,
+            flights=flights,
+            is_shared=settings.workers > 1,
+        )
         transfers = Transfers(
             grants=grants,
             store=store,

@@ -218,7 +218,7 @@ async def test_all_workers_use_redis_again(
             for each in cargo["over"]:
                 assert server.ask("EXISTS", f"lighterage:2:manifest:{each.content.digest}")
             kinds = {key.decode().split(":")[2] for key in server.ask("KEYS", "lighterage:2:*")}
-            assert {"tag", "manifest", "rep", "origin", "link"} <= kinds <= DOCUMENTED
+            assert {"tag", "manifest", "rep", "origin", "grant"} <= kinds <= DOCUMENTED
     assert pulls.bad == []
     assert max(pulls.seconds) < SLOWEST
 

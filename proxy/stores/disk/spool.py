@@ -60,6 +60,11 @@ class DiskSpool:
         """Write and hash `chunk`; after a StoreError the spool is unchanged."""
         await in_store_thread(lambda: self._append(chunk))
 
+    @property
+    def matches(self) -> bool:
+        """Whether the bytes so far are what the digest names."""
+        return self._hash.hexdigest() == self._digest.hex
+
     async def commit(self) -> OpenFile:
         """Verify, fsync and rename into place, after eviction if necessary.
 
@@ -121,7 +126,7 @@ class DiskSpool:
         self._size = offset
 
     def _verify(self) -> None:
-        if self._expected not in {None, self._size} or self._hash.hexdigest() != self._digest.hex:
+        if self._expected not in {None, self._size} or not self.matches:
             self._remove()
             raise UpstreamInvalid(
                 f"the {self._size} bytes that the upstream sent are not {self._digest}"

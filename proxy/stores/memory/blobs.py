@@ -142,11 +142,16 @@ class MemorySpool:
             raise StoreError("the volume is full")
         self._content.content += chunk
 
-    async def commit(self) -> MemoryBlob:
-        """Make it the blob; UpstreamInvalid, and removed, if it is not."""
+    @property
+    def matches(self) -> bool:
+        """Whether the bytes so far are what the digest names."""
         hasher = self._digest.hasher()
         hasher.update(self._content.content)
-        if self._expected not in {None, self.size} or hasher.hexdigest() != self._digest.hex:
+        return hasher.hexdigest() == self._digest.hex
+
+    async def commit(self) -> MemoryBlob:
+        """Make it the blob; UpstreamInvalid, and removed, if it is not."""
+        if self._expected not in {None, self.size} or not self.matches:
             await self.discard()
             raise UpstreamInvalid(
                 f"the {self.size} bytes that the upstream sent are not {self._digest}"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # How long a request waits for its commit, in seconds. Beyond it the disk is too slow to wait for.
-_COMMIT_WITHIN: Final = 0.1
+_COMMIT_WITHIN: Final = 0.5
 _PURGE_WITHIN: Final = 5.0
 # How many other repositories of the same upstream are looked at for a claim.
 _OTHERS: Final = 8
