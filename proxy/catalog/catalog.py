@@ -21,7 +21,7 @@ from proxy.kit.lru import LruCache
 from proxy.oci.derivation import CONVERTER, Origin
 from proxy.oci.derived_record import DerivedRecord
 from proxy.oci.manifest import read_manifest
-from proxy.ports.catalog import Batch, Claim, Found, Grant, Proof
+from proxy.ports.catalog import MAX_CLOCK_SKEW, Batch, Claim, Found, Grant, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -39,6 +39,8 @@ _log = structlog.get_logger()
 _TOUCH_EVERY: Final = 3600.0
 _TOUCH_COST: Final = 200
 _TOUCH_MEMORY: Final = 2**20
+# In seconds.
+_PRECISION: Final = 0.002
 
 
 class Catalog:
@@ -87,9 +89,7 @@ class Catalog:
         for distance, layer in enumerate(self._layers):
             found = await layer.look_tag(name, tag)
             knows = knows or found.knows_repository
-            if found.tag is not None and (
-                best.tag is None or found.tag.validated_at >= best.tag.validated_at
-            ):
+            if _supersedes(found, best, self._clock.wall()):
                 best, found_at = found, distance
             if best.tag is not None and fresh(best.tag):
                 break
@@ -168,6 +168,9 @@ class Catalog:
                 elif distance + 1 < len(self._layers):
                     await self._adopt(name, lookup)
                 return lookup
+            if best.raw is not None and lookup.raw is None:
+                # Damaged bytes, or a type that is not theirs, must not hide what is further out.
+                best = Found(granted_to=best.granted_to)
         lookup = self._verify(name, digest, best)
         return await self._look_derived(name, digest) or lookup
 
@@ -415,6 +418,20 @@ def _origin(value: bytes | None) -> Origin | None:
         return None if value is None else Origin.decode(value)
     except ManifestInvalid:
         return None
+
+
+def _supersedes(found: Found, best: Found, now: float) -> bool:
+    """Whether the entry that a layer has found takes the place of the best one so far."""
+    if found.tag is None or best.tag is None:
+        return found.tag is not None
+    gained = _validated_at(found.tag, now) - _validated_at(best.tag, now)
+    # Equal entries differ in what some layers keep: milliseconds.
+    return gained > _PRECISION or (gained > -_PRECISION and best.raw is None)
+
+
+def _validated_at(entry: TagEntry, now: float) -> float:
+    """When the entry was validated; long ago if that was by a clock that was wrong."""
+    return entry.validated_at if entry.validated_at <= now + MAX_CLOCK_SKEW else 0.0
 
 
 def _merge(near: Found, far: Found) -> Found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from proxy.oci.derived_record import DerivedRecord
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Tag
+
+# What is validated later than so many seconds from now was validated by a clock that was wrong. It
+# is no reason to keep it: else it would be the newest for as long as the clock was ahead.
+MAX_CLOCK_SKEW: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,11 +77,9 @@ class MemoryIndex:
         return None if listing is None or listing.fetched_at <= known.listings_purged else listing
 
     async def commit(self, batch: Batch) -> None:
-        """Take all of it; an older entry never takes the place of a newer one."""
+        """Take all of it."""
         for name, tag, entry in batch.tags:
-            tags = self._of(name).tags
-            if tag not in tags or entry.validated_at >= tags[tag].validated_at:
-                tags[tag] = entry
+            self._of(name).tags[tag] = entry
         for manifest, origin in batch.manifests:
             _, before = self._contents.get(manifest.digest, (b"", None))
             encoded = before if origin is None else origin.encode()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from proxy.ports.catalog import MAX_CLOCK_SKEW
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
@@ -48,8 +50,8 @@ INSERT INTO tags (repository, name, digest, validated, used)
 SELECT id, tag, digest, validated, used FROM given CROSS JOIN repositories USING (name) WHERE true
 ON CONFLICT (repository, name) DO UPDATE SET
     digest = excluded.digest, validated = excluded.validated, used = excluded.used
-WHERE excluded.validated >= validated
-"""
+WHERE excluded.validated >= validated OR validated > excluded.used + {skew}
+""".replace("{skew}", str(MAX_CLOCK_SKEW))
 _DROP_TAGS: Final = """
 DELETE FROM tags WHERE (repository, name) IN (
     WITH given (name, tag) AS (VALUES {rows})
