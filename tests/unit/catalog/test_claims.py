@@ -13,8 +13,8 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.ports.catalog import Claim
 from tests.kit import images
+from tests.kit import manifest_kinds as kinds
 from tests.kit.layers import image_of, manifest_of
-from tests.unit.oci import kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
