@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     import sqlite3
 
 _TABLES: Final = ("contents", "grants", "tags", "representations", "listings")
-# Rows are deleted in portions, so that no transaction keeps other processes waiting.
+# Rows are deleted in portions, so that no transaction keeps other processes waiting, nor writes
+# more than a small part of all pages: each row may be on some pages of its own.
 _PORTION: Final = 500
+_SMALLEST_PORTION: Final = 10
+_PAGES_PER_ROW: Final = 100
 # Eviction begins when so much of the limit is in use, and ends at the lower share.
 _HIGH: Final = 0.94
 _LOW: Final = 0.90
@@ -27,6 +30,11 @@ _ORPHANS: Final = """
 DELETE FROM repositories WHERE tags_purged = 0 AND listings_purged = 0 AND id NOT IN (
     SELECT repository FROM tags UNION SELECT repository FROM grants
     UNION SELECT repository FROM claims UNION SELECT repository FROM listings
+)
+"""
+_CLAIMS_OF_GRANTS: Final = """
+DELETE FROM claims WHERE (manifest, repository) IN (
+    SELECT contents.id, given.repository FROM ({chosen}) AS given JOIN contents USING (digest)
 )
 """
 
@@ -69,9 +77,14 @@ def forget_orphans(database: sqlite3.Connection) -> None:
 def _delete(database: sqlite3.Connection, table: str, *, before: int | None) -> None:
     keys = _KEYS[table]
     bound = "" if before is None else f"WHERE used < {before:d}"
-    chosen = f"SELECT {keys} FROM {table} {bound} ORDER BY used LIMIT {_PORTION}"  # noqa: S608 -- our own tables
+    (pages,) = database.execute("PRAGMA max_page_count").fetchone()
+    portion = min(_PORTION, max(_SMALLEST_PORTION, pages // _PAGES_PER_ROW))
+    chosen = f"SELECT {keys} FROM {table} {bound} ORDER BY used LIMIT {portion}"  # noqa: S608 -- our own tables
+    # Claims go with the manifest that makes them, and with the repository's right to it.
     if table == "contents":
         database.execute(f"DELETE FROM claims WHERE manifest IN ({chosen})")  # noqa: S608
+    elif table == "grants":
+        database.execute(_CLAIMS_OF_GRANTS.replace("{chosen}", chosen))
     database.execute(f"DELETE FROM {table} WHERE ({keys}) IN ({chosen})")  # noqa: S608
 
 

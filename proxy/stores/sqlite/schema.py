@@ -55,7 +55,7 @@ CREATE TABLE claims (
     size INTEGER,
     PRIMARY KEY (digest, repository, manifest)
 ) WITHOUT ROWID;
-CREATE INDEX claims_by_manifest ON claims (manifest);
+CREATE INDEX claims_by_manifest ON claims (manifest, repository);
 CREATE TABLE tags (
     repository INTEGER NOT NULL,
     name TEXT NOT NULL,
@@ -126,14 +126,13 @@ def open_for_writing(path: Path, *, max_size: int, damaged: int | None = None) -
         # Another process may have replaced it since.
         if damaged is not None and path.exists() and path.stat().st_ino == damaged:
             quarantine(path, "it was found to be damaged while it was in use")
-        is_new = not path.exists()
         try:
-            database = _open(path, max_size)
+            database, is_new = _open(path, max_size)
         except (sqlite3.DatabaseError, UnusableError) as error:
             if not is_damage(error):
                 raise
             quarantine(path, str(error))
-            is_new, database = True, _open(path, max_size)
+            database, is_new = _open(path, max_size)
         return Opened(database, is_new, path.stat().st_ino)
 
 
@@ -177,7 +176,8 @@ def _start_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _open(path: Path, max_size: int) -> sqlite3.Connection:
+def _open(path: Path, max_size: int) -> tuple[sqlite3.Connection, bool]:
+    """The database, and whether its tables were made now."""
     database = sqlite3.connect(
         path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False
     )
@@ -186,27 +186,30 @@ def _open(path: Path, max_size: int) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         # A power failure may cost the last transactions, and never the file (sqlite.org/wal.html).
         database.execute("PRAGMA synchronous = NORMAL")
-        # The log is a tenth of the limit at most, so that both together stay within 1.1 of it.
-        log = max(64, min(4000, max_size // PAGE // 25))
+        # Both together stay within 1.1 of the limit: the log is emptied when it has a 25th of it,
+        # and is larger by one transaction at most.
+        log = max(16, min(4000, max_size // PAGE // 25))
         database.execute(f"PRAGMA wal_autocheckpoint = {log}")
         database.execute(f"PRAGMA journal_size_limit = {2 * log * PAGE}")
-        database.execute(f"PRAGMA max_page_count = {max(256, max_size // PAGE)}")
-        _require_format(database)
+        database.execute(f"PRAGMA max_page_count = {max(256, max_size // PAGE * 24 // 25)}")
+        is_new = _require_format(database)
         _check(database)
     except BaseException:
         database.close()
         raise
-    return database
+    return database, is_new
 
 
-def _require_format(database: sqlite3.Connection) -> None:
-    """Make the tables in an empty file; UnusableError if there is something else."""
+def _require_format(database: sqlite3.Connection) -> bool:
+    """Make the tables in an empty file; whether it was one. UnusableError for anything else."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema")}
     if version == 0 and not tables:
         database.executescript(_SCHEMA)
-    elif version != FORMAT or not {"contents", "grants", "tags"} <= tables:
+        return True
+    if version != FORMAT or not {"contents", "grants", "tags"} <= tables:
         raise UnusableError(f"it has format {version}, and this release reads format {FORMAT}")
+    return False
 
 
 def _check(database: sqlite3.Connection) -> None:

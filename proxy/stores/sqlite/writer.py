@@ -52,7 +52,8 @@ class GroupCommit:
     ) -> None:
         """Rows unused for `unused` seconds are deleted. Nothing is open yet: see `open`.
 
-        `on_new` is called from the thread when a damaged file had to be replaced.
+        `on_new` is called from the thread when a damaged file had to be replaced, or when a file
+        could be made that could not be made before.
         """
         # Counts how often the file was opened: readers of an earlier one read the wrong file.
         self.opened = 0
@@ -71,6 +72,7 @@ class GroupCommit:
         self._wake = threading.Condition()
         self._closing = False
         self._writing = False
+        self._is_over = False
         self._maintain_at = 0.0
         self._flush_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="index", daemon=True)
@@ -140,9 +142,11 @@ class GroupCommit:
         while True:
             rows, waiting = self._next()
             if rows:
+                self._is_over = False
                 self._transaction("write", partial(self._write, rows))
             for done in waiting:
                 done()
+            self._make_room()
             with self._wake:
                 self._writing = False
                 self._wake.notify_all()
@@ -151,6 +155,8 @@ class GroupCommit:
             self._flush_log()
             if self._clock() >= self._maintain_at:
                 self._maintain_at = self._clock() + _MAINTAIN_EVERY
+                if self._database is None:
+                    self._open_again()
                 self._transaction("evict", self._maintain)
         self._flush_log(now=True)
 
@@ -168,9 +174,19 @@ class GroupCommit:
     def _write(self, rows: Rows) -> None:
         assert self._database is not None  # noqa: S101 -- `_transaction` has looked
         rows.write(self._database, int(self._clock()))
+        self._is_over = eviction.is_over(self._database)
+
+    def _make_room(self) -> None:
+        """Evict in transactions of their own: a large one would make the log as large."""
         for _ in range(_PORTIONS):
-            if not eviction.is_over(self._database) or not eviction.evict(self._database):
+            if not self._is_over:
                 break
+            self._is_over = False
+            self._transaction("evict", self._evict)
+
+    def _evict(self) -> None:
+        assert self._database is not None  # noqa: S101 -- as above
+        self._is_over = eviction.evict(self._database)
 
     def _maintain(self) -> None:
         assert self._database is not None  # noqa: S101 -- `_transaction` has looked
@@ -211,6 +227,14 @@ class GroupCommit:
                 self._on_new()
         except _FAILURES:
             self._database = None
+            self._on_error("open")
+
+    def _open_again(self) -> None:
+        """Open the file that could not be opened: the disk was full, or the file was locked."""
+        try:
+            if self._open(None):
+                self._on_new()
+        except _FAILURES:
             self._on_error("open")
 
     def _flush_log(self, *, now: bool = False) -> None:
