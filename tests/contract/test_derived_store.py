@@ -21,8 +21,8 @@ from proxy.stores.disk.derived import DerivedFiles
 from tests.kit import images
 from tests.kit.blob_stores import bucket
 from tests.kit.interceptor import interceptor
-from tests.kit.layers import CARGO, IMAGE, ORIGIN, OTHER, manifest_of
 from tests.kit.manifest_kinds import unsigned
+from tests.kit.pulls import CARGO, IMAGE, ORIGIN, OTHER, manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

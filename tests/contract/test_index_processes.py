@@ -9,8 +9,8 @@ import pytest
 from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import Grant, Proof, TagEntry
 from tests.kit.another_process import another_process
-from tests.kit.layers import CARGO, IMAGE, no_deadlines, pull_of
-from tests.kit.open_index import open_index
+from tests.kit.open_index import no_deadlines, open_index
+from tests.kit.pulls import CARGO, IMAGE, pull_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

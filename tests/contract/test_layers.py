@@ -11,19 +11,8 @@ from proxy.oci.derivation import Origin
 from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import NOTHING, Batch, Claim, Grant, Listing, Proof, TagEntry
 from tests.kit import images
-from tests.kit.layers import (
-    CARGO,
-    ELSEWHERE,
-    IMAGE,
-    INDEX,
-    LAYERS,
-    ONE,
-    ORIGIN,
-    OTHER,
-    Opened,
-    manifest_of,
-    pull_of,
-)
+from tests.kit.layers import LAYERS, Opened
+from tests.kit.pulls import CARGO, ELSEWHERE, IMAGE, INDEX, ONE, ORIGIN, OTHER, manifest_of, pull_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,14 +8,27 @@ import time
 from contextlib import asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from proxy.oci.reference import Digest
 from proxy.ports.catalog import Batch
+from proxy.stores.sqlite import index as index_module
+from proxy.stores.sqlite import reader
 from proxy.stores.sqlite.index import SqliteIndex
-from tests.kit.layers import until
+from tests.kit.pulls import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+
+@contextmanager
+def no_deadlines() -> Iterator[None]:
+    """Have the index on disk wait as long as a busy machine needs: what is late is a miss."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_module, "_COMMIT_WITHIN", 30.0)
+        patch.setattr(reader, "_DEADLINE", 30.0)
+        yield
 
 
 @asynccontextmanager

@@ -15,8 +15,8 @@ from proxy.ports.catalog import Batch, Claim, Grant, Listing, Proof, TagEntry
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.memory.index import MemoryIndex
 from tests.kit import images
-from tests.kit.layers import IMAGE, INDEX, ONE, image_of, manifest_of, pull_of
 from tests.kit.manual_clock import ManualClock
+from tests.kit.pulls import IMAGE, INDEX, ONE, image_of, manifest_of, pull_of
 from tests.kit.watched_layer import WatchedLayer
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.memory.index import MemoryIndex
 from tests.kit import images
 from tests.kit.full_disk import files_limited_to
-from tests.kit.layers import IMAGE, ORIGIN, manifest_of, pull_of
 from tests.kit.manual_clock import ManualClock
+from tests.kit.pulls import IMAGE, ORIGIN, manifest_of, pull_of
 from tests.kit.watched_layer import WatchedLayer
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from proxy.oci.reference import Digest
 from proxy.ports.catalog import Claim
 from tests.kit import images
 from tests.kit import manifest_kinds as kinds
-from tests.kit.layers import image_of, manifest_of
+from tests.kit.pulls import image_of, manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

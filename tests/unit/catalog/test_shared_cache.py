@@ -10,8 +10,8 @@ from proxy.catalog.shared_cache import SharedCacheLayer
 from proxy.oci.reference import Tag
 from proxy.ports.catalog import Batch, Grant, Listing, Proof, TagEntry
 from proxy.stores.memory.cache import MemoryManifests
-from tests.kit.layers import CARGO, IMAGE, ONE, ORIGIN, pull_of
 from tests.kit.manual_clock import ManualClock
+from tests.kit.pulls import CARGO, IMAGE, ONE, ORIGIN, pull_of
 
 LIFE: Final = 3600.0
 TAG_KEY: Final = f"tag:{CARGO}:{ONE}"

@@ -16,7 +16,7 @@ from proxy.stores.disk.derived import DerivedFiles
 from tests.kit import images
 from tests.kit.another_process import another_process
 from tests.kit.full_disk import files_limited_to
-from tests.kit.layers import CARGO, IMAGE, ORIGIN, OTHER, manifest_of
+from tests.kit.pulls import CARGO, IMAGE, ORIGIN, OTHER, manifest_of
 
 RECORD: Final = DerivedRecord(IMAGE.digest, IMAGE, ORIGIN, frozenset({CARGO}))
 DAY: Final = 86400.0

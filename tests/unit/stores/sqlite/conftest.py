@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kit.layers import no_deadlines
+from tests.kit.open_index import no_deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

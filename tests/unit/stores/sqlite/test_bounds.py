@@ -14,8 +14,8 @@ from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import Batch, Grant, Listing, Proof, TagEntry
 from proxy.stores.sqlite import eviction, writer
 from tests.kit import images
-from tests.kit.layers import CARGO, IMAGE, ONE, OTHER, manifest_of, pull_of
 from tests.kit.open_index import WallClock, commit_and_upkeep, count, open_index, sizes
+from tests.kit.pulls import CARGO, IMAGE, ONE, OTHER, manifest_of, pull_of
 
 if TYPE_CHECKING:
     from pathlib import Path

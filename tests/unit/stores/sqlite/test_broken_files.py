@@ -17,8 +17,8 @@ from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.sqlite import schema, writer
 from tests.kit import images
 from tests.kit.full_disk import files_limited_to
-from tests.kit.layers import CARGO, IMAGE, ONE, ORIGIN, OTHER, manifest_of, pull_of, until
 from tests.kit.open_index import count, locked, open_index
+from tests.kit.pulls import CARGO, IMAGE, ONE, ORIGIN, OTHER, manifest_of, pull_of, until
 
 if TYPE_CHECKING:
     from pathlib import Path

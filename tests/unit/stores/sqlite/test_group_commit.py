@@ -13,7 +13,6 @@ from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import Batch, Grant, Listing, Proof, TagEntry
 from proxy.stores.sqlite import index as index_module
 from proxy.stores.sqlite import rows, writer
-from tests.kit.layers import CARGO, IMAGE, INDEX, ONE, pull_of, until
 from tests.kit.open_index import (
     WallClock,
     commit_and_upkeep,
@@ -22,6 +21,7 @@ from tests.kit.open_index import (
     open_index,
     writer_waits,
 )
+from tests.kit.pulls import CARGO, IMAGE, INDEX, ONE, pull_of, until
 
 if TYPE_CHECKING:
     from proxy.stores.sqlite.index import SqliteIndex

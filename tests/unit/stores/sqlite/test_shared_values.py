@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kit.layers import IMAGE, pull_of
 from tests.kit.open_index import WallClock, commit_and_upkeep, count, open_index
+from tests.kit.pulls import IMAGE, pull_of
 
 if TYPE_CHECKING:
     from pathlib import Path

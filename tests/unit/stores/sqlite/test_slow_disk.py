@@ -11,8 +11,8 @@ import pytest
 from proxy.ports.catalog import NOTHING
 from proxy.stores.sqlite import index as index_module
 from proxy.stores.sqlite import reader
-from tests.kit.layers import CARGO, IMAGE, ONE, pull_of, until
 from tests.kit.open_index import open_index, writer_waits
+from tests.kit.pulls import CARGO, IMAGE, ONE, pull_of, until
 
 if TYPE_CHECKING:
     import sqlite3
