@@ -19,6 +19,7 @@ import structlog
 from proxy.errors import DigestInvalid, ManifestInvalid
 from proxy.oci.derived_record import DerivedRecord
 from proxy.oci.reference import Digest
+from proxy.stores.disk.fsync_batch import fsync_directory
 from proxy.stores.disk.io import in_store_thread
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class DerivedFiles:
     def __init__(self, directory: Path) -> None:
         """Keep the files in `directory`, which is made when it is needed."""
         self._directory = directory
+        # Whether the directory's own name is known to be on disk.
+        self._is_durable = False
 
     async def get(self, digest: Digest, repository: str | None = None) -> DerivedRecord | None:
         """The record; its file's modification time says on which day it was used last."""
@@ -135,7 +138,7 @@ class DerivedFiles:
 
     def _write(self, record: DerivedRecord) -> None:
         """Have a complete file under its name, on disk before its name is."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_directory()
         temporary = self._directory / f"{_TEMPORARY}{record.digest}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -146,14 +149,15 @@ class DerivedFiles:
         finally:
             os.close(descriptor)
         temporary.rename(self._directory / record.digest)
-        self._flush_names()
+        fsync_directory(self._directory)
 
-    def _flush_names(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def _make_directory(self) -> None:
+        """Have the directory, whose own name is on disk before that of any file in it is."""
+        if self._is_durable and self._directory.is_dir():
+            return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fsync_directory(self._directory.parent)
+        self._is_durable = True
 
     def _touch(self, path: Path) -> None:
         now = time.time()
@@ -168,7 +172,7 @@ class DerivedFiles:
 
         The kernel releases the lock of a process that dies.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_directory()
         with (self._directory / f".lock-{digest.hex[0]}").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -35,9 +35,14 @@ class FsyncBatch:
     def flush(self) -> None:
         """Fsync the directories; returns when all changes are on disk."""
         for folder in self._touched:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            fsync_directory(folder)
         self._touched.clear()
+
+
+def fsync_directory(directory: Path) -> None:
+    """Have the names in `directory` on disk. Blocks."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from proxy.oci.schema1.libtrust import SigningKey
+from proxy.stores.disk.fsync_batch import fsync_directory
 
 
 def load_key(path: Path) -> SigningKey:
@@ -36,5 +37,6 @@ def _create(path: Path, pem: bytes) -> None:
             os.link(temporary, path)
         except FileExistsError:
             return
+        fsync_directory(path.parent)
     finally:
         Path(temporary).unlink()
