@@ -85,16 +85,17 @@ class Catalog:
         entry = self._memory.tag(name, tag)
         if entry is not None and fresh(entry):
             return replace(await self.look_manifest(repository, entry.digest), entry=entry)
-        best, found_at, knows = Found(tag=entry), 0, False
+        best, found_at, ignorant = Found(tag=entry), 0, set[int]()
         for distance, layer in enumerate(self._layers):
             found = await layer.look_tag(name, tag)
-            knows = knows or found.knows_repository
+            if not found.knows_repository:
+                ignorant.add(distance)
             if _supersedes(found, best, self._clock.wall()):
                 best, found_at = found, distance
             if best.tag is not None and fresh(best.tag):
                 break
         if best.tag is None:
-            return Lookup(knows_repository=knows)
+            return Lookup(ignorant=frozenset(ignorant))
         self._memory.put_tag(name, tag, best.tag)
         lookup = self._verify(name, best.tag.digest, best)
         if lookup.manifest is None:
@@ -143,11 +144,17 @@ class Catalog:
         return self._memory.access(str(repository), digest) is not None
 
     async def look_manifest(
-        self, repository: Repository, digest: Digest, *, known: Lookup = UNKNOWN
+        self,
+        repository: Repository,
+        digest: Digest,
+        *,
+        known: Lookup = UNKNOWN,
+        may_be_derived: bool = True,
     ) -> Lookup:
         """The manifest, if the repository has been granted it, or a claim suffices.
 
-        `known` is what a look-up of a tag has found already.
+        `known` is what a look-up of a tag has found already. A digest that the upstream has just
+        named is not looked for among the derived ones: it is none of them.
         """
         name = str(repository)
         access = known.access or self._memory.access(name, digest)
@@ -160,6 +167,8 @@ class Catalog:
             raw=known.raw,
         )
         for distance, layer in enumerate(self._layers):
+            if distance in known.ignorant:
+                continue
             best = _merge(best, await layer.look_manifest(name, digest))
             lookup = self._verify(name, digest, best)
             if lookup.manifest is not None:
@@ -172,7 +181,9 @@ class Catalog:
                 # Damaged bytes, or a type that is not theirs, must not hide what is further out.
                 best = Found(granted_to=best.granted_to)
         lookup = self._verify(name, digest, best)
-        return await self._look_derived(name, digest) or lookup
+        if may_be_derived and (derived := await self._look_derived(name, digest)) is not None:
+            return derived
+        return lookup
 
     async def look_nearest_manifest(self, repository: Repository, digest: Digest) -> Lookup:
         """What another process may have left since: one question to the nearest layer."""

@@ -28,8 +28,8 @@ class Lookup:
     delivered: bool = False
     # What a derived manifest was made from, where that was found with it.
     origin: Origin | None = None
-    # False only where it is certain that nothing of the repository is stored.
-    knows_repository: bool = True
+    # The layers, by distance, that have nothing of the repository: they are not asked again.
+    ignorant: frozenset[int] = frozenset()
 
 
 UNKNOWN = Lookup()

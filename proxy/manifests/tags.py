@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 
+from proxy.catalog.lookup import Lookup
 from proxy.errors import BudgetReserved, ManifestUnknown, UpstreamFailure, UpstreamUnavailable
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.catalog.catalog import Catalog
-    from proxy.catalog.lookup import Lookup
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.manifests.fetch import UpstreamManifests
@@ -221,12 +221,16 @@ class Tags:
         self, repository: Repository, tag: Tag, head: Head, lookup: Lookup
     ) -> _Resolved | None:
         """The stored manifest that HEAD has named, if the repository may serve it."""
-        # Where nothing of the repository is stored, there is nothing to look for.
-        if head.digest is None or not lookup.knows_repository:
+        if head.digest is None:
             return None
         known = lookup
         if known.manifest is None or known.manifest.digest != head.digest:
-            known = await self._catalog.look_manifest(repository, head.digest)
+            known = await self._catalog.look_manifest(
+                repository,
+                head.digest,
+                known=Lookup(ignorant=lookup.ignorant),
+                may_be_derived=False,
+            )
         if known.manifest is not None:
             entry = TagEntry(known.manifest.digest, self._clock.wall())
             await self._catalog.put_tag(repository, tag, entry)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.catalog.catalog import Catalog
-from proxy.catalog.lookup import UNKNOWN
+from proxy.catalog.lookup import UNKNOWN, Lookup
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.ports.catalog import Batch, Claim, Grant, Listing, Proof, TagEntry
 from proxy.stores.disk.derived import DerivedFiles
@@ -68,15 +68,22 @@ def place(data_dir: Path) -> Place:
 async def test_nothing_is_known_of_an_unknown_repository(place: Place) -> None:
     catalog = place.catalog()
     lookup = await catalog.look(CARGO, ONE, fresh=place.is_fresh)
-    assert lookup == replace(UNKNOWN, knows_repository=False)
+    assert lookup == Lookup(ignorant=frozenset({0, 1}))
     assert catalog.remembered_tag(CARGO, ONE) is None
     assert (place.near.reads, place.far.reads) == (1, 1)
 
 
-async def test_a_repository_is_known_if_one_layer_knows_it(place: Place) -> None:
+async def test_a_layer_that_knows_nothing_of_the_repository_is_not_asked_again(
+    place: Place,
+) -> None:
     await place.near.commit(pull_of(IMAGE, str(CARGO), tag=Tag("another")))
-    lookup = await place.catalog().look(CARGO, ONE, fresh=place.is_fresh)
-    assert lookup == UNKNOWN
+    catalog = place.catalog()
+    lookup = await catalog.look(CARGO, ONE, fresh=place.is_fresh)
+    assert lookup == Lookup(ignorant=frozenset({1}))
+    place.reset()
+    found = await catalog.look_manifest(CARGO, Digest.of(b"another"), known=lookup)
+    assert found.manifest is None
+    assert (place.near.reads, place.far.reads) == (1, 0)
 
 
 async def test_what_one_process_learns_every_other_one_finds_by_one_look(place: Place) -> None:
