@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
 
 from proxy.errors import ManifestUnknown, UpstreamFailure, UpstreamInvalid
 from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.kit.lru import LruCache
 from proxy.manifests.freshness import (
     Fresh,
     MustFetch,
@@ -21,12 +23,13 @@ from proxy.manifests.freshness import (
     reason_of,
 )
 from proxy.manifests.stale import record_stale
-from proxy.oci.headers.link import Page, keep_parameter
+from proxy.manifests.stored_page import decode, encode, read_document, referrers_slot, tags_slot
+from proxy.oci.headers.link import Page, canonical, keep_parameter
 from proxy.oci.manifest import Index
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
 from proxy.ports.catalog import Listing
-from proxy.telemetry import trace
+from proxy.telemetry import metrics, trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
@@ -46,19 +49,30 @@ _EMPTY_INDEX: Final = json.dumps(
     {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}, separators=(",", ":")
 ).encode()
 
+# The parameters of the distribution spec. With any other one, what a client sends is passed on, and
+# never cached, unless it is the cursor of a page that we have linked to.
+_COMMON: Final = frozenset({"n", "last", "artifactType"})
+_LINKS_MEMORY: Final = 2**20
+_LINK_COST: Final = 300
 
-def _encode(page: Page) -> bytes:
-    head = {"next": page.following, "filtered": page.filtered}
-    return json.dumps(head).encode() + b"\n" + page.raw
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A page of `listing`, as a client asks for it, and where its answer is stored."""
 
-def _decode(value: bytes) -> Page | None:
-    head, _, raw = value.partition(b"\n")
-    try:
-        read = json.loads(head)
-        return Page(raw, read["next"], read["filtered"])
-    except (ValueError, KeyError, TypeError):
-        return None
+    listing: str
+    query: str
+    slot: str
+    asked: str | None = None
+
+    @property
+    def is_common(self) -> bool:
+        return all(name in _COMMON for name, _ in parse_qsl(self.query, keep_blank_values=True))
+
+    @property
+    def stored_as(self) -> str:
+        """What tells it from the other pages of its slot."""
+        return self.query if self.asked is None else self.asked
 
 
 class Listings:
@@ -81,14 +95,18 @@ class Listings:
         self._flights = flights
         self._lifetimes = lifetimes
         self._clock = clock
+        # The queries of the pages that this process has linked to.
+        self._handed_out: LruCache[tuple[str, str], bool] = LruCache(_LINKS_MEMORY)
 
     async def tags(self, repository: Repository, query: str) -> Page:
         """One page of tags, under the name as addressed; NameUnknown or an UpstreamFailure."""
         upstream = self._upstreams[repository.registry]
         page = await self._page(
-            repository, f"tags:{query}", lambda: upstream.tags(repository.name, query)
+            repository,
+            _Question("tags", query, tags_slot(query)),
+            lambda: upstream.tags(repository.name, query),
         )
-        names = _strings(_read(page.raw).get("tags"))
+        names = _strings(read_document(page.raw).get("tags"))
         body = json.dumps({"name": repository.addressed, "tags": names}).encode()
         return Page(body, page.following)
 
@@ -109,12 +127,17 @@ class Listings:
             page = await upstream.referrers(repository.name, digest, query)
             return page or await self._from_tag(repository, digest)
 
-        page = await self._page(repository, f"referrers:{digest}:{query}", ask)
+        # With a digest in it, no page of another manifest can be taken for this one.
+        asked = f"{digest}?{query}"
+        page = await self._page(
+            repository, _Question(f"referrers:{digest}", query, referrers_slot(asked), asked), ask
+        )
         if artifact_type is None:
             return page
         page = replace(
             page, following=keep_parameter(page.following, "artifactType", artifact_type)
         )
+        self._remember(f"{repository}:referrers:{digest}", page)
         return page if page.filtered else _filter(page, artifact_type)
 
     async def _from_tag(self, repository: Repository, digest: Digest) -> Page:
@@ -127,11 +150,13 @@ class Listings:
         return Page(index.raw)
 
     async def _page(
-        self, repository: Repository, name: str, ask: Callable[[], Awaitable[Page]]
+        self, repository: Repository, question: _Question, ask: Callable[[], Awaitable[Page]]
     ) -> Page:
         """The fresh page, else what the upstream says, else the stale page."""
-        stored = await self._catalog.listing(repository, name)
-        page = None if stored is None else _decode(stored.value)
+        listing = f"{repository}:{question.listing}"
+        is_cached = question.is_common or (listing, question.query) in self._handed_out
+        stored = await self._catalog.listing(repository, question.slot) if is_cached else None
+        page = _decode(stored, question.stored_as)
         now, life = self._clock.wall(), self._lifetimes.default
         age = None if stored is None or page is None else now - stored.fetched_at
         failure = self._upstreams[repository.registry].trouble
@@ -144,13 +169,15 @@ class Listings:
 
         async def work() -> Page:
             page = await ask()
-            _read(page.raw)
-            if len(page.raw) <= _CACHED_LIMIT:
-                listing = Listing(_encode(page), self._clock.wall())
-                await self._catalog.put_listing(repository, name, listing)
+            read_document(page.raw)
+            if is_cached and len(page.raw) <= _CACHED_LIMIT:
+                value = encode(page, question.stored_as)
+                found = Listing(value, self._clock.wall())
+                await self._catalog.put_listing(repository, question.slot, found)
             return page
 
-        key = f"list:{repository}:{name}"
+        self._remember(listing, page)
+        key = f"list:{listing}?{question.query}"
         if page is None:
             decision = MustFetch()
         match decision:
@@ -175,17 +202,24 @@ class Listings:
             record_stale(reason_of(error) if isinstance(error, UpstreamFailure) else reason)
             return page
         trace.current().outcome = Outcome.MISS
+        self._remember(listing, fetched)
         return fetched
 
+    def _remember(self, listing: str, page: Page | None) -> None:
+        """Cache the page that we link to, too: its query is the upstream's, not a client's."""
+        if page is not None and page.following is not None:
+            query = canonical(page.following)
+            cost = len(listing) + len(query) + _LINK_COST
+            self._handed_out.put((listing, query), True, cost)  # noqa: FBT003 -- a set
 
-def _read(raw: bytes) -> Mapping[str, object]:
+
+def _decode(stored: Listing | None, query: str) -> Page | None:
+    """The page; one that cannot be read is a miss, and counted."""
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise UpstreamInvalid("the upstream's listing is not JSON")
-    return document
+        return None if stored is None else decode(stored.value, query)
+    except UpstreamInvalid:
+        metrics.CACHE_ERRORS.labels("decode").inc()
+        return None
 
 
 def _strings(value: object) -> list[str]:
@@ -194,7 +228,7 @@ def _strings(value: object) -> list[str]:
 
 
 def _filter(page: Page, artifact_type: str) -> Page:
-    document = dict(_read(page.raw))
+    document = dict(read_document(page.raw))
     manifests = document.get("manifests")
     document["manifests"] = [
         item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 _MAX_LENGTH: Final = 16 * 1024
 # The characters of a query (RFC 3986, 3.4); others are escaped, as clients do.
 _QUERY: Final = "~!$&'()*+,;=:@/?%"
+# All characters that `quote` may leave with these.
+_IS_QUERY: Final = re.compile(r"[A-Za-z0-9_.~!$&'()*+,;=:@/?%-]+")
 _ENDS: Final = {"<": ">", '"': '"'}
 
 
@@ -69,6 +72,16 @@ def _query(target: str) -> str | None:
     query = target.strip(" \t<>").partition("#")[0].partition("?")[2]
     kept = [part for part in query.split("&") if unquote(part.partition("=")[0]) != "ns"]
     return quote("&".join(kept), safe=_QUERY, errors="surrogateescape") or None
+
+
+def is_query(text: str) -> bool:
+    """Whether `text` could be a `following`, and so be sent in a header and a request line."""
+    return 0 < len(text) <= 3 * _MAX_LENGTH and _IS_QUERY.fullmatch(text) is not None
+
+
+def canonical(query: str) -> str:
+    """A query as `query_of` encodes it when a client sends it back."""
+    return query_of(dict(parse_qsl(query)))
 
 
 def link_to(path: str, query: str, *, ns: str | None) -> str:
