@@ -74,7 +74,7 @@ SUITES: Final = {
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust"),
     ),
-    "hostile": (),
+    "hostile": ("redis-server",),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
     "unit": (),

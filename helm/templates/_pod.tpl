@@ -223,6 +223,9 @@ tolerations:
 {{- end -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" $pairs | fromYaml) -}}
 {{- end -}}
+{{- with include "lighterage.redis.key.secret" . -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.redis.hmacKey.key "redis-hmac.key") | fromYaml) -}}
+{{- end -}}
 {{ toYaml $sources }}
 {{- end -}}
 

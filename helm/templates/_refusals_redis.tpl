@@ -53,6 +53,13 @@
 {{- $messages = append $messages "redis.clientCertificate needs redis.tlsSecret, the Secret with the certificate." -}}
 {{- end -}}
 
+{{- if and $redis.hmac_key_file (include "lighterage.redis.key.secret" .) -}}
+{{- $messages = append $messages "config.manifests.redis.hmac_key_file and redis.hmacKey: only one can be the key. Name its Secret in redis.hmacKey.existingSecret instead, or set redis.hmacKey.create to false." -}}
+{{- end -}}
+{{- if and $values.hmacKey.existingSecret (not $somewhere) (not .Values.existingConfigMap) -}}
+{{- $messages = append $messages "redis.hmacKey.existingSecret is for a Redis, but no Redis is configured: remove it." -}}
+{{- end -}}
+
 {{- if and (or $urls $redis.sentinels) (ne $store "redis") -}}
 {{- $messages = append $messages "config.manifests.redis configures a Redis, but config.manifests.store is sqlite: set store: redis." -}}
 {{- end -}}

@@ -29,6 +29,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The Secret with the key of the HMACs in Redis; none if no Redis is configured. */}}
+{{- define "lighterage.redis.key.secret" -}}
+{{- $manifests := (.Values.config | default dict).manifests | default dict -}}
+{{- $uses := or .Values.redis.bundled.enabled .Values.redis.urlKey (eq (get $manifests "store" | default "") "redis") -}}
+{{- if .Values.redis.hmacKey.existingSecret -}}
+{{ .Values.redis.hmacKey.existingSecret }}
+{{- else if and .Values.redis.hmacKey.create $uses -}}
+{{ include "lighterage.fullname" . }}-redis-key
+{{- end -}}
+{{- end -}}
+
 {{/* The settings that name the files of the Secrets in `credentials`, below /run/lighterage. */}}
 {{- define "lighterage.credentials.settings" -}}
 {{- $upstreams := dict -}}
@@ -85,6 +96,9 @@
 {{- if .Values.redis.clientCertificate -}}
 {{- $_ := merge $redis (dict "certificate_file" "/run/lighterage/redis/tls.crt" "key_file" "/run/lighterage/redis/tls.key") -}}
 {{- end -}}
+{{- end -}}
+{{- if include "lighterage.redis.key.secret" . -}}
+{{- $_ := set $redis "hmac_key_file" "/run/lighterage/redis-hmac.key" -}}
 {{- end -}}
 {{- if or $redis .Values.redis.urlKey -}}
 {{- $_ := merge $derived (dict "manifests" (dict "store" "redis" "redis" $redis)) -}}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from time import time_ns
 from typing import TYPE_CHECKING, Final
 
+from proxy.telemetry import metrics
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 KEY: Final = "generation"
 _LIFE: Final = 400 * 86400.0
+# Of nanoseconds since 1970, for some centuries to come.
+_MAX_DIGITS: Final = 19
 
 
 class Generation:
@@ -40,18 +44,32 @@ class Generation:
 
     async def look(self) -> None:
         """Forget if the mark is another one. None is no news: the cache may just be away."""
-        mark = await self._cache.get(KEY)
+        mark = await self._read()
         if self._due:
             await self._cache.put(KEY, _after(mark), life=_LIFE)
-            before, mark = mark, await self._cache.get(KEY)
+            before, mark = mark, await self._read()
             # Somebody else's newer mark serves as well as ours.
             self._due = mark in {None, before}
         if mark is not None and mark != self._seen:
             self._seen = mark
             self._forget()
 
+    async def _read(self) -> bytes | None:
+        """The mark in the cache; None, and counted, for what no proxy has written there."""
+        mark = await self._cache.get(KEY)
+        if mark is not None and not _is_mark(mark):
+            metrics.CACHE_ERRORS.labels("decode").inc()
+            return None
+        return mark
+
+
+def _is_mark(value: bytes) -> bool:
+    # Without a bound somebody could have us count to numbers that Python refuses to print.
+    return len(value) <= _MAX_DIGITS and value.isdigit()
+
 
 def _after(mark: bytes | None) -> bytes:
     """A mark that there has never been, also where the last one was lost with the cache."""
-    last = int(mark) if mark is not None and mark.isdigit() else 0
-    return str(max(last + 1, time_ns())).encode()
+    last = 0 if mark is None else int(mark)
+    after = str(max(last + 1, time_ns())).encode()
+    return after if _is_mark(after) else str(time_ns()).encode()

@@ -6,27 +6,40 @@ Claims are not in it: a replica that serves a manifest reads them in the manifes
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from proxy.errors import DigestInvalid
+from proxy.catalog.shared_values import (
+    LARGEST,
+    PurgeMarks,
+    decode_content,
+    decode_digest,
+    decode_entry,
+    decode_grant,
+    decode_listing,
+    decode_marks,
+    encode_entry,
+    encode_grant,
+    encode_listing,
+    encode_marks,
+)
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
-from proxy.oci.reference import Digest
-from proxy.ports.catalog import NOTHING, Found, Grant, Listing, Proof, TagEntry
+from proxy.ports.catalog import NOTHING, Found, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from proxy.oci.reference import Tag
+    from proxy.kit.clock import Clock
+    from proxy.oci.reference import Digest, Tag
     from proxy.ports import ManifestCache
-    from proxy.ports.catalog import Batch
+    from proxy.ports.catalog import Batch, Listing
+
+T = TypeVar("T")
 
 _DAY: Final = 86400.0
 # How long the shared cache keeps what the durable index keeps anyway, in seconds.
 _CONTENT_LIFE: Final = 14 * _DAY
 _ORIGIN_LIFE: Final = 400 * _DAY
-# A larger value would push hundreds of others out of a small Redis.
-_LIMIT: Final = 256 * 1024
 _PURGES_MEMORY: Final = 2**20
 _PURGE_COST: Final = 300
 
@@ -34,12 +47,24 @@ _PURGE_COST: Final = 300
 class SharedCacheLayer:
     """Fits Layer."""
 
-    def __init__(self, cache: ManifestCache, *, tag_life: Callable[[], float]) -> None:
-        """`tag_life`: for how many seconds a tag's entry may be of use, fresh or stale."""
+    def __init__(
+        self,
+        cache: ManifestCache,
+        *,
+        tag_life: Callable[[], float],
+        on_error: Callable[[str], None] = lambda _operation: None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`tag_life`: for how many seconds a tag's entry may be of use, fresh or stale.
+
+        `on_error` gets `decode` for every value that no proxy has written. It is a miss.
+        """
         self._cache = cache
         self._tag_life = tag_life
+        self._on_error = on_error
+        self._clock = clock
         # A cache cannot list its keys. A purge leaves a mark instead, and what is older is void.
-        self._purges: LruCache[str, tuple[float, float]] = LruCache(_PURGES_MEMORY)
+        self._purges: LruCache[str, PurgeMarks] = LruCache(_PURGES_MEMORY)
 
     def forget_mutable(self) -> None:
         """Read the marks of purges again."""
@@ -47,11 +72,11 @@ class SharedCacheLayer:
 
     async def look_tag(self, repository: str, tag: Tag) -> Found:
         """The entry; then, at once, the manifest that it names and its grant."""
-        value, (tags_purged, _) = await asyncio.gather(
+        value, marks = await asyncio.gather(
             self._cache.get(_tag(repository, tag)), self._purge_marks(repository)
         )
-        entry = _decode_entry(value)
-        if entry is None or entry.validated_at <= tags_purged:
+        entry = self._decode_dated(decode_entry, value)
+        if entry is None or entry.validated_at <= marks.tags:
             return NOTHING
         found = await self.look_manifest(repository, entry.digest)
         return Found(entry, found.grant, None, found.raw, found.origin)
@@ -62,56 +87,54 @@ class SharedCacheLayer:
             self._cache.get(_grant(repository, digest), extend=_CONTENT_LIFE),
             self._cache.get(f"manifest:{digest}", extend=_CONTENT_LIFE),
         )
-        grant, origin = _decode_grant(value), None
+        grant, origin = self._decode(decode_grant, value), None
         if grant is not None and grant.proof is Proof.DERIVED:
             origin = await self._cache.get(f"origin:{digest}", extend=_ORIGIN_LIFE)
-        return Found(None, grant, None, raw, origin)
+        return Found(
+            None,
+            grant,
+            None,
+            self._decode(decode_content, raw),
+            self._decode(decode_content, origin),
+        )
 
     async def look_blob(self, repository: str, digest: Digest) -> Found:
         """The grant."""
         value = await self._cache.get(_grant(repository, digest), extend=_CONTENT_LIFE)
-        return Found(grant=_decode_grant(value))
+        return Found(grant=self._decode(decode_grant, value))
 
     async def look_representation(self, key: str) -> Digest | None:
         """What was made under `key`."""
-        value = await self._cache.get(key, extend=_CONTENT_LIFE)
-        try:
-            return None if value is None else Digest(value.decode())
-        except (ValueError, DigestInvalid):
-            return None
+        return self._decode(decode_digest, await self._cache.get(key, extend=_CONTENT_LIFE))
 
     async def look_listing(self, repository: str, name: str) -> Listing | None:
         """The stored page, if it was not purged."""
-        value, (_, purged) = await asyncio.gather(
+        value, marks = await asyncio.gather(
             self._cache.get(_listing(repository, name)), self._purge_marks(repository)
         )
-        moment, _, page = (value or b"").partition(b"\n")
-        fetched_at = _seconds(moment)
-        return Listing(page, fetched_at) if fetched_at > purged else None
+        listing = self._decode_dated(decode_listing, value)
+        return listing if listing is not None and listing.fetched_at > marks.listings else None
 
     async def commit(self, batch: Batch) -> None:
         """All keys at once; what the cache does not take is counted there."""
         writes: list[Awaitable[None]] = []
 
         def put(key: str, value: bytes, life: float) -> None:
-            if len(value) <= _LIMIT:
+            if len(value) <= LARGEST:
                 writes.append(self._cache.put(key, value, life=life))
 
         for repository, tag, entry in batch.tags:
-            value = f"{entry.digest} {entry.validated_at:.3f}".encode()
-            put(_tag(repository, tag), value, self._tag_life())
+            put(_tag(repository, tag), encode_entry(entry), self._tag_life())
         for manifest, origin in batch.manifests:
             put(f"manifest:{manifest.digest}", manifest.raw, _CONTENT_LIFE)
             if origin is not None:
                 put(f"origin:{manifest.digest}", origin.encode(), _ORIGIN_LIFE)
         for repository, digest, grant in batch.grants:
-            value = json.dumps([grant.proof, grant.media_type], separators=(",", ":")).encode()
-            put(_grant(repository, digest), value, _CONTENT_LIFE)
+            put(_grant(repository, digest), encode_grant(grant), _CONTENT_LIFE)
         for key, derived in batch.representations:
             put(key, derived.encode(), _CONTENT_LIFE)
         for repository, name, listing in batch.listings:
-            value = f"{listing.fetched_at:.3f}\n".encode() + listing.value
-            put(_listing(repository, name), value, self._tag_life())
+            put(_listing(repository, name), encode_listing(listing), self._tag_life())
         if writes:
             await asyncio.gather(*writes)
 
@@ -122,8 +145,8 @@ class SharedCacheLayer:
     async def purge(self, repository: str, now: float, *, tags: bool) -> bool:
         """Leave the mark; False if the cache does not take it."""
         self._purges.delete(repository)
-        tags_purged, _ = await self._purge_marks(repository)
-        mark = f"{now if tags else tags_purged:.3f} {now:.3f}".encode()
+        before = await self._purge_marks(repository)
+        mark = encode_marks(PurgeMarks(now if tags else before.tags, now))
         await self._cache.put(_purge(repository), mark, life=_ORIGIN_LIFE)
         self._purges.delete(repository)
         return await self._cache.get(_purge(repository)) == mark
@@ -131,14 +154,25 @@ class SharedCacheLayer:
     async def close(self) -> None:
         """Nothing: the cache is closed by the one that opened it."""
 
-    async def _purge_marks(self, repository: str) -> tuple[float, float]:
-        """From when on tags, and listings, count (seconds since 1970)."""
+    async def _purge_marks(self, repository: str) -> PurgeMarks:
         known = self._purges.get(repository)
         if known is None:
-            tags, _, listings = (await self._cache.get(_purge(repository)) or b"").partition(b" ")
-            known = _seconds(tags), _seconds(listings)
+            value = await self._cache.get(_purge(repository))
+            known = self._decode_dated(decode_marks, value) or PurgeMarks()
             self._purges.put(repository, known, _PURGE_COST)
         return known
+
+    def _decode(self, decode: Callable[[bytes], T | None], value: bytes | None) -> T | None:
+        decoded = None if value is None else decode(value)
+        if decoded is None and value is not None:
+            self._on_error("decode")
+        return decoded
+
+    def _decode_dated(
+        self, decode: Callable[[bytes, float], T | None], value: bytes | None
+    ) -> T | None:
+        now = self._clock.wall()
+        return self._decode(lambda found: decode(found, now), value)
 
 
 def _tag(repository: str, tag: Tag) -> str:
@@ -155,29 +189,3 @@ def _listing(repository: str, name: str) -> str:
 
 def _purge(repository: str) -> str:
     return f"purged:{repository}"
-
-
-def _seconds(text: bytes) -> float:
-    """A moment; 0 for what is none."""
-    try:
-        moment = float(text or b"0") if len(text) <= 32 else 0.0  # noqa: PLR2004 -- no moment is longer
-    except ValueError:
-        return 0.0
-    return moment if 0.0 <= moment < float("inf") else 0.0
-
-
-def _decode_entry(value: bytes | None) -> TagEntry | None:
-    digest, _, moment = (value or b"").partition(b" ")
-    validated_at = _seconds(moment)
-    try:
-        return TagEntry(Digest(digest.decode("ascii")), validated_at) if validated_at else None
-    except (ValueError, DigestInvalid):
-        return None
-
-
-def _decode_grant(value: bytes | None) -> Grant | None:
-    try:
-        proof, media_type = json.loads(value or b"")
-        return Grant(Proof(proof), None if media_type is None else str(media_type))
-    except (ValueError, TypeError, RecursionError):
-        return None

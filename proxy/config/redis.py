@@ -62,6 +62,7 @@ class RedisSettings(Section):
     password_file: Path | None = None
     sentinel_password: str | None = Field(default=None, repr=False)
     sentinel_password_file: Path | None = None
+    hmac_key_file: Path | None = None
     connect_timeout: Timeout = 0.5
     timeout: Timeout = 0.25
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from proxy.errors import ConversionRefused, DigestInvalid, ManifestInvalid
 from proxy.oci.manifest import Manifest, read_manifest
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.oci.schema1.libtrust import SigningKey
+
+T = TypeVar("T")
 
 # Part of every key and record of a derived manifest. Increment it when the output changes.
 CONVERTER: Final = 1
@@ -101,15 +103,22 @@ class Origin:
         try:
             value = json.loads(record)
             return cls(
-                source=Digest(value["source"]),
+                source=Digest(_of(str, value["source"])),
                 target=MediaType(value["target"]),
-                converter=value["converter"],
+                converter=_of(int, value["converter"]),
                 inputs=ConversionInputs(
-                    name=value["name"],
-                    tag=value["tag"],
-                    platforms=tuple(map(Platform.parse, value["platforms"])),
-                    max_children=value["max_children"],
+                    name=_of(str, value["name"]),
+                    tag=_of(str, value["tag"]),
+                    platforms=tuple(map(Platform.parse, _of(list, value["platforms"]))),
+                    max_children=_of(int, value["max_children"]),
                 ),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DigestInvalid):
             raise ManifestInvalid("the record of a derived manifest cannot be read") from None
+
+
+def _of(kind: type[T], value: object) -> T:
+    """`value`, which has to be of this type, and no subclass: true is no number."""
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} is expected")
+    return value

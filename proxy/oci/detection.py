@@ -7,17 +7,12 @@ internal/manifest/manifest.go and common.go.)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from proxy.errors import ManifestInvalid
-from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, manifest_type
+from proxy.oci.mediatype import DOCKER_CONFIG, MediaType, is_media_type, manifest_type
 
-# RFC 6838, section 4.2.
-_MEDIA_TYPE: Final = re.compile(
-    r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
-)
 # The members that distinguish the formats: those of other formats must be absent or null.
 _SCHEMA1: Final = frozenset({"fsLayers", "history"})
 _IMAGE: Final = frozenset({"config", "layers"})
@@ -53,7 +48,7 @@ def _read_type(document: Mapping[str, object], content_type: str) -> MediaType |
     named = manifest_type(content_type)
     if declared is None:
         return _type_by_shape(document, named)
-    if not isinstance(declared, str) or not _MEDIA_TYPE.fullmatch(declared):
+    if not isinstance(declared, str) or not is_media_type(declared):
         raise ManifestInvalid("the manifest's mediaType is not a media type")
     known = manifest_type(declared)
     if known is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -37,6 +38,10 @@ class MediaType(StrEnum):
         return self.name.lower()
 
 
+# RFC 6838, section 4.2.
+_MEDIA_TYPE: Final = re.compile(
+    r"[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}/[a-zA-Z0-9][a-zA-Z0-9!#$&^_.+-]{0,126}"
+)
 _INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _IMAGES: Final = frozenset({MediaType.V2S2, MediaType.OCI_MANIFEST})
 _SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
@@ -88,6 +93,11 @@ PLAIN_LAYERS: Final = GZIP_LAYERS | {
 def bare(content_type: str) -> str:
     """The media type of a `Content-Type` value, in lower case and without parameters."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def is_media_type(text: str) -> bool:
+    """Whether `text` is a media type without parameters."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def manifest_type(content_type: str) -> MediaType | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.catalog.sealed_cache import SealedCache
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.config import RedisSettings, Settings
+    from proxy.ports import ManifestCache
     from proxy.stores.redis.cache import RedisManifests
     from proxy.stores.redis.servers import Servers
 
@@ -19,6 +21,20 @@ def open_redis(settings: Settings) -> RedisManifests | None:
     if settings.manifests.store == "redis":
         return _redis(settings.manifests.redis, count_error)
     return None
+
+
+def seal(redis: RedisManifests, settings: Settings) -> ManifestCache:
+    """Redis as the catalog uses it: with an HMAC over each value, if the settings give a key.
+
+    OSError if its file cannot be read, ValueError if it is too short.
+    """
+    path = settings.manifests.redis.hmac_key_file
+    if path is None:
+        return redis
+    try:
+        return SealedCache(redis, path.read_bytes().strip(), on_error=count_error)
+    except ValueError as error:
+        raise ValueError(f"manifests.redis.hmac_key_file {path}: {error}") from error
 
 
 def count_error(operation: str) -> None:

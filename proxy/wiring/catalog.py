@@ -15,7 +15,7 @@ from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.sqlite.index import SqliteIndex
 from proxy.wiring.blob_store import blob_path
-from proxy.wiring.cache import count_error, open_redis
+from proxy.wiring.cache import count_error, open_redis, seal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -53,9 +53,10 @@ async def open_catalog(
     `tag_life`: for how many seconds a tag's entry may be of use.
     """
     redis = open_redis(settings)
+    cache = None if redis is None else seal(redis, settings)
     layers: list[Layer] = []
-    if redis is not None:
-        layers.append(SharedCacheLayer(redis, tag_life=tag_life))
+    if cache is not None:
+        layers.append(SharedCacheLayer(cache, tag_life=tag_life, on_error=count_error))
     index: SqliteIndex | None = None
     derived: DerivedStore
     try:
@@ -77,7 +78,7 @@ async def open_catalog(
             derived = DerivedObjects(store.bucket)
         catalog = Catalog(layers, derived, memory=settings.manifests.memory)
 
-        shared: ManifestCache | None = redis or index
+        shared: ManifestCache | None = cache or index
         if shared is None:
             raise AssertionError("without Redis there is an index")
         yield OpenCatalog(catalog, shared, redis, index, derived)

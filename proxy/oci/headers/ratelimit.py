@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Ten digits exceed any real number of pulls or seconds.
+_MAX_QUOTA: Final = 10**10 - 1
 _QUOTA: Final = re.compile(r"(\d{1,10})(?:\s*;\s*w=(\d{1,10}))?")
 _SOURCE: Final = re.compile(r"[0-9A-Za-z.:_-]{1,64}")
 
@@ -41,4 +42,13 @@ class RateLimit:
             remaining=int(remaining[1]),
             window=int(limit[2] or remaining[2] or 0),
             source=source if _SOURCE.fullmatch(source) else "",
+        )
+
+    def is_sane(self) -> bool:
+        """Whether `parse` could have made it: what is read from a cache may be anything."""
+        return (
+            0 < self.limit <= _MAX_QUOTA
+            and 0 <= self.remaining <= _MAX_QUOTA
+            and 0 <= self.window <= _MAX_QUOTA
+            and (not self.source or _SOURCE.fullmatch(self.source) is not None)
         )

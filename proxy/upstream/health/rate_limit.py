@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.headers.ratelimit import RateLimit
+from proxy.ports.catalog import MAX_CLOCK_SKEW
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # The window of a limit that does not state one, in seconds.
 _DEFAULT_WINDOW: Final = 3600
+# The size of a reading in the cache, in bytes.
+_LARGEST: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +39,25 @@ class MeterReading:
         return json.dumps({**asdict(self.rate), "at": self.at}).encode()
 
     @classmethod
-    def decode(cls, value: bytes | None) -> MeterReading | None:
-        """Return the reading in the cache, or None if there is none that can be parsed."""
+    def decode(cls, value: bytes, now: float) -> MeterReading | None:
+        """Return the reading in the cache; None if no proxy can have written it before `now`."""
         try:
-            read = json.loads(value or b"")
-            rate = RateLimit(
-                limit=int(read["limit"]),
-                remaining=int(read["remaining"]),
-                window=int(read["window"]),
-                source=str(read["source"]),
-            )
-            return cls(rate, float(read["at"]))
-        except (ValueError, TypeError, KeyError):
+            read = json.loads(value) if len(value) <= _LARGEST else None
+        except (ValueError, RecursionError):
             return None
+        match read:
+            case {
+                "limit": int(limit),
+                "remaining": int(remaining),
+                "window": int(window),
+                "source": str(source),
+                "at": int(at) | float(at),
+            }:
+                rate = RateLimit(limit, remaining, window, source)
+                # One in the future would stay the newest.
+                is_sane = rate.is_sane() and 0 <= at <= now + MAX_CLOCK_SKEW
+                return cls(rate, float(at)) if is_sane else None
+        return None
 
     def is_over(self, now: float) -> bool:
         """Whether the window has passed, so that the whole limit is granted again."""
@@ -96,9 +105,13 @@ class UpstreamMeter:
         if self._newest is None:
             return False
         key = self._key()
-        shared = MeterReading.decode(await self._cache.get(key)) if key is not None else None
-        if shared is not None and shared.at > self._newest.at:
-            self._take(shared)
+        value = await self._cache.get(key) if key is not None else None
+        if value is not None:
+            shared = MeterReading.decode(value, self._clock.wall())
+            if shared is None:
+                metrics.CACHE_ERRORS.labels("decode").inc()
+            elif shared.at > self._newest.at:
+                self._take(shared)
         rate = self._newest.rate
         return (
             not self._newest.is_over(self._clock.wall())

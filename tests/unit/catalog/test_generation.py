@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from proxy.catalog.generation import KEY, Generation
 from proxy.stores.memory.cache import MemoryManifests
 from proxy.stores.sqlite.index import SqliteIndex
@@ -108,12 +110,21 @@ async def test_two_changes_at_once_leave_nobody_behind() -> None:
     assert not await third.news()
 
 
-async def test_nonsense_in_the_cache_is_one_change() -> None:
+@pytest.mark.parametrize("nonsense", [b"", b"\xff?", b"-1", b"1.5", b"9" * 20, b"9" * 5000])
+async def test_nonsense_in_the_cache_is_a_miss(nonsense: bytes) -> None:
+    """Else whatever can write to the cache could have every process forget all the time."""
     cache = MemoryManifests(2**20)
     memory = _Memory(cache)
-    await cache.put(KEY, b"\xff?", life=60.0)
-    assert await memory.news()
+    await cache.put(KEY, nonsense, life=60.0)
     assert not await memory.news()
+    assert await memory.generation.advance()
+
+
+async def test_the_greatest_mark_can_be_followed() -> None:
+    cache = MemoryManifests(2**20)
+    memory = _Memory(cache)
+    await cache.put(KEY, b"9" * 19, life=60.0)
+    assert await memory.news()
     assert await memory.generation.advance()
 
 
