@@ -65,21 +65,20 @@ def pinned() -> str:
 def build(go: Path, version: str = "") -> Programs:
     """Build what is missing. `version` is that of Kubernetes, such as `1.30` or `1.30.4`."""
     cache().mkdir(parents=True, exist_ok=True)
-    with _only_one_builds():
-        version = _full(go, version)
-        if version == pinned():
-            kubernetes = _install(go, _TOOLS / "kubernetes", f"kubernetes-{version}", version)
-        else:
-            kubernetes = _install_unpinned(go, version)
-        etcd = _required(_TOOLS / "etcd", "go.etcd.io/etcd/server/v3")
-        cni = _required(_TOOLS / "cni", "github.com/containernetworking/plugins")
-        return Programs(
-            version,
-            kubernetes,
-            _install(go, _TOOLS / "etcd", f"etcd-{etcd}"),
-            _install(go, _TOOLS / "cni", f"cni-{cni}"),
-            _install(go, _TOOLS / "pause", "pause"),
-        )
+    version = _full(go, version)
+    if version == pinned():
+        kubernetes = _install(go, _TOOLS / "kubernetes", f"kubernetes-{version}", version)
+    else:
+        kubernetes = _install_unpinned(go, version)
+    etcd = _required(_TOOLS / "etcd", "go.etcd.io/etcd/server/v3")
+    cni = _required(_TOOLS / "cni", "github.com/containernetworking/plugins")
+    return Programs(
+        version,
+        kubernetes,
+        _install(go, _TOOLS / "etcd", f"etcd-{etcd}"),
+        _install(go, _TOOLS / "cni", f"cni-{cni}"),
+        _install(go, _TOOLS / "pause", "pause"),
+    )
 
 
 def module_file(version: str, own: str) -> str:
@@ -119,12 +118,13 @@ def _full(go: Path, version: str) -> str:
 
 def _install_unpinned(go: Path, version: str) -> Path:
     module = cache() / "modules" / version
-    if not (module / "go.sum").exists():
-        module.mkdir(parents=True, exist_ok=True)
-        described = _run([go, "mod", "download", "-json", f"{_KUBERNETES}@v{version}"], module)
-        own = Path(json.loads(described)["Dir"], "go.mod").read_text()
-        (module / "go.mod").write_text(module_file(version, own))
-        _run([go_tools.toolchain(go), "mod", "tidy"], module, GOFLAGS="-mod=mod")
+    with _only_one_builds(f"kubernetes-{version}"):
+        if not (module / "go.sum").exists():
+            module.mkdir(parents=True, exist_ok=True)
+            described = _run([go, "mod", "download", "-json", f"{_KUBERNETES}@v{version}"], module)
+            own = Path(json.loads(described)["Dir"], "go.mod").read_text()
+            (module / "go.mod").write_text(module_file(version, own))
+            _run([go_tools.toolchain(go), "mod", "tidy"], module, GOFLAGS="-mod=mod")
     return _install(go, module, f"kubernetes-{version}", version)
 
 
@@ -132,9 +132,15 @@ def _install(go: Path, module: Path, name: str, version: str = "") -> Path:
     """The programs of a module, in a directory of this name; built unless they are there."""
     directory, made_of = cache() / name, _made_of(module)
     stamp = directory / "stamp"
-    if stamp.exists() and stamp.read_text() == made_of:
-        return directory
-    shutil.rmtree(directory, ignore_errors=True)
+    with _only_one_builds(name):
+        if not (stamp.exists() and stamp.read_text() == made_of):
+            shutil.rmtree(directory, ignore_errors=True)
+            _compile(go, module, directory, version)
+            stamp.write_text(made_of)
+    return directory
+
+
+def _compile(go: Path, module: Path, directory: Path, version: str) -> None:
     flags = ["-s", "-w"]
     if version:
         major, minor, _ = version.split(".")
@@ -152,8 +158,6 @@ def _install(go: Path, module: Path, name: str, version: str = "") -> Path:
     ]
     what = "." if (module / "main.go").exists() else "tool"
     _run([*command, what], module, GOBIN=str(directory), CGO_ENABLED="0")
-    stamp.write_text(made_of)
-    return directory
 
 
 def _made_of(module: Path) -> str:
@@ -193,8 +197,8 @@ def _run(command: list[str | Path], directory: Path, **environment: str) -> str:
 
 
 @contextlib.contextmanager
-def _only_one_builds() -> Iterator[None]:
-    """Make other checkouts' builds wait: they want the same programs."""
-    with (cache() / "lock").open("w") as lock:
+def _only_one_builds(name: str) -> Iterator[None]:
+    """Make other checkouts' builds of the same programs wait: they want the same files."""
+    with (cache() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
