@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.catalog.claims import claims_of
+from proxy.catalog.batches import batch_of, batch_of_derived, representation_key
+from proxy.catalog.derived import DerivedManifests
 from proxy.catalog.lookup import UNKNOWN, Lookup
 from proxy.catalog.memory import CatalogMemory
-from proxy.errors import ManifestInvalid, StoreError
+from proxy.catalog.merging import access_of, merge, origin_of, supersedes
+from proxy.errors import ManifestInvalid
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
-from proxy.oci.derivation import CONVERTER, Origin
-from proxy.oci.derived_record import DerivedRecord
 from proxy.oci.manifest import read_manifest
-from proxy.ports.catalog import MAX_CLOCK_SKEW, Batch, Claim, Found, Grant, Proof
+from proxy.ports.catalog import Batch, Claim, Found, Grant, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from proxy.kit.clock import Clock
-    from proxy.oci.derivation import ConversionInputs
+    from proxy.oci.derivation import ConversionInputs, Origin
     from proxy.oci.manifest import Manifest
     from proxy.oci.mediatype import MediaType
     from proxy.oci.reference import Digest, Repository, Tag
@@ -39,8 +39,6 @@ _log = structlog.get_logger()
 _TOUCH_EVERY: Final = 3600.0
 _TOUCH_COST: Final = 200
 _TOUCH_MEMORY: Final = 2**20
-# In seconds.
-_PRECISION: Final = 0.002
 
 
 class Catalog:
@@ -56,7 +54,7 @@ class Catalog:
     ) -> None:
         """`layers` are the shared cache, if there is one, and the durable index."""
         self._layers = tuple(layers)
-        self._derived = derived
+        self._derived = DerivedManifests(derived)
         self._memory = CatalogMemory(memory)
         self._clock = clock
         self._touched: LruCache[Digest, float] = LruCache(_TOUCH_MEMORY)
@@ -90,7 +88,7 @@ class Catalog:
             found = await layer.look_tag(name, tag)
             if not found.knows_repository:
                 ignorant.add(distance)
-            if _supersedes(found, best, self._clock.wall()):
+            if supersedes(found, best, self._clock.wall()):
                 best, found_at = found, distance
             if best.tag is not None and fresh(best.tag):
                 break
@@ -101,7 +99,7 @@ class Catalog:
         if lookup.manifest is None:
             lookup = await self.look_manifest(repository, best.tag.digest, known=lookup)
         elif found_at > 0:
-            batch = self._batch(name, lookup, (tag, best.tag))
+            batch = batch_of(name, lookup, (tag, best.tag))
             await self._write(batch, self._layers[:found_at])
         return replace(lookup, entry=best.tag)
 
@@ -169,21 +167,25 @@ class Catalog:
         for distance, layer in enumerate(self._layers):
             if distance in known.ignorant:
                 continue
-            best = _merge(best, await layer.look_manifest(name, digest))
+            best = merge(best, await layer.look_manifest(name, digest))
             lookup = self._verify(name, digest, best)
             if lookup.manifest is not None:
                 if distance > 0 and isinstance(lookup.access, Grant):
-                    await self._write(self._batch(name, lookup), self._layers[:distance])
+                    await self._write(batch_of(name, lookup), self._layers[:distance])
                 elif distance + 1 < len(self._layers):
-                    await self._adopt(name, lookup)
+                    await self._derived.adopt(name, lookup)
                 return lookup
             if best.raw is not None and lookup.raw is None:
                 # Damaged bytes, or a type that is not theirs, must not hide what is further out.
                 best = Found(granted_to=best.granted_to)
         lookup = self._verify(name, digest, best)
-        if may_be_derived and (derived := await self._look_derived(name, digest)) is not None:
-            return derived
-        return lookup
+        derived = await self._derived.look(name, digest) if may_be_derived else None
+        if derived is None:
+            return lookup
+        if derived.manifest is not None:
+            self._remember(name, derived)
+            await self._write(batch_of(name, derived))
+        return derived
 
     async def look_nearest_manifest(self, repository: Repository, digest: Digest) -> Lookup:
         """What another process may have left since: one question to the nearest layer."""
@@ -191,35 +193,6 @@ class Catalog:
             return UNKNOWN
         found = await self._layers[0].look_manifest(str(repository), digest)
         return self._verify(str(repository), digest, found)
-
-    async def _look_derived(self, name: str, digest: Digest) -> Lookup | None:
-        """The derived manifest, if it was sent through this repository."""
-        try:
-            record = await self._derived.get(digest, name)
-        except StoreError as error:
-            _log.error("derived.unavailable", digest=digest, error=str(error))
-            return None
-        if record is None or name not in record.repositories:
-            return None
-        if record.manifest is None:
-            return Lookup(access=Grant(Proof.DERIVED), origin=record.origin)
-        access = Grant(Proof.DERIVED, record.manifest.media_type)
-        lookup = Lookup(access=access, manifest=record.manifest, origin=record.origin)
-        self._remember(name, lookup)
-        await self._write(self._batch(name, lookup))
-        return lookup
-
-    async def _adopt(self, name: str, lookup: Lookup) -> None:
-        """Have a derived manifest of another replica durable here, too."""
-        manifest, origin = lookup.manifest, lookup.origin
-        if manifest is None or origin is None:
-            return
-        try:
-            await self._derived.put(
-                DerivedRecord(manifest.digest, manifest, origin, frozenset({name}))
-            )
-        except StoreError as error:
-            _log.error("derived.not_stored", digest=manifest.digest, error=str(error))
 
     async def learn(
         self,
@@ -237,7 +210,7 @@ class Catalog:
         if tag is not None:
             self._memory.put_tag(name, *tag)
         if not is_known:
-            await self._write(self._batch(name, lookup, tag))
+            await self._write(batch_of(name, lookup, tag))
         elif tag is not None:
             await self.put_tag(repository, *tag)
 
@@ -250,10 +223,10 @@ class Catalog:
             return Lookup(access=access)
         best = Found()
         for layer in self._layers:
-            best = _merge(best, await layer.look_blob(name, digest))
+            best = merge(best, await layer.look_blob(name, digest))
             if best.grant is not None:
                 break
-        access = _access(best)
+        access = access_of(best)
         if access is not None:
             self._memory.put_access(name, digest, access)
         return Lookup(access=access, delivered=bool(best.granted_to))
@@ -282,36 +255,20 @@ class Catalog:
         `replaces` one whose bytes are damaged. StoreError if it cannot be stored.
         """
         name = str(repository)
-        record = DerivedRecord(manifest.digest, manifest, origin, frozenset({name}))
-        if replaces:
-            await self._derived.replace(record)
-        else:
-            record = await self._derived.put(record)
-        stored = record.manifest
-        if stored is None or stored.media_type != manifest.media_type:
-            # Signed and unsigned schema 1 have one digest.
-            stored = manifest
-        lookup = Lookup(
-            access=Grant(Proof.DERIVED, stored.media_type), manifest=stored, origin=origin
-        )
+        lookup = await self._derived.put(name, manifest, origin, replaces=replaces)
         self._remember(name, lookup)
-        await self._write(self._batch(name, lookup))
-        return stored
+        await self._write(batch_of(name, lookup))
+        return lookup.manifest or manifest
 
     async def origin(self, digest: Digest) -> Origin | None:
         """What a derived manifest was made from; None if `digest` is not one of ours."""
-        try:
-            record = await self._derived.get(digest)
-        except StoreError as error:
-            _log.error("derived.unavailable", digest=digest, error=str(error))
-            return None
-        return None if record is None else record.origin
+        return await self._derived.origin(digest)
 
     async def representation(
         self, repository: Repository, source: Manifest, target: MediaType, inputs: ConversionInputs
     ) -> Manifest | None:
         """What `source` was converted to before, with these inputs, in this repository."""
-        key = _representation(source, target, inputs)
+        key = representation_key(source, target, inputs)
         for layer in self._layers:
             if (digest := await layer.look_representation(key)) is not None:
                 return (await self.look_manifest(repository, digest)).manifest
@@ -322,23 +279,16 @@ class Catalog:
     ) -> None:
         """Remember what `source` was converted to."""
         await self._write(
-            Batch(representations=[(_representation(source, target, inputs), derived)])
+            Batch(representations=[(representation_key(source, target, inputs), derived)])
         )
 
     async def restore_derived(self) -> int:
         """Put what is in the derived store back into an index that is new; how much that was."""
         count = 0
         async for record in self._derived.records():
-            if record.manifest is None:
-                continue
-            grant = Grant(Proof.DERIVED, record.manifest.media_type)
-            await self._write(
-                Batch(
-                    manifests=[(record.manifest, record.origin)],
-                    grants=[(name, record.digest, grant) for name in record.repositories],
-                )
-            )
-            count += 1
+            if record.manifest is not None:
+                await self._write(batch_of_derived(record))
+                count += 1
         return count
 
     # -- listings ----------------------------------------------------------------------------
@@ -357,12 +307,12 @@ class Catalog:
 
     def _verify(self, name: str, digest: Digest, found: Found) -> Lookup:
         """What was found, with the manifest read and compared with its digest."""
-        access = _access(found)
+        access = access_of(found)
         lookup = Lookup(
             access=access,
             raw=found.raw,
             delivered=bool(found.granted_to),
-            origin=_origin(found.origin),
+            origin=origin_of(found),
         )
         if access is None or access.media_type is None or found.raw is None:
             return lookup
@@ -382,27 +332,6 @@ class Catalog:
             self._memory.put_access(name, lookup.manifest.digest, lookup.access)
             self._memory.put_manifest(lookup.manifest)
 
-    def _batch(
-        self,
-        name: str,
-        lookup: Lookup,
-        tag: tuple[Tag, TagEntry] | None = None,
-    ) -> Batch:
-        """All that is known of a manifest, for layers that do not know it."""
-        batch = Batch()
-        if tag is not None:
-            batch.tags.append((name, *tag))
-        manifest = lookup.manifest
-        if manifest is not None:
-            batch.manifests.append((manifest, lookup.origin))
-            if isinstance(lookup.access, Grant):
-                batch.grants.append((name, manifest.digest, lookup.access))
-            batch.claims += [
-                (name, manifest.digest, digest, claim)
-                for digest, claim in claims_of(manifest).items()
-            ]
-        return batch
-
     def _due(self, entry: TagEntry) -> list[Digest]:
         """The manifest that a tag names, if its use was not noted for a while."""
         now = self._clock.wall()
@@ -417,45 +346,3 @@ class Catalog:
             await chosen[0].commit(batch)
         else:
             await asyncio.gather(*(layer.commit(batch) for layer in chosen))
-
-
-def _access(found: Found) -> Grant | Claim | None:
-    """The grant; or the claim, if the same upstream has delivered the bytes somewhere."""
-    return found.grant or (found.claim if found.granted_to else None)
-
-
-def _origin(value: bytes | None) -> Origin | None:
-    try:
-        return None if value is None else Origin.decode(value)
-    except ManifestInvalid:
-        return None
-
-
-def _supersedes(found: Found, best: Found, now: float) -> bool:
-    """Whether the entry that a layer has found takes the place of the best one so far."""
-    if found.tag is None or best.tag is None:
-        return found.tag is not None
-    gained = _validated_at(found.tag, now) - _validated_at(best.tag, now)
-    # Equal entries differ in what some layers keep: milliseconds.
-    return gained > _PRECISION or (gained > -_PRECISION and best.raw is None)
-
-
-def _validated_at(entry: TagEntry, now: float) -> float:
-    """When the entry was validated; long ago if that was by a clock that was wrong."""
-    return entry.validated_at if entry.validated_at <= now + MAX_CLOCK_SKEW else 0.0
-
-
-def _merge(near: Found, far: Found) -> Found:
-    return Found(
-        near.tag or far.tag,
-        near.grant or far.grant,
-        near.claim or far.claim,
-        near.raw or far.raw,
-        near.origin or far.origin,
-        near.granted_to or far.granted_to,
-    )
-
-
-def _representation(source: Manifest, target: MediaType, inputs: ConversionInputs) -> str:
-    options = inputs.cache_key_for(target)
-    return f"rep:{CONVERTER}:{source.media_type}:{source.digest}:{target}:{options}"
