@@ -16,6 +16,8 @@ import structlog
 from proxy.errors import DigestInvalid
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
+from proxy.kit.moment import parse_moment
+from proxy.oci.mediatype import is_media_type
 from proxy.oci.reference import Digest
 from proxy.ports.catalog import NOTHING, Found, Grant, Proof, TagEntry
 
@@ -57,7 +59,7 @@ class BucketIndex:
         )
         digest, _, moment = (value or b"").partition(b" ")
         try:
-            entry = TagEntry(Digest(digest.decode("ascii")), float(moment))
+            entry = TagEntry(Digest(digest.decode("ascii")), parse_moment(moment))
         except (ValueError, DigestInvalid):
             return NOTHING
         if entry.validated_at <= purged:
@@ -87,7 +89,7 @@ class BucketIndex:
         """Write all objects at once. Derived manifests have a store of their own."""
         now = self._clock.wall()
         grants = {(name, digest): grant for name, digest, grant in batch.grants}
-        writes: list[Awaitable[None]] = []
+        writes: list[Awaitable[object]] = []
         for name, tag, entry in batch.tags:
             before = self._written.get((name, tag))
             if (
@@ -95,9 +97,7 @@ class BucketIndex:
                 or before.digest != entry.digest
                 or (now - before.validated_at > _WRITE_AGAIN)
             ):
-                self._written.put((name, tag), entry, _COST)
-                value = f"{entry.digest} {entry.validated_at:.3f}".encode()
-                writes.append(self._put(_key("tags", name, tag), value))
+                writes.append(self._put_tag(name, tag, entry))
         bodies = {manifest.digest: manifest.raw for manifest, _ in batch.manifests}
         for (name, digest), grant in grants.items():
             if grant.proof is Proof.DERIVED:
@@ -133,10 +133,7 @@ class BucketIndex:
     async def _purged_at(self, repository: str) -> float:
         moment = self._purged.get(repository)
         if moment is None:
-            try:
-                moment = float(await self._get(f"again/purged/{repository}/+") or b"0")
-            except ValueError:
-                moment = 0.0
+            moment = parse_moment(await self._get(f"again/purged/{repository}/+") or b"")
             self._purged.put(repository, moment, _COST)
         return moment
 
@@ -146,11 +143,18 @@ class BucketIndex:
         except OSError:
             return None
 
-    async def _put(self, key: str, value: bytes) -> None:
+    async def _put_tag(self, repository: str, tag: Tag, entry: TagEntry) -> None:
+        value = f"{entry.digest} {entry.validated_at:.3f}".encode()
+        if await self._put(_key("tags", repository, tag), value):
+            self._written.put((repository, tag), entry, _COST)
+
+    async def _put(self, key: str, value: bytes) -> bool:
         try:
             await self._bucket.put(key, value)
         except OSError as error:
             _log.warning("index.not_written", key=key, error=str(error))
+            return False
+        return True
 
 
 def _key(kind: str, repository: str, leaf: str) -> str:
@@ -163,8 +167,13 @@ def _encode(grant: Grant) -> bytes:
 
 
 def _decode(value: bytes) -> Grant | None:
+    """The grant. Its type becomes a header of ours, so it must be a media type."""
     try:
-        proof, media_type = json.loads(value)
-        return Grant(Proof(proof), None if media_type is None else str(media_type))
-    except (ValueError, TypeError, RecursionError):
-        return None
+        match json.loads(value):
+            case [str(proof), None]:
+                return Grant(Proof(proof))
+            case [str(proof), str(media_type)] if is_media_type(media_type):
+                return Grant(Proof(proof), media_type)
+    except (ValueError, RecursionError):
+        pass
+    return None

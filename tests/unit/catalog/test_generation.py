@@ -143,3 +143,16 @@ async def test_processes_share_it_in_one_file(tmp_path: Path) -> None:
     finally:
         await first.close()
         await second.close()
+
+
+@pytest.mark.parametrize(
+    "mark", [b"", b"x", b"-1", b"\xff", b"9" * 400, b"9" * 5000, "٣".encode()], ids=len
+)
+async def test_a_mark_that_is_garbage_is_replaced(mark: bytes) -> None:
+    cache = MemoryManifests(2**20)
+    await cache.put(KEY, mark, life=60)
+    one, other = _Memory(cache), _Memory(cache)
+    await other.news()
+    assert await one.generation.advance()
+    assert await other.news()
+    assert await cache.get(KEY) != mark
