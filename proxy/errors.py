@@ -11,7 +11,8 @@ RegistryError
 ├── ManifestInvalid                              bytes that are not one unambiguous manifest
 └── UpstreamFailure                              serve a cached copy instead, however old
     ├── UpstreamUnavailable                      network, DNS, TLS, timeout, 5xx, token server
-    │   └── UpstreamOffline                      the settings forbid requests
+    │   ├── UpstreamOffline                      the settings forbid requests
+    │   └── UpstreamSaturated                    all connections that we may open are in use
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
     │   └── BudgetReserved                       the rest of the rate limit is kept
@@ -154,13 +155,15 @@ class FailureContext:
     """Where and when an upstream failed.
 
     `status` is what was answered, if anything was. `broke_off`: the connection was made, and was
-    closed early, so that the next one may well be better.
+    closed early, so that the next one may well be better. `exhausted`: the answer said that nothing
+    is left of our rate limit.
     """
 
     at: FailedAt = FailedAt.REGISTRY
     phase: Phase = Phase.ANSWER
     status: int | None = None
     broke_off: bool = False
+    exhausted: bool = False
 
 
 class UpstreamFailure(RegistryError):
@@ -195,6 +198,12 @@ class UpstreamUnavailable(UpstreamFailure):
 
 class UpstreamOffline(UpstreamUnavailable):
     """The settings forbid requests to this upstream."""
+
+
+class UpstreamSaturated(UpstreamUnavailable):
+    """All connections that we may open to the upstream are in use: a limit of this proxy."""
+
+    code = "TOOMANYREQUESTS"
 
 
 class UpstreamDenied(UpstreamFailure):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
 
 from proxy.blobs.expected_length import expected_length
 from proxy.blobs.retry_budget import RetryBudget
-from proxy.errors import RangeInvalid, UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
+from proxy.errors import (
+    FailedAt,
+    RangeInvalid,
+    UpstreamFailure,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
 from proxy.kit.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
@@ -68,14 +75,14 @@ class ResumableBody:
 
         UpstreamFailure, BlobUnknown or RangeInvalid. As long as no client has the head of its
         answer, an error is the better answer: only a connection that the upstream closes before
-        its own head is tried again, once.
+        its own head, and a server error that states no time, are tried again, once.
         """
         retried = False
         while True:
             try:
                 self.start = (await self._request(start)).start
             except UpstreamFailure as failure:
-                if self.total is None and (retried or not failure.context.broke_off):
+                if self.total is None and (retried or not _may_pass(failure)):
                     raise
                 retried = True
                 await self._budget.spend(failure, received=max(start, 0), gained=0)
@@ -153,3 +160,18 @@ class ResumableBody:
         if self.total is None or self._last is None:
             return self.total or 0
         return min(self._last + 1, self.total)
+
+
+def _may_pass(failure: UpstreamFailure) -> bool:
+    """Whether the next attempt may well succeed: one hiccup of a storage service, say."""
+    if failure.context.broke_off:
+        return True
+    status = failure.context.status
+    return (
+        isinstance(failure, UpstreamUnavailable)
+        and failure.context.at is not FailedAt.TOKEN_SERVER
+        and failure.retry_after is None
+        and status is not None
+        and status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        and status != HTTPStatus.NOT_IMPLEMENTED
+    )

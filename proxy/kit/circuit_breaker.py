@@ -77,6 +77,14 @@ class CircuitBreaker:
         self._retry_at = self._clock() + with_jitter(self._interval, self._chance)
         return True
 
+    def open(self) -> bool:
+        """Open the breaker, whatever was recorded; whether it was closed."""
+        if self.is_open:
+            return False
+        self._failures = self._limit
+        self._retry_at = self._clock() + with_jitter(self._interval, self._chance)
+        return True
+
     def hold(self, seconds: float) -> bool:
         """Allow no attempt for `seconds`, such as for `Retry-After`; whether that opened it.
 

@@ -108,7 +108,8 @@ class UpstreamManifests:
             head = await upstream.head_manifest(repository.name, digest)
         except UpstreamUnavailable as failure:
             # A status of 405 or 5xx for a HEAD proves nothing.
-            if failure.status is None:
+            # A registry that says when to ask again is not asked again at once.
+            if failure.status is None or failure.retry_after is not None:
                 raise
             return None
         return head if head.digest in {None, digest} else None

@@ -272,7 +272,8 @@ class Tags:
         except ManifestUnknown:
             return None
         except UpstreamUnavailable as failure:
-            if failure.status is None:
+            # A registry that says when to ask again is not asked again at once.
+            if failure.status is None or failure.retry_after is not None:
                 raise
             return None
 

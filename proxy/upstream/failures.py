@@ -27,6 +27,7 @@ from proxy.errors import (
     UpstreamThrottled,
     UpstreamUnavailable,
 )
+from proxy.oci.headers.ratelimit import RateLimit
 from proxy.upstream.ssrf import AddressRefusedError
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ def refusal(
     since 1970.
     """
     sentence = f"{endpoint} answered {status}"
-    context = FailureContext(at=at, status=status)
+    rate = RateLimit.parse(headers) if status == HTTPStatus.TOO_MANY_REQUESTS else None
+    exhausted = rate is not None and rate.remaining == 0
+    context = FailureContext(at=at, status=status, exhausted=exhausted)
     wait = retry_after(headers.get("Retry-After"), datetime.fromtimestamp(now, UTC))
     if status in _DENIED and at is not FailedAt.REDIRECT:
         return UpstreamDenied(sentence, context=context)

@@ -33,8 +33,12 @@ class Operation:
 
     @property
     def scope(self) -> tuple[str, Kind]:
-        """What fails together when the registry itself works: one kind in one repository."""
-        return self.repository, self.kind
+        """What fails together when the registry itself works: one kind in one repository.
+
+        HEAD and GET of a manifest are one kind here: the second decides what the first leaves open.
+        """
+        kind = Kind.MANIFEST if self.kind is Kind.MANIFEST_HEAD else self.kind
+        return self.repository, kind
 
     @property
     def is_listing(self) -> bool:

@@ -23,6 +23,7 @@ from proxy.errors import (
     Unsupported,
     UpstreamDenied,
     UpstreamFailure,
+    UpstreamSaturated,
     UpstreamThrottled,
 )
 
@@ -42,6 +43,7 @@ STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     StorageFailure: HTTPStatus.SERVICE_UNAVAILABLE,
     ManifestInvalid: HTTPStatus.BAD_GATEWAY,
     UpstreamFailure: HTTPStatus.BAD_GATEWAY,
+    UpstreamSaturated: HTTPStatus.SERVICE_UNAVAILABLE,
     # The upstream's challenge is not for our clients, and most registries answer 401 or 403 for a
     # repository that does not exist.
     UpstreamDenied: HTTPStatus.NOT_FOUND,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from proxy.kit.circuit_breaker import CircuitBreaker
 from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
+from proxy.upstream.health.circuits import Circuits
 from proxy.upstream.health.failover import FailoverUpstream
 from proxy.upstream.health.negative_cache import NegativeCache
 from proxy.upstream.health.rate_limit import UpstreamMeter
@@ -90,8 +90,8 @@ def _resilient_upstream(
     return ResilientUpstream(
         FailoverUpstream(upstream, mirrors=mirrors) if mirrors else upstream,
         name=name,
-        breaker=CircuitBreaker(
-            first_interval=_FIRST_PROBE_INTERVAL, max_interval=_MAX_PROBE_INTERVAL
+        circuits=Circuits(
+            name=name, first_interval=_FIRST_PROBE_INTERVAL, max_interval=_MAX_PROBE_INTERVAL
         ),
         negative_cache=NegativeCache(
             not_found=settings.negative_cache.not_found,

@@ -177,13 +177,16 @@ OUTAGES: Final = (
     Outage("401", partial(faulty, Fault(status=401)), DENIED, 404, "NAME_UNKNOWN", opens=False),
     Outage("403", partial(faulty, Fault(status=403)), DENIED, 404, "NAME_UNKNOWN", opens=False),
     Outage("404", partial(faulty, Fault(status=404)), None, 404, "MANIFEST_UNKNOWN", opens=False),
-    Outage("429", partial(faulty, Fault(status=429)), THROTTLED, 429, "TOOMANYREQUESTS"),
+    Outage(
+        "429", partial(faulty, Fault(status=429)), THROTTLED, 429, "TOOMANYREQUESTS", opens=False
+    ),
     Outage(
         "429 with Retry-After",
         partial(faulty, Fault(status=429, headers={"Retry-After": "2"})),
         THROTTLED,
         429,
         "TOOMANYREQUESTS",
+        opens=False,
         headers={"Retry-After": "2"},
     ),
     Outage(
@@ -192,10 +195,11 @@ OUTAGES: Final = (
         THROTTLED,
         429,
         "TOOMANYREQUESTS",
+        opens=False,
     ),
-    Outage("500", partial(faulty, Fault(status=500)), UNAVAILABLE, 502, "UNAVAILABLE"),
-    Outage("503", partial(faulty, Fault(status=503)), UNAVAILABLE, 502, "UNAVAILABLE"),
-    Outage("token server down", no_tokens, UNAVAILABLE, 502, "UNAVAILABLE"),
+    Outage("500", partial(faulty, Fault(status=500)), UNAVAILABLE, 502, "UNAVAILABLE", opens=False),
+    Outage("503", partial(faulty, Fault(status=503)), UNAVAILABLE, 502, "UNAVAILABLE", opens=False),
+    Outage("token server down", no_tokens, UNAVAILABLE, 502, "UNAVAILABLE", opens=False),
     Outage(
         "redirect target down",
         lost_storage,

@@ -125,6 +125,8 @@ async def test_who_asks_to_be_left_alone_is(
         upstream.fault("*", "*", Fault(status=429, headers={"Retry-After": "3"}))
         began = monotonic()
         assert (await pull(proxy)).status == 200
+        # What it asks to be left alone with is one kind of question of one repository.
+        assert (await proxy.get(BLOB)).status == 429
         asked = len(upstream.requests)
         while monotonic() < began + 1.2:
             assert (await pull(proxy)).status == 200
@@ -145,7 +147,8 @@ async def test_a_dead_upstream_costs_blobs_no_time_either(
     registry = {"url": upstream.url, "default": True, "idle_timeout": SLOWLY / 2}
     async with Proxy(settings({"docker.io": registry}, data_dir)) as proxy:
         upstream.fault("*", "*", Fault(delay=3600))
-        await asyncio.gather(*(pull(proxy, f"missing-{number}") for number in range(3)))
+        dead = [f"/v2/library/dead-{number}/manifests/1" for number in range(5)]
+        await asyncio.gather(*map(proxy.get, dead))
         assert metric("upstream_circuit_open", upstream="docker.io") == 1
         upstream.requests.clear()
         began = monotonic()
