@@ -51,7 +51,7 @@ _EMPTY_INDEX: Final = json.dumps(
 
 # The parameters of the distribution spec. With any other one, what a client sends is passed on, and
 # never cached, unless it is the cursor of a page that we have linked to.
-_COMMON: Final = frozenset({"n", "last", "artifactType"})
+_PAGING: Final = frozenset({"n", "last"})
 _LINKS_MEMORY: Final = 2**20
 _LINK_COST: Final = 300
 
@@ -67,7 +67,10 @@ class _Question:
 
     @property
     def is_common(self) -> bool:
-        return all(name in _COMMON for name, _ in parse_qsl(self.query, keep_blank_values=True))
+        names = {name for name, _ in parse_qsl(self.query, keep_blank_values=True)}
+        if self.asked is not None:
+            names.discard("artifactType")
+        return names <= _PAGING
 
     @property
     def stored_as(self) -> str:

@@ -18,6 +18,8 @@ _HIGH: Final = 0.94
 _LOW: Final = 0.90
 # A repository's row is small: they are looked through only when there are so many.
 _MANY_REPOSITORIES: Final = 10_000
+# In seconds; no row waits for its commit as long.
+_LONGEST_WRITE: Final = 600.0
 
 _KEYS: Final = {
     "contents": "id",
@@ -27,7 +29,7 @@ _KEYS: Final = {
     "listings": "repository, name",
 }
 _ORPHANS: Final = """
-DELETE FROM repositories WHERE tags_purged = 0 AND listings_purged = 0 AND id NOT IN (
+DELETE FROM repositories WHERE max(tags_purged, listings_purged) < ? AND id NOT IN (
     SELECT repository FROM tags UNION SELECT repository FROM grants
     UNION SELECT repository FROM claims UNION SELECT repository FROM listings
 )
@@ -67,11 +69,14 @@ def expire(database: sqlite3.Connection, before: int, now: float) -> None:
     database.execute("DELETE FROM shared WHERE expires <= ?", (now,))
 
 
-def forget_orphans(database: sqlite3.Connection) -> None:
-    """Delete the names of repositories of which nothing is stored, if there are many."""
+def forget_orphans(database: sqlite3.Connection, now: float) -> None:
+    """Delete the names of repositories of which nothing is stored, if there are many.
+
+    Where nothing is stored a purge voids nothing, except what other processes have yet to write.
+    """
     (count,) = database.execute("SELECT count(*) FROM repositories").fetchone()
     if count > _MANY_REPOSITORIES:
-        database.execute(_ORPHANS)
+        database.execute(_ORPHANS, (now - _LONGEST_WRITE,))
 
 
 def _delete(database: sqlite3.Connection, table: str, *, before: int | None) -> None:

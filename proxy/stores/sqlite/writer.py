@@ -192,7 +192,7 @@ class GroupCommit:
         assert self._database is not None  # noqa: S101 -- `_transaction` has looked
         now = self._clock()
         eviction.expire(self._database, int(now - self._unused), now)
-        eviction.forget_orphans(self._database)
+        eviction.forget_orphans(self._database, now)
 
     def _transaction(self, operation: str, work: Callable[[], None]) -> None:
         """All of `work` or nothing; what fails is counted, and dropped."""

@@ -1,0 +1,142 @@
+"""What a client makes up leaves nothing: parameters, names, tags and digests without end."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from prometheus_client import REGISTRY
+
+from proxy.manifests import stored_page
+from tests.hostile import bystander
+from tests.kit import images
+from tests.kit.proxy import Proxy, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.kit.scripted_upstream import ScriptedUpstream
+
+TAGS: Final = f"/v2/{bystander.NAME}/tags/list"
+REFERRERS: Final = f"/v2/{bystander.NAME}/referrers"
+# About what a page of a thousand long tags takes, and so a page that is cached.
+PAGE: Final = json.dumps({"tags": [f"{number:0128}" for number in range(1500)]}).encode()
+# `LIGHTERAGE_HOSTILE_SECONDS=60` is the long form of all of it.
+SECONDS: Final = float(os.environ.get("LIGHTERAGE_HOSTILE_SECONDS", "2"))
+REQUESTS: Final = int(75 * SECONDS)
+
+
+@pytest.fixture
+def upstream(upstream: ScriptedUpstream) -> ScriptedUpstream:
+    upstream.serve(TAGS, PAGE)
+    return upstream
+
+
+def used(data: Path) -> int:
+    """How many bytes everything below the data directory takes."""
+    return sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
+
+
+def series() -> int:
+    """How many time series this process has."""
+    return sum(len(metric.samples) for metric in REGISTRY.collect())
+
+
+@pytest.mark.parametrize("parameter", ["x{}=1", "artifactType={}", "page={}", "last=&z={}"])
+async def test_pages_with_other_parameters_are_passed_on_and_never_stored(
+    proxy: Proxy, upstream: ScriptedUpstream, data_dir: Path, parameter: str
+) -> None:
+    await bystander.pull(proxy)
+    before = used(data_dir)
+    for number in range(REQUESTS // 5):
+        answer = await proxy.get(f"{TAGS}?{parameter.format(number)}")
+        assert (answer.status, answer.cache) == (200, "Lighterage; fwd=miss")
+    again = await proxy.get(f"{TAGS}?{parameter.format(0)}")
+    assert "fwd" in again.cache
+    assert upstream.count("GET", TAGS) == REQUESTS // 5 + 1
+    assert used(data_dir) < before + len(PAGE)
+    await bystander.pull(proxy)
+
+
+async def test_pages_with_known_parameters_take_a_bounded_number_of_slots(
+    proxy: Proxy, data_dir: Path
+) -> None:
+    for number in range(REQUESTS):
+        assert (await proxy.get(f"{TAGS}?last={number}&n=1000")).status == 200
+    await bystander.pull(proxy)
+    slots = 1 + stored_page._TAG_SLOTS
+    # In the write-ahead log each write is there once until the next checkpoint.
+    assert used(data_dir) < 3 * slots * len(PAGE)
+    assert "hit" in (await proxy.get(f"{TAGS}?last={REQUESTS - 1}&n=1000")).cache
+
+
+async def test_the_page_that_we_link_to_is_cached(proxy: Proxy, upstream: ScriptedUpstream) -> None:
+    """Some registries' cursors are in a parameter of their own."""
+    upstream.headers["Link"] = f'<{TAGS}?next_page=abc%2Fd&n=2>; rel="next"'
+    first = await proxy.get(f"{TAGS}?n=2")
+    linked = first.headers["Link"].partition("<")[2].partition(">")[0]
+    assert "fwd" in (await proxy.get(linked)).cache
+    assert "hit" in (await proxy.get(linked)).cache
+    assert "fwd" in (await proxy.get(linked.replace("abc", "abd"))).cache
+    assert "fwd" in (await proxy.get(linked.replace("abc", "abd"))).cache
+
+
+async def test_referrers_of_random_digests_take_a_bounded_number_of_slots(
+    proxy: Proxy, data_dir: Path
+) -> None:
+    await bystander.pull(proxy)
+    before = used(data_dir)
+    for number in range(REQUESTS):
+        digest = images.digest(b"%d" % number)
+        answer = await proxy.get(f"{REFERRERS}/{digest}?x={number}")
+        assert (answer.status, json.loads(answer.body)["manifests"]) == (200, [])
+    assert used(data_dir) < before + 2**20
+    await bystander.pull(proxy)
+
+
+def names() -> Iterator[str]:
+    """Paths that name nothing: repositories, tags, digests of manifests and of blobs."""
+    number = 0
+    while True:
+        number += 1
+        digest = images.digest(b"%d" % number)
+        yield f"/v2/library/r{number}/manifests/1"
+        yield f"/v2/{bystander.NAME}/manifests/t{number}"
+        yield f"/v2/{bystander.NAME}/manifests/{digest}"
+        yield f"/v2/{bystander.NAME}/blobs/{digest}"
+
+
+async def test_names_that_do_not_exist_leave_nothing(proxy: Proxy, data_dir: Path) -> None:
+    await bystander.pull(proxy)
+    source = names()
+    for _ in range(200):
+        await proxy.get(next(source))
+    before, count = used(data_dir), series()
+    ends = time.monotonic() + SECONDS
+    requests = 0
+    while time.monotonic() < ends:
+        assert (await proxy.get(next(source))).status == 404
+        requests += 1
+    assert requests > 100
+    assert used(data_dir) < before + 2**16
+    assert series() == count
+    await bystander.pull(proxy)
+
+
+async def test_purges_of_names_that_do_not_exist_are_bounded(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """Each leaves a row, and the rows are bounded by `catalog.max_size`."""
+    limit = 2**22
+    chosen = settings(upstream, data_dir, catalog={"max_size": limit})
+    async with Proxy(chosen) as proxy:
+        await bystander.pull(proxy)
+        purges = proxy.services.purges
+        for number in range(300):
+            await purges.purge(f"library/{'x' * 200}{number}", None)
+        assert used(data_dir) < 1.1 * limit
+        await bystander.pull(proxy)
