@@ -1,0 +1,72 @@
+"""Purging: what is forgotten, and when the operator is told to try again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from proxy.catalog.generation import Generation
+from proxy.catalog.purge import Purges
+from proxy.errors import StorageFailure
+from proxy.oci.reference import Digest, Repository, Tag
+from proxy.ports.catalog import Listing, Proof, TagEntry
+from proxy.stores.memory.cache import MemoryManifests
+from tests.kit.pulls import IMAGE, ONE
+
+if TYPE_CHECKING:
+    from tests.kit.manifest_world import ManifestWorld
+
+CARGO: Final = Repository("docker.io", "library/cargo", "cargo")
+TWO: Final = Tag("2.0")
+
+
+class OneRepository:
+    """Routes every name to it."""
+
+    def repository(self, *_arguments: object, **_more: object) -> Repository:
+        return CARGO
+
+
+@pytest.fixture
+def purges(world: ManifestWorld) -> Purges:
+    generation = Generation(MemoryManifests(2**20), world.catalog.forget_mutable)
+    routes: object = OneRepository()
+    return Purges(routes=routes, catalog=world.catalog, generation=generation)  # type: ignore[arg-type]
+
+
+async def fill(world: ManifestWorld) -> None:
+    for tag in (ONE, TWO):
+        entry = TagEntry(IMAGE.digest, world.clock.wall())
+        await world.catalog.learn(CARGO, IMAGE, Proof.DELIVERED, tag=(tag, entry))
+    await world.catalog.put_listing(CARGO, "tags:", Listing(b"page", world.clock.wall()))
+
+
+@pytest.mark.parametrize(
+    ("reference", "left"),
+    [(None, set()), (ONE, {TWO}), (Digest.of(b"x"), {ONE, TWO})],
+    ids=["repository", "tag", "digest"],
+)
+async def test_tags_and_listings_are_forgotten_and_content_stays(
+    world: ManifestWorld, purges: Purges, reference: Digest | Tag | None, left: set[Tag]
+) -> None:
+    await fill(world)
+    assert await purges.purge("cargo", reference) == CARGO
+    for tag in (ONE, TWO):
+        lookup = await world.catalog.look(CARGO, tag, fresh=lambda _: True)
+        assert (lookup.entry is not None) is (tag in left)
+    assert await world.catalog.listing(CARGO, "tags:") is None
+    assert (await world.catalog.look_manifest(CARGO, IMAGE.digest)).manifest == IMAGE
+
+
+async def test_a_layer_that_is_away_is_an_error_to_try_again(
+    world: ManifestWorld, purges: Purges
+) -> None:
+    await fill(world)
+    world.layer.away = True
+    with pytest.raises(StorageFailure, match="try again"):
+        await purges.purge("cargo", None)
+    world.layer.away = False
+    await purges.purge("cargo", None)
+    lookup = await world.catalog.look(CARGO, ONE, fresh=lambda _: True)
+    assert lookup.entry is None
