@@ -58,7 +58,7 @@ SOURCES: Final = {
 
 # What each suite requires; `make test` runs all of them but those of `_APART`.
 SUITES: Final = {
-    "bench": ("docker-registry", "nginx", "wrk"),
+    "bench": ("docker-registry", "nginx", "redis-server", "wrk"),
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
     ),

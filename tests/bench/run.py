@@ -1,4 +1,4 @@
-"""What warm manifests and blobs cost here, in distribution's proxy mode and in nginx, in one run.
+"""What manifests and blobs cost here, in distribution's proxy mode and in nginx, in one run.
 
 Each server has a core that it shares with none that is under load at the same time; the load and
 the upstream have another one. All is on the loopback address, and ends when it was said to.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tests import tools
-from tests.bench import table, transfers
+from tests.bench import cold, table, transfers
 from tests.bench.nginx import Nginx
 from tests.bench.table import BY_TAG, CONTENT, DISTRIBUTION, NGINX, OURS, ROWS, Cell, Table
 from tests.bench.wrk import CONNECTIONS, load
@@ -51,13 +51,18 @@ def main() -> int:
         measured = _measured(servers, rounds=options.rounds, seconds=options.seconds)
         stack.close()
         blobs = _blobs(Path(folder), cores, rounds=options.rounds)
+        with _on_core(cores[1]):
+            cases = cold.compared(_on_core, cores, rounds=options.rounds)
     heading = f"Warm manifests a second on one core, {CONNECTIONS} connections; medians of "
     heading += f"{options.rounds} rounds of {options.seconds} s\n"
     sys.stdout.writelines(f"{line}\n" for line in (heading, *table.lines(measured)))
     heading = f"\nA warm blob on one core, one client; medians of {options.rounds} rounds\n"
     sys.stdout.writelines(f"{line}\n" for line in (heading, *transfers.lines(blobs)))
+    heading = f"\nCold, on one core; medians of {options.rounds} rounds, ratios to distribution\n"
+    sys.stdout.writelines(f"{line}\n" for line in (heading, *cold.lines(cases)))
     complaints = list(_complaints(measured, check=options.check))
-    complaints += transfers.complaints(blobs) if options.check else []
+    if options.check:
+        complaints += [*transfers.complaints(blobs), *cold.complaints(cases)]
     sys.stdout.writelines(f"{line}\n" for line in complaints)
     return 1 if complaints else 0
 

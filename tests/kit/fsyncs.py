@@ -60,8 +60,8 @@ def command(
 ) -> list[str]:
     """The command that runs `program` with its fsyncs watched.
 
-    Each takes `delay` seconds more; their number is in the file `count` when the program has ended,
-    and whenever it gets SIGUSR1; what is `durable` is recorded.
+    Each takes `delay` seconds more; their number is in the file `count` when the program has ended;
+    what is `durable` is recorded.
     """
     options = [f"--delay={delay}"]
     if count is not None:
@@ -192,12 +192,6 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: os.kill(process, number))
     calls = 0
-
-    def write_count(*_: object) -> None:
-        if options.count is not None:
-            options.count.write_text(str(calls))
-
-    signal.signal(signal.SIGUSR1, write_count)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     due: deque[tuple[float, int]] = deque()
@@ -219,7 +213,8 @@ def main() -> int:
             with contextlib.suppress(FileNotFoundError):
                 answer = _RESPONSE.pack(due.popleft()[1], 0, 0, _CONTINUE)
                 fcntl.ioctl(listener, _SEND, bytearray(answer))
-    write_count()
+    if options.count is not None:
+        options.count.write_text(str(calls))
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
