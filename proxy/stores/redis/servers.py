@@ -12,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError
 
+from proxy.stores.redis.exchanges import Exchanges
 from proxy.stores.redis.options import CONNECTIONS
 
 if TYPE_CHECKING:
@@ -49,20 +50,18 @@ class _Master:
         self.timeout = timeout
         self._client = client
         self._sentinel = sentinel
+        self._exchanges = Exchanges(client)
 
     def node_of(self, _key: str) -> str:
         return ""
 
     async def execute(self, command: str, key: str, *arguments: bytes | str | int) -> object:
         try:
-            reply: object = await self._client.execute_command(  # type: ignore[no-untyped-call]  # it has none
-                command, key, *arguments
-            )
+            return await self._exchanges.execute((command, key, *arguments))
         except ReadOnlyError:
             # The master has changed. A new connection resolves its name again.
             await self._client.connection_pool.disconnect(inuse_connections=False)
             raise
-        return reply
 
     async def memory(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = await self._client.info("memory")
