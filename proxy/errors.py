@@ -5,6 +5,7 @@ RegistryError
 │   DigestInvalid, PaginationInvalid             the request is malformed
 ├── NameUnknown, ManifestUnknown, BlobUnknown    no such content, or not for this client
 ├── RangeInvalid                                 no byte of the blob lies in the range
+├── ListingRefused                               the upstream refuses the page, with a reason
 ├── Unsupported                                  a pull-through proxy does not do this
 ├── Overloaded                                   a limit of this proxy is reached; try again
 ├── StorageFailure                               what must be durable cannot be written
@@ -16,7 +17,8 @@ RegistryError
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
     │   └── BudgetReserved                       the rest of the rate limit is kept
-    └── UpstreamInvalid                          unusable: wrong digest, incomplete, no JSON
+    ├── UpstreamInvalid                          unusable: wrong digest, incomplete, no JSON
+    └── TagDeleted                               the upstream has the tag no more, and we keep it
 
 `StoreError` and `ConversionRefused` stand apart: stores and conversions raise them, and neither is
 an answer by itself.
@@ -29,13 +31,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
 
 
 class RegistryError(Exception):
     """A request that ends in an error answer: a code of the spec, and one sentence."""
 
-    code: ClassVar[str] = "UNKNOWN"
+    code: str = "UNKNOWN"
 
     def __init__(
         self, message: str, *, detail: object = None, retry_after: float | None = None
@@ -102,6 +103,21 @@ class RangeInvalid(RegistryError):
         """`size` is the blob's, in bytes, for the `Content-Range` of a 416."""
         super().__init__(message, detail={"size": size})
         self.size = size
+
+
+class ListingRefused(RegistryError):
+    """The upstream refuses a page of a listing, such as one that is too large, and says why.
+
+    The client can ask for another page. `status` and `code` are the upstream's.
+    """
+
+    status: int = 400
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        """`status` is 4xx."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 class Unsupported(RegistryError):
@@ -224,6 +240,12 @@ class BudgetReserved(UpstreamThrottled):
 
 class UpstreamInvalid(UpstreamFailure):
     """The upstream's answer is unusable, and nothing of it was stored."""
+
+
+class TagDeleted(UpstreamFailure):
+    """The upstream has no such tag any more, and the settings say to keep the cached image."""
+
+    code = "MANIFEST_UNKNOWN"
 
 
 class StoreError(Exception):

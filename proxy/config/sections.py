@@ -66,6 +66,7 @@ class TagSettings(Section):
     stale_while_revalidate: Seconds = 30.0
     stale_if_error: Seconds = 30 * 86400.0
     revalidation_timeout: Seconds = 0.5
+    keep_deleted: bool = False
     rules: tuple[TagRule, ...] = ()
 
 

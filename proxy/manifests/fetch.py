@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proxy.catalog.lookup import UNKNOWN
-from proxy.errors import ManifestInvalid, UpstreamInvalid, UpstreamUnavailable
+from proxy.errors import (
+    ManifestInvalid,
+    ManifestUnknown,
+    Phase,
+    UpstreamFailure,
+    UpstreamInvalid,
+    UpstreamThrottled,
+)
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
@@ -57,7 +64,9 @@ class UpstreamManifests:
         which costs no pull of a rate limit.
         """
         if lookup.raw is not None and lookup.delivered:
-            head = await self._head(repository, digest)
+            head = await self.head(repository, digest)
+            if head is not None and head.digest not in {None, digest}:
+                head = None
             manifest = None if head is None else self.granted_by_head(head, lookup)
             if manifest is not None and manifest.digest == digest:
                 await self._catalog.learn(repository, manifest, Proof.HEAD)
@@ -87,6 +96,33 @@ class UpstreamManifests:
         key = f"manifest:{repository}:{reference}"
         return await self._flights.do(key, work, elsewhere)
 
+    async def head(self, repository: Repository, reference: Digest | Tag) -> Head | None:
+        """What HEAD says; None where one GET has to decide.
+
+        Many registries, and what stands before them, refuse HEAD where GET works, with any status.
+        Only 429 is final: another request would be one too many. So is a 404 of a digest: what is
+        not stored is asked for once, and a second request would tell that others have it.
+        """
+        upstream = self._upstreams[repository.registry]
+        try:
+            return await upstream.head_manifest(repository.name, reference)
+        except ManifestUnknown:
+            if isinstance(reference, Digest):
+                raise
+            return None
+        except UpstreamThrottled:
+            raise
+        except UpstreamFailure as failure:
+            # A registry that says when to ask again is not asked again at once.
+            if failure.retry_after is not None:
+                raise
+            unreadable = isinstance(failure, UpstreamInvalid) and (
+                failure.context.phase is Phase.WAIT
+            )
+            if failure.status is None and not unreadable:
+                raise
+            return None
+
     def granted_by_head(self, head: Head, lookup: Lookup) -> Manifest | None:
         """The stored bytes, if HEAD shows that the repository has them, too.
 
@@ -100,19 +136,6 @@ class UpstreamManifests:
             return read_manifest(raw, head.content_type, expected=head.digest)
         except ManifestInvalid:
             return None
-
-    async def _head(self, repository: Repository, digest: Digest) -> Head | None:
-        """None where a GET has to decide."""
-        upstream = self._upstreams[repository.registry]
-        try:
-            head = await upstream.head_manifest(repository.name, digest)
-        except UpstreamUnavailable as failure:
-            # A status of 405 or 5xx for a HEAD proves nothing.
-            # A registry that says when to ask again is not asked again at once.
-            if failure.status is None or failure.retry_after is not None:
-                raise
-            return None
-        return head if head.digest in {None, digest} else None
 
     async def _fetch(self, repository: Repository, reference: Digest | Tag) -> Manifest:
         upstream = self._upstreams[repository.registry]

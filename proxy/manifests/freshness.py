@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from proxy.errors import (
     BudgetReserved,
+    TagDeleted,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamInvalid,
@@ -32,6 +33,7 @@ class Reason(StrEnum):
     THROTTLED = "throttled"
     INVALID = "invalid"
     BUDGET = "budget"
+    DELETED = "deleted"
 
 
 # The first row that fits.
@@ -42,6 +44,7 @@ _REASONS: Final[tuple[tuple[type[UpstreamFailure], Reason], ...]] = (
     (UpstreamDenied, Reason.DENIED),
     (UpstreamThrottled, Reason.THROTTLED),
     (UpstreamInvalid, Reason.INVALID),
+    (TagDeleted, Reason.DELETED),
 )
 
 

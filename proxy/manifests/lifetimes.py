@@ -28,13 +28,15 @@ class Lifetimes:
         rules: Sequence[tuple[str, Lifetime]] = (),
         *,
         revalidation_timeout: float = 0.0,
+        keep_deleted: bool = False,
     ) -> None:
         """`rules` are patterns as the shell has them, for `registry/name:tag` or `name:tag`.
 
         `revalidation_timeout`: how long a request waits for the upstream if a stale copy exists, in
-        seconds.
+        seconds. `keep_deleted`: a tag that its upstream has deleted is served stale, too.
         """
         self.default = default
+        self.keep_deleted = keep_deleted
         self.revalidation_timeout = revalidation_timeout
         self._rules = [(re.compile(translate(pattern)), life) for pattern, life in rules]
         self._decided: LruCache[tuple[str, str, str], Lifetime] = LruCache(_MEMORY)
@@ -43,6 +45,7 @@ class Lifetimes:
         """Have the rules of `others` from now on, for everything that uses this object."""
         self.default, self._rules = others.default, others._rules
         self.revalidation_timeout = others.revalidation_timeout
+        self.keep_deleted = others.keep_deleted
         self._decided.clear()
 
     def of(self, repository: Repository, tag: Tag) -> Lifetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
@@ -23,10 +22,17 @@ from proxy.manifests.freshness import (
     reason_of,
 )
 from proxy.manifests.stale import record_stale
-from proxy.manifests.stored_page import decode, encode, read_document, referrers_slot, tags_slot
+from proxy.manifests.stored_page import decode, encode, referrers_slot, tags_slot
 from proxy.oci.headers.link import Page, canonical, keep_parameter
+from proxy.oci.listing import (
+    EMPTY_INDEX,
+    check_referrers,
+    check_tags,
+    filter_referrers,
+    name_tags,
+    referrers_tag,
+)
 from proxy.oci.manifest import Index
-from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
 from proxy.ports.catalog import Listing
 from proxy.telemetry import metrics, trace
@@ -45,9 +51,6 @@ if TYPE_CHECKING:
 
 # A repository can have a hundred thousand tags; a page of them is not worth pushing others out.
 _CACHED_LIMIT: Final = 256 * 1024
-_EMPTY_INDEX: Final = json.dumps(
-    {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}, separators=(",", ":")
-).encode()
 
 # The parameters of the distribution spec. With any other one, what a client sends is passed on, and
 # never cached, unless it is the cursor of a page that we have linked to.
@@ -104,14 +107,14 @@ class Listings:
     async def tags(self, repository: Repository, query: str) -> Page:
         """One page of tags, under the name as addressed; NameUnknown or an UpstreamFailure."""
         upstream = self._upstreams[repository.registry]
-        page = await self._page(
-            repository,
-            _Question("tags", query, tags_slot(query)),
-            lambda: upstream.tags(repository.name, query),
-        )
-        names = _strings(read_document(page.raw).get("tags"))
-        body = json.dumps({"name": repository.addressed, "tags": names}).encode()
-        return Page(body, page.following)
+
+        async def ask() -> Page:
+            page = await upstream.tags(repository.name, query)
+            check_tags(page.raw)
+            return page
+
+        page = await self._page(repository, _Question("tags", query, tags_slot(query)), ask)
+        return Page(name_tags(page.raw, repository.addressed), page.following)
 
     async def referrers(
         self, repository: Repository, digest: Digest, query: str, artifact_type: str | None
@@ -123,12 +126,15 @@ class Listings:
         """
         if await self._catalog.origin(digest) is not None:
             trace.current().outcome = Outcome.HIT
-            return Page(_EMPTY_INDEX, filtered=artifact_type is not None)
+            return Page(EMPTY_INDEX, filtered=artifact_type is not None)
         upstream = self._upstreams[repository.registry]
 
         async def ask() -> Page:
             page = await upstream.referrers(repository.name, digest, query)
-            return page or await self._from_tag(repository, digest)
+            if page is None:
+                return await self._from_tag(repository, digest)
+            check_referrers(page.raw)
+            return page
 
         # With a digest in it, no page of another manifest can be taken for this one.
         asked = f"{digest}?{query}"
@@ -141,13 +147,19 @@ class Listings:
             page, following=keep_parameter(page.following, "artifactType", artifact_type)
         )
         self._remember(f"{repository}:referrers:{digest}", page)
-        return page if page.filtered else _filter(page, artifact_type)
+        if page.filtered:
+            return page
+        return Page(filter_referrers(page.raw, artifact_type), page.following, filtered=True)
 
     async def _from_tag(self, repository: Repository, digest: Digest) -> Page:
         try:
-            index = await self._tags.resolve(repository, Tag(f"{digest.algorithm}-{digest.hex}"))
+            index = await self._tags.resolve(repository, Tag(referrers_tag(digest)))
         except ManifestUnknown:
-            return Page(_EMPTY_INDEX)
+            return Page(EMPTY_INDEX)
+        if digest.matches(index.raw):
+            # Some registries, such as GitLab's, read the tag as the digest that it looks like.
+            # What an index lists itself are not its referrers.
+            return Page(EMPTY_INDEX)
         if not isinstance(index, Index):
             raise UpstreamInvalid(f"the upstream's list of referrers of {digest} is no index")
         return Page(index.raw)
@@ -172,7 +184,6 @@ class Listings:
 
         async def work() -> Page:
             page = await ask()
-            read_document(page.raw)
             if is_cached and len(page.raw) <= _CACHED_LIMIT:
                 value = encode(page, question.stored_as)
                 found = Listing(value, self._clock.wall())
@@ -223,19 +234,3 @@ def _decode(stored: Listing | None, query: str) -> Page | None:
     except UpstreamInvalid:
         metrics.CACHE_ERRORS.labels("decode").inc()
         return None
-
-
-def _strings(value: object) -> list[str]:
-    """Old registries say null for none."""
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def _filter(page: Page, artifact_type: str) -> Page:
-    document = dict(read_document(page.raw))
-    manifests = document.get("manifests")
-    document["manifests"] = [
-        item
-        for item in (manifests if isinstance(manifests, list) else [])
-        if isinstance(item, dict) and item.get("artifactType") == artifact_type
-    ]
-    return Page(json.dumps(document).encode(), page.following, filtered=True)

@@ -8,14 +8,12 @@ them it is.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zlib import crc32
 
 from proxy.errors import UpstreamInvalid
 from proxy.oci.headers.link import Page, is_query
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from proxy.oci.listing import read_document
 
 # Pages of a repository's tags besides the first one, and of all referrers in it.
 _TAG_SLOTS: Final = 64
@@ -51,19 +49,3 @@ def decode(value: bytes, query: str) -> Page | None:
             read_document(raw)
             return Page(raw, following, filtered)
     raise UpstreamInvalid("the stored page has no head")
-
-
-def read_document(raw: bytes) -> Mapping[str, object]:
-    """A listing's JSON object; UpstreamInvalid if it is none."""
-    try:
-        document = json.loads(raw, parse_constant=_not_json)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise UpstreamInvalid("the upstream's listing is not JSON")
-    return document
-
-
-def _not_json(literal: str) -> object:
-    """Reject NaN and Infinity, which Python's parser accepts as numbers."""
-    raise ValueError(literal)

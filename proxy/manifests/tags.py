@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 import structlog
 
 from proxy.catalog.lookup import Lookup
-from proxy.errors import BudgetReserved, ManifestUnknown, UpstreamFailure, UpstreamUnavailable
+from proxy.errors import BudgetReserved, ManifestUnknown, TagDeleted, UpstreamFailure
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.manifests.freshness import (
@@ -185,6 +185,10 @@ class Tags:
         try:
             resolved = await self._ask(repository, tag, lookup)
         except ManifestUnknown:
+            if self._lifetimes.keep_deleted and lookup.manifest is not None:
+                deleted = TagDeleted(f"{repository.registry} has no {repository.name}:{tag} now")
+                self._hold_off(repository, tag, lookup, deleted)
+                raise deleted from None
             await self._catalog.drop_tag(repository, tag)
             raise
         except UpstreamFailure as failure:
@@ -201,7 +205,7 @@ class Tags:
         A GET is a pull from the upstream's budget: BudgetReserved if that is nearly spent, and
         there is a copy that can be served instead.
         """
-        head = await self._head(repository, tag)
+        head = await self._upstream_manifests.head(repository, tag)
         if head is not None and head.digest is not None:
             if (stored := await self._find_stored(repository, tag, head, lookup)) is not None:
                 return stored
@@ -263,19 +267,6 @@ class Tags:
             raise BudgetReserved(
                 f"the pulls that {repository.registry} still grants are kept for new images"
             )
-
-    async def _head(self, repository: Repository, tag: Tag) -> Head | None:
-        """None where the answer to HEAD proves nothing: a 404, a 405, a 5xx."""
-        upstream = self._upstreams[repository.registry]
-        try:
-            return await upstream.head_manifest(repository.name, tag)
-        except ManifestUnknown:
-            return None
-        except UpstreamUnavailable as failure:
-            # A registry that says when to ask again is not asked again at once.
-            if failure.status is None or failure.retry_after is not None:
-                raise
-            return None
 
     def _hold_off(
         self, repository: Repository, tag: Tag, lookup: Lookup, failure: UpstreamFailure

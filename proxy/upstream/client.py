@@ -16,7 +16,6 @@ from proxy.errors import (
 )
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.singleflight import SingleFlight
-from proxy.oci.headers.link import Page, following
 from proxy.oci.mediatype import UPSTREAM_ACCEPT, MediaType
 from proxy.oci.reference import Digest
 from proxy.ports import Fetched, Head
@@ -25,8 +24,10 @@ from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.auth.token_server import TokenServer
 from proxy.upstream.auth.tokens import Tokens
 from proxy.upstream.blob import BlobAnswer, parse_answer, unsatisfied_size
+from proxy.upstream.listing import lacks_referrers_api, read_page
 from proxy.upstream.observation import Observation
 from proxy.upstream.operation import Kind
+from proxy.upstream.refusal import is_refused_request, read_refusal, require_registry
 from proxy.upstream.requests import AuthorizedRequests
 from proxy.upstream.session import Session, read_whole
 from proxy.upstream.transport import Transport
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
     from proxy.kit.clock import Clock
+    from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
     from proxy.upstream.auth.token_board import Sharing
-    from proxy.upstream.observation import Observed
+    from proxy.upstream.observation import Observed, Tally
     from proxy.upstream.session import Answer
 
 __all__ = ["Credentials", "RegistryClient", "Transport"]
@@ -119,7 +121,7 @@ class RegistryClient:
                 return Head(_digest(answer), _content_type(answer), size)
 
     async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
-        """GET; ManifestUnknown for 404."""
+        """GET; ManifestUnknown for the registry's own 404."""
         with self._observation.of(Kind.MANIFEST) as tally:
             async with self._requests.deadline():
                 answer = await self._requests.send(
@@ -127,6 +129,7 @@ class RegistryClient:
                 )
                 async with answer.response as response:
                     if response.status == HTTPStatus.NOT_FOUND:
+                        await require_registry(answer)
                         raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
                     self._requests.check(answer, HTTPStatus.OK)
                     raw = await read_whole(answer, MAX_MANIFEST)
@@ -175,6 +178,7 @@ class RegistryClient:
                 )
             async with answer.response as response:
                 if response.status == HTTPStatus.NOT_FOUND:
+                    await require_registry(answer)
                     raise BlobUnknown(f"{self._name} has no blob {name} {digest}")
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
                     raise await self._range_invalid(answer, name, digest)
@@ -187,37 +191,47 @@ class RegistryClient:
                     tally.outcome = "ok" if blob.finished else "abandoned"
 
     async def tags(self, name: str, query: str) -> Page:
-        """One page of the repository's tags; NameUnknown for 404. `query` is `n` and `last`."""
-        page = await self._page(Kind.TAGS, name, "tags/list", query, "application/json")
-        if page is None:
-            raise NameUnknown(f"{self._name} has no repository {name}")
-        return page
+        """One page of the repository's tags; NameUnknown for the registry's own 404.
 
-    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
-        """One page of what refers to `digest`; None where the upstream has no referrers API."""
-        return await self._page(
-            Kind.REFERRERS, name, f"referrers/{digest}", query, MediaType.OCI_INDEX
-        )
-
-    async def _page(self, kind: Kind, name: str, path: str, query: str, accept: str) -> Page | None:
-        """Return a page; None for 404: the repository, or the API, does not exist."""
-        with self._observation.of(kind) as tally:
+        `query` is sent as it is. ListingRefused if the registry refuses it with another 4xx.
+        """
+        with self._observation.of(Kind.TAGS) as tally:
             async with self._requests.deadline():
-                path = f"{path}?{query}" if query else path
-                answer = await self._requests.send(
-                    tally, "GET", self._prefix + name, path, {"Accept": accept}
-                )
+                answer = await self._get_page(tally, name, "tags/list", query, "application/json")
                 async with answer.response as response:
                     if response.status == HTTPStatus.NOT_FOUND:
+                        await require_registry(answer)
+                        raise NameUnknown(f"{self._name} has no repository {name}")
+                    if is_refused_request(response.status):
+                        raise await read_refusal(answer)
+                    self._requests.check(answer, HTTPStatus.OK)
+                    return await read_page(tally, answer)
+
+    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
+        """One page of what refers to `digest`; None where the upstream has no referrers API.
+
+        Registries say that they have none in many ways. A failure is only what may pass, or what
+        a login may change.
+        """
+        with self._observation.of(Kind.REFERRERS) as tally:
+            async with self._requests.deadline():
+                path = f"referrers/{digest}"
+                answer = await self._get_page(tally, name, path, query, MediaType.OCI_INDEX)
+                async with answer.response as response:
+                    if lacks_referrers_api(response.status):
                         return None
                     self._requests.check(answer, HTTPStatus.OK)
-                    raw = await read_whole(answer, MAX_MANIFEST)
-            tally.received = len(raw)
-            return Page(
-                raw,
-                following(response.headers.get("Link")),
-                filtered="artifacttype" in response.headers.get("OCI-Filters-Applied", "").lower(),
-            )
+                    page = await read_page(tally, answer)
+            # Some registries answer every path that they do not know with a page for people.
+            return page if page.raw.lstrip()[:1] == b"{" else None
+
+    async def _get_page(
+        self, tally: Tally, name: str, path: str, query: str, accept: str
+    ) -> Answer:
+        path = f"{path}?{query}" if query else path
+        return await self._requests.send(
+            tally, "GET", self._prefix + name, path, {"Accept": accept}
+        )
 
     async def close(self) -> None:
         """Close every connection."""

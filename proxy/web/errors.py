@@ -9,6 +9,7 @@ from typing import Final
 from proxy.errors import (
     BlobUnknown,
     DigestInvalid,
+    ListingRefused,
     ManifestInvalid,
     ManifestUnknown,
     NameInvalid,
@@ -19,6 +20,7 @@ from proxy.errors import (
     RegistryError,
     RequestInvalid,
     StorageFailure,
+    TagDeleted,
     TagInvalid,
     Unsupported,
     UpstreamDenied,
@@ -47,12 +49,15 @@ STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     # The upstream's challenge is not for our clients, and most registries answer 401 or 403 for a
     # repository that does not exist.
     UpstreamDenied: HTTPStatus.NOT_FOUND,
+    TagDeleted: HTTPStatus.NOT_FOUND,
     UpstreamThrottled: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
 def status_of(error: RegistryError) -> HTTPStatus:
-    """The status of an error: that of its nearest class in the table."""
+    """The status of an error: the upstream's own, or that of its nearest class in the table."""
+    if isinstance(error, ListingRefused):
+        return HTTPStatus(error.status)
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 

@@ -14,7 +14,7 @@ from proxy.errors import (
     RequestInvalid,
     Unsupported,
 )
-from proxy.oci.headers.link import query_of
+from proxy.oci.headers.link import canonical
 from proxy.oci.reference import Digest, Repository, Tag, parse_reference
 
 if TYPE_CHECKING:
@@ -115,13 +115,10 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
         case "blobs":
             return BlobTarget(repository, Digest(unquote(rest)), ns)
         case "tags" if rest == "list":
-            return TagsTarget(repository, query_of(_paging(parameters)), path, ns)
+            return TagsTarget(repository, _paging(query, parameters), path, ns)
         case "referrers":
-            artifact_type = parameters.get("artifactType")
-            paging = query_of(parameters)
-            return ReferrersTarget(
-                repository, Digest(unquote(rest)), artifact_type, paging, path, ns
-            )
+            digest, artifact_type = Digest(unquote(rest)), parameters.get("artifactType")
+            return ReferrersTarget(repository, digest, artifact_type, canonical(query), path, ns)
         case _:
             raise NameUnknown("a repository has manifests, blobs, tags/list and referrers")
 
@@ -175,12 +172,12 @@ def _ns(query: str) -> str | None:
     return next(iter(found), "") or None
 
 
-def _paging(parameters: dict[str, str]) -> dict[str, str]:
-    """Validate `n`, as not every upstream does; unknown parameters may be an upstream's cursor."""
+def _paging(query: str, parameters: dict[str, str]) -> str:
+    """The query to send; PaginationInvalid for an `n` that is no number."""
     n = parameters.get("n")
     if n is not None and not (n.isascii() and n.isdigit() and len(n) <= _MAX_DIGITS):
         raise PaginationInvalid("n is the number of tags that a page should have")
-    return parameters
+    return canonical(query)
 
 
 def _explain_path(path: str) -> str:

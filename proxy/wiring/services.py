@@ -256,7 +256,12 @@ def _lifetimes(tags: TagSettings) -> Lifetimes:
         return Lifetime(ttl, kept, tags.stale_while_revalidate)
 
     rules = [(rule.match, life(rule.ttl, rule.stale_if_error)) for rule in tags.rules]
-    return Lifetimes(life(tags.ttl, None), rules, revalidation_timeout=tags.revalidation_timeout)
+    return Lifetimes(
+        life(tags.ttl, None),
+        rules,
+        revalidation_timeout=tags.revalidation_timeout,
+        keep_deleted=tags.keep_deleted,
+    )
 
 
 def _transfer_limits(limits: Limits, largest: int | None) -> TransferLimits:

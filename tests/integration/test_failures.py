@@ -54,15 +54,6 @@ async def test_a_head_that_settles_nothing_is_followed_by_one_get(
         ]
 
 
-async def test_a_head_that_is_denied_or_throttled_is_not_followed_by_a_get(
-    impatient: Proxy, upstream: ScriptedUpstream
-) -> None:
-    for status in (401, 403, 429):
-        upstream.fault("HEAD", "*", Fault(status=status))
-        await impatient.get(f"{CARGO}/docker")
-    assert (upstream.count("HEAD"), upstream.count("GET")) == (3, 0)
-
-
 # Revalidation
 
 

@@ -178,6 +178,14 @@ OUTAGES: Final = (
     Outage("403", partial(faulty, Fault(status=403)), DENIED, 404, "NAME_UNKNOWN", opens=False),
     Outage("404", partial(faulty, Fault(status=404)), None, 404, "MANIFEST_UNKNOWN", opens=False),
     Outage(
+        "404 that is not the registry's",
+        partial(faulty, Fault(status=404, headers={"Content-Type": "text/html"}, body=b"<p>Gone")),
+        UNAVAILABLE,
+        502,
+        "UNAVAILABLE",
+        opens=False,
+    ),
+    Outage(
         "429", partial(faulty, Fault(status=429)), THROTTLED, 429, "TOOMANYREQUESTS", opens=False
     ),
     Outage(

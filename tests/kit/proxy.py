@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 # What ends a test that waits for something beside a request, in seconds.
 _SOON: Final = 60.0
+# Links to the next page of a list have page tokens of 16 KiB, in bytes.
+_LONGEST_FIELD: Final = 64 * 1024
 # What a client of this module does not say by itself.
 _SILENT: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
@@ -142,6 +144,7 @@ class Proxy:
                     connector=aiohttp.TCPConnector(limit=0),
                     skip_auto_headers=_SILENT,
                     auto_decompress=False,
+                    max_field_size=_LONGEST_FIELD,
                 )
             )
             self._stack = stack.pop_all()

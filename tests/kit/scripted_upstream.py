@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "Request", "ScriptedUpstream", "redirect"]
 
 _PATH: Final = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
+# Page tokens have up to 16 KiB, in bytes.
+_LONGEST_LINE: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,9 @@ class ScriptedUpstream:
 
     async def start(self, *, tls: ssl.SSLContext | None = None) -> None:
         """Listen; after `stop`, on the same port again. `tls` is another certificate to show."""
-        self._server = web.Server(self._handle, handler_cancellation=True)
+        self._server = web.Server(
+            self._handle, handler_cancellation=True, max_line_size=_LONGEST_LINE
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls or self._tls)

@@ -75,7 +75,10 @@ class NegativeCache:
             self._entries.delete(operation)
             return
         # A new one, because raising one error many times makes its traceback longer and longer.
-        raise type(entry.error)(entry.error.message, detail=entry.error.detail)
+        error = entry.error
+        if isinstance(error, UpstreamDenied):
+            raise UpstreamDenied(error.message, detail=error.detail, context=error.context)
+        raise type(error)(error.message, detail=error.detail)
 
     def forget(self) -> None:
         """Ask for everything again."""

@@ -83,8 +83,16 @@ async def test_every_query_is_a_page_of_its_own(world: ManifestWorld) -> None:
     assert world.asked() == ["tags"] * 3
 
 
-@pytest.mark.parametrize("tags", [None, "a", [1, None, {"a": "b"}], []])
-async def test_what_is_no_list_of_names_is_none(world: ManifestWorld, tags: object) -> None:
+@pytest.mark.parametrize("tags", ["a", ["a", 1], ["a", None], {"a": "b"}])
+async def test_what_is_no_list_of_names_is_a_failure(world: ManifestWorld, tags: object) -> None:
+    """Without what cannot be read, a list would be shorter and look whole."""
+    world.upstream.pages[CARGO.name] = Page(json.dumps({"tags": tags}).encode())
+    with pytest.raises(UpstreamInvalid):
+        await names(world)
+
+
+@pytest.mark.parametrize("tags", [None, []])
+async def test_a_repository_may_have_no_tags(world: ManifestWorld, tags: object) -> None:
     """Old registries say null for none."""
     world.upstream.pages[CARGO.name] = Page(json.dumps({"tags": tags}).encode())
     assert await names(world) == ([], None)

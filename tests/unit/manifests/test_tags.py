@@ -155,6 +155,7 @@ async def test_an_upstream_that_is_slow_costs_a_moment_once(world: ManifestWorld
 
     slow = Slow(manifests=world.upstream.manifests)
     world.tags._upstreams = {"docker.io": slow}
+    world.fetches._upstreams = {"docker.io": slow}
     world.clock.advance(100)
     found, trace = await world.resolve(CARGO, ONE)
     assert found.raw == OLD.manifest

@@ -11,6 +11,7 @@ import pytest
 from proxy.errors import (
     BlobUnknown,
     FailedAt,
+    ListingRefused,
     ManifestUnknown,
     NameUnknown,
     Phase,
@@ -187,7 +188,8 @@ async def test_a_range_behind_the_end_has_the_size(world: World) -> None:
 
 
 async def test_what_is_not_there_is_unknown(world: World) -> None:
-    world.answers(*[ScriptedAnswer(404)] * 6)
+    body = b'{"errors": [{"code": "UNKNOWN"}]}'
+    world.answers(*[ScriptedAnswer(404, body=body)] * 6)
     with pytest.raises(ManifestUnknown):
         await world.client.head_manifest(NAME, TAG)
     with pytest.raises(ManifestUnknown):
@@ -200,6 +202,39 @@ async def test_what_is_not_there_is_unknown(world: World) -> None:
         await world.client.tags(NAME, "n=1")
     assert await world.client.referrers(NAME, BLOB, "") is None
     assert {each.outcome for each in world.observed} == {"unknown", "ok"}
+
+
+async def test_a_404_counts_only_in_the_registry_s_form(world: World) -> None:
+    """By its errors or its header; a HEAD has no body, and is settled by a GET."""
+    version = {"Docker-Distribution-Api-Version": "registry/2.0"}
+    world.answers(ScriptedAnswer(404, version), ScriptedAnswer(404, body=b"<p>Nothing here"))
+    with pytest.raises(ManifestUnknown):
+        await world.client.manifest(NAME, TAG)
+    with pytest.raises(UpstreamUnavailable, match="not as a registry does") as raised:
+        await world.client.manifest(NAME, TAG)
+    assert raised.value.status == 404
+    world.answers(*[ScriptedAnswer(404, body=b'{"message": "no route"}')] * 2)
+    with pytest.raises(UpstreamUnavailable):
+        await world.client.tags(NAME, "")
+    with pytest.raises(UpstreamUnavailable):
+        await world.read()
+
+
+async def test_a_next_page_that_cannot_be_requested_is_a_failure(world: World) -> None:
+    world.answers(ScriptedAnswer(headers={"Link": "</v2/x>; rel=next"}, body=b"{}"))
+    with pytest.raises(UpstreamInvalid, match="without a query"):
+        await world.client.tags(NAME, "")
+
+
+async def test_a_refused_page_has_the_registry_s_words(world: World) -> None:
+    body = json.dumps({"errors": [{"code": "TOO\x07MANY", "message": "m" * 5000}]}).encode()
+    world.answers(ScriptedAnswer(400, body=body), ScriptedAnswer(400, body=b"<p>No"))
+    with pytest.raises(ListingRefused) as raised:
+        await world.client.tags(NAME, "n=100000")
+    error = raised.value
+    assert (error.status, error.code, len(error.message) < 600) == (400, "TOO MANY", True)
+    with pytest.raises(UpstreamInvalid, match="answered 400"):
+        await world.client.tags(NAME, "n=100000")
 
 
 async def test_a_page_has_its_link(world: World) -> None:
