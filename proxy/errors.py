@@ -7,6 +7,7 @@ RegistryError
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── ListingRefused                               the upstream refuses the page, with a reason
 ├── Unsupported                                  a pull-through proxy does not do this
+├── ApiRetired                                   the v1 API; why docker was refused before
 ├── Overloaded                                   a limit of this proxy is reached; try again
 ├── StorageFailure                               what must be durable cannot be written
 ├── ManifestInvalid                              bytes that are not one unambiguous manifest
@@ -122,6 +123,12 @@ class ListingRefused(RegistryError):
 
 class Unsupported(RegistryError):
     """A pull-through proxy does not support the operation."""
+
+    code = "UNSUPPORTED"
+
+
+class ApiRetired(RegistryError):
+    """The v1 API. docker 1.6 to 1.13 show the message after a refusal by the v2 API."""
 
     code = "UNSUPPORTED"
 

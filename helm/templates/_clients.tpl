@@ -30,7 +30,7 @@ server = "{{ $upstream.url | trimSuffix "/" }}"
 {{- $hub := get (include "lighterage.upstreams" .root | fromYaml) "docker.io" | default dict -}}
 {{- if $hub.default }}{{ $_ := set $daemon "registry-mirrors" (list (printf "%s://%s" .scheme .host)) }}{{ end -}}
 {{- if eq .scheme "http" }}{{ $_ := set $daemon "insecure-registries" (list .host) }}{{ end -}}
-# /etc/docker/daemon.json: a mirror is for Docker Hub alone; for the others name the proxy in the image
+# /etc/docker/daemon.json (docker 1.11 and later): a mirror is for Docker Hub alone; for the others name the proxy in the image
 {{ toJson $daemon }}
 {{- end -}}
 

@@ -58,8 +58,11 @@ def containerd(settings: Settings, at: ProxyAddress, only: Collection[str] = ())
 
 
 def docker(settings: Settings, at: ProxyAddress, only: Collection[str] = ()) -> Iterator[File]:
-    """One file. docker mirrors Docker Hub only; other registries are named in the image."""
-    remarks = []
+    """One file. docker mirrors Docker Hub only; other registries are named in the image.
+
+    Only docker 1.11 and later reads it; what older ones need is among the remarks.
+    """
+    remarks = _old_dockers(settings, at)
     for name, upstream in _select(settings, only).items():
         if name == _DOCKER_HUB and upstream.default:
             continue
@@ -75,6 +78,21 @@ def docker(settings: Settings, at: ProxyAddress, only: Collection[str] = ()) -> 
     if not at.tls:
         daemon["insecure-registries"] = [at.host]
     yield File("/etc/docker/daemon.json", json.dumps(daemon, indent=2) + "\n", tuple(remarks))
+
+
+def _old_dockers(settings: Settings, at: ProxyAddress) -> list[str]:
+    """How a docker that does not read the file is configured."""
+    if settings.default_upstream != _DOCKER_HUB:
+        return []
+    flags = f"--registry-mirror={at.url}"
+    if not at.tls:
+        flags += f" --insecure-registry={at.host}"
+    tls = "" if at.tls else ", which wants TLS"
+    return [
+        f"docker 1.8 to 1.10 takes flags instead: {flags}",
+        f"docker 1.7 takes them, too, for one mirror only{tls}",
+        f"docker 1.6 uses no mirror: docker pull {at.host}/library/IMAGE",
+    ]
 
 
 def podman(settings: Settings, at: ProxyAddress, only: Collection[str] = ()) -> Iterator[File]:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Final
 
 from proxy.errors import (
+    ApiRetired,
     BlobUnknown,
     DigestInvalid,
     ListingRefused,
@@ -41,6 +42,7 @@ STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     BlobUnknown: HTTPStatus.NOT_FOUND,
     RangeInvalid: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     Unsupported: HTTPStatus.METHOD_NOT_ALLOWED,
+    ApiRetired: HTTPStatus.GONE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFailure: HTTPStatus.SERVICE_UNAVAILABLE,
     ManifestInvalid: HTTPStatus.BAD_GATEWAY,

@@ -11,6 +11,7 @@ from proxy.errors import (
     NameInvalid,
     NameUnknown,
     PaginationInvalid,
+    RegistryError,
     RequestInvalid,
     Unsupported,
 )
@@ -82,7 +83,17 @@ class ReferrersTarget:
     route = "referrers"
 
 
-Target: TypeAlias = Ping | ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget
+@dataclass(frozen=True, slots=True)
+class RetiredTarget:
+    """A path of the v1 API, which old dockers ask about `repository` after a refusal."""
+
+    repository: Repository | None
+    route = "other"
+
+
+Target: TypeAlias = (
+    Ping | ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget | RetiredTarget
+)
 
 
 def parse_target(path: str, host: str, routes: Routes) -> Target:
@@ -96,8 +107,10 @@ def parse_target(path: str, host: str, routes: Routes) -> Target:
     path, host = _origin_form(path, host)
     if path in {"/v2", "/v2/"}:
         return Ping()
+    if path.startswith("/v1/"):
+        return RetiredTarget(_v1_repository(path, host, routes))
     if not path.startswith("/v2/"):
-        raise NameUnknown(_explain_path(path))
+        raise NameUnknown("this is a container registry: its API is below /v2/")
     if path.rstrip("/") == "/v2/_catalog":
         raise Unsupported("a pull-through proxy has no catalogue of its own")
     name, kind, rest = _split(path.removeprefix("/v2/"))
@@ -180,9 +193,12 @@ def _paging(query: str, parameters: dict[str, str]) -> str:
     return canonical(query)
 
 
-def _explain_path(path: str) -> str:
-    if path.startswith("/v1"):
-        return (
-            "this is a registry of the v2 API; the v1 API was retired, use a docker of 1.6 or later"
-        )
-    return "this is a container registry: its API is below /v2/"
+def _v1_repository(path: str, host: str, routes: Routes) -> Repository | None:
+    """The repository of `/v1/repositories/NAME/images`; None for any other path of the v1 API."""
+    name = path.removeprefix("/v1/repositories/").removesuffix("/images")
+    if path != f"/v1/repositories/{name}/images":
+        return None
+    try:
+        return routes.repository(name, ns=None, host=host)
+    except RegistryError:
+        return None

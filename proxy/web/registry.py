@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from proxy.blobs.limits import RETRY_AFTER
 from proxy.errors import (
+    ApiRetired,
     Overloaded,
     RegistryError,
     RequestInvalid,
@@ -39,10 +40,12 @@ from proxy.web.paths import (
     BlobTarget,
     ManifestTarget,
     ReferrersTarget,
+    RetiredTarget,
     TagsTarget,
     Target,
     parse_target,
 )
+from proxy.web.recent_refusals import RecentRefusals
 
 if TYPE_CHECKING:
     from proxy.blobs.recency import RecencyTracker
@@ -82,6 +85,7 @@ class Registry:
         self._usage = usage
         self._blobs = BlobResponder(blobs, range_on_miss=range_on_miss)
         self._access_log = AccessLog()
+        self._refusals = RecentRefusals()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
         self._answers: LruCache[tuple[object, ...], PreparedManifest] = LruCache(memory)
         self.running = 0
@@ -100,6 +104,9 @@ class Registry:
         try:
             response = await self._dispatch(request, line)
         except RegistryError as error:
+            if isinstance(line.target, ManifestTarget):
+                target = line.target
+                self._refusals.record(request.remote, target.repository, target.reference, error)
             response = error_response(request, line, error)
         except (StoreError, OSError) as error:
             _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
@@ -169,6 +176,8 @@ class Registry:
                 line.record(request_trace)
         if isinstance(target, TagsTarget | ReferrersTarget):
             return await self._page(target, line)
+        if isinstance(target, RetiredTarget):
+            raise ApiRetired(self._refusals.explain(request.remote, target.repository))
         return _json(b"{}")
 
     def _target(self, request: web.BaseRequest) -> Target:

@@ -6,7 +6,12 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from aiohttp import web
+
+from proxy.errors import RequestInvalid
+from proxy.kit.lru import LruCache
+from proxy.web.errors import body_of
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
     from proxy.web.registry import Registry
+
+_log = structlog.get_logger()
 
 # Credentials of cloud registries can exceed aiohttp's 8 KiB. They are ignored here, so their length
 # must not matter. Long names and tags get an error from the parser.
@@ -23,6 +30,15 @@ _MAX_HEADERS: Final = 64
 # This many connections beyond the limit are answered 503. Further ones are closed, because file
 # descriptors are limited.
 MAX_OVER_LIMIT: Final = 256
+# What a TLS record of a handshake begins with (RFC 8446, 5.1), and what a plain listener answers.
+_TLS_HANDSHAKE: Final = b"\x16"
+_NO_TLS: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    + body_of(RequestInvalid("this listener is plain HTTP, and the client sends TLS"))
+)
+# The memory for clients that were logged, and for each of them, in bytes.
+_CLIENTS_MEMORY: Final = 2**18
+_CLIENT_COST: Final = 256
 # Their requests must arrive within this time, in seconds. Admitted connections without a request
 # for that long may be closed to make room.
 _KEEP_ALIVE: Final = 10.0
@@ -44,6 +60,7 @@ class RegistryServer(web.Server):
         self._limit = connections
         self._open: set[_Connection] = set()
         self._admitted: dict[_Connection, None] = {}
+        self._sent_tls: LruCache[str, bool] = LruCache(_CLIENTS_MEMORY)
         self.draining = False
 
     @property
@@ -90,6 +107,18 @@ class RegistryServer(web.Server):
             self._open.discard(handler)
             self._admitted.pop(handler, None)
 
+    def record_tls(self, transport: asyncio.BaseTransport) -> None:
+        """Log, once a client, that it sends TLS to this plain listener."""
+        client = str((transport.get_extra_info("peername") or ("",))[0])
+        if client not in self._sent_tls:
+            self._sent_tls.put(client, value=True, cost=_CLIENT_COST)
+            _log.warning(
+                "client.sent_tls",
+                client=client,
+                hint="this listener is plain HTTP: list it among the client's insecure registries, "
+                "or give it a certificate",
+            )
+
     def _make_room(self) -> bool:
         """Close the oldest idle connection; whether there was one."""
         idle = next((one for one in self._admitted if one.is_idle), None)
@@ -101,7 +130,7 @@ class RegistryServer(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_registry", "_server", "_since", "_was_waiting", "over_limit")
+    __slots__ = ("_began", "_registry", "_server", "_since", "_was_waiting", "over_limit")
 
     def __init__(self, server: RegistryServer, registry: Registry, *, over_limit: bool) -> None:
         options: dict[str, Any] = {"keepalive_timeout": _KEEP_ALIVE} if over_limit else {}
@@ -121,6 +150,7 @@ class _Connection(web.RequestHandler):
         self._server = server
         self._since = self._loop.time()
         self._was_waiting = False
+        self._began = False
         self.over_limit = over_limit
         if over_limit:
             self._request_handler = registry.answer_over_limit
@@ -140,6 +170,23 @@ class _Connection(web.RequestHandler):
     def is_last(self) -> bool:
         """Whether the next response is the last on this connection."""
         return self._close or self._server.draining
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client; those of a TLS handshake are no HTTP request."""
+        if not self._began:
+            self._began = True
+            transport = self.transport
+            if (
+                data[:1] == _TLS_HANDSHAKE
+                and transport is not None
+                and transport.get_extra_info("sslcontext") is None
+            ):
+                self._server.record_tls(transport)
+                # Clients in Go recognize it, and say "server gave HTTP response to HTTPS client".
+                transport.write(_NO_TLS)
+                self.force_close()
+                return
+        super().data_received(data)
 
     def finish(self) -> None:
         """Close the connection if it waits now and waited at the last call."""

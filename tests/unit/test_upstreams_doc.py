@@ -58,13 +58,20 @@ def test_what_it_has_for_clients_is_what_is_printed(
 ) -> None:
     printed, remarks = client_config(client, BOTH, "https://mirror.example", tmp_path)
     assert printed == expected
-    said = "for quay.io: docker pull mirror.example/quay.io/IMAGE\n" if client == "docker" else ""
-    assert remarks == said
+    if client != "docker":
+        assert remarks == ""
+        return
+    assert "docker 1.8 to 1.10 takes flags instead: --registry-mirror=https://mirror.example\n" in (
+        remarks
+    )
+    assert "docker 1.6 uses no mirror: docker pull mirror.example/library/IMAGE\n" in remarks
+    assert remarks.endswith("for quay.io: docker pull mirror.example/quay.io/IMAGE\n")
 
 
 def test_without_tls_the_clients_are_told_so(tmp_path: Path) -> None:
     for address in ("http://127.0.0.1:5000", "http://127.0.0.1:5000/", "127.0.0.1:5000"):
-        printed, _ = client_config("docker", BOTH, address, tmp_path)
+        printed, remarks = client_config("docker", BOTH, address, tmp_path)
+        assert "--insecure-registry=127.0.0.1:5000" in remarks
         assert '"http://127.0.0.1:5000"' in printed
         assert '"insecure-registries": [\n    "127.0.0.1:5000"' in printed
         printed, _ = client_config("podman", BOTH, address, tmp_path)

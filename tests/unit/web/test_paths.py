@@ -16,6 +16,7 @@ from proxy.web.paths import (
     ManifestTarget,
     Ping,
     ReferrersTarget,
+    RetiredTarget,
     TagsTarget,
     Target,
     parse_target,
@@ -39,6 +40,15 @@ def cargo(name: str = "org/cargo", registry: str = "docker.io") -> Repository:
         ("/v2/", Ping()),
         ("/v2", Ping()),
         ("/v2/?x=y", Ping()),
+        # The v1 API, which old dockers ask after a refusal.
+        ("/v1/repositories/org/cargo/images", RetiredTarget(cargo())),
+        (
+            "/v1/repositories/quay.io/a/b/images",
+            RetiredTarget(Repository("quay.io", "a/b", "quay.io/a/b")),
+        ),
+        ("/v1/repositories/a/../b/images", RetiredTarget(None)),
+        ("/v1/repositories/images", RetiredTarget(None)),
+        ("/v1/_ping", RetiredTarget(None)),
         ("/v2/org/cargo/manifests/1", ManifestTarget(cargo(), Tag("1"), None)),
         (f"/v2/org/cargo/manifests/{DIGEST}", ManifestTarget(cargo(), DIGEST, None)),
         (
@@ -119,7 +129,7 @@ def test_any_path_is_a_target_or_a_domain_error(path: str, host: str) -> None:
             target = parse(prefix + path, host)
         except RegistryError:
             continue
-        if not isinstance(target, Ping):
+        if not isinstance(target, Ping) and target.repository is not None:
             name = target.repository.name
             assert name
             assert not {"", ".", ".."} & set(name.split("/"))
