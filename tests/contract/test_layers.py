@@ -11,14 +11,15 @@ from proxy.oci.derivation import Origin
 from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import NOTHING, Batch, Claim, Grant, Listing, Proof, TagEntry
 from tests.kit import images
-from tests.kit.layers import LAYERS, Opened
+from tests.kit.layers import CAPABILITIES, LAYERS, Opened
 from tests.kit.pulls import CARGO, ELSEWHERE, IMAGE, INDEX, ONE, ORIGIN, OTHER, manifest_of, pull_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from proxy.oci.manifest import Manifest
+    from tests.kit.layers import Capabilities
 
 BLOB: Final = Digest.of(b"blob")
 SHA512: Final = Digest("sha512:" + "ab" * 64)
@@ -32,10 +33,10 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield opened
 
 
-def needs(kept: object, what: str) -> None:
-    """Skip what this layer is documented not to keep."""
-    if not kept:
-        pytest.skip(f"{what} are not kept in this layer")
+def layers(keeps: Callable[[Capabilities], bool]) -> pytest.MarkDecorator:
+    """Only the layers that are documented to keep what the test is about, or not to."""
+    chosen = [name for name, can in CAPABILITIES.items() if keeps(can)]
+    return pytest.mark.parametrize("opened", chosen, indirect=True)
 
 
 # -- tags ----------------------------------------------------------------------------------------
@@ -142,13 +143,12 @@ async def test_a_dropped_tag_may_come_back(opened: Opened) -> None:
 # -- grants and claims ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("proof", Proof)
+# Grants of what was made here are in the derived manifests' own store.
+@pytest.mark.parametrize("proof", [proof for proof in Proof if proof is not Proof.DERIVED])
 @pytest.mark.parametrize("digest", [BLOB, SHA512], ids=["sha256", "sha512"])
 async def test_a_blob_s_grant_is_the_repository_s_own(
     opened: Opened, proof: Proof, digest: Digest
 ) -> None:
-    if proof is Proof.DERIVED:
-        needs(opened.can.origins, "grants of derived content")
     await opened.layer.commit(Batch(grants=[(CARGO, digest, Grant(proof))]))
     layer = opened.again()
     assert (await layer.look_blob(CARGO, digest)).grant == Grant(proof)
@@ -172,8 +172,8 @@ async def test_a_manifest_s_type_is_the_repository_s_own(opened: Opened) -> None
     assert (await layer.look_manifest(OTHER, digest)).grant is None
 
 
+@layers(lambda can: can.claims)
 async def test_a_manifest_claims_what_it_names_and_no_more(opened: Opened) -> None:
-    needs(opened.can.claims, "claims")
     await opened.layer.commit(pull_of(IMAGE))
     await opened.layer.commit(pull_of(INDEX))
     layer = opened.again()
@@ -189,8 +189,8 @@ async def test_a_manifest_claims_what_it_names_and_no_more(opened: Opened) -> No
     assert (await layer.look_blob(CARGO, BLOB)).claim is None
 
 
+@layers(lambda can: can.claims)
 async def test_grants_elsewhere_are_those_of_the_same_upstream(opened: Opened) -> None:
-    needs(opened.can.claims, "grants of other repositories")
     # A registry's name may be the beginning of another one's.
     names = [ELSEWHERE, "docker.io.example.org/library/cargo", OTHER, "docker.io/x"]
     await opened.layer.commit(Batch(grants=[(name, BLOB, Grant(Proof.HEAD)) for name in names]))
@@ -199,8 +199,8 @@ async def test_grants_elsewhere_are_those_of_the_same_upstream(opened: Opened) -
     assert (await opened.layer.look_manifest("gcr.io/a", BLOB)).granted_to == ()
 
 
+@layers(lambda can: can.claims)
 async def test_grants_elsewhere_are_a_few_of_many(opened: Opened) -> None:
-    needs(opened.can.claims, "grants of other repositories")
     names = [f"docker.io/team/{number}" for number in range(300)]
     await opened.layer.commit(Batch(grants=[(name, BLOB, Grant(Proof.HEAD)) for name in names]))
     others = (await opened.layer.look_blob(CARGO, BLOB)).granted_to
@@ -218,8 +218,8 @@ async def test_a_blob_has_no_bytes_here(opened: Opened) -> None:
 # -- derived manifests ---------------------------------------------------------------------------
 
 
+@layers(lambda can: can.origins)
 async def test_a_derived_manifest_comes_with_its_origin(opened: Opened) -> None:
-    needs(opened.can.origins, "derived manifests")
     await opened.layer.commit(pull_of(IMAGE, proof=Proof.DERIVED, origin=ORIGIN))
     layer = opened.again()
     for found in (
@@ -230,25 +230,24 @@ async def test_a_derived_manifest_comes_with_its_origin(opened: Opened) -> None:
         assert Origin.decode(found.origin) == ORIGIN
 
 
+@layers(lambda can: can.origins)
 async def test_an_origin_stays_when_the_manifest_is_written_again_without_it(
     opened: Opened,
 ) -> None:
-    needs(opened.can.origins, "derived manifests")
     await opened.layer.commit(pull_of(IMAGE, proof=Proof.DERIVED, origin=ORIGIN))
     await opened.layer.commit(pull_of(IMAGE, OTHER, proof=Proof.DERIVED))
     found = await opened.again().look_manifest(CARGO, IMAGE.digest)
     assert found.origin == ORIGIN.encode()
 
 
+@layers(lambda can: not can.origins)
 async def test_derived_manifests_are_not_where_a_lifecycle_rule_deletes(opened: Opened) -> None:
-    if opened.can.origins:
-        pytest.skip("derived manifests are kept in this layer, too")
     await opened.layer.commit(pull_of(IMAGE, proof=Proof.DERIVED, origin=ORIGIN, tag=None))
     assert await opened.again().look_manifest(CARGO, IMAGE.digest) == NOTHING
 
 
+@layers(lambda can: can.representations)
 async def test_a_representation_is_found_under_its_key(opened: Opened) -> None:
-    needs(opened.can.representations, "representations")
     keys = ["rep:1:a", "rep:1:a:library/ship:latest", "rep:1:a<8", f"rep:{'x' * 1000}"]
     made = {key: Digest.of(key.encode()) for key in keys}
     await opened.layer.commit(Batch(representations=list(made.items())))
@@ -262,9 +261,9 @@ async def test_a_representation_is_found_under_its_key(opened: Opened) -> None:
 # -- listings and purges -------------------------------------------------------------------------
 
 
+@layers(lambda can: can.listings)
 @pytest.mark.parametrize("value", [b"", bytes(range(256)), b"{}\n\n" * 1000])
 async def test_a_page_is_any_bytes(opened: Opened, value: bytes) -> None:
-    needs(opened.can.listings, "listings")
     listing = Listing(value, 1000.125)
     await opened.layer.commit(Batch(listings=[(CARGO, "tags:n=5&last=ä", listing)]))
     assert await opened.again().look_listing(CARGO, "tags:n=5&last=ä") == listing

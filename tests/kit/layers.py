@@ -46,6 +46,22 @@ class Opened:
     again: Callable[[], Layer]
 
 
+_SHARED: Final = Capabilities(claims=False, knows_repositories=False)
+CAPABILITIES: Final = {
+    "memory": Capabilities(),
+    "sqlite": Capabilities(),
+    "cache": _SHARED,
+    "redis": _SHARED,
+    "bucket": Capabilities(
+        claims=False,
+        listings=False,
+        representations=False,
+        origins=False,
+        knows_repositories=False,
+    ),
+}
+
+
 def _tag_life() -> float:
     return 3600.0
 
@@ -66,7 +82,7 @@ async def _sqlite(directory: Path, _gateway: Callable[[], Gateway]) -> AsyncIter
     with no_deadlines():
         first = await open_one()
         second = await open_one()
-        yield Opened(first, Capabilities(), lambda: second)
+        yield Opened(first, CAPABILITIES["sqlite"], lambda: second)
         for each in opened:
             await each.close()
     assert errors == []
@@ -75,11 +91,8 @@ async def _sqlite(directory: Path, _gateway: Callable[[], Gateway]) -> AsyncIter
 @asynccontextmanager
 async def _memory(_directory: Path, _gateway: Callable[[], Gateway]) -> AsyncIterator[Opened]:
     layer = MemoryIndex()
-    yield Opened(layer, Capabilities(), lambda: layer)
+    yield Opened(layer, CAPABILITIES["memory"], lambda: layer)
     await layer.close()
-
-
-_SHARED: Final = Capabilities(claims=False, knows_repositories=False)
 
 
 @asynccontextmanager
@@ -89,7 +102,7 @@ async def _cache(_directory: Path, _gateway: Callable[[], Gateway]) -> AsyncIter
     def again() -> Layer:
         return SharedCacheLayer(cache, tag_life=_tag_life)
 
-    yield Opened(again(), _SHARED, again)
+    yield Opened(again(), CAPABILITIES["cache"], again)
 
 
 @asynccontextmanager
@@ -102,7 +115,7 @@ async def _redis(directory: Path, _gateway: Callable[[], Gateway]) -> AsyncItera
         def again() -> Layer:
             return SharedCacheLayer(cache, tag_life=_tag_life)
 
-        yield Opened(again(), _SHARED, again)
+        yield Opened(again(), CAPABILITIES["redis"], again)
         await cache.close()
     assert errors == []
 
@@ -110,14 +123,7 @@ async def _redis(directory: Path, _gateway: Callable[[], Gateway]) -> AsyncItera
 @asynccontextmanager
 async def _bucket(directory: Path, gateway: Callable[[], Gateway]) -> AsyncIterator[Opened]:
     place = bucket(gateway(), prefix=directory.name)
-    can = Capabilities(
-        claims=False,
-        listings=False,
-        representations=False,
-        origins=False,
-        knows_repositories=False,
-    )
-    yield Opened(BucketIndex(place), can, lambda: BucketIndex(place))
+    yield Opened(BucketIndex(place), CAPABILITIES["bucket"], lambda: BucketIndex(place))
     await place.close()
 
 

@@ -27,6 +27,8 @@ _BACKLOG: Final = 32 * 2**20
 # So long after a commit, in seconds, the write-ahead log is flushed: power loss costs no more.
 _FLUSH_AFTER: Final = 0.08
 _MAINTAIN_EVERY: Final = 60.0
+# How long the end of the process waits for a disk, in seconds.
+_CLOSE_WITHIN: Final = 10.0
 # How many portions may be evicted after one commit, before the next one has its turn.
 _PORTIONS: Final = 20
 # The second is a key that is not Unicode, which nothing else would stop.
@@ -113,7 +115,11 @@ class GroupCommit:
             self._closing = True
             self._wake.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_CLOSE_WITHIN)
+        if self._thread.is_alive():
+            # The disk hangs. The thread ends with the process, and the kernel closes its files.
+            self._on_error("close")
+            return
         if self._database is not None:
             self._database.close()
             self._database = None
