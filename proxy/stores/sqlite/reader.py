@@ -37,7 +37,9 @@ class Reader:
         self._on_error = on_error
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index-read")
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._idle: set[sqlite3.Connection] = set()
+        self._is_closed = False
         self._breaker = CircuitBreaker()
         self._pending = 0
 
@@ -63,12 +65,13 @@ class Reader:
         return result
 
     def close(self) -> None:
-        """Close every connection; reads that have begun end first, unless they hang."""
-        self._threads.shutdown(wait=self._pending == 0, cancel_futures=True)
-        if self._pending == 0:
-            for connection in self._connections:
-                connection.close()
-        self._connections.clear()
+        """Close every connection that is idle. A read that has begun closes its own at its end."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, set()
+        for connection in idle:
+            connection.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _finish(self, future: asyncio.Future[T]) -> None:
         self._pending -= 1
@@ -76,10 +79,29 @@ class Reader:
             future.exception()
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._take()
+        try:
+            return work(connection)
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        """This thread's connection, opened again if another file has taken the place of its own."""
         opened = self._opened()
-        if getattr(self._local, "opened", None) != opened:
-            self._local.connection = open_for_reading(self._path)
-            self._local.opened = opened
-            self._connections.append(self._local.connection)
-        connection: sqlite3.Connection = self._local.connection
-        return work(connection)
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            with self._lock:
+                self._idle.discard(connection)
+            if self._local.opened == opened:
+                return connection
+            connection.close()
+        connection = open_for_reading(self._path)
+        self._local.connection, self._local.opened = connection, opened
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._idle.add(connection)
+                return
+        connection.close()
