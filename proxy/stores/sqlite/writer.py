@@ -11,6 +11,8 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 # What the disk has not taken yet. Beyond it, a disk that cannot keep up costs facts, not memory.
 _BACKLOG: Final = 32 * 2**20
+# A transaction takes rows until they are this part of the index's limit. What they take in the log
+# is some 25 times as much in an index whose rows lie all over: a page for each, of each table.
+_GROUP: Final = 1 / 640
 # So long after a commit, in seconds, the write-ahead log is flushed: power loss costs no more.
 _FLUSH_AFTER: Final = 0.08
 _MAINTAIN_EVERY: Final = 60.0
@@ -33,6 +38,14 @@ _CLOSE_WITHIN: Final = 10.0
 _PORTIONS: Final = 20
 # The second is a key that is not Unicode, which nothing else would stop.
 _FAILURES: Final = (sqlite3.Error, UnicodeError, OSError)
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one transaction writes, and who is told when it has ended."""
+
+    rows: Rows = field(default_factory=Rows)
+    waiting: list[Callable[[], None]] = field(default_factory=list)
 
 
 class GroupCommit:
@@ -69,8 +82,9 @@ class GroupCommit:
         self._inode = 0
         self._lock: int | None = None
         self._log: int | None = None
-        self._gathering = Rows()
-        self._waiting: list[Callable[[], None]] = []
+        # What waits, in the order in which it came, and how many bytes that is.
+        self._groups: deque[_Group] = deque()
+        self._backlog = 0
         self._wake = threading.Condition()
         self._closing = False
         self._writing = False
@@ -95,19 +109,24 @@ class GroupCommit:
         `done` is called from the thread when the commit has ended, however it did.
         """
         with self._wake:
-            if self._database is None or self._closing or self._gathering.size > _BACKLOG:
+            if self._database is None or self._closing or self._backlog > _BACKLOG:
                 self._on_error("write")
                 return False
-            fill(self._gathering)
+            if not self._groups or self._groups[-1].rows.size > self._max_size * _GROUP:
+                self._groups.append(_Group())
+            group = self._groups[-1]
+            before = group.rows.size
+            fill(group.rows)
+            self._backlog += group.rows.size - before
             if done is not None:
-                self._waiting.append(done)
+                group.waiting.append(done)
             self._wake.notify_all()
             return True
 
     def flush(self) -> None:
         """Return when everything that was added before has been written. Blocks."""
         with self._wake:
-            self._wake.wait_for(lambda: not (self._gathering or self._writing))
+            self._wake.wait_for(lambda: not (self._groups or self._writing))
 
     def close(self) -> None:
         """Write what waits, and close the file. Blocks."""
@@ -146,17 +165,17 @@ class GroupCommit:
 
     def _run(self) -> None:
         while True:
-            rows, waiting = self._next()
-            if rows:
+            group = self._next()
+            if group.rows:
                 self._is_over = False
-                self._transaction("write", partial(self._write, rows))
-            for done in waiting:
+                self._transaction("write", partial(self._write, group.rows))
+            for done in group.waiting:
                 done()
             self._make_room()
             with self._wake:
                 self._writing = False
                 self._wake.notify_all()
-                if self._closing and not self._gathering:
+                if self._closing and not self._groups:
                     break
             self._flush_log()
             if self._clock() >= self._maintain_at:
@@ -166,16 +185,16 @@ class GroupCommit:
                 self._transaction("evict", self._maintain)
         self._flush_log(now=True)
 
-    def _next(self) -> tuple[Rows, list[Callable[[], None]]]:
+    def _next(self) -> _Group:
         """Wait for rows, or until the log is to be flushed or the index maintained."""
         with self._wake:
             flush_at = self._flush_at
             wait = _MAINTAIN_EVERY if flush_at is None else max(0.0, flush_at - time.monotonic())
-            self._wake.wait_for(lambda: bool(self._gathering) or self._closing, wait)
-            rows, self._gathering = self._gathering, Rows()
-            waiting, self._waiting = self._waiting, []
-            self._writing = bool(rows)
-            return rows, waiting
+            self._wake.wait_for(lambda: bool(self._groups) or self._closing, wait)
+            group = self._groups.popleft() if self._groups else _Group()
+            self._backlog -= group.rows.size
+            self._writing = bool(group.rows)
+            return group
 
     def _write(self, rows: Rows) -> None:
         assert self._database is not None  # noqa: S101 -- `_transaction` has looked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import statistics
@@ -79,6 +80,18 @@ async def test_file_and_log_stay_within_a_tenth_more_than_their_size(
     rows = {table: count(path, table) for table in TABLES}
     assert rows["claims"] <= 3 * rows["contents"]
     assert min(rows.values()) > 0
+
+
+async def test_a_burst_of_pulls_does_not_make_the_log_large(path: Path, errors: list[str]) -> None:
+    """What waits while a commit runs is many pulls, and the log has a page for each row of each."""
+    limit, largest, names = 4 * MEBIBYTE, 0, random.Random(2)  # noqa: S311 -- as above
+    async with open_index(path, max_size=limit, on_error=errors.append) as index:
+        for burst in range(12):
+            pulls = (pull_numbered(100 * burst + number, names) for number in range(100))
+            await asyncio.gather(*(index.commit(pull) for pull in pulls))
+            largest = max(largest, sum(sizes(path)))
+    assert 0.5 * limit < largest <= 1.1 * limit
+    assert errors == []
 
 
 async def test_one_batch_that_does_not_fit_is_dropped_and_the_next_one_fits(
