@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.errors import BlobUnknown, UpstreamInvalid
+from proxy.errors import BlobUnknown, StoreError, UpstreamInvalid
 from proxy.ports.catalog import Proof
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.catalog.catalog import Catalog
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import Blob, Upstream
+    from proxy.ports import Blob, BlobStore, Upstream
 
 _log = structlog.get_logger()
 
@@ -38,16 +38,20 @@ class BlobGrants:
         self,
         *,
         catalog: Catalog,
+        store: BlobStore,
         upstreams: Mapping[str, Upstream],
         flights: SingleFlight,
         is_shared: bool = False,
     ) -> None:
         """The `catalog` keeps the grants; `upstreams` are asked where it has none.
 
+        The `store` knows which upstreams have delivered a blob.
+
         `is_shared` if other processes look for grants in the same catalog.
         """
         self._is_shared = is_shared
         self._catalog = catalog
+        self._store = store
         self._upstreams = upstreams
         self._flights = flights
 
@@ -83,23 +87,37 @@ class BlobGrants:
             return
         await self._flights.do(
             f"grant:{repository}:{digest}",
-            lambda: self._prove(repository, digest, blob, delivered=lookup.delivered),
+            lambda: self._prove(repository, digest, blob),
         )
 
-    async def _prove(
-        self, repository: Repository, digest: Digest, blob: Blob, *, delivered: bool
-    ) -> None:
+    async def _prove(self, repository: Repository, digest: Digest, blob: Blob) -> None:
         upstream = self._upstreams[repository.registry]
         size = await upstream.blob_size(repository.name, digest)
+        delivered = await self._has_delivered(repository.registry, digest)
         if delivered and size == blob.size:
             proof = Proof.HEAD
         elif await self._equals(upstream, repository, digest, blob):
             proof = Proof.RANGES
+            if not delivered:
+                await self._credit(repository.registry, digest)
         else:
             _log.warning("grant.refused", repository=str(repository), digest=digest)
             raise BlobUnknown(f"{repository} has no blob {digest}")
         if write := self._catalog.grant_blob(repository, digest, proof):
             await write
+
+    async def _has_delivered(self, upstream: str, digest: Digest) -> bool:
+        """Whether the upstream's word about this blob is enough; no, if the store cannot say."""
+        try:
+            return upstream in await self._store.upstreams(digest)
+        except StoreError:
+            return False
+
+    async def _credit(self, upstream: str, digest: Digest) -> None:
+        try:
+            await self._store.credit(digest, upstream)
+        except StoreError as error:
+            _log.warning("blob.not_credited", digest=digest, error=str(error))
 
     async def _equals(
         self, upstream: Upstream, repository: Repository, digest: Digest, blob: Blob
@@ -127,12 +145,16 @@ async def _read_upstream(
     end = None if place.stop == size else place.stop - 1
     body = bytearray()
     async with upstream.blob(repository.name, digest, start=place.start, end=end) as stream:
+        # An upstream that does not know ranges sends all that is before; nothing of it is kept.
         skip = place.start - stream.start
+        if skip < 0:
+            raise UpstreamInvalid(f"the upstream sent another range of {digest}")
         async for chunk in stream.chunks():
-            body += chunk
-            if len(body) >= skip + len(place):
+            body += chunk[skip:]
+            skip = max(0, skip - len(chunk))
+            if len(body) >= len(place):
                 break
-    return bytes(body[skip : skip + len(place)])
+    return bytes(body[: len(place)])
 
 
 async def _read_stored(blob: Blob, place: range) -> bytes:

@@ -138,9 +138,9 @@ class Blobs:
             source.close()
         return size
 
-    async def has_begun(self, digest: Digest, offset: int) -> bool:
+    async def has_begun(self, repository: Repository, digest: Digest, offset: int) -> bool:
         """Whether the byte at `offset` is in a spool, though no transfer may be running."""
-        return await self._transfers.has_begun(digest, offset)
+        return await self._transfers.has_begun(repository, digest, offset)
 
     def record_range(
         self, repository: Repository, digest: Digest, *, length: int, total: int

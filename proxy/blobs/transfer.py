@@ -16,6 +16,7 @@ from proxy.blobs.progress import Progress
 from proxy.blobs.resumable import ContentChanged, ResumableBody
 from proxy.errors import RangeInvalid, RegistryError, StoreError, UpstreamFailure
 from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.ports.blobs import spool_key
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Transfer:
         self._limits = limits
         self._grants = grants
         self._clock = clock
+        self._key = spool_key(repository.registry, digest)
 
     async def run(self) -> None:
         """Fetch, or follow the process that does, and replace it if it dies.
@@ -86,7 +88,7 @@ class Transfer:
             self.progress.wake_readers()
 
     async def _run(self) -> None:
-        while (lease := await self._leases.claim(self.digest)) is None:
+        while (lease := await self._leases.claim(self._key)) is None:
             if await self._follow():
                 return
         try:
@@ -103,7 +105,7 @@ class Transfer:
 
     async def _follow(self) -> bool:
         """Read what another process writes; whether that became the blob."""
-        growing = await self._store.growing(self.digest)
+        growing = await self._store.growing(self.repository.registry, self.digest)
         if growing is None:
             # The next holder of the lease looks for the blob itself.
             await self._clock.sleep(_POLL_SIZE)
@@ -127,7 +129,7 @@ class Transfer:
         return True
 
     async def _is_abandoned(self) -> bool:
-        lease = await self._leases.claim(self.digest)
+        lease = await self._leases.claim(self._key)
         if lease is None:
             return False
         lease.release()
@@ -136,7 +138,7 @@ class Transfer:
     # -- this process fetches ----------------------------------------------------------------
 
     async def _fetch(self, room: Room) -> None:
-        spool = await self._store.spool(self.digest)
+        spool = await self._store.spool(self.repository.registry, self.digest)
         try:
             if spool.size < self.progress.received:
                 # The file that was followed has lost its name. Readers have it open, and what they
@@ -189,7 +191,8 @@ class Transfer:
             await spool.restart()
             self.progress.advance(0)
         room.grow(total)
-        if not await self._store.has_room(self.digest, total - spool.size):
+        missing = total - spool.size
+        if not await self._store.has_room(self.repository.registry, self.digest, missing):
             raise NotStored(Reason.DISK)
         self.progress.total = total
         await spool.expect(total)

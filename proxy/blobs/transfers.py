@@ -121,9 +121,9 @@ class Transfers:
         """Whether this blob of this repository is being fetched."""
         return (str(repository), digest) in self._running
 
-    async def has_begun(self, digest: Digest, offset: int) -> bool:
+    async def has_begun(self, repository: Repository, digest: Digest, offset: int) -> bool:
         """Whether the byte at `offset` is in a spool, though no transfer may be running."""
-        return await self._store.spooled_bytes(digest) > offset
+        return await self._store.spooled_bytes(repository.registry, digest) > offset
 
     def length(self, repository: Repository, digest: Digest) -> int | None:
         """How many bytes the blob has, if it is being fetched and its transfer knows."""

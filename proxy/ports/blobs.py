@@ -66,9 +66,28 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def upstreams(self, digest: Digest) -> frozenset[str]:
+        """Return the names of the upstreams that have delivered the stored blob.
+
+        Fewer where that has been lost, or was never kept.
+        """
+        ...
+
+    async def credit(self, digest: Digest, upstream: str) -> None:
+        """Count `upstream` among those: it has proved that it has the stored blob.
+
+        A store may forget it.
+        """
+        ...
+
+
+def spool_key(upstream: str, digest: Digest) -> str:
+    """The key of the lease on a blob's spool; an upstream's name has no slash."""
+    return f"{upstream}/{digest}"
+
 
 class Spool(Protocol):
-    """A blob that is being received. Only the holder of the digest's lease may open it."""
+    """A blob that is being received. Only the holder of its lease may open it."""
 
     @property
     def size(self) -> int:
@@ -141,24 +160,24 @@ class Growing(Readable, Protocol):
 
 
 class BlobIngest(Protocol):
-    """The spools of blobs that are being received."""
+    """The spools of blobs that are being received, each from one upstream."""
 
-    async def spool(self, digest: Digest) -> Spool:
+    async def spool(self, upstream: str, digest: Digest) -> Spool:
         """Open the digest's spool, with what an earlier holder of its lease has left there."""
         ...
 
-    async def has_room(self, digest: Digest, size: int) -> bool:
+    async def has_room(self, upstream: str, digest: Digest, size: int) -> bool:
         """Whether `size` more bytes of the blob can be spooled, after eviction if necessary.
 
         The expected lengths of other spools count as used.
         """
         ...
 
-    async def spooled_bytes(self, digest: Digest) -> int:
+    async def spooled_bytes(self, upstream: str, digest: Digest) -> int:
         """Return how many bytes are in the digest's spool; 0 if there is none."""
         ...
 
-    async def growing(self, digest: Digest) -> Growing | None:
+    async def growing(self, upstream: str, digest: Digest) -> Growing | None:
         """Open what another process is writing; None if no length was announced."""
         ...
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
-    from proxy.oci.reference import Digest
+    from proxy.oci.reference import Digest, Repository
     from proxy.web.access_log import AccessLogLine
     from proxy.web.paths import BlobTarget
 
@@ -68,7 +68,7 @@ class BlobResponder:
             if (
                 wanted is not None
                 and self._range_on_miss
-                and not await self._is_near(source, target.digest, wanted)
+                and not await self._is_near(source, target.repository, target.digest, wanted)
             ):
                 passed = await self._send_from_upstream(request, target, headers, wanted, line)
                 if passed is not None:
@@ -117,13 +117,17 @@ class BlobResponder:
             self._sending -= 1
         return response
 
-    async def _is_near(self, source: Source | None, digest: Digest, wanted: ByteRange) -> bool:
+    async def _is_near(
+        self, source: Source | None, repository: Repository, digest: Digest, wanted: ByteRange
+    ) -> bool:
         """Whether the range is stored, about to be fetched, or the whole blob."""
         if source is not None:
             return source.is_near(wanted.within(source.size)[0])
         if wanted.first == 0 and wanted.last is None:
             return True
-        return wanted.first is not None and await self._blobs.has_begun(digest, wanted.first)
+        return wanted.first is not None and await self._blobs.has_begun(
+            repository, digest, wanted.first
+        )
 
     async def _send_from_upstream(
         self,

@@ -116,6 +116,7 @@ async def open_services(
         )
         grants = BlobGrants(
             catalog=catalog,
+            store=store,
             upstreams=upstreams,
             flights=flights,
             is_shared=settings.workers > 1,

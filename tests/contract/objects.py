@@ -26,7 +26,7 @@ def left(gateway: Gateway, tmp_path: Path) -> set[str]:
 
 def spooled(store_path: Path) -> list[str]:
     """What is on its way, on the disk."""
-    return sorted(path.name for path in (store_path / "spool").iterdir())
+    return sorted(path.name for path in (store_path / "spool").glob("*/*"))
 
 
 def is_big(content: bytes | None) -> bool:

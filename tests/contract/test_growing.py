@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 async def test_nobody_can_follow_before_the_length_is_known(
     store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.append(b"x")
-    assert await elsewhere.growing(DIGEST) is None
+    assert await elsewhere.growing("docker.io", DIGEST) is None
     spool.close()
 
 
 async def test_a_follower_sees_the_spool_grow_until_it_is_verified(
     store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.expect(len(CONTENT))
-    growing = await elsewhere.growing(DIGEST)
+    growing = await elsewhere.growing("docker.io", DIGEST)
     assert growing is not None
     assert growing.total == len(CONTENT)
     assert await growing.size() == 0
@@ -49,7 +49,7 @@ async def test_a_spool_is_not_verified_by_a_blob_that_was_there_before(
 ) -> None:
     await keep(store, CONTENT)
     await leave(store, CONTENT[:HALF])
-    growing = await elsewhere.growing(DIGEST)
+    growing = await elsewhere.growing("docker.io", DIGEST)
     assert growing is not None
     assert not await growing.verified()
     growing.close()
@@ -59,9 +59,9 @@ async def test_a_follower_stays_when_the_next_holder_goes_on(
     store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     await leave(store, CONTENT[:HALF])
-    growing = await elsewhere.growing(DIGEST)
+    growing = await elsewhere.growing("docker.io", DIGEST)
     assert growing is not None
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.expect(len(CONTENT))
     await spool.append(CONTENT[HALF:])
     (await committed(spool)).close()
@@ -77,10 +77,10 @@ async def test_a_follower_of_wrong_bytes_is_never_told_that_they_are_right(
 ) -> None:
     """It may have given most of them to a client, who must not get the right rest."""
     wrong = bytes(len(CONTENT) - 1)
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.expect(len(wrong))
     await spool.append(wrong)
-    growing = await elsewhere.growing(DIGEST)
+    growing = await elsewhere.growing("docker.io", DIGEST)
     assert growing is not None
     match end:
         case "commit":

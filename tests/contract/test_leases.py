@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.reference import Digest
+from proxy.ports.blobs import spool_key
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
 from proxy.stores.memory.leases import MemoryLeases
@@ -27,7 +28,9 @@ LEASES: Final[dict[str, Callable[[Path], Leases]]] = {
 
 DIGEST: Final = Digest.of(b"content")
 KEYS: Final = (
+    spool_key("docker.io", DIGEST),
     DIGEST,
+    f"../{DIGEST}",
     "sha512:" + 128 * "a",
     "manifest:docker.io/library/alpine:latest",
     "tag:docker.io/" + 1000 * "long/" + ":x",
@@ -74,7 +77,7 @@ async def test_keys_do_not_hinder_each_other(leases: Leases) -> None:
 
 
 async def test_of_many_who_claim_at_once_one_succeeds(leases: Leases) -> None:
-    claimed = await asyncio.gather(*(leases.claim(KEYS[2]) for _ in range(50)))
+    claimed = await asyncio.gather(*(leases.claim(KEYS[4]) for _ in range(50)))
     (lease,) = [lease for lease in claimed if lease is not None]
     lease.release()
 
@@ -83,20 +86,20 @@ async def test_a_late_release_does_not_take_another_s_lease_away(tmp_path: Path)
     """The spool of an empty blob looks like a lease's file that nobody needs any more."""
     digest = Digest.of(b"")
     leases, store = FlockLeases(tmp_path / "spool"), DiskBlobs(tmp_path)
-    first = await leases.claim(digest)
+    first = await leases.claim(spool_key("docker.io", digest))
     assert first is not None
-    spool = await store.spool(digest)
+    spool = await store.spool("docker.io", digest)
     (await spool.commit()).close()
     spool.close()
-    second = await leases.claim(digest)
+    second = await leases.claim(spool_key("docker.io", digest))
     assert second is not None
     first.release()
-    assert await leases.claim(digest) is None
+    assert await leases.claim(spool_key("docker.io", digest)) is None
     second.release()
 
 
 async def test_another_process_is_excluded_too(file_leases: FlockLeases, tmp_path: Path) -> None:
-    lease = await file_leases.claim(KEYS[2])
+    lease = await file_leases.claim(KEYS[4])
     assert lease is not None
     script = """
         leases = FlockLeases(directory)
@@ -104,7 +107,7 @@ async def test_another_process_is_excluded_too(file_leases: FlockLeases, tmp_pat
         await heard()
         say(await leases.claim(arguments[0]) is None)
     """
-    async with another_process(script, tmp_path / "spool", KEYS[2]) as process:
+    async with another_process(script, tmp_path / "spool", KEYS[4]) as process:
         assert await process.line() == "True"
         lease.release()
         process.say()
@@ -112,7 +115,7 @@ async def test_another_process_is_excluded_too(file_leases: FlockLeases, tmp_pat
         assert await process.ended() == 0
 
 
-@pytest.mark.parametrize("key", [KEYS[0], KEYS[2]])
+@pytest.mark.parametrize("key", [KEYS[0], KEYS[4]])
 async def test_the_lease_of_a_killed_process_is_free(
     file_leases: FlockLeases, tmp_path: Path, key: str
 ) -> None:
@@ -133,17 +136,17 @@ async def test_the_lease_of_a_killed_process_is_free(
 async def test_a_child_process_does_not_inherit_a_lease(
     file_leases: FlockLeases, tmp_path: Path
 ) -> None:
-    lease = await file_leases.claim(KEYS[2])
+    lease = await file_leases.claim(KEYS[4])
     assert lease is not None
     async with another_process("say('up')\nawait heard()", tmp_path) as process:
         assert await process.line() == "up"
         lease.release()
-        again = await file_leases.claim(KEYS[2])
+        again = await file_leases.claim(KEYS[4])
         assert again is not None
         again.release()
 
 
-@pytest.mark.parametrize("key", [KEYS[0], KEYS[2]])
+@pytest.mark.parametrize("key", [KEYS[0], KEYS[4]])
 async def test_two_processes_never_do_the_same_work_at_once(tmp_path: Path, key: str) -> None:
     """Each adds to one counter, without any other protection, while files come and go."""
     rounds = 300

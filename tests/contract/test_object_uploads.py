@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from proxy.ports.blobs import spool_key
 from proxy.stores.disk.leases import FlockLeases
 from tests.contract.objects import BIG, BIG_DIGEST, is_big, left, spooled
 from tests.kit.another_process import another_process
@@ -43,7 +44,7 @@ async def test_readers_do_not_wait_for_the_upload_and_nobody_finds_it_before_its
 
     async with interceptor(gateway, slow) as endpoint:
         store, elsewhere = at(endpoint=endpoint), at()
-        spool = await store.spool(BIG_DIGEST)
+        spool = await store.spool("docker.io", BIG_DIGEST)
         await spool.expect(len(BIG))
         await spool.append(BIG)
         blob = await spool.commit()
@@ -51,7 +52,7 @@ async def test_readers_do_not_wait_for_the_upload_and_nobody_finds_it_before_its
             settling = group.create_task(spool.persist())
             await asyncio.wait_for(asked.wait(), 30)
             assert is_big(await whole(blob, blob.size))
-            growing = await elsewhere.growing(BIG_DIGEST)
+            growing = await elsewhere.growing("docker.io", BIG_DIGEST)
             assert growing is not None
             assert await growing.verified()
             assert await elsewhere.open(BIG_DIGEST) is None
@@ -60,7 +61,7 @@ async def test_readers_do_not_wait_for_the_upload_and_nobody_finds_it_before_its
             while not settling.done():
                 assert await elsewhere.size(BIG_DIGEST) in {None, len(BIG)}
                 await asyncio.sleep(0.01)
-        assert await elsewhere.growing(BIG_DIGEST) is None
+        assert await elsewhere.growing("docker.io", BIG_DIGEST) is None
         assert await growing.verified(), "who reads along need not notice that it has moved"
         assert is_big(await whole(growing, growing.total))
         growing.close()
@@ -93,7 +94,7 @@ async def test_an_upload_that_fails_fails_nobody_and_leaves_nothing(
     errors: list[str] = []
     async with interceptor(gateway, broken) as endpoint:
         store = at(endpoint=endpoint, on_error=errors.append)
-        spool = await store.spool(BIG_DIGEST)
+        spool = await store.spool("docker.io", BIG_DIGEST)
         await spool.append(BIG)
         blob = await spool.commit()
         with capture_logs() as log:
@@ -126,7 +127,7 @@ async def test_an_upload_that_is_cancelled_is_aborted_and_can_be_done_again(
 
     async with interceptor(gateway, slow) as endpoint:
         store = at(endpoint=endpoint)
-        spool = await store.spool(BIG_DIGEST)
+        spool = await store.spool("docker.io", BIG_DIGEST)
         await spool.expect(len(BIG))
         await spool.append(BIG)
         (await spool.commit()).close()
@@ -140,7 +141,7 @@ async def test_an_upload_that_is_cancelled_is_aborted_and_can_be_done_again(
         spool.close()
     assert len(aborted) == 1
     assert await at().open(BIG_DIGEST) is None
-    again = await at().spool(BIG_DIGEST)
+    again = await at().spool("docker.io", BIG_DIGEST)
     assert again.size == len(BIG)
     (await committed(again)).close()
     again.close()
@@ -159,8 +160,8 @@ _UPLOAD = """
     store = ObjectBlobs(directory, bucket, redirect=True)
     content = Path(source).read_bytes()
     digest = Digest.of(content)
-    lease = await FlockLeases(directory / "spool").claim(digest)
-    spool = await store.spool(digest)
+    lease = await FlockLeases(directory / "spool").claim(spool_key("docker.io", digest))
+    spool = await store.spool("docker.io", digest)
     await spool.expect(len(content))
     await spool.append(content)
     (await spool.commit()).close()
@@ -190,8 +191,10 @@ async def test_kill_9_leaves_no_half_object_and_the_next_process_uploads_it(
             assert await process.line() == "committed"
             await asyncio.wait_for(asked.wait(), 30)
             store, leases = at(), FlockLeases(local / "spool")
-            assert await leases.claim(BIG_DIGEST) is None, "others would fetch it a second time"
-            growing = await store.growing(BIG_DIGEST)
+            assert await leases.claim(spool_key("docker.io", BIG_DIGEST)) is None, (
+                "others would fetch it a second time"
+            )
+            growing = await store.growing("docker.io", BIG_DIGEST)
             assert growing is not None
             assert await growing.verified()
             assert is_big(await whole(growing, growing.total))
@@ -199,9 +202,9 @@ async def test_kill_9_leaves_no_half_object_and_the_next_process_uploads_it(
             await process.kill()
         hold.set()
     assert await store.open(BIG_DIGEST) is None
-    lease = await leases.claim(BIG_DIGEST)
+    lease = await leases.claim(spool_key("docker.io", BIG_DIGEST))
     assert lease is not None
-    spool = await store.spool(BIG_DIGEST)
+    spool = await store.spool("docker.io", BIG_DIGEST)
     assert spool.size == len(BIG)
     await spool.expect(len(BIG))
     (await committed(spool)).close()

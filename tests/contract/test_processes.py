@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.ports.blobs import spool_key
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
 from tests.kit.another_process import another_process
@@ -19,8 +20,8 @@ _FETCH = """
     content = Path(arguments[1]).read_bytes()
     digest = Digest(arguments[0])
     store = DiskBlobs(directory)
-    lease = await FlockLeases(directory / "spool").claim(digest)
-    spool = await store.spool(digest)
+    lease = await FlockLeases(directory / "spool").claim(spool_key("docker.io", digest))
+    spool = await store.spool("docker.io", digest)
     await spool.expect(len(content))
     while spool.size < len(content):
         await spool.append(content[spool.size : spool.size + 10_007])
@@ -43,26 +44,26 @@ async def test_another_process_goes_on_after_kill_9(source: Path, data_dir: Path
     store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
     async with another_process(_FETCH, data_dir, DIGEST, source) as process:
         announced = [int(await process.line()) for _ in range(100)]
-        assert await leases.claim(DIGEST) is None
+        assert await leases.claim(spool_key("docker.io", DIGEST)) is None
         await process.kill()
-    lease = await leases.claim(DIGEST)
+    lease = await leases.claim(spool_key("docker.io", DIGEST))
     assert lease is not None
     assert await store.open(DIGEST) is None
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     assert announced[-1] <= spool.size < len(CONTENT)
     await spool.append(CONTENT[spool.size :])
     (await spool.commit()).close()
     spool.close()
     lease.release()
     assert await stored(store, DIGEST) == CONTENT
-    assert list((data_dir / "spool").iterdir()) == []
+    assert list((data_dir / "spool" / "docker.io").iterdir()) == []
 
 
 async def test_a_follower_reads_what_another_process_writes(source: Path, data_dir: Path) -> None:
     store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
     async with another_process(_FETCH, data_dir, DIGEST, source) as process:
         await process.line()
-        growing = await store.growing(DIGEST)
+        growing = await store.growing("docker.io", DIGEST)
         assert growing is not None
         sizes = set()
         while not await growing.verified():
@@ -71,6 +72,6 @@ async def test_a_follower_reads_what_another_process_writes(source: Path, data_d
         assert len(sizes) > 1
         assert await whole(growing, growing.total) == CONTENT
         growing.close()
-        lease = await leases.claim(DIGEST)
+        lease = await leases.claim(spool_key("docker.io", DIGEST))
         assert lease is not None, "the lease outlived the transfer"
         lease.release()

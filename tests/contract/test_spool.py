@@ -41,8 +41,8 @@ async def test_wrong_content_never_lands(store: BlobStorage, wrong: bytes) -> No
     with pytest.raises(UpstreamInvalid):
         await keep(store, wrong, DIGEST)
     assert await store.open(DIGEST) is None
-    assert await store.growing(DIGEST) is None
-    spool = await store.spool(DIGEST)
+    assert await store.growing("docker.io", DIGEST) is None
+    spool = await store.spool("docker.io", DIGEST)
     assert spool.size == 0
     spool.close()
     await keep(store, CONTENT)
@@ -51,7 +51,7 @@ async def test_wrong_content_never_lands(store: BlobStorage, wrong: bytes) -> No
 
 async def test_an_announced_length_is_kept(store: BlobStorage) -> None:
     """Followers have answered with it: a blob of another length is no good for them."""
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.expect(len(CONTENT) + 1)
     await spool.append(CONTENT)
     with pytest.raises(UpstreamInvalid):
@@ -61,7 +61,7 @@ async def test_an_announced_length_is_kept(store: BlobStorage) -> None:
 
 
 async def test_the_length_need_not_be_known(store: BlobStorage) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.append(CONTENT)
     (await committed(spool)).close()
     spool.close()
@@ -72,7 +72,7 @@ async def test_the_next_holder_goes_on_where_the_last_one_stopped(
     store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
     await leave(store, CONTENT[:HALF])
-    spool = await elsewhere.spool(DIGEST)
+    spool = await elsewhere.spool("docker.io", DIGEST)
     assert spool.size == HALF
     await spool.expect(len(CONTENT))
     await spool.append(CONTENT[HALF:])
@@ -84,7 +84,7 @@ async def test_the_next_holder_goes_on_where_the_last_one_stopped(
 
 async def test_what_an_earlier_holder_left_is_verified_too(store: BlobStorage) -> None:
     await leave(store, b"?" * HALF)
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.append(CONTENT[HALF:])
     with pytest.raises(UpstreamInvalid):
         await spool.commit()
@@ -94,7 +94,7 @@ async def test_what_an_earlier_holder_left_is_verified_too(store: BlobStorage) -
 
 async def test_a_restarted_spool_has_forgotten_everything(store: BlobStorage) -> None:
     await leave(store, b"?" * HALF)
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.restart()
     assert spool.size == 0
     await spool.append(CONTENT)
@@ -104,19 +104,19 @@ async def test_a_restarted_spool_has_forgotten_everything(store: BlobStorage) ->
 
 
 async def test_a_discarded_spool_is_gone(store: BlobStorage) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.expect(len(CONTENT))
     await spool.append(CONTENT[:HALF])
     await spool.discard()
     spool.close()
-    assert await store.growing(DIGEST) is None
-    spool = await store.spool(DIGEST)
+    assert await store.growing("docker.io", DIGEST) is None
+    spool = await store.spool("docker.io", DIGEST)
     assert spool.size == 0
     spool.close()
 
 
 async def test_a_spool_is_read_while_it_grows_and_ever_after(store: BlobStorage) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     reader = spool.reader()
     assert len(await reader.read(0, 10)) == 0
     await spool.append(CONTENT[:HALF])
@@ -134,7 +134,7 @@ async def test_a_spool_is_read_while_it_grows_and_ever_after(store: BlobStorage)
 async def test_readers_and_a_writer_do_not_disturb_each_other(
     store: BlobStorage, elsewhere: BlobStorage
 ) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.expect(len(CONTENT))
 
     async def written() -> None:
@@ -151,7 +151,7 @@ async def test_readers_and_a_writer_do_not_disturb_each_other(
         readable.close()
         return bytes(content)
 
-    followed = [await elsewhere.growing(DIGEST) for _ in range(8)]
+    followed = [await elsewhere.growing("docker.io", DIGEST) for _ in range(8)]
     readers = [*(spool.reader() for _ in range(8)), *(each for each in followed if each)]
     _, *contents = await asyncio.gather(written(), *map(read_along, readers))
     assert len(contents) == 16

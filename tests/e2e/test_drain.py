@@ -169,5 +169,5 @@ async def _is_not_ready(proxy: Proxy) -> None:
 
 
 def _spooled(proxy: Proxy) -> int:
-    spool = proxy.data / "spool" / images.digest(COLD)
+    spool = proxy.data / "spool" / "docker.io" / images.digest(COLD)
     return spool.stat().st_size if spool.exists() else 0

@@ -257,4 +257,4 @@ async def test_the_whole_is_not_fetched_where_there_is_no_room_for_it(
             answer = await proxy.get(PATH, Range="bytes=1000-1999")
             assert (answer.body, answer.cache) == (CONTENT[1000:2000], UNVERIFIED)
     assert not kept(data_dir)
-    assert list((data_dir / "spool").iterdir()) == []
+    assert list((data_dir / "spool").glob("*/*")) == []

@@ -178,7 +178,7 @@ async def test_who_reads_along_goes_on_alone_where_the_spool_is_lost(
     ):
         await leaving.content.readexactly(500_000)
         assert await staying.content.readexactly(500_000) == CONTENT[:500_000]
-        (data_dir / "spool" / BLOB).unlink()
+        (data_dir / "spool" / "docker.io" / BLOB).unlink()
         leaving.close()
         assert await staying.content.read() == CONTENT[500_000:]
     assert upstream.requests[-1].headers["Range"] == "bytes=500000-"

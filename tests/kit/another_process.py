@@ -20,6 +20,7 @@ _FRAME: Final = """
 import asyncio, sys
 from pathlib import Path
 from proxy.oci.reference import Digest
+from proxy.ports.blobs import spool_key
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
 from proxy.stores.disk.derived import DerivedFiles

@@ -70,7 +70,7 @@ HALF: Final = len(CONTENT) // 2
 
 async def keep(store: BlobStorage, content: bytes, digest: Digest | None = None) -> None:
     """Store `content` as a transfer does."""
-    spool = await store.spool(digest or Digest.of(content))
+    spool = await store.spool("docker.io", digest or Digest.of(content))
     try:
         await spool.expect(len(content))
         for start in range(0, len(content), 1_000_000):
@@ -101,7 +101,7 @@ async def remove(store: BlobStorage, digest: Digest) -> None:
 
 async def leave(store: BlobStorage, content: bytes, digest: Digest = DIGEST) -> None:
     """Leave `content` in the spool of `digest`, as a transfer does that was interrupted."""
-    spool = await store.spool(digest)
+    spool = await store.spool("docker.io", digest)
     await spool.expect(len(CONTENT))
     await spool.append(content)
     spool.close()

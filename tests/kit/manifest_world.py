@@ -103,7 +103,9 @@ class ManifestWorld:
         upstreams = {"docker.io": self.upstream, "quay.io": self.other_upstream}
         flights = self.flights = SingleFlight(self.leases, clock=self.clock)
         self.catalog = Catalog([self.layer], self.derived, memory=2**20, clock=self.clock)
-        grants = BlobGrants(catalog=self.catalog, upstreams=upstreams, flights=flights)
+        grants = BlobGrants(
+            catalog=self.catalog, store=self.store, upstreams=upstreams, flights=flights
+        )
         transfers = Transfers(
             grants=grants,
             store=self.store,

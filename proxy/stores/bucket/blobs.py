@@ -40,6 +40,8 @@ _READ_AHEAD_LIMIT: Final = 32 * 2**20
 # Concurrent uploads of one process; each has some parts in memory.
 _UPLOADS: Final = 4
 _CHUNK: Final = 2**20
+# The metadata of a blob's object that names the upstream which delivered it.
+_UPSTREAMS: Final = "lighterage-upstreams"
 # The lifetime of a client's URL, in seconds: a slow client must begin its largest layer in it.
 _URL_LIFETIME: Final = 1200.0
 
@@ -118,37 +120,50 @@ class ObjectBlobs:
             with store_errors():
                 await self.bucket.delete(_key(digest))
 
-    async def spool(self, digest: Digest) -> ObjectSpool:
+    async def upstreams(self, digest: Digest) -> frozenset[str]:
+        """The upstream that has delivered the object, as its metadata says; none if it fails."""
+        with suppress(OSError):
+            return frozenset((await self.bucket.metadata(_key(digest), _UPSTREAMS) or "").split())
+        return frozenset()
+
+    async def credit(self, digest: Digest, upstream: str) -> None:
+        """Do nothing: metadata changes only with the whole object."""
+
+    async def spool(self, upstream: str, digest: Digest) -> ObjectSpool:
         """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
         return await in_store_thread(
-            lambda: ObjectSpool(self._layout, self._quota, digest, self._upload),
+            lambda: ObjectSpool(self._layout, self._quota, upstream, digest, self._upload),
             cleanup=ObjectSpool.close,
         )
 
-    async def has_room(self, digest: Digest, size: int) -> bool:
+    async def has_room(self, upstream: str, digest: Digest, size: int) -> bool:
         """Whether the disk has room to spool `size` bytes."""
-        return await in_store_thread(lambda: make_room(self._layout, self._quota, digest, size))
+        return await in_store_thread(
+            lambda: make_room(self._layout, self._quota, upstream, digest, size)
+        )
 
-    async def spooled_bytes(self, digest: Digest) -> int:
+    async def spooled_bytes(self, upstream: str, digest: Digest) -> int:
         """The number of bytes in the digest's spool on this machine."""
-        return await in_store_thread(lambda: spool_size(self._layout, digest))
+        return await in_store_thread(lambda: spool_size(self._layout, upstream, digest))
 
-    async def growing(self, digest: Digest) -> GrowingObject | None:
+    async def growing(self, upstream: str, digest: Digest) -> GrowingObject | None:
         """The spool that another process of this machine is writing, or None."""
         return await in_store_thread(
-            lambda: GrowingObject.at(self._layout, digest), cleanup=GrowingObject.close
+            lambda: GrowingObject.at(self._layout, upstream, digest), cleanup=GrowingObject.close
         )
 
     async def close(self) -> None:
         """Wait for the requests in flight."""
         await self.bucket.close()
 
-    async def _upload(self, digest: Digest, file: OpenFile) -> None:
+    async def _upload(self, upstream: str, digest: Digest, file: OpenFile) -> None:
         """Upload the verified `file`; a failure is logged."""
         size = file.size
         try:
             async with self._uploads:
-                await self.bucket.upload(_key(digest), size, _pieces(file, size))
+                await self.bucket.upload(
+                    _key(digest), size, _pieces(file, size), metadata={_UPSTREAMS: upstream}
+                )
         except (OSError, StoreError) as error:
             _log.error("blob.upload_failed", digest=digest, error=str(error))
         else:

@@ -18,9 +18,9 @@ from obstore.exceptions import AlreadyExistsError
 from proxy.stores.bucket.calls import BucketCalls, BucketError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from obstore import Attributes, Bytes
+    from obstore import Attributes, Bytes, GetOptions
     from obstore.store import AzureStore, GCSStore, S3Store
 
 # The time limits of small requests and of a part of a blob, with all retries, in seconds. An upload
@@ -75,6 +75,20 @@ class Bucket:
             return await self._calls.run("look", head, limit=self._timeout)
         return None
 
+    async def metadata(self, key: str, name: str) -> str | None:
+        """What the object's metadata has under `name`, or None."""
+        path = self._prefix + key
+
+        async def head() -> Attributes:
+            options: GetOptions = {"head": True}
+            found = await self._calls.result(obstore.get_async(self._store, path, options=options))
+            return found.attributes
+
+        with suppress(FileNotFoundError):
+            found = await self._calls.run("look", head, limit=self._timeout)
+            return found.get(name)
+        return None
+
     async def get(self, key: str) -> bytes | None:
         """A small object's content, or None if there is none."""
         path = self._prefix + key
@@ -120,13 +134,22 @@ class Bucket:
 
         return await self._calls.run("write", create_object, limit=self._timeout)
 
-    async def upload(self, key: str, size: int, pieces: AsyncIterator[memoryview]) -> None:
+    async def upload(
+        self,
+        key: str,
+        size: int,
+        pieces: AsyncIterator[memoryview],
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         """Upload the `size` bytes of `pieces` as one object, atomically.
 
         Two parts are in memory at a time. The parts of a failed upload are removed.
         """
+        attributes: Attributes = {**_BINARY, **(metadata or {})}
         if size <= _PART:
-            await self._put("upload", key, b"".join([piece async for piece in pieces]))
+            content = b"".join([piece async for piece in pieces])
+            await self._put("upload", key, content, attributes)
             return
         given_up = asyncio.Event()
 
@@ -142,7 +165,7 @@ class Bucket:
                     self._store,
                     self._prefix + key,
                     until_abandoned(),
-                    attributes=_BINARY,
+                    attributes=attributes,
                     use_multipart=True,
                     chunk_size=max(_PART, -(-size // _PARTS)),
                     max_concurrency=_PARTS_AT_ONCE,
@@ -180,12 +203,16 @@ class Bucket:
 
         return await self._calls.run("sign", sign, limit=self._timeout, affects_circuit=False)
 
-    async def _put(self, operation: str, key: str, value: bytes) -> None:
+    async def _put(
+        self, operation: str, key: str, value: bytes, attributes: Attributes = _BINARY
+    ) -> None:
         path = self._prefix + key
 
         async def write() -> None:
             await self._calls.result(
-                obstore.put_async(self._store, path, value, attributes=_BINARY, use_multipart=False)
+                obstore.put_async(
+                    self._store, path, value, attributes=attributes, use_multipart=False
+                )
             )
 
         timeout = self._timeout if operation == "write" else _PART_TIMEOUT

@@ -30,23 +30,24 @@ class ObjectSpool(DiskSpool):
         self,
         layout: Layout,
         quota: DiskQuota,
+        upstream: str,
         digest: Digest,
-        upload: Callable[[Digest, OpenFile], Awaitable[None]],
+        upload: Callable[[str, Digest, OpenFile], Awaitable[None]],
     ) -> None:
         """`upload` uploads the file's content; it logs a failure and raises no OSError."""
         self._upload = upload
-        super().__init__(layout, quota, digest)
+        super().__init__(layout, quota, upstream, digest)
 
     async def persist(self) -> None:
         """Upload the blob, then remove the file; if the upload fails, the blob is lost."""
-        await self._upload(self._digest, self._file)
+        await self._upload(self._upstream, self._digest, self._file)
         await in_store_thread(self._forget)
 
     def _commit(self) -> OpenFile:
         self._verify()
         # After a power failure the mark must not exist without the bytes.
         os.fsync(self._file.fileno())
-        announcement = self._layout.announcement(self._digest)
+        announcement = self._layout.announcement(self._upstream, self._digest)
         if self._expected is not None:
             with announcement.open("ab") as file:
                 file.write(_VERIFIED)
@@ -54,8 +55,8 @@ class ObjectSpool(DiskSpool):
 
     def _forget(self) -> None:
         """Remove the file without failing its readers: their bytes are verified."""
-        self._layout.announcement(self._digest).unlink(missing_ok=True)
-        self._layout.spool(self._digest).unlink(missing_ok=True)
+        self._layout.announcement(self._upstream, self._digest).unlink(missing_ok=True)
+        self._layout.spool(self._upstream, self._digest).unlink(missing_ok=True)
 
 
 class GrowingObject(GrowingSpool):

@@ -14,6 +14,7 @@ from proxy.stores.disk.orphans import make_room
 from proxy.stores.disk.quarantine import quarantine_blob
 from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.spool import DiskSpool, GrowingSpool, spool_size
+from proxy.stores.disk.upstreams import read_upstreams, write_upstreams
 from proxy.stores.disk.verified_stamp import VerifiedStamp
 
 if TYPE_CHECKING:
@@ -85,27 +86,38 @@ class DiskBlobs:
     async def url(self, _digest: Digest) -> None:
         """None: files cannot be read by URL."""
 
-    async def spool(self, digest: Digest) -> DiskSpool:
+    async def upstreams(self, digest: Digest) -> frozenset[str]:
+        """The upstreams that have delivered the stored blob, as its file says."""
+        return await in_store_thread(lambda: read_upstreams(self._layout.blob(digest)))
+
+    async def credit(self, digest: Digest, upstream: str) -> None:
+        """Add an upstream to those of the stored blob's file."""
+        path = self._layout.blob(digest)
+        await in_store_thread(lambda: write_upstreams(path, read_upstreams(path) | {upstream}))
+
+    async def spool(self, upstream: str, digest: Digest) -> DiskSpool:
         """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
         return await in_store_thread(
-            lambda: DiskSpool(self._layout, self._quota, digest), cleanup=DiskSpool.close
+            lambda: DiskSpool(self._layout, self._quota, upstream, digest), cleanup=DiskSpool.close
         )
 
-    async def has_room(self, digest: Digest, size: int) -> bool:
+    async def has_room(self, upstream: str, digest: Digest, size: int) -> bool:
         """Whether the disk has room for `size` bytes, after eviction if necessary.
 
         Orphaned spools are removed before blobs are evicted.
         """
-        return await in_store_thread(lambda: make_room(self._layout, self._quota, digest, size))
+        return await in_store_thread(
+            lambda: make_room(self._layout, self._quota, upstream, digest, size)
+        )
 
-    async def spooled_bytes(self, digest: Digest) -> int:
+    async def spooled_bytes(self, upstream: str, digest: Digest) -> int:
         """The number of bytes in the digest's spool."""
-        return await in_store_thread(lambda: spool_size(self._layout, digest))
+        return await in_store_thread(lambda: spool_size(self._layout, upstream, digest))
 
-    async def growing(self, digest: Digest) -> GrowingSpool | None:
+    async def growing(self, upstream: str, digest: Digest) -> GrowingSpool | None:
         """The spool that another process is writing, or None."""
         return await in_store_thread(
-            lambda: GrowingSpool.at(self._layout, digest),
+            lambda: GrowingSpool.at(self._layout, upstream, digest),
             cleanup=GrowingSpool.close,
         )
 

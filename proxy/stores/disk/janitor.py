@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -122,11 +124,7 @@ class Janitor:
         Other leftovers are removed once they are `leftover_after` seconds old: they cannot be
         resumed, but a younger one may still be in use.
         """
-        for path in sorted(self._layout.spools.glob("*")):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
+        for path, status in self._incomplete_files():
             age = self._clock() - status.st_mtime
             if path.name.startswith(TEMPORARY):
                 if age >= leftover_after:
@@ -140,6 +138,15 @@ class Janitor:
                     remove_if_unlocked(path)
             elif age > _MAX_ORPHAN_AGE and remove_if_unlocked(path):
                 yield disk_usage(status)
+
+    def _incomplete_files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """The files in the spool directory, and in that of each upstream below it."""
+        spools = self._layout.spools
+        for path in sorted((*spools.glob("*"), *spools.glob("*/*"))):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                if not stat.S_ISDIR(status.st_mode):
+                    yield path, status
 
     def _is_complete(self, name: str) -> bool:
         """Whether the spool's blob is stored already, so that the spool is not resumed."""

@@ -4,10 +4,13 @@ blobs/<algorithm>/<first two hex>/<hex>      a complete and verified blob
 stock                                        the number of bytes that the blobs take
 in-use.lock                                  every process that uses the directory shares its flock
 damaged/<digest>                             a quarantined blob
-spool/<digest>                               a blob being fetched; the writer holds its flock
-spool/<digest>.meta                          the announcement: the blob's length in decimal
+spool/<upstream>/<digest>                    a blob being fetched there; the writer holds its flock
+spool/<upstream>/<digest>.meta               the announcement: the blob's length in decimal
 spool/lease-<hex>                            a lease on something other than a blob
 spool/temp-<hex>                             a file that is renamed or linked when it is complete
+
+A blob's file has two extended attributes: when it was verified, and which upstreams delivered it.
+An upstream's name has no slash, so what one has sent is never continued with another's bytes.
 """
 
 from __future__ import annotations
@@ -65,13 +68,13 @@ class Layout:
         """The file of a damaged blob in quarantine."""
         return self.quarantine / digest
 
-    def spool(self, digest: Digest) -> Path:
-        """The file that the blob is fetched into."""
-        return self.spools / digest
+    def spool(self, upstream: str, digest: Digest) -> Path:
+        """The file that the blob is fetched into from that upstream."""
+        return self.spools / upstream / digest
 
-    def announcement(self, digest: Digest) -> Path:
+    def announcement(self, upstream: str, digest: Digest) -> Path:
         """The file with the expected length of the blob."""
-        return self.spools / f"{digest}{ANNOUNCEMENT}"
+        return self.spools / upstream / f"{digest}{ANNOUNCEMENT}"
 
     def temporary(self) -> Path:
         """A new name for a temporary file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import DigestInvalid
@@ -42,15 +43,18 @@ class FlockLeases:
     __slots__ = ("_directory",)
 
     def __init__(self, directory: Path) -> None:
-        """`directory` is that of the spools: the lease on a digest is a lock on its spool."""
+        """`directory` is that of the spools: the lease on one is a lock on its file."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
 
     async def claim(self, key: str) -> FlockLease | None:
         """Claim the lease on `key`; None if it is held, StoreError if files cannot be locked."""
         path = self._directory / _file_name(key)
+        spool = path.parent != self._directory
 
         def lock() -> FlockLease | None:
+            if spool:
+                path.parent.mkdir(parents=True, exist_ok=True)
             file = try_lock(path)
             return None if file is None else FlockLease(file, path)
 
@@ -80,7 +84,8 @@ def try_lock(path: Path, *, create: bool = True) -> OpenFile | None:
 
 
 def _file_name(key: str) -> str:
-    try:
-        return Digest(key)
-    except DigestInvalid:
-        return LEASE + hashlib.sha256(key.encode()).hexdigest()
+    upstream, slash, digest = key.partition("/")
+    with suppress(DigestInvalid):
+        if slash and upstream not in {"", ".", ".."}:
+            return f"{upstream}/{Digest(digest)}"
+    return LEASE + hashlib.sha256(key.encode()).hexdigest()

@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 _TAKEOVER_TIMEOUT: Final = 1.0
 
 
-def make_room(layout: Layout, quota: DiskQuota, digest: Digest, size: int) -> bool:
+def make_room(layout: Layout, quota: DiskQuota, upstream: str, digest: Digest, size: int) -> bool:
     """Make room for `size` more bytes of a blob and for all other transfers; whether there is.
 
     Orphaned spools are removed before blobs are evicted. Blocks.
     """
-    others = sum(remaining_sizes(layout, apart_from=digest))
+    own = layout.announcement(upstream, digest)
+    others = sum(remaining_sizes(layout, apart_from=own))
     if quota.shortfall(size + others) <= 0:
         return True
     remove_orphans(layout)
-    others = sum(remaining_sizes(layout, apart_from=digest))
+    others = sum(remaining_sizes(layout, apart_from=own))
     return quota.evict_for(size + others)
 
 
-def remaining_sizes(layout: Layout, *, apart_from: Digest) -> Iterator[int]:
-    """The bytes that each other transfer of an announced length still needs. Blocks."""
-    own = layout.announcement(apart_from)
-    for announcement in layout.spools.glob(f"*{ANNOUNCEMENT}"):
+def remaining_sizes(layout: Layout, *, apart_from: Path) -> Iterator[int]:
+    """The bytes that each transfer of another announcement still needs. Blocks."""
+    for announcement in layout.spools.glob(f"*/*{ANNOUNCEMENT}"):
         with suppress(OSError, ValueError):
-            if announcement != own:
+            if announcement != apart_from:
                 size = announcement.with_suffix("").stat().st_size
                 yield max(0, int(announcement.read_bytes()) - size)
 
@@ -50,7 +50,7 @@ def remaining_sizes(layout: Layout, *, apart_from: Digest) -> Iterator[int]:
 def remove_orphans(layout: Layout) -> list[int]:
     """Remove orphaned spools; the size of each on the disk, in bytes. Blocks."""
     freed = []
-    for path in layout.spools.glob("*:*"):
+    for path in layout.spools.glob("*/*:*"):
         with suppress(FileNotFoundError):
             status = path.stat()
             waits = time.time() - status.st_mtime > _TAKEOVER_TIMEOUT

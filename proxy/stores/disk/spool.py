@@ -10,6 +10,7 @@ from proxy.errors import UpstreamInvalid
 from proxy.stores.disk.fsync_batch import FsyncBatch
 from proxy.stores.disk.io import in_store_thread, store_errors
 from proxy.stores.disk.open_file import OpenFile
+from proxy.stores.disk.upstreams import read_upstreams, write_upstreams
 from proxy.stores.disk.verified_stamp import stamp
 
 if TYPE_CHECKING:
@@ -30,17 +31,22 @@ class DiskSpool:
     bytes that readers may have read become invalid, the announcement is emptied.
     """
 
-    __slots__ = ("_digest", "_expected", "_file", "_hash", "_layout", "_quota", "_size")
+    __slots__ = (
+        *("_digest", "_expected", "_file", "_hash", "_layout", "_quota", "_size", "_upstream"),
+    )
 
-    def __init__(self, layout: Layout, quota: DiskQuota, digest: Digest) -> None:
+    def __init__(self, layout: Layout, quota: DiskQuota, upstream: str, digest: Digest) -> None:
         """Open the spool, and hash the content of an earlier transfer. Blocks."""
         self._layout = layout
         self._quota = quota
+        self._upstream = upstream
         self._digest = digest
         self._expected: int | None = None
         self._hash = digest.hasher()
         self._size = 0
-        self._file = OpenFile(os.open(layout.spool(digest), os.O_RDWR | os.O_CREAT, 0o666))
+        path = layout.spool(upstream, digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = OpenFile(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
         try:
             self._read_back()
         except BaseException:
@@ -103,7 +109,7 @@ class DiskSpool:
 
     def _expect(self, total: int) -> None:
         self._expected = total
-        path = self._layout.announcement(self._digest)
+        path = self._layout.announcement(self._upstream, self._digest)
         length = str(total).encode()
         with suppress(FileNotFoundError):
             if path.read_bytes() == length:
@@ -137,11 +143,12 @@ class DiskSpool:
         stamp(self._file)
         os.fsync(self._file.fileno())
         path = self._layout.blob(self._digest)
+        write_upstreams(self._file.fileno(), read_upstreams(path) | {self._upstream})
         batch = FsyncBatch()
         batch.prepare(path)
-        self._quota.put(self._file, self._layout.spool(self._digest), path)
+        self._quota.put(self._file, self._layout.spool(self._upstream, self._digest), path)
         batch.flush()
-        self._layout.announcement(self._digest).unlink(missing_ok=True)
+        self._layout.announcement(self._upstream, self._digest).unlink(missing_ok=True)
         return self._file.duplicate()
 
     def _restart(self) -> None:
@@ -152,16 +159,16 @@ class DiskSpool:
 
     def _remove(self) -> None:
         self._retract()
-        self._layout.spool(self._digest).unlink(missing_ok=True)
+        self._layout.spool(self._upstream, self._digest).unlink(missing_ok=True)
 
     def _retract(self) -> None:
-        retract(self._layout.announcement(self._digest))
+        retract(self._layout.announcement(self._upstream, self._digest))
 
 
-def spool_size(layout: Layout, digest: Digest) -> int:
-    """The number of bytes in the digest's spool; 0 if there is none. Blocks."""
+def spool_size(layout: Layout, upstream: str, digest: Digest) -> int:
+    """The number of bytes in the spool of a blob from an upstream; 0 if there is none. Blocks."""
     with suppress(FileNotFoundError):
-        return layout.spool(digest).stat().st_size
+        return layout.spool(upstream, digest).stat().st_size
     return 0
 
 
@@ -190,13 +197,13 @@ class GrowingSpool:
         return int(content) if content.isdigit() else None
 
     @classmethod
-    def at(cls, layout: Layout, digest: Digest) -> Self | None:
+    def at(cls, layout: Layout, upstream: str, digest: Digest) -> Self | None:
         """Open the spool of `digest`; None if its length is not announced. Blocks."""
         with suppress(FileNotFoundError):
-            path = layout.spool(digest)
+            path = layout.spool(upstream, digest)
             file = OpenFile(os.open(path, os.O_RDONLY))
             try:
-                announcement = OpenFile(os.open(layout.announcement(digest), os.O_RDONLY))
+                announcement = OpenFile(os.open(layout.announcement(upstream, digest), os.O_RDONLY))
             except BaseException:
                 file.close()
                 raise

@@ -42,7 +42,9 @@ class MemoryVolume:
 
     capacity: int | None = None
     blobs: dict[Digest, _Content] = field(default_factory=dict)
-    spools: dict[Digest, _Content] = field(default_factory=dict)
+    spools: dict[tuple[str, Digest], _Content] = field(default_factory=dict)
+    # The upstreams that have delivered each blob.
+    upstreams: dict[Digest, frozenset[str]] = field(default_factory=dict)
 
     @property
     def used(self) -> int:
@@ -113,14 +115,15 @@ class MemoryGrowing(_Reader):
 class MemorySpool:
     """The one writer of a spool. Fits Spool."""
 
-    __slots__ = ("_content", "_digest", "_expected", "_volume")
+    __slots__ = ("_content", "_digest", "_expected", "_upstream", "_volume")
 
-    def __init__(self, volume: MemoryVolume, digest: Digest) -> None:
+    def __init__(self, volume: MemoryVolume, upstream: str, digest: Digest) -> None:
         """Open the digest's spool, with what an earlier holder has left there."""
         self._volume = volume
+        self._upstream = upstream
         self._digest = digest
         self._expected: int | None = None
-        self._content = volume.spools.setdefault(digest, _Content())
+        self._content = volume.spools.setdefault((upstream, digest), _Content())
 
     @property
     def size(self) -> int:
@@ -157,8 +160,12 @@ class MemorySpool:
                 f"the {self.size} bytes that the upstream sent are not {self._digest}"
             )
         self._content.verified = True
-        del self._volume.spools[self._digest]
+        del self._volume.spools[self._upstream, self._digest]
+        upstreams = frozenset({self._upstream})
+        if self._digest in self._volume.blobs:
+            upstreams |= self._volume.upstreams.get(self._digest, frozenset())
         self._volume.blobs[self._digest] = self._content
+        self._volume.upstreams[self._digest] = upstreams
         return MemoryBlob(self._content)
 
     async def persist(self) -> None:
@@ -185,8 +192,9 @@ class MemorySpool:
             self._remove()
 
     def _remove(self) -> None:
-        if self._volume.spools.get(self._digest) is self._content:
-            del self._volume.spools[self._digest]
+        key = self._upstream, self._digest
+        if self._volume.spools.get(key) is self._content:
+            del self._volume.spools[key]
 
 
 class MemoryBlobs:
@@ -222,22 +230,30 @@ class MemoryBlobs:
         if isinstance(blob, MemoryBlob) and blob.reads(self.volume.blobs.get(digest)):
             del self.volume.blobs[digest]
 
-    async def spool(self, digest: Digest) -> MemorySpool:
-        """Open the digest's spool."""
-        return MemorySpool(self.volume, digest)
+    async def upstreams(self, digest: Digest) -> frozenset[str]:
+        """Return the upstreams that have delivered the blob."""
+        return self.volume.upstreams.get(digest, frozenset())
 
-    async def has_room(self, _digest: Digest, size: int) -> bool:
+    async def credit(self, digest: Digest, upstream: str) -> None:
+        """Add an upstream to them."""
+        self.volume.upstreams[digest] = await self.upstreams(digest) | {upstream}
+
+    async def spool(self, upstream: str, digest: Digest) -> MemorySpool:
+        """Open the digest's spool."""
+        return MemorySpool(self.volume, upstream, digest)
+
+    async def has_room(self, _upstream: str, _digest: Digest, size: int) -> bool:
         """Whether the volume has room for `size` more bytes."""
         return self.volume.capacity is None or self.volume.used + size <= self.volume.capacity
 
-    async def spooled_bytes(self, digest: Digest) -> int:
+    async def spooled_bytes(self, upstream: str, digest: Digest) -> int:
         """Return how many bytes are in the digest's spool."""
-        spool = self.volume.spools.get(digest)
+        spool = self.volume.spools.get((upstream, digest))
         return 0 if spool is None else len(spool.content)
 
-    async def growing(self, digest: Digest) -> MemoryGrowing | None:
+    async def growing(self, upstream: str, digest: Digest) -> MemoryGrowing | None:
         """Open what another store is writing; None if no length was announced."""
-        spool = self.volume.spools.get(digest)
+        spool = self.volume.spools.get((upstream, digest))
         if spool is None or spool.announcement is None:
             return None
         return MemoryGrowing(spool, spool.announcement)

@@ -85,7 +85,12 @@ class World:
         self.flights = SingleFlight(MemoryLeases(), clock=self.clock)
         self.catalog = memory_catalog()
         upstreams = {"docker.io": self.upstream}
-        grants = BlobGrants(catalog=self.catalog, upstreams=upstreams, flights=self.flights)
+        grants = BlobGrants(
+            catalog=self.catalog,
+            store=self.store,
+            upstreams=upstreams,
+            flights=self.flights,
+        )
         self.blobs = Blobs(
             grants=grants,
             store=self.store,
@@ -104,9 +109,9 @@ class World:
             clock=self.clock,
         )
 
-    async def keep(self, content: bytes = CONTENT) -> None:
+    async def keep(self, content: bytes = CONTENT, *, upstream: str = "docker.io") -> None:
         """Have the blob in the store, granted to nobody."""
-        spool = await self.store.spool(self.digest)
+        spool = await self.store.spool(upstream, self.digest)
         await spool.append(content)
         (await spool.commit()).close()
 
@@ -156,7 +161,6 @@ async def test_stored_bytes_are_no_right_to_them(world: World) -> None:
 
 async def test_head_is_a_grant_if_the_same_upstream_has_delivered_the_blob(world: World) -> None:
     await world.keep()
-    await world.grant(OTHER)
     assert await world.pull() == CONTENT
     assert await world.pull() == CONTENT
     assert [asked.kind for asked in world.upstream.asked] == ["blob_head"]
@@ -165,17 +169,19 @@ async def test_head_is_a_grant_if_the_same_upstream_has_delivered_the_blob(world
 async def test_otherwise_three_ranges_prove_that_the_bytes_are_the_upstream_s(
     world: World,
 ) -> None:
-    await world.keep()
+    await world.keep(upstream="quay.io")
     assert await world.pull() == CONTENT
     assert await world.pull() == CONTENT
     assert [asked.kind for asked in world.upstream.asked] == ["blob_head", *["blob"] * 3]
+    # That is kept with the blob, too.
+    assert await world.store.upstreams(world.digest) == {"docker.io", "quay.io"}
 
 
 async def test_an_upstream_that_only_says_that_it_has_the_blob_gets_nothing_of_it(
     world: World,
 ) -> None:
     """It answers HEAD with the right length, and has other bytes."""
-    await world.keep()
+    await world.keep(upstream="quay.io")
     world.upstream.blobs[world.digest] = bytes(SIZE)
     with pytest.raises(BlobUnknown):
         await world.pull()

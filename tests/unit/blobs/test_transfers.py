@@ -22,6 +22,7 @@ from proxy.errors import (
 )
 from proxy.kit.singleflight import SingleFlight
 from proxy.oci.reference import Repository
+from proxy.ports.blobs import spool_key
 from proxy.stores.memory.blobs import MemoryBlobs, MemoryVolume
 from proxy.stores.memory.leases import MemoryLeases
 from tests.kit.catalogs import memory_catalog
@@ -61,7 +62,12 @@ class World:
         )
         upstreams = {"docker.io": self.upstream}
         return Transfers(
-            grants=BlobGrants(catalog=memory_catalog(), upstreams=upstreams, flights=self.flights),
+            grants=BlobGrants(
+                catalog=memory_catalog(),
+                store=self.store,
+                upstreams=upstreams,
+                flights=self.flights,
+            ),
             store=self.store,
             leases=MemoryLeases(self.claimed),
             upstreams=upstreams,
@@ -177,22 +183,22 @@ async def test_a_transfer_that_fails_leaves_its_bytes_to_the_next_one(world: Wor
     transfers = world.transfers()
     with pytest.raises(UpstreamUnavailable):
         await world.passing(world.pull(transfers))
-    assert await transfers.has_begun(world.digest, 99_999)
-    assert not await transfers.has_begun(world.digest, 100_000)
+    assert await transfers.has_begun(REPOSITORY, world.digest, 99_999)
+    assert not await transfers.has_begun(REPOSITORY, world.digest, 100_000)
     world.upstream.asked.clear()
     assert await world.pull(transfers) == CONTENT
     assert world.starts == [100_000]
 
 
 async def test_a_complete_spool_is_verified_without_a_byte_from_upstream(world: World) -> None:
-    spool = await world.store.spool(world.digest)
+    spool = await world.store.spool("docker.io", world.digest)
     await spool.append(CONTENT)
     spool.close()
     assert await world.pull(world.transfers()) == CONTENT
 
 
 async def test_a_spool_that_is_longer_than_the_blob_is_replaced(world: World) -> None:
-    spool = await world.store.spool(world.digest)
+    spool = await world.store.spool("docker.io", world.digest)
     await spool.append(bytes(SIZE + 5))
     spool.close()
     world.upstream.scripts.append(Script(knows_ranges=False))
@@ -261,9 +267,9 @@ async def test_a_cancelled_transfer_fails_its_readers(world: World) -> None:
 
 
 async def test_another_process_s_spool_is_followed(world: World) -> None:
-    lease = await MemoryLeases(world.claimed).claim(world.digest)
+    lease = await MemoryLeases(world.claimed).claim(spool_key("docker.io", world.digest))
     assert lease is not None
-    spool = await world.store.spool(world.digest)
+    spool = await world.store.spool("docker.io", world.digest)
     transfers = world.transfers()
     reader = transfers.join(REPOSITORY, world.digest)
     await world.clock.run(0.05)
@@ -283,9 +289,9 @@ async def test_another_process_s_spool_is_followed(world: World) -> None:
 
 
 async def test_a_process_that_dies_is_replaced(world: World) -> None:
-    lease = await MemoryLeases(world.claimed).claim(world.digest)
+    lease = await MemoryLeases(world.claimed).claim(spool_key("docker.io", world.digest))
     assert lease is not None
-    spool = await world.store.spool(world.digest)
+    spool = await world.store.spool("docker.io", world.digest)
     await spool.expect(SIZE)
     await spool.append(CONTENT[:200_000])
     transfers = world.transfers()
@@ -300,10 +306,10 @@ async def test_a_process_that_dies_is_replaced(world: World) -> None:
 
 
 async def test_a_blob_that_another_process_has_just_stored_is_read(world: World) -> None:
-    lease = await MemoryLeases(world.claimed).claim(world.digest)
+    lease = await MemoryLeases(world.claimed).claim(spool_key("docker.io", world.digest))
     assert lease is not None
     reader = world.transfers().join(REPOSITORY, world.digest)
-    spool = await world.store.spool(world.digest)
+    spool = await world.store.spool("docker.io", world.digest)
     await spool.append(CONTENT)
     (await spool.commit()).close()
     lease.release()

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.errors import StoreError
 from proxy.oci.reference import Digest
+from proxy.ports.blobs import spool_key
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.leases import FlockLeases
 from tests.kit.blob_stores import CONTENT, DIGEST, HALF, keep, leave, stored
@@ -53,9 +54,9 @@ async def test_a_blob_that_shrinks_does_not_pass_for_a_shorter_one(
 
 
 async def test_an_empty_transfer_leaves_no_files(data_dir: Path, store: DiskBlobs) -> None:
-    lease = await FlockLeases(data_dir / "spool").claim(DIGEST)
+    lease = await FlockLeases(data_dir / "spool").claim(spool_key("docker.io", DIGEST))
     assert lease is not None
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.expect(1000)
     spool.close()
     lease.release()
@@ -63,7 +64,7 @@ async def test_an_empty_transfer_leaves_no_files(data_dir: Path, store: DiskBlob
 
 
 async def test_a_full_disk_leaves_the_spool_as_it_was(store: DiskBlobs) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.append(CONTENT[:HALF])
     reader = spool.reader()
     with files_limited_to(HALF + 1000):
@@ -98,14 +99,14 @@ async def test_a_blob_is_on_the_disk_before_it_has_its_name(
     data_dir: Path, store: DiskBlobs, flushed: list[Path]
 ) -> None:
     await keep(store, CONTENT)
-    assert flushed[0] == data_dir / "spool" / DIGEST
+    assert flushed[0] == data_dir / "spool" / "docker.io" / DIGEST
     folder = data_dir / "blobs/sha256" / DIGEST.hex[:2]
     assert sorted(flushed[1:]) == [folder.parents[1], folder.parent, folder]
 
 
 async def test_a_cancelled_append_is_whole_or_not_there(store: DiskBlobs) -> None:
     """And nobody else gets the lease while a thread still writes: the caller waits for it."""
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     appending = asyncio.ensure_future(spool.append(CONTENT[:HALF]))
     await asyncio.sleep(0)
     appending.cancel()
@@ -113,7 +114,7 @@ async def test_a_cancelled_append_is_whole_or_not_there(store: DiskBlobs) -> Non
         await appending
     assert spool.size == HALF
     spool.close()
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     assert spool.size == HALF
     await spool.append(CONTENT[HALF:])
     (await spool.commit()).close()
@@ -126,7 +127,11 @@ async def test_cancelled_callers_leave_no_file_open(store: DiskBlobs) -> None:
     await leave(store, b"other", other)
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- nothing of it is a path
     for _ in range(20):
-        for work in (store.open(DIGEST), store.spool(other), store.growing(other)):
+        for work in (
+            store.open(DIGEST),
+            store.spool("docker.io", other),
+            store.growing("docker.io", other),
+        ):
             task = asyncio.ensure_future(work)
             await asyncio.sleep(0)
             task.cancel()
@@ -188,5 +193,5 @@ async def test_only_the_file_that_was_read_is_quarantined(data_dir: Path, store:
 async def test_a_truncated_announcement_is_ignored(data_dir: Path, store: DiskBlobs) -> None:
     await leave(store, CONTENT[:10])
     for damaged in (b"", b"many", b"-1", b"1e3"):
-        (data_dir / "spool" / f"{DIGEST}.meta").write_bytes(damaged)
-        assert await store.growing(DIGEST) is None
+        (data_dir / "spool" / "docker.io" / f"{DIGEST}.meta").write_bytes(damaged)
+        assert await store.growing("docker.io", DIGEST) is None

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.errors import UpstreamInvalid
 from proxy.oci.reference import Digest
+from proxy.ports.blobs import spool_key
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor, Swept
 from proxy.stores.disk.leases import FlockLeases, try_lock
@@ -63,7 +64,7 @@ async def keep_mebibyte(store: DiskBlobs, data_dir: Path, number: int, hours: fl
 
 
 async def keep_rest(store: DiskBlobs) -> None:
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     await spool.append(CONTENT[spool.size :])
     (await spool.commit()).close()
     spool.close()
@@ -85,7 +86,7 @@ async def test_old_blobs_make_room_on_the_disk(
     assert before - on_disk(data_dir) == swept.freed
     kept = [await store.size(digest) is not None for digest in digests]
     assert kept == [True, False] * 10
-    spool = await store.spool(DIGEST)
+    spool = await store.spool("docker.io", DIGEST)
     assert spool.size == len(CONTENT)
     spool.close()
     assert await janitor(12 * MEBIBYTE).sweep() == Swept()
@@ -117,7 +118,7 @@ async def test_a_blob_counts_as_used_when_it_arrives(
     store = DiskBlobs(data_dir)
     first = await keep_mebibyte(store, data_dir, 1, hours=10)
     await leave(store, CONTENT[:10])
-    age(data_dir / "spool" / DIGEST, 20 * HOUR)
+    age(data_dir / "spool" / "docker.io" / DIGEST, 20 * HOUR)
     await keep_rest(store)
     assert (await janitor(len(CONTENT) * 6 // 5).sweep()).blobs == 1
     assert await store.size(first) is None
@@ -142,7 +143,7 @@ async def test_an_orphaned_spool_is_removed_after_a_day(
     data_dir: Path, janitor: Callable[[int], Janitor], hours: float, *, goes: bool
 ) -> None:
     await leave(DiskBlobs(data_dir), CONTENT)
-    spool = data_dir / "spool" / DIGEST
+    spool = data_dir / "spool" / "docker.io" / DIGEST
     age(spool, hours * HOUR)
     age(spool.with_name(f"{DIGEST}.meta"), hours * HOUR)
     announcement = spool.with_name(f"{DIGEST}.meta").stat().st_blocks * 512
@@ -150,7 +151,7 @@ async def test_an_orphaned_spool_is_removed_after_a_day(
     swept = await janitor(10**9).sweep()
     assert (swept.spools, swept.blobs) == (int(goes), 0)
     assert swept.freed >= len(CONTENT) * goes
-    names = {path.name for path in (data_dir / "spool").iterdir()}
+    names = {path.name for path in (data_dir / "spool" / "docker.io").iterdir()}
     assert names == (set() if goes else {DIGEST, f"{DIGEST}.meta"})
     if goes:
         assert before - on_disk(data_dir / "spool") == swept.freed + announcement
@@ -161,9 +162,9 @@ async def test_a_follower_of_a_swept_spool_learns_that_it_will_never_be_the_blob
 ) -> None:
     store = DiskBlobs(data_dir)
     await leave(store, b"wrong")
-    growing = await store.growing(DIGEST)
+    growing = await store.growing("docker.io", DIGEST)
     assert growing is not None
-    for path in (data_dir / "spool").iterdir():
+    for path in (data_dir / "spool" / "docker.io").iterdir():
         age(path, 2 * DAY)
     assert (await janitor(10**9).sweep()).spools == 1
     await keep(store, CONTENT)
@@ -176,13 +177,15 @@ async def test_a_spool_with_a_writer_stays_whatever_its_age(
     data_dir: Path, janitor: Callable[[int], Janitor]
 ) -> None:
     store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
-    lease = await leases.claim(DIGEST)
+    lease = await leases.claim(spool_key("docker.io", DIGEST))
     assert lease is not None
     await leave(store, CONTENT[:10])
-    age(data_dir / "spool" / DIGEST, 100 * DAY)
-    age(data_dir / "spool" / f"{DIGEST}.meta", 100 * DAY)
+    age(data_dir / "spool" / "docker.io" / DIGEST, 100 * DAY)
+    age(data_dir / "spool" / "docker.io" / f"{DIGEST}.meta", 100 * DAY)
     assert await janitor(0).sweep() == Swept()
-    assert await store.growing(DIGEST) is not None or pytest.fail("its announcement is gone")
+    assert await store.growing("docker.io", DIGEST) is not None or pytest.fail(
+        "its announcement is gone"
+    )
     lease.release()
     assert (await janitor(0).sweep()).spools == 1
 
@@ -214,7 +217,7 @@ async def test_the_first_process_removes_the_leftovers_of_killed_ones(
     """Whatever its age: nobody else can be writing it. What can be gone on with stays."""
     store, leases = DiskBlobs(data_dir), FlockLeases(data_dir / "spool")
     lost = await leases.claim("manifest:lost")
-    empty = await leases.claim(Digest.of(b"claimed, and nothing more"))
+    empty = await leases.claim(spool_key("docker.io", Digest.of(b"claimed, and nothing more")))
     assert lost is not None
     assert empty is not None
     lost._file.close()
@@ -237,7 +240,9 @@ async def test_the_first_process_removes_the_leftovers_of_killed_ones(
     second.close()
     other.close()
     await first.open()
-    assert sorted(path.name for path in spools.iterdir()) == [DIGEST, f"{DIGEST}.meta"]
+    assert [path.name for path in spools.iterdir()] == ["docker.io"]
+    left = sorted(path.name for path in (spools / "docker.io").iterdir())
+    assert left == [DIGEST, f"{DIGEST}.meta"]
     (spools / "temp-4567").write_bytes(b"somebody who has moved in writes it")
     await second.open()
     assert (spools / "temp-4567").exists()
@@ -298,10 +303,10 @@ async def test_other_files_are_not_removed(
         folder.mkdir(parents=True)
         age(folder, 2 * DAY)
     await leave(store, CONTENT)
-    age(data_dir / "spool" / DIGEST, 2 * DAY)
+    age(data_dir / "spool" / "docker.io" / DIGEST, 2 * DAY)
     sweeping = janitor(10**9)
     await sweeping.open()
-    assert not (data_dir / "spool" / DIGEST).exists()
+    assert not (data_dir / "spool" / "docker.io" / DIGEST).exists()
     await leave(store, CONTENT)
     sweeping._clock = lambda: time.time() + 9 * DAY
     assert (await sweeping.sweep()).spools == 1

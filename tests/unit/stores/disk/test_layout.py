@@ -13,5 +13,5 @@ DIGEST = Digest("sha256:" + "0123456789abcdef" * 4)
 
 def test_where_things_are() -> None:
     assert LAYOUT.blob(DIGEST) == Path(f"/data/blobs/sha256/01/{DIGEST.hex}")
-    assert LAYOUT.spool(DIGEST) == Path(f"/data/spool/{DIGEST}")
-    assert LAYOUT.announcement(DIGEST) == Path(f"/data/spool/{DIGEST}.meta")
+    assert LAYOUT.spool("docker.io", DIGEST) == Path(f"/data/spool/docker.io/{DIGEST}")
+    assert LAYOUT.announcement("docker.io", DIGEST) == Path(f"/data/spool/docker.io/{DIGEST}.meta")

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.errors import StoreError
 from proxy.oci.reference import Digest
+from proxy.ports.blobs import spool_key
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.layout import Layout
@@ -74,7 +75,7 @@ _KEEP_MANY = """
     store = DiskBlobs(directory, max_size=10 * 2**20)
     for number in range(int(arguments[0]), int(arguments[0]) + 40):
         content = random.Random(number).randbytes(2**20)
-        spool = await store.spool(Digest.of(content))
+        spool = await store.spool("docker.io", Digest.of(content))
         await spool.append(content)
         (await spool.commit()).close()
         spool.close()
@@ -196,14 +197,14 @@ def free(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_older_blobs_make_room_on_a_full_disk(data_dir: Path, free: list[int]) -> None:
     store = DiskBlobs(data_dir)
     for number in range(8):
-        assert await store.has_room(NEW, MEBIBYTE)
+        assert await store.has_room("docker.io", NEW, MEBIBYTE)
         await keep(store, mebibyte(number))
         os.utime(path_of(data_dir, mebibyte(number)), (number, number))
     assert present(data_dir, range(8)) == list(range(8))
-    assert await store.has_room(NEW, 4 * MEBIBYTE)
+    assert await store.has_room("docker.io", NEW, 4 * MEBIBYTE)
     assert present(data_dir, range(8)) == [3, 4, 5, 6, 7]
     free[0] = 0
-    assert not await store.has_room(NEW, 1)
+    assert not await store.has_room("docker.io", NEW, 1)
 
 
 async def test_a_file_system_that_does_not_say_how_much_it_has_is_tried(
@@ -211,7 +212,7 @@ async def test_a_file_system_that_does_not_say_how_much_it_has_is_tried(
 ) -> None:
     nothing = os.statvfs_result((4096, 4096, *[0] * 8))
     monkeypatch.setattr(os, "statvfs", lambda _path: nothing)
-    assert await DiskBlobs(data_dir).has_room(NEW, MEBIBYTE)
+    assert await DiskBlobs(data_dir).has_room("docker.io", NEW, MEBIBYTE)
 
 
 async def test_nothing_is_evicted_where_that_would_not_be_enough(
@@ -219,28 +220,28 @@ async def test_nothing_is_evicted_where_that_would_not_be_enough(
 ) -> None:
     store = DiskBlobs(data_dir)
     await keep(store, mebibyte(1))
-    assert not await store.has_room(NEW, free[0] + 1)
+    assert not await store.has_room("docker.io", NEW, free[0] + 1)
     assert present(data_dir, [1]) == [1]
 
 
 async def test_space_that_other_transfers_need_is_not_free(data_dir: Path, free: list[int]) -> None:
     store, digest = DiskBlobs(data_dir), Digest.of(mebibyte(1))
-    lease = await FlockLeases(data_dir / "spool").claim(digest)
+    lease = await FlockLeases(data_dir / "spool").claim(spool_key("docker.io", digest))
     assert lease is not None
-    spool = await store.spool(digest)
+    spool = await store.spool("docker.io", digest)
     await spool.expect(free[0])
     await spool.append(mebibyte(1))
-    assert await store.has_room(digest, free[0] - MEBIBYTE)
-    assert await store.has_room(NEW, MEBIBYTE)
-    assert not await store.has_room(NEW, MEBIBYTE + 1)
+    assert await store.has_room("docker.io", digest, free[0] - MEBIBYTE)
+    assert await store.has_room("docker.io", NEW, MEBIBYTE)
+    assert not await store.has_room("docker.io", NEW, MEBIBYTE + 1)
     spool.close()
-    assert not await store.has_room(NEW, MEBIBYTE + 1)
-    assert await store.spooled_bytes(digest) == MEBIBYTE
+    assert not await store.has_room("docker.io", NEW, MEBIBYTE + 1)
+    assert await store.spooled_bytes("docker.io", digest) == MEBIBYTE
     lease.release()
     # Nobody goes on with it any more.
-    os.utime(data_dir / "spool" / digest, (1, 1))
-    assert await store.has_room(NEW, MEBIBYTE + 1)
-    assert list((data_dir / "spool").iterdir()) == []
+    os.utime(data_dir / "spool" / "docker.io" / digest, (1, 1))
+    assert await store.has_room("docker.io", NEW, MEBIBYTE + 1)
+    assert list((data_dir / "spool" / "docker.io").iterdir()) == []
 
 
 async def test_the_reserve_of_a_full_disk_is_not_for_unfinished_transfers(
@@ -249,11 +250,11 @@ async def test_the_reserve_of_a_full_disk_is_not_for_unfinished_transfers(
     store, lock = DiskBlobs(data_dir), data_dir / "janitor.lock"
     await leave(store, mebibyte(1), NEW)
     janitor = Janitor(data_dir, lock=lock, max_size=None)
-    os.utime(data_dir / "spool" / NEW, (time.time() - 10, time.time() - 10))
+    os.utime(data_dir / "spool" / "docker.io" / NEW, (time.time() - 10, time.time() - 10))
     assert (await janitor.sweep()).spools == 0
     free[0] = -1
     assert (await janitor.sweep()).spools == 1
-    assert list((data_dir / "spool").iterdir()) == []
+    assert list((data_dir / "spool" / "docker.io").iterdir()) == []
 
 
 # -- the time of use -----------------------------------------------------------------------------
