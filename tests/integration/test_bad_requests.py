@@ -125,13 +125,13 @@ async def test_a_push_is_not_allowed(
     assert upstream.requests == []
 
 
-async def test_a_push_with_a_body_is_refused_and_the_connection_lives(proxy: Proxy) -> None:
-    body = b"x" * 100_000
-    head = b"PUT /v2/a/blobs/uploads/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+async def test_a_push_with_a_body_is_refused_and_the_connection_ends(proxy: Proxy) -> None:
+    body = b"x" * 1000
+    head = b"PUT /v2/a/blobs/uploads/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
     ping = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answers = await proxy.raw(head + body + ping)
     assert answers.startswith(b"HTTP/1.1 405 ")
-    assert b"HTTP/1.1 200 OK" in answers
+    assert b"HTTP/1.1 200 OK" not in answers
 
 
 @pytest.mark.parametrize(
