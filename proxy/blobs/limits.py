@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Overloaded
 from proxy.kit.clock import SYSTEM_CLOCK
-from proxy.telemetry import metrics
+from proxy.kit.shares import Shares
+from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from proxy.kit.clock import Clock
+    from proxy.kit.shares import Holder
 
 # `Retry-After` beyond a limit, in seconds: by then some transfers have ended.
 RETRY_AFTER: Final = 5.0
@@ -65,6 +68,57 @@ class Gate:
         self._taken -= amount
 
 
+class _Permit:
+    """One place of a `FairGate`."""
+
+    __slots__ = ("client", "holder")
+
+    def __init__(self, holder: Holder | None) -> None:
+        self.holder = holder
+        self.client = "" if holder is None else holder.client
+
+
+class FairGate:
+    """Places for clients, within a limit. If all are taken, the client that has most gives way."""
+
+    __slots__ = ("_limit", "_permits", "_shares")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._permits: set[_Permit] = set()
+        self._shares: Shares[_Permit] = Shares()
+
+    @contextmanager
+    def hold(self, holder: Holder | None) -> Iterator[bool]:
+        """Hold a place for `holder` while the block runs; yields whether there was one."""
+        permit = _Permit(holder)
+        if not self._admit(permit):
+            yield False
+            return
+        self._permits.add(permit)
+        self._shares.add(permit.client, permit)
+        try:
+            yield True
+        finally:
+            self._release(permit)
+
+    def _admit(self, permit: _Permit) -> bool:
+        if len(self._permits) < self._limit:
+            return True
+        greediest = self._shares.of_greediest(permit.client)
+        if not greediest:
+            return False
+        chosen = greediest[0]
+        self._release(chosen)
+        if chosen.holder is not None:
+            chosen.holder.give_way()
+        return True
+
+    def _release(self, permit: _Permit) -> None:
+        self._permits.discard(permit)
+        self._shares.remove(permit.client, permit)
+
+
 class Room:
     """One download's part of the spool."""
 
@@ -110,7 +164,7 @@ class TransferLimits:
         self._downloads = Gate(downloads)
         self._spool = Gate(spool)
         self._largest = largest
-        self._passed_through = Gate(passed_through)
+        self._passed_through = FairGate(passed_through)
         self._clock = clock
         self._disk_failed_at: float | None = None
 
@@ -141,13 +195,15 @@ class TransferLimits:
 
         `reason` is why it is not stored.
         """
-        if not self._passed_through.try_take():
-            metrics.TURNED_AWAY.labels("passed_through").inc()
-            raise Overloaded(
-                "this proxy is fetching as much as it may at once", retry_after=RETRY_AFTER
-            )
-        metrics.PASSED_THROUGH.labels(reason).inc()
-        try:
+        with self._passed_through.hold(trace.current().holder) as has_place:
+            if not has_place:
+                metrics.TURNED_AWAY.labels("passed_through").inc()
+                raise Overloaded(
+                    "this proxy is fetching as much as it may at once", retry_after=RETRY_AFTER
+                )
+            metrics.PASSED_THROUGH.labels(reason).inc()
             yield
-        finally:
-            self._passed_through.give_back()
+
+    def pass_range(self) -> AbstractContextManager[bool]:
+        """Count a range that is passed through while the block runs; whether there is a place."""
+        return self._passed_through.hold(trace.current().holder)

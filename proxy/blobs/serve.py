@@ -18,6 +18,7 @@ from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from proxy.blobs.grants import BlobGrants
     from proxy.blobs.source import Source
@@ -163,6 +164,10 @@ class Blobs:
             await self._store.touch(digests)
         except StoreError as error:
             _log.warning("blobs.not_touched", error=str(error))
+
+    def pass_range(self) -> AbstractContextManager[bool]:
+        """Count a range that is passed through while the block runs; whether there is a place."""
+        return self._transfers.pass_range()
 
     @asynccontextmanager
     async def open_range(

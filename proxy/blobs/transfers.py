@@ -15,6 +15,7 @@ from proxy.telemetry import metrics, trace
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from proxy.blobs.grants import BlobGrants
     from proxy.blobs.limits import TransferLimits
@@ -141,6 +142,10 @@ class Transfers:
         """Have a transfer that nobody reads yet, unless such transfers are not finished anyway."""
         if self._finish_abandoned:
             self._transfer(repository, digest)
+
+    def pass_range(self) -> AbstractContextManager[bool]:
+        """Count a range that is passed through while the block runs; whether there is a place."""
+        return self._limits.pass_range()
 
     async def pass_through(self, transfer: Transfer, reason: NotStored) -> PassThrough:
         """Return the transfer's blob for one reader, who gets it without its being stored."""

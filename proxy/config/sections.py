@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
     Field,
+    field_validator,
     model_validator,
 )
 
 from proxy.config.redis import RedisSettings
 from proxy.config.section import Section
-from proxy.config.values import Address, Bytes, Listen, PlatformName, Seconds, Share
+from proxy.config.values import Address, Bytes, Listen, PlatformName, Seconds, Share, Timeout
 from proxy.oci.negotiation import AcceptMissing, Mixed
 from proxy.oci.platform import Platform
 
@@ -109,6 +111,13 @@ class AccessSettings(Section):
     allow_anonymous: bool = False
 
 
+class PerClientLimits(Section):
+    """Limits for each address of a client, or /64 of IPv6, in each worker."""
+
+    connections: int | None = Field(default=None, ge=1)
+    cold: int | None = Field(default=None, ge=1)
+
+
 class Limits(Section):
     """Limits for all workers together."""
 
@@ -116,14 +125,32 @@ class Limits(Section):
     downloads: int = Field(default=256, ge=1)
     spool: Bytes = 20 * 2**30
     passed_through: int = Field(default=64, ge=0)
+    send_timeout: Timeout = 60.0
+    minimum_rate: Bytes = 2**10
+    trusted_proxies: tuple[str, ...] = ()
+    per_client: PerClientLimits = PerClientLimits()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"{network!r} is neither an address nor a network such as 10.0.0.0/8"
+                ) from None
+        return value
 
     def share(self, workers: int) -> Limits:
         """The limits of one of `workers` processes."""
-        return Limits(
-            connections=-(-self.connections // workers),
-            downloads=-(-self.downloads // workers),
-            spool=self.spool // workers,
-            passed_through=-(-self.passed_through // workers),
+        return self.model_copy(
+            update={
+                "connections": -(-self.connections // workers),
+                "downloads": -(-self.downloads // workers),
+                "spool": self.spool // workers,
+                "passed_through": -(-self.passed_through // workers),
+            }
         )
 
 

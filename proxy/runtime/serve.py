@@ -91,8 +91,7 @@ async def serve(
 
     `started` is called when the listener accepts connections.
     """
-    limits = settings.limits.share(settings.workers)
-    server = RegistryServer(services.registry, connections=limits.connections)
+    server = RegistryServer(services.registry, services.limits)
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
     await runner.setup()
     try:

@@ -107,6 +107,11 @@ TURNED_AWAY = Counter(
     "Requests answered 503 because a limit was reached, by limit.",
     ("limit",),
 )
+CUT = Counter(
+    f"{_PREFIX}_connections_cut_total",
+    "Connections of clients closed before the end of a response, by reason.",
+    ("reason",),
+)
 CACHE_ERRORS = Counter(
     f"{_PREFIX}_cache_errors_total",
     "Operations on the manifest cache that failed and count as misses, by operation.",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from proxy.kit.shares import Holder
 
 
 class Outcome(StrEnum):
@@ -34,6 +36,8 @@ class Trace:
     detail: str = ""
     upstream_calls: int = 0
     stored: bool = False
+    # What the request takes of limited resources counts for it.
+    holder: Holder | None = field(default=None, repr=False, compare=False)
 
     @property
     def parameter(self) -> str:
@@ -46,9 +50,9 @@ class Trace:
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
-def begin() -> Trace:
+def begin(holder: Holder | None = None) -> Trace:
     """Begin the trace of the request that this task serves and of the work that it starts."""
-    trace = Trace()
+    trace = Trace(holder=holder)
     _current.set(trace)
     return trace
 

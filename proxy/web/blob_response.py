@@ -12,7 +12,9 @@ from aiohttp import web
 
 from proxy.errors import RegistryError, StoreError
 from proxy.telemetry import trace
+from proxy.web.cold_requests import ColdRequests
 from proxy.web.conditions import not_modified, range_applies
+from proxy.web.connection import departure
 from proxy.web.headers import cache_status, content_headers
 from proxy.web.ranges import ByteRange, parse_range
 
@@ -32,8 +34,6 @@ _log = structlog.get_logger()
 _MAX_CHUNK: Final = 256 * 1024
 _MIN_CHUNK: Final = 64 * 1024
 _CHUNK_BUDGET: Final = 8 * 2**20
-# The log's error for a response whose client disconnected before its end.
-CLIENT_LEFT: Final = "the client disconnected"
 # Schema 1 names blobs by digest only, so their media types are unknown.
 _TYPE: Final = "application/octet-stream"
 
@@ -41,10 +41,16 @@ _TYPE: Final = "application/octet-stream"
 class BlobResponder:
     """Answers GET and HEAD of blobs."""
 
-    def __init__(self, blobs: Blobs, *, range_on_miss: bool) -> None:
-        """`range_on_miss`: forward a range of a blob that is not cached to the upstream."""
+    def __init__(
+        self, blobs: Blobs, *, range_on_miss: bool, cold_per_client: int | None = None
+    ) -> None:
+        """`range_on_miss`: forward a range of a blob that is not cached to the upstream.
+
+        `cold_per_client` is how many such blobs one client may request at once.
+        """
         self._blobs = blobs
         self._range_on_miss = range_on_miss
+        self._cold = ColdRequests(cold_per_client)
         self._sending = 0
 
     async def answer(
@@ -65,19 +71,20 @@ class BlobResponder:
             return _head(headers, size, is_not_modified=is_not_modified)
         source = await self._blobs.find(target.repository, target.digest)
         try:
-            if (
-                wanted is not None
-                and self._range_on_miss
-                and not await self._is_near(source, target.repository, target.digest, wanted)
-            ):
-                passed = await self._send_from_upstream(request, target, headers, wanted, line)
-                if passed is not None:
-                    return passed
-            if source is None:
-                source = await self._blobs.fetch(target.repository, target.digest)
-            if (url := await self._blobs.url(target.digest)) is not None:
-                return _redirect(headers, url)
-            return await self._send(request, source, headers, wanted, line)
+            with self._cold.count():
+                if (
+                    wanted is not None
+                    and self._range_on_miss
+                    and not await self._is_near(source, target.repository, target.digest, wanted)
+                ):
+                    passed = await self._pass_range(request, target, headers, wanted, line)
+                    if passed is not None:
+                        return passed
+                if source is None:
+                    source = await self._blobs.fetch(target.repository, target.digest)
+                if (url := await self._blobs.url(target.digest)) is not None:
+                    return _redirect(headers, url)
+                return await self._send(request, source, headers, wanted, line)
         finally:
             if source is not None:
                 source.close()
@@ -128,6 +135,20 @@ class BlobResponder:
         return wanted.first is not None and await self._blobs.has_begun(
             repository, digest, wanted.first
         )
+
+    async def _pass_range(
+        self,
+        request: web.BaseRequest,
+        target: BlobTarget,
+        headers: CIMultiDict[str],
+        wanted: ByteRange,
+        line: AccessLogLine,
+    ) -> web.StreamResponse | None:
+        """Send the range from the upstream; None if the client must wait for the whole blob."""
+        with self._blobs.pass_range() as has_place:
+            if not has_place:
+                return None
+            return await self._send_from_upstream(request, target, headers, wanted, line)
 
     async def _send_from_upstream(
         self,
@@ -206,6 +227,6 @@ def _redirect(headers: CIMultiDict[str], url: str) -> web.Response:
 
 def _abort(request: web.BaseRequest, line: AccessLogLine, error: Exception) -> None:
     """Close the connection before Content-Length: after the headers, the only error signal."""
-    line.error = CLIENT_LEFT if isinstance(error, ConnectionError) else str(error)
+    line.error = departure(request) if isinstance(error, ConnectionError) else str(error)
     if request.transport is not None:
         request.transport.abort()

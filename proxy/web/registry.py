@@ -32,7 +32,8 @@ from proxy.oci.reference import Digest
 from proxy.telemetry import metrics, trace
 from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
-from proxy.web.blob_response import CLIENT_LEFT, BlobResponder
+from proxy.web.blob_response import BlobResponder
+from proxy.web.connection import connection_of, departure
 from proxy.web.error_response import error_response
 from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER, cache_status
 from proxy.web.manifest_response import PreparedManifest, respond, respond_hit
@@ -77,13 +78,16 @@ class Registry:
         usage: RecencyTracker,
         range_on_miss: bool,
         memory: int,
+        cold_per_client: int | None = None,
     ) -> None:
         """`memory` is the limit of the prepared responses, in bytes."""
         self._routes = routes
         self._manifests = manifests
         self._listings = listings
         self._usage = usage
-        self._blobs = BlobResponder(blobs, range_on_miss=range_on_miss)
+        self._blobs = BlobResponder(
+            blobs, range_on_miss=range_on_miss, cold_per_client=cold_per_client
+        )
         self._access_log = AccessLog()
         self._refusals = RecentRefusals()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
@@ -115,7 +119,7 @@ class Registry:
             )
         except asyncio.CancelledError:
             line.status = line.status or _CLIENT_CLOSED
-            line.error = "interrupted by shutdown" if self.ending else CLIENT_LEFT
+            line.error = "interrupted by shutdown" if self.ending else departure(request)
             self._access_log.write(request, line)
             raise
         except Exception:  # noqa: BLE001 -- the client gets a response in any case
@@ -169,7 +173,7 @@ class Registry:
                 self._usage.tell(answer.use, line.began)
             return respond_hit(request, answer, line)
         if isinstance(target, BlobTarget):
-            request_trace = trace.begin()
+            request_trace = trace.begin(connection_of(request))
             try:
                 return await self._blobs.answer(request, target, line)
             finally:

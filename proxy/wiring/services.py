@@ -34,7 +34,9 @@ from proxy.stores.disk.scrub import Scrub
 from proxy.stores.disk.signing_key import load_key, load_or_create_key
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.app import Readiness
+from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
+from proxy.web.server import ServerLimits
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.upstreams import resilient_upstream
@@ -58,6 +60,7 @@ class Services:
     """The parts that listeners and chores need."""
 
     registry: Registry
+    limits: ServerLimits
     transfers: Transfers
     readiness: Readiness
     flights: SingleFlight
@@ -163,6 +166,7 @@ async def open_services(
             usage=RecencyTracker(blobs, flights),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
+            cold_per_client=settings.limits.per_client.cold,
         )
 
         def forget() -> None:
@@ -187,6 +191,7 @@ async def open_services(
         purges = Purges(routes=routes, catalog=catalog, generation=generation)
         yield Services(
             registry=registry,
+            limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
             readiness=readiness,
             flights=flights,
@@ -262,6 +267,15 @@ def _lifetimes(tags: TagSettings) -> Lifetimes:
         rules,
         revalidation_timeout=tags.revalidation_timeout,
         keep_deleted=tags.keep_deleted,
+    )
+
+
+def _server_limits(limits: Limits) -> ServerLimits:
+    return ServerLimits(
+        connections=limits.connections,
+        connections_per_client=limits.per_client.connections,
+        reading=ReadingLimits(limits.send_timeout, limits.minimum_rate),
+        trusted_proxies=limits.trusted_proxies,
     )
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 NAME: Final = "library/cargo"
 TAG: Final = "1"
 IMAGE: Final = images.oci()
+# Another address of this machine than those that attack.
+ADDRESS: Final = "127.0.0.2"
 MANIFEST: Final = f"/v2/{NAME}/manifests/{TAG}"
 
 
@@ -22,8 +24,8 @@ async def pull(proxy: Proxy) -> None:
 
 async def pull_from(port: int) -> None:
     """The same, from the proxy at a port of the loopback address."""
-    manifest = await load.get(port, MANIFEST, IMAGE.media_type)
+    manifest = await load.get(port, MANIFEST, IMAGE.media_type, source=ADDRESS)
     assert (manifest.status, manifest.body) == (200, IMAGE.manifest)
     for digest, content in IMAGE.blobs.items():
-        blob = await load.get(port, f"/v2/{NAME}/blobs/{digest}")
+        blob = await load.get(port, f"/v2/{NAME}/blobs/{digest}", source=ADDRESS)
         assert (blob.status, blob.body) == (200, content)

@@ -45,9 +45,10 @@ class Answer:
 class Connection:
     """One connection of one client; it is made with the first request."""
 
-    def __init__(self, port: int) -> None:
-        """`port` is on the loopback address."""
+    def __init__(self, port: int, *, source: str | None = None) -> None:
+        """`port` is on the loopback address; `source` is the address that the client has."""
         self._port = port
+        self._source = None if source is None else (source, 0)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def __aenter__(self) -> Self:
@@ -72,7 +73,9 @@ class Connection:
         """Connect, if that has not been done."""
         if self._streams is None:
             try:
-                self._streams = await asyncio.open_connection(LOOPBACK, self._port, limit=_LIMIT)
+                self._streams = await asyncio.open_connection(
+                    LOOPBACK, self._port, limit=_LIMIT, local_addr=self._source
+                )
             except OSError as error:
                 raise NotBegunError from error
 
@@ -118,7 +121,9 @@ class Connection:
         return reader
 
 
-async def get(port: int, path: str, accept: str | None = None) -> Answer:
+async def get(
+    port: int, path: str, accept: str | None = None, *, source: str | None = None
+) -> Answer:
     """One answer over a connection of its own."""
-    async with Connection(port) as connection:
+    async with Connection(port, source=source) as connection:
         return await connection.get(path, accept)

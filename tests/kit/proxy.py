@@ -133,7 +133,7 @@ class Proxy:
             self._writer = start_log(log)
             stack.callback(self._writer.close)
             self.services = await stack.enter_async_context(open_services(self.settings))
-            server = RegistryServer(self.services.registry)
+            server = RegistryServer(self.services.registry, self.services.limits)
             runner = web.ServerRunner(server, shutdown_timeout=1.0)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)

@@ -1,0 +1,220 @@
+"""One connection of a client to the registry listener, and its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from proxy.errors import RequestInvalid
+from proxy.telemetry import metrics
+from proxy.web.client_address import client_of
+from proxy.web.errors import body_of
+from proxy.web.reading_rate import ReadingLimits, ReadingRate, unread_bytes
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+
+    from proxy.web.registry import Registry
+    from proxy.web.server import RegistryServer
+
+# Credentials of cloud registries can exceed aiohttp's 8 KiB. They are ignored here, so their length
+# must not matter. Long names and tags get an error from the parser.
+_MAX_FIELD: Final = 32 * 1024
+# Known clients and load balancers together send about thirty header lines.
+_MAX_HEADERS: Final = 64
+# Requests beyond the limit must arrive within this time, in seconds. Admitted connections without a
+# request for that long may be closed to make room.
+_KEEP_ALIVE: Final = 10.0
+# What a TLS record of a handshake begins with (RFC 8446, 5.1), and what a plain listener answers.
+_TLS_HANDSHAKE: Final = b"\x16"
+_NO_TLS: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    + body_of(RequestInvalid("this listener is plain HTTP, and the client sends TLS"))
+)
+# With this a closed socket drops what was not sent (socket(7), SO_LINGER).
+_RESET: Final = struct.pack("ii", 1, 0)
+# The log's error for a response whose client disconnected before its end.
+CLIENT_LEFT: Final = "the client disconnected"
+
+
+class Connection(web.RequestHandler):
+    """A connection. Fits `Holder`: it counts for its client, and may have to give way."""
+
+    __slots__ = (
+        *("_began", "_rate", "_registry", "_server", "_since", "_was_waiting", "_wire"),
+        *("address", "client", "over_limit", "peer", "reason"),
+    )
+
+    def __init__(self, server: RegistryServer, registry: Registry) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # aiohttp's code knows None, its type does not
+            max_field_size=_MAX_FIELD,
+            max_line_size=_MAX_FIELD,
+            max_headers=_MAX_HEADERS,
+            # Nothing here reads a body. Inflating or awaiting one would be work for nothing.
+            auto_decompress=False,
+            lingering_time=0.0,
+        )
+        self._registry = registry
+        self._server = server
+        self._since = self._loop.time()
+        self._was_waiting = False
+        self._began = False
+        self._wire: asyncio.Transport | None = None
+        self._rate = ReadingRate()
+        self.over_limit = False
+        # The address of the other end, the client's, and the name under which it is counted: ""
+        # behind a trusted proxy that has not named a client yet.
+        self.peer = ""
+        self.address = ""
+        self.client = ""
+        # Why the connection ended, for the log.
+        self.reason = CLIENT_LEFT
+
+    def identify(self, transport: asyncio.Transport) -> None:
+        """Take the address of the peer."""
+        self._wire = transport
+        peer = transport.get_extra_info("peername")
+        self.peer = self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.client = client_of(self.address)
+
+    def turn_away(self) -> None:
+        """Answer the only request that this connection may send with 503."""
+        self.over_limit = True
+        self._keepalive_timeout = _KEEP_ALIVE
+        self._request_handler = self._registry.answer_over_limit
+
+    def check_rate(self, now: float, limits: ReadingLimits) -> None:
+        """Cut the connection if its client reads too slowly."""
+        wire = self._wire
+        if wire is None:
+            return
+        lingers = wire.is_closing() and wire.get_write_buffer_size() > 0
+        if not (self.writing_paused or lingers):
+            self._rate.pause()
+            return
+        request = self._current_request
+        written = 0 if request is None else request.writer.output_size
+        read = written - unread_bytes(wire)
+        too_slow = self._rate.sample(now, limits, response=request, read=read)
+        if too_slow is not None:
+            metrics.CUT.labels(too_slow).inc()
+            self._cut("the client reads too slowly")
+
+    def give_way(self) -> None:
+        """Cut the connection, because its client holds most and another one holds less."""
+        metrics.CUT.labels("gave_way").inc()
+        self._cut("the client held more than others")
+
+    def _cut(self, reason: str) -> None:
+        self.reason = reason
+        if self._wire is not None:
+            # Otherwise the system would keep megabytes for the client until it has read them.
+            self._wire.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, _RESET
+            )
+            self._wire.abort()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the connection waits for its first or next request."""
+        return self._waiter is not None and not self._waiter.done()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits after a response, or has waited too long for its first request."""
+        used = self._request_count > 0 or self._loop.time() - self._since > _KEEP_ALIVE
+        return self.is_waiting and used
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the next response is the last on this connection."""
+        return self._close or self._server.draining
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client; those of a TLS handshake are no HTTP request."""
+        if not self._began:
+            self._began = True
+            transport = self.transport
+            if (
+                data[:1] == _TLS_HANDSHAKE
+                and transport is not None
+                and transport.get_extra_info("sslcontext") is None
+            ):
+                self._server.record_tls(self)
+                # Clients in Go recognize it, and say "server gave HTTP response to HTTPS client".
+                transport.write(_NO_TLS)
+                self.force_close()
+                return
+        super().data_received(data)
+
+    def finish(self) -> None:
+        """Close the connection if it waits now and waited at the last call."""
+        if self.is_waiting and self._was_waiting:
+            self.force_close()
+        self._was_waiting = self.is_waiting
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 -- it quotes the request, credentials included
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be parsed, or whose handler failed."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("a response has begun, so no error response can follow")
+        return self._registry.answer_malformed(request, status, exc)
+
+
+class Request(web.BaseRequest):
+    """A request on a `Connection`."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that it came on."""
+        connection = self.protocol
+        assert isinstance(connection, Connection)  # noqa: S101 -- see `RegistryServer`
+        return connection
+
+    @property
+    def remote(self) -> str:
+        """The client's address."""
+        return self.connection.address
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open; otherwise the response has `Connection: close`."""
+        # Unread, a body would be taken for the next request.
+        return not (self.connection.is_last or self._message.should_close or self.body_exists)
+
+
+def request_on(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> Request:
+    """Build a request, as aiohttp's server asks for it."""
+    return Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def connection_of(request: web.BaseRequest) -> Connection | None:
+    """The connection, unless a test has built the request."""
+    return request.connection if isinstance(request, Request) else None
+
+
+def departure(request: web.BaseRequest) -> str:
+    """Why the client did not get the whole response, for the log."""
+    connection = connection_of(request)
+    return CLIENT_LEFT if connection is None else connection.reason
