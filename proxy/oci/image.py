@@ -13,6 +13,7 @@ from proxy.oci.derivation import serialize
 from proxy.oci.mediatype import (
     DOCKER_CONFIG,
     DOCKER_TO_OCI,
+    HISTORIC_CONFIGS,
     IMAGE_CONFIGS,
     OCI_CONFIG,
     OCI_TO_DOCKER,
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 
     from proxy.oci.manifest import Descriptor, Image, Manifest
 
-# Config types that early v2s2 pushes used; docker accepts them as images
-# (moby distribution/registry.go, v20.10).
-_HISTORIC_CONFIGS: Final = frozenset(
-    {"", "application/octet-stream", "application/json", "text/html", "text/plain"}
-)
 _LAYER_FAMILIES: Final = (
     "application/vnd.oci.image.layer.",
     "application/vnd.docker.image.rootfs.",
@@ -52,7 +48,7 @@ def is_container_image(image: Image) -> bool:
 def _has_image_config(image: Image) -> bool:
     config = image.config.media_type
     return config in IMAGE_CONFIGS or (
-        image.media_type == MediaType.V2S2 and config in _HISTORIC_CONFIGS
+        image.media_type == MediaType.V2S2 and config in HISTORIC_CONFIGS
     )
 
 

@@ -135,7 +135,7 @@ class Schema1:
 class Opaque:
     """A manifest of an unknown type, with malformed digests or over `MAX_DESCRIPTORS` of them.
 
-    It is served as is, and never converted.
+    Or one that could be read only with a loss. It is served as is, and never converted.
     """
 
     media_type: str
@@ -164,7 +164,7 @@ def read_manifest(
     if expected is not None and not expected.matches(payload):
         raise ManifestInvalid(f"the manifest's bytes are not those that {expected} names")
     digest = expected or Digest.of(payload)
-    if _count_descriptors(document) > MAX_DESCRIPTORS:
+    if not document.is_exact or _count_descriptors(document) > MAX_DESCRIPTORS:
         return Opaque(media_type, digest, raw)
     try:
         return _build(media_type, digest, raw, document)

@@ -46,8 +46,16 @@ _INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _IMAGES: Final = frozenset({MediaType.V2S2, MediaType.OCI_MANIFEST})
 _SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
 
+# Of artifacts, before images with an `artifactType` took their place: the OCI's 1.1 release
+# candidates had the first (image spec v1.1.0-rc2, artifact.md), ORAS the second. Registries give
+# them only to a client that names them.
+ARTIFACT_MANIFESTS: Final = (
+    "application/vnd.oci.artifact.manifest.v1+json",
+    "application/vnd.cncf.oras.artifact.manifest.v1+json",
+)
+
 # Sent with every upstream request, so that no upstream converts for us; preferred types first.
-UPSTREAM_ACCEPT: Final = ", ".join(  # noqa: FLY002 -- one a line is easier to read
+UPSTREAM_ACCEPT: Final = ", ".join(
     [
         MediaType.OCI_INDEX,
         MediaType.DOCKER_LIST,
@@ -55,12 +63,18 @@ UPSTREAM_ACCEPT: Final = ", ".join(  # noqa: FLY002 -- one a line is easier to r
         MediaType.V2S2,
         MediaType.V2S1_SIGNED,
         MediaType.V2S1,
+        *ARTIFACT_MANIFESTS,
     ]
 )
 
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+# Config types that early v2s2 pushes used; docker accepts them as images
+# (moby distribution/registry.go, v20.10).
+HISTORIC_CONFIGS: Final = frozenset(
+    {"", "application/octet-stream", "application/json", "text/html", "text/plain"}
+)
 
 # The same table as in moby and containers/image (image spec, "Compatibility Matrix").
 OCI_TO_DOCKER: Final = {

@@ -9,7 +9,13 @@ import pytest
 
 from proxy.errors import ManifestInvalid
 from proxy.oci.detection import kind
-from proxy.oci.mediatype import DOCKER_CONFIG, OCI_CONFIG, MediaType, manifest_type
+from proxy.oci.mediatype import (
+    ARTIFACT_MANIFESTS,
+    DOCKER_CONFIG,
+    OCI_CONFIG,
+    MediaType,
+    manifest_type,
+)
 
 V2S1, SIGNED, V2S2, LIST, OCI, INDEX = MediaType
 
@@ -23,6 +29,14 @@ SHAPES: Final[dict[str, tuple[dict[str, Any], MediaType]]] = {
     "image": ({"schemaVersion": 2, "config": {"mediaType": OCI_CONFIG}, "layers": []}, OCI),
     "docker image": ({"schemaVersion": 2, "config": {"mediaType": DOCKER_CONFIG}}, V2S2),
     "artifact": ({"schemaVersion": 2, "config": {"mediaType": "a/b"}, "layers": None}, OCI),
+    "old docker image": ({"schemaVersion": 2, "config": {"mediaType": "text/html"}}, OCI),
+    "docker plugin": (
+        {"schemaVersion": 2, "config": {"mediaType": "application/vnd.docker.plugin.v1+json"}},
+        OCI,
+    ),
+    "index of images": ({"schemaVersion": 2, "manifests": [{}, {"mediaType": OCI}]}, INDEX),
+    "index of indexes": ({"schemaVersion": 2, "manifests": [{"mediaType": INDEX}]}, INDEX),
+    "index of docker images": ({"schemaVersion": 2, "manifests": [{"mediaType": V2S2}]}, INDEX),
     "config is none": ({"schemaVersion": 2, "config": 5, "layers": []}, OCI),
     "nothing": ({"schemaVersion": 2}, OCI),
     "index": ({"schemaVersion": 2, "manifests": [{}]}, INDEX),
@@ -49,7 +63,14 @@ def test_an_undeclared_body_is_what_it_looks_like(shape: str, content_type: str)
         # Either name of schema 1 is sent with either form: the body knows which it is.
         ("unsigned", {V2S1: V2S1, SIGNED: V2S1}),
         ("signed", {V2S1: SIGNED, SIGNED: SIGNED}),
-        ("image", {OCI: OCI, V2S2: V2S2}),
+        # Docker's manifests always say their type, so the config settles it.
+        ("image", {OCI: OCI, V2S2: OCI}),
+        ("artifact", {OCI: OCI, V2S2: OCI}),
+        ("old docker image", {OCI: OCI, V2S2: V2S2}),
+        ("docker plugin", {OCI: OCI, V2S2: V2S2}),
+        ("index of images", {INDEX: INDEX, LIST: INDEX}),
+        ("index of indexes", {INDEX: INDEX, LIST: INDEX}),
+        ("index of docker images", {INDEX: INDEX, LIST: LIST}),
         ("docker image", {OCI: OCI, V2S2: V2S2}),
         ("nothing", {OCI: OCI, V2S2: V2S2}),
         ("index", {INDEX: INDEX, LIST: LIST}),
@@ -80,12 +101,15 @@ def _declared(media_type: MediaType) -> dict[str, Any]:
 
 @pytest.mark.parametrize("content_type", [*MediaType, *GENERIC])
 @pytest.mark.parametrize("media_type", MediaType)
-def test_a_declared_body_came_as_what_it_calls_itself(
-    media_type: MediaType, content_type: str
-) -> None:
-    """Or as nothing in particular, or as the other form of schema 1; else one of them lies."""
+def test_a_declared_body_is_what_it_calls_itself(media_type: MediaType, content_type: str) -> None:
+    """If it came as something of the same shape or as nothing in particular; else one of them lies.
+
+    Harbor's proxy cache calls OCI indexes docker's lists.
+    """
     document = _declared(media_type)
-    related = {V2S1, SIGNED} if media_type.is_schema1 else {media_type}
+    related = next(
+        pair for pair in ({V2S1, SIGNED}, {V2S2, OCI}, {LIST, INDEX}) if media_type in pair
+    )
     if content_type in related or content_type in GENERIC:
         assert kind(document, content_type) is media_type
     else:
@@ -93,13 +117,25 @@ def test_a_declared_body_came_as_what_it_calls_itself(
             kind(document, content_type)
 
 
+@pytest.mark.parametrize("content_type", ARTIFACT_MANIFESTS)
+def test_an_artifact_manifest(content_type: str) -> None:
+    """Has a `mediaType` or not, and neither a version nor the members of images."""
+    assert kind({"mediaType": content_type, "blobs": []}, content_type) == content_type
+    assert kind({"mediaType": content_type, "blobs": []}, "") == content_type
+    assert kind({"blobs": []}, f"{content_type}; charset=utf-8") == content_type
+    for member, value in (("manifests", []), ("layers", []), ("schemaVersion", 3)):
+        with pytest.raises(ManifestInvalid):
+            kind({"blobs": [], member: value}, content_type)
+
+
 @pytest.mark.parametrize("media_type", MediaType)
 @pytest.mark.parametrize("version", [None, 0, 1, 2, 3, "1", "2", True, 1.0, 2.0, [], 99999])
 def test_the_schema_version(media_type: MediaType, version: object) -> None:
-    """Must be the one of the type: neither true nor 2.0 is a number of one."""
+    """Must be the one of the type, or missing: neither true nor 2.0 is a number of one."""
     document = _declared(media_type) | {"schemaVersion": version}
     right = 1 if media_type.is_schema1 else 2
-    if repr(version) == repr(right):
+    missing = version is None and not media_type.is_schema1
+    if missing or repr(version) == repr(right):
         assert kind(document, "") is media_type
     else:
         with pytest.raises(ManifestInvalid, match=f"must have schemaVersion {right}"):
@@ -108,9 +144,15 @@ def test_the_schema_version(media_type: MediaType, version: object) -> None:
 
 @pytest.mark.parametrize("version", [None, 0, 3, "2", True, 2.0, []])
 def test_a_body_without_type_and_version_is_nothing(version: object) -> None:
-    """Nobody could say what it is."""
-    with pytest.raises(ManifestInvalid, match="no known schemaVersion"):
-        kind({"schemaVersion": version, "config": {}, "layers": []}, OCI)
+    """Nobody could say what it is, unless the registry says it and no version contradicts."""
+    document = {"schemaVersion": version, "config": {}, "layers": []}
+    for content_type in ("", OCI) if version is not None else ("",):
+        with pytest.raises(ManifestInvalid, match="no known schemaVersion"):
+            kind(document, content_type)
+    if version is None:
+        assert kind(document, OCI) is OCI
+        with pytest.raises(ManifestInvalid, match="content is not that of"):
+            kind(document, INDEX)
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_a_platform_is_kept_whole() -> None:
         artifact(),
         with_layers(images.oci(), OCI.layer + "+encrypted"),
         replace(images.docker_list(), media_type=OCI.manifest),
-        replace(images.docker(), media_type=OCI.manifest),
+        replace(zstd(), media_type=DOCKER.manifest),
         KINDS["empty-config"],
         Content(OCI.manifest, b'{"schemaVersion": 2'),
     ],

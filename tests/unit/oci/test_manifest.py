@@ -189,13 +189,14 @@ def _with(content: Content, name: str, value: object) -> Content:
 
 @pytest.mark.parametrize("kind", ["unsigned", "v2s2", "list", "oci", "index"])
 def test_members_that_are_there_twice(kind: str) -> None:
-    """Refused, even if both say the same, for some readers take the first and some the last."""
+    """Refused unless both say the same: some readers take the first and some the last."""
     content = KINDS[kind]
     for name, value in document(content).items():
         for spelt in {name, name.upper(), name.lower()}:
             for other in (value, None):
                 again = _with(content, spelt, other)
-                if name in {"name", "tag", "architecture"}:
+                same = (spelt, other) == (name, value)
+                if same or name in {"name", "tag", "architecture"}:
                     assert read(again).references == read(content).references
                 else:
                     with pytest.raises(ManifestInvalid, match="twice or misspelt"):
@@ -219,6 +220,34 @@ def test_descriptors_that_two_readers_read_differently(members: dict[str, object
     """What is converted would not be what others see."""
     with pytest.raises(ManifestInvalid, match="twice or misspelt"):
         read_manifest(body(**members))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b'"annotations": {"by": "J\xf6rg"}',
+        b'"annotations": {"n": ' + b"7" * 5000 + b"}",
+        b'"x": ' + b"[" * 9000 + b"]" * 9000,
+    ],
+    ids=["Latin-1", "5000 digits", "9000 levels"],
+)
+@pytest.mark.parametrize("media_type", [OCI.manifest, "application/vnd.example+json"])
+def test_what_only_go_reads_is_passed_on(member: bytes, media_type: str) -> None:
+    """Registries take such manifests. Nothing is claimed or converted."""
+    raw = body(mediaType=media_type).rstrip()[:-1] + b", " + member + b"}"
+    manifest = read_manifest(raw)
+    assert manifest.raw == raw
+    assert manifest.media_type == media_type
+    if b"[[" not in member or isinstance(manifest, Opaque):  # newer Pythons read 9000 levels
+        assert manifest == Opaque(media_type, Digest.of(raw), raw)
+
+
+@pytest.mark.parametrize("other", [b'"manifests": []', b'"Layers": []', b'"mediaType": "a/b"'])
+def test_what_only_go_reads_must_not_be_ambiguous(other: bytes) -> None:
+    """A byte that is no UTF-8 does not hide a second reading (CVE-2021-41190)."""
+    raw = body(mediaType=OCI.manifest).rstrip()[:-1]
+    with pytest.raises(ManifestInvalid, match=r"must not have|twice or misspelt"):
+        read_manifest(raw + b', "a": "\xff", ' + other + b"}")
 
 
 def test_platforms_that_two_readers_read_differently() -> None:
