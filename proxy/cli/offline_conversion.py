@@ -58,7 +58,7 @@ def convert_file(path: Path, request: Request) -> bytes:
     manifest = read_manifest(path.read_bytes())
     wanted = TARGETS[request.target]
     if isinstance(manifest, Index) and not wanted.is_index:
-        entry = for_platform(manifest, platforms[0])
+        entry = for_platform(manifest, platforms[0])[0]
         manifest = read_manifest(beside.content(manifest, entry), entry.media_type)
     if request.unsigned and wanted is MediaType.V2S1_SIGNED:
         wanted = MediaType.V2S1

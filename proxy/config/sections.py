@@ -91,8 +91,13 @@ class ConversionSettings(Section):
     accept_missing: AcceptMissing = AcceptMissing.SCHEMA1
     mixed: Mixed = Mixed.STORED
     platform: PlatformName = Platform("linux", "amd64")
-    platforms: tuple[PlatformName, ...] = (Platform("linux", "amd64"), Platform("linux", "arm64"))
+    platforms: tuple[PlatformName, ...] = (
+        Platform("linux", "amd64"),
+        Platform("linux", "arm64"),
+        Platform("linux", "arm", "v7"),
+    )
     max_children: int = Field(default=64, ge=1, le=1000)
+    max_depth: int = Field(default=3, ge=1, le=16)
     signing_key_file: Path | None = None
 
 

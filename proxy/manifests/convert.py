@@ -16,9 +16,11 @@ from proxy.errors import (
     StorageFailure,
     StoreError,
 )
+from proxy.manifests.nesting import NestedIndexes
 from proxy.oci import conversion
 from proxy.oci.derivation import ConversionInputs, Derived, Origin
-from proxy.oci.manifest import MANIFEST_LIMIT, Schema1
+from proxy.oci.index import for_platform
+from proxy.oci.manifest import MANIFEST_LIMIT, Index, Schema1
 from proxy.oci.mediatype import MediaType
 from proxy.telemetry import metrics
 
@@ -56,6 +58,7 @@ class Conversions:
         key: SigningKey,
         platforms: Sequence[Platform],
         max_children: int,
+        max_depth: int,
     ) -> None:
         self._catalog = catalog
         self._upstream_manifests = upstream_manifests
@@ -64,6 +67,8 @@ class Conversions:
         self._key = key
         self._platforms = tuple(platforms)
         self._max_children = max_children
+        self._max_depth = max_depth
+        self._nested = NestedIndexes(upstream_manifests)
 
     async def convert(
         self,
@@ -98,6 +103,19 @@ class Conversions:
             return manifest
         return path[0].apply(manifest, {}, ConversionInputs(key=self._key)).manifest
 
+    async def images_for(
+        self, repository: Repository, index: Index, platform: Platform
+    ) -> tuple[Descriptor, ...]:
+        """The images for one platform, best first; ConversionRefused if there is none."""
+        expanded, _ = await self._nested.expand(
+            repository,
+            index,
+            (platform,),
+            max_depth=self._max_depth,
+            max_indexes=self._max_children,
+        )
+        return for_platform(expanded, platform)[: self._max_children]
+
     async def rebuild(
         self, repository: Repository, digest: Digest, origin: Origin
     ) -> Manifest | None:
@@ -120,7 +138,11 @@ class Conversions:
         if target.is_schema1:
             return ConversionInputs(name=repository.addressed, tag=tag)
         if target.is_index:
-            return ConversionInputs(platforms=self._platforms, max_children=self._max_children)
+            return ConversionInputs(
+                platforms=self._platforms,
+                max_children=self._max_children,
+                max_depth=self._max_depth,
+            )
         return ConversionInputs()
 
     async def _record(
@@ -138,7 +160,10 @@ class Conversions:
                 "manifest.too_deep", repository=str(repository), tag=inputs.tag, steps=steps
             )
         target = path[-1].target
-        origin = Origin(source=source.digest, target=target, inputs=inputs)
+        # Without what is missing now, so that it can be made again when that is there.
+        origin = Origin(
+            source=source.digest, target=target, inputs=replace(inputs, absent=made.absent)
+        )
         manifest = await self._store(repository, made, origin)
         await self._catalog.put_representation(source, target, inputs, manifest.digest)
         return manifest
@@ -155,17 +180,46 @@ class Conversions:
         for edge in path:
             name = f"{edge.source.short}-{edge.target.short}"
             try:
-                content = {
-                    need.digest: await self._content(repository, edge, need)
-                    for need in edge.needs(made.manifest, inputs)
-                }
+                made = await self._expand(repository, made, inputs)
+                content = await self._contents(repository, edge, made.manifest, inputs)
                 step = await _apply(edge, made.manifest, content, signing)
             except ConversionRefused as refusal:
                 metrics.REFUSALS.labels(name, refusal.reason).inc()
                 raise
             metrics.CONVERSIONS.labels(name).inc()
-            made = Derived(step.manifest, (*made.children, *step.children))
+            made = Derived(
+                step.manifest, (*made.children, *step.children), made.absent | step.absent
+            )
         return made
+
+    async def _expand(
+        self, repository: Repository, made: Derived, inputs: ConversionInputs
+    ) -> Derived:
+        """Put the entries of nested indexes in their place."""
+        if not isinstance(made.manifest, Index) or not made.manifest.nested:
+            return made
+        index, absent = await self._nested.expand(
+            repository,
+            made.manifest,
+            inputs.platforms,
+            max_depth=inputs.max_depth,
+            max_indexes=inputs.max_children,
+            absent=inputs.absent,
+        )
+        return replace(made, manifest=index, absent=made.absent | absent)
+
+    async def _contents(
+        self, repository: Repository, edge: Conversion, manifest: Manifest, inputs: ConversionInputs
+    ) -> dict[Digest, bytes]:
+        """What the edge needs; children that the upstream does not have are left out."""
+        found: dict[Digest, bytes] = {}
+        for need in edge.needs(manifest, inputs):
+            try:
+                found[need.digest] = await self._content(repository, edge, need)
+            except ConversionRefused:
+                if not edge.needs_manifests:
+                    raise
+        return found
 
     async def _content(self, repository: Repository, edge: Conversion, need: Descriptor) -> bytes:
         try:

@@ -9,7 +9,6 @@ import structlog
 
 from proxy.errors import ConversionRefused, ManifestUnknown, RefusalReason, UpstreamFailure
 from proxy.oci.conversion import is_mixed
-from proxy.oci.index import for_platform
 from proxy.oci.manifest import Index, Manifest, Schema1
 from proxy.oci.mediatype import MediaType
 from proxy.oci.negotiation import (
@@ -159,30 +158,46 @@ class Manifests:
     async def _for_platform(
         self, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept, rule: Rule
     ) -> Representation:
+        """The first image for the platform that can be served; ConversionRefused if none can."""
         if not isinstance(manifest, Index):
             raise TypeError(manifest)
-        entry = for_platform(manifest, self._policy.platform)
-        child = await self._child(repository, entry.digest)
+        platform = self._policy.platform
+        refusals: list[ConversionRefused] = []
+        for entry in await self._conversions.images_for(repository, manifest, platform):
+            try:
+                child = await self._child(repository, entry.digest)
+                found = await self._represent_child(repository, tag, child, accept, rule)
+            except ConversionRefused as refusal:
+                refusals.append(refusal)
+            else:
+                source = found.converted_from or manifest.digest
+                return replace(found, named=manifest.digest, converted_from=source)
+        is_absent = any(refusal.reason is RefusalReason.ABSENT for refusal in refusals)
+        raise ConversionRefused(
+            f"its image for {platform}: {'; '.join(map(str, refusals))}",
+            RefusalReason.ABSENT if is_absent else RefusalReason.FORMAT,
+        )
+
+    async def _represent_child(
+        self, repository: Repository, tag: Tag, child: Manifest, accept: Accept, rule: Rule
+    ) -> Representation:
         reasons = []
         for option in negotiate_child(child, accept, self._policy):
             match option:
                 case Stored():
-                    return Representation(child, rule, manifest.digest, manifest.digest)
+                    return Representation(child, rule, child.digest)
                 case Convert(path):
                     try:
                         derived = await self._conversions.convert(repository, tag, child, path)
                     except ConversionRefused as refusal:
                         reasons.append(str(refusal))
                     else:
-                        return Representation(derived, rule, manifest.digest, child.digest)
+                        return Representation(derived, rule, child.digest, child.digest)
                 case Descend():
                     reasons.append("an index in an index is not followed")
                 case _:
                     assert_never(option)
-        platform = self._policy.platform
-        raise ConversionRefused(
-            f"its image for {platform}: {'; '.join(reasons) or child.media_type}"
-        )
+        raise ConversionRefused("; ".join(reasons) or child.media_type)
 
     async def _child(self, repository: Repository, digest: Digest) -> Manifest:
         """A manifest that an index names; ConversionRefused if the upstream has it not."""

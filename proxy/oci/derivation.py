@@ -24,21 +24,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Part of every key and record of a derived manifest. Increment it when the output changes.
-CONVERTER: Final = 1
+CONVERTER: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionInputs:
     """The inputs of a conversion besides its source and the content that it needs.
 
-    Schema 1 contains `name` (as the client addressed it) and `tag`. `platforms` and `max_children`
-    select the entries of a list or index. The key changes a signature, but no digest.
+    Schema 1 contains `name` (as the client addressed it) and `tag`. `platforms`, `max_children` and
+    `max_depth` select the entries of a list or index; those in `absent` were not there. The key
+    changes a signature, but no digest.
     """
 
     name: str = ""
     tag: str = ""
     platforms: tuple[Platform, ...] = ()
     max_children: int = 64
+    max_depth: int = 1
+    absent: frozenset[Digest] = frozenset()
     key: SigningKey | None = field(default=None, repr=False, compare=False)
 
     def cache_key_for(self, target: MediaType) -> str:
@@ -46,16 +49,20 @@ class ConversionInputs:
         if target.is_schema1:
             return f":{self.name}:{self.tag}"
         if target.is_index:
-            return ",".join(map(str, self.platforms)) + f"<{self.max_children}"
+            return ",".join(map(str, self.platforms)) + f"<{self.max_children}^{self.max_depth}"
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """The manifest that a conversion built, with the children that were converted for it."""
+    """The manifest that a conversion built, with the children that were converted for it.
+
+    `absent` are the entries of an index that its registry does not have.
+    """
 
     manifest: Manifest
     children: tuple[tuple[Manifest, Origin], ...] = ()
+    absent: frozenset[Digest] = frozenset()
 
 
 def serialize(document: Mapping[str, object], media_type: MediaType) -> Manifest:
@@ -93,6 +100,8 @@ class Origin:
                 "tag": self.inputs.tag,
                 "platforms": [str(platform) for platform in self.inputs.platforms],
                 "max_children": self.inputs.max_children,
+                "max_depth": self.inputs.max_depth,
+                "absent": sorted(self.inputs.absent),
             },
             separators=(",", ":"),
         ).encode()
@@ -111,6 +120,8 @@ class Origin:
                     tag=_of(str, value["tag"]),
                     platforms=tuple(map(Platform.parse, _of(list, value["platforms"]))),
                     max_children=_of(int, value["max_children"]),
+                    max_depth=_of(int, value.get("max_depth", 1)),
+                    absent=frozenset(map(Digest, _of(list, value.get("absent", [])))),
                 ),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DigestInvalid):

@@ -14,7 +14,7 @@ from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType, manifest_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxy.oci.manifest import Descriptor
     from proxy.oci.platform import Platform
@@ -28,21 +28,45 @@ def has_mixed_types(index: Index) -> bool:
     )
 
 
-def for_platform(index: Index, wanted: Platform) -> Descriptor:
-    """The first image for `wanted`, as docker selects it; ConversionRefused if there is none.
+def for_platform(index: Index, wanted: Platform) -> tuple[Descriptor, ...]:
+    """The images for `wanted`, best first; ConversionRefused if there is none.
 
-    A single image without a platform matches every platform.
+    The best is the one that runs on the oldest CPU of the platform, as in containerd. A single
+    image without a platform matches every platform.
     """
-    images = index.images
-    for entry in images:
-        if entry.platform is not None and entry.platform.serves(wanted):
-            return entry
-    if len(images) == 1 and images[0].platform is None:
-        return images[0]
+    if found := _by_distance(index, (wanted,)):
+        return found
+    if lone := lone_image(index):
+        return (lone,)
     raise ConversionRefused(
         f"it has no image for {wanted} (it has {_available_platforms(index)})",
         RefusalReason.PLATFORM,
     )
+
+
+def lone_image(index: Index) -> Descriptor | None:
+    """The image of an index that has only one, without a platform."""
+    is_lone = len(index.images) == 1 and index.images[0].platform is None
+    return index.images[0] if is_lone else None
+
+
+def _by_distance(index: Index, wanted: Sequence[Platform]) -> tuple[Descriptor, ...]:
+    """The images that serve any of `wanted`: in the order of the index, but the best variant first.
+
+    docker up to 17.06 ignores variants, and takes the first image of its architecture.
+    """
+    places: dict[tuple[str, str], int] = {}
+    found: list[tuple[int, float, Descriptor]] = []
+    for entry in index.images:
+        platform = entry.platform
+        if platform is None:
+            continue
+        distances = [x for x in map(platform.distance, wanted) if x is not None]
+        if distances:
+            place = places.setdefault((platform.os, platform.architecture), len(places))
+            found.append((place, min(distances), entry))
+    found.sort(key=lambda item: item[:2])
+    return tuple(entry for _, _, entry in found)
 
 
 def _available_platforms(index: Index) -> str:
@@ -50,14 +74,11 @@ def _available_platforms(index: Index) -> str:
     images = index.images
     if platforms := sorted({str(x.platform) for x in images if x.platform is not None}):
         return ", ".join(platforms[:16])
-    types = (manifest_type(entry.media_type) for entry in index.manifests)
-    if not images and any(found is not None and found.is_index for found in types):
-        return "other indexes, which are not followed"
-    return "none"
+    return "other indexes, which were not followed" if index.nested and not images else "none"
 
 
 def children(index: Index, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
-    """The images for `inputs.platforms`, in the order of the index.
+    """The images for `inputs.platforms`, in the order of the index, but the best variant first.
 
     ConversionRefused if there are none or more than `inputs.max_children`.
     """
@@ -67,18 +88,14 @@ def children(index: Index, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
             f"it has {len(images)} images, more than the limit of {inputs.max_children}",
             RefusalReason.CHILDREN,
         )
-    wanted = [
-        entry
-        for entry in images
-        if entry.platform is not None and any(map(entry.platform.serves, inputs.platforms))
-    ]
-    if not wanted:
+    found = _by_distance(index, inputs.platforms)
+    if not found:
         platforms = ", ".join(map(str, inputs.platforms))
         raise ConversionRefused(
             f"it has no image for any of {platforms} (it has {_available_platforms(index)})",
             RefusalReason.PLATFORM,
         )
-    return tuple(wanted)
+    return tuple(entry for entry in found if entry.digest not in inputs.absent)
 
 
 def to_docker_list(
@@ -103,12 +120,23 @@ def _convert(
     child_target: MediaType,
 ) -> Derived:
     entries, derived, refusals = [], [], []
+    served: set[Platform] = set()
+    absent: set[Digest] = set()
     for entry in children(index, inputs):
+        wanted = _served_by(entry, inputs.platforms)
+        if wanted <= served:
+            continue
+        if (raw := content.get(entry.digest)) is None:
+            absent.add(entry.digest)
+            refusals.append(f"{entry.platform}: the upstream has no {entry.digest}")
+            continue
         try:
-            child = _child(entry, content[entry.digest], child_target)
+            child = _child(entry, raw, child_target)
         except ConversionRefused as refusal:
             refusals.append(f"{entry.platform}: {refusal}")
             continue
+        # Without a variant, a platform means every CPU of it.
+        served |= {platform for platform in wanted if platform.variant}
         if child.digest != entry.digest:
             origin = Origin(source=entry.digest, target=child_target, inputs=ConversionInputs())
             derived.append((child, origin))
@@ -122,10 +150,15 @@ def _convert(
         )
     if not entries:
         raise ConversionRefused(
-            f"none of its images can be converted ({'; '.join(refusals)})", RefusalReason.CHILDREN
+            f"none of its images can be converted ({'; '.join(refusals)})",
+            RefusalReason.ABSENT if absent else RefusalReason.CHILDREN,
         )
     document = {"schemaVersion": 2, "mediaType": target, "manifests": entries}
-    return Derived(serialize(document, target), children=tuple(derived))
+    return Derived(serialize(document, target), tuple(derived), frozenset(absent))
+
+
+def _served_by(entry: Descriptor, platforms: Sequence[Platform]) -> set[Platform]:
+    return {x for x in platforms if entry.platform is not None and entry.platform.serves(x)}
 
 
 def _child(entry: Descriptor, raw: bytes, target: MediaType) -> Manifest:

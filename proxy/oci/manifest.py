@@ -59,11 +59,19 @@ class Descriptor:
     def is_image(self) -> bool:
         """Whether an index's entry is an image, not an attestation, artifact or nested index."""
         media_type = manifest_type(self.media_type)
+        return media_type is not None and not media_type.is_index and self._is_for_running
+
+    @property
+    def is_index(self) -> bool:
+        """Whether an index's entry is another index, which may have images."""
+        media_type = manifest_type(self.media_type)
+        return media_type is not None and media_type.is_index and self._is_for_running
+
+    @property
+    def _is_for_running(self) -> bool:
         unknown = self.platform is not None and self.platform.os == "unknown"
         return (
-            media_type is not None
-            and not media_type.is_index
-            and not unknown
+            not unknown
             and _ATTESTATION not in self.annotations
             # A referrers listing sets artifactType to the config's type for plain images.
             and (self.artifact_type is None or self.artifact_type in IMAGE_CONFIGS)
@@ -92,8 +100,8 @@ class Image:
 class Index:
     """An OCI index or a docker manifest list.
 
-    `images` are the entries that are images, and `image_types` their types: every negotiation looks
-    at both, so they are found once.
+    `images` are the entries that are images, `image_types` their types, and `nested` the entries
+    that are indexes: every negotiation looks at them, so they are found once.
     """
 
     media_type: MediaType
@@ -103,11 +111,14 @@ class Index:
     subject: Descriptor | None = None
     images: tuple[Descriptor, ...] = field(init=False, repr=False, compare=False)
     image_types: frozenset[MediaType] = field(init=False, repr=False, compare=False)
+    nested: tuple[Descriptor, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         images = tuple(entry for entry in self.manifests if entry.is_image)
         types = {manifest_type(entry.media_type) for entry in images}
+        nested = tuple(entry for entry in self.manifests if entry.is_index)
         object.__setattr__(self, "images", images)
+        object.__setattr__(self, "nested", nested)
         object.__setattr__(self, "image_types", frozenset(filter(None, types)))
 
     @property

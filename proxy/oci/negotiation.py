@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from proxy.oci import conversion, image
+from proxy.oci import conversion, image, index
 from proxy.oci.headers.accept import Accept
 from proxy.oci.manifest import Image, Index, Manifest, Schema1
-from proxy.oci.mediatype import MediaType
+from proxy.oci.mediatype import OCI_CONFIG, MediaType
 
 if TYPE_CHECKING:
     from proxy.oci.conversion import Conversion
@@ -89,6 +89,8 @@ _LEGACY: Final = Accept.parse((MediaType.V2S1_SIGNED,))
 # docker 26 to 28, crane and kaniko name schema 1, but cannot read it.
 _BETTER_THAN_SCHEMA1: Final = (MediaType.V2S2, MediaType.OCI_MANIFEST)
 
+_OCI_TYPES: Final = (MediaType.OCI_MANIFEST, MediaType.OCI_INDEX)
+
 # In characters; about a dozen reasons.
 _MAX_REASON: Final = 1024
 
@@ -103,7 +105,7 @@ def negotiate(manifest: Manifest, accept: Accept, policy: Policy) -> tuple[Optio
     """The options for a request by tag, best first; empty if no representation is acceptable."""
     if not accept.present:
         return _without_accept(manifest, policy)
-    named = _names_stored_type(manifest, accept)
+    named = accept.names(manifest.media_type)
     if named and not _prefers_conversion(manifest, accept, policy):
         return (Stored(Rule.NAMED),)
     options = _conversions(manifest, accept, Rule.CONVERTED)
@@ -129,7 +131,7 @@ def negotiate_child(child: Manifest, accept: Accept, policy: Policy) -> tuple[Op
 def _options_for(
     manifest: Manifest, accept: Accept, policy: Policy, rule: Rule
 ) -> tuple[Option, ...]:
-    if not _names_stored_type(manifest, accept):
+    if not accept.names(manifest.media_type):
         return _conversions(manifest, accept, rule)
     if not _prefers_conversion(manifest, accept, policy):
         return (Stored(rule),)
@@ -148,32 +150,37 @@ def _is_image(manifest: Manifest) -> bool:
         case Image():
             return image.is_container_image(manifest)
         case Index():
-            return bool(manifest.images)
+            return bool(manifest.images or manifest.nested)
         case Schema1():
             return True
         case _:
             return False
 
 
-def _names_stored_type(manifest: Manifest, accept: Accept) -> bool:
-    """Whether the client names the stored type and, for an index, can read its images."""
-    unreadable = isinstance(manifest, Index) and _has_unreadable_images(manifest, accept)
-    return accept.names(manifest.media_type) and not unreadable
-
-
 def _prefers_conversion(manifest: Manifest, accept: Accept, policy: Policy) -> bool:
     """Whether a conversion is tried before the stored bytes, although the client names them."""
-    if isinstance(manifest, Schema1):
-        return any(map(accept.names, _BETTER_THAN_SCHEMA1))
-    return policy.mixed is Mixed.CONSISTENT and conversion.is_mixed(manifest)
+    match manifest:
+        case Schema1():
+            return any(map(accept.names, _BETTER_THAN_SCHEMA1))
+        case Index() if _has_unreadable_images(manifest, accept):
+            return True
+        case Image(media_type=MediaType.V2S2) if manifest.config.media_type == OCI_CONFIG:
+            consistent = not accept.wildcard and not any(map(accept.names, _OCI_TYPES))
+        case _:
+            consistent = False
+    return consistent or (policy.mixed is Mixed.CONSISTENT and conversion.is_mixed(manifest))
 
 
 def _has_unreadable_images(manifest: Index, accept: Accept) -> bool:
     """Whether the client names image types, but not those of the images in this index.
 
-    A client that names no image type at all wants the index itself.
+    A client that names no image type at all wants the index itself. One that names an OCI index
+    together with OCI images knows that an index may have any children.
     """
-    return any(not _reads(accept, found) for found in manifest.image_types)
+    if manifest.media_type == MediaType.OCI_INDEX and accept.names(MediaType.OCI_MANIFEST):
+        return False
+    nested = bool(manifest.nested) and not _reads(accept, MediaType.OCI_INDEX)
+    return nested or any(not _reads(accept, found) for found in manifest.image_types)
 
 
 def _reads(accept: Accept, image_type: MediaType) -> bool:
@@ -203,8 +210,11 @@ def _conversions(manifest: Manifest, accept: Accept, rule: Rule) -> tuple[Option
         ranked.append((rank, Convert(path, rule)))
     ranked.sort(key=lambda item: item[0])
     options = tuple(option for _, option in ranked)
-    if isinstance(manifest, Index) and accept.names_manifest and not accept.names_index:
-        return (*options, Descend(rule))
+    if isinstance(manifest, Index) and accept.names_manifest:
+        # A list must state a platform, and a lone image without one has none to state.
+        lone = not accept.names(manifest.media_type) and index.lone_image(manifest) is not None
+        if lone or not accept.names_index:
+            return (*options, Descend(rule))
     return options
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
+
+_OS: Final = {"macos": "darwin"}
+_ARCHITECTURES: Final = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
+# The variant that a platform without one means.
+_USUAL_VARIANT: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+_VARIANT: Final = re.compile(r"v?([0-9]{1,3}(?:\.[0-9]{1,3})?)")
+# Distances beyond those of all lower variants.
+_HIGHER_VARIANT: Final = 1e4
+_UNKNOWN_VARIANT: Final = 1e5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +35,52 @@ class Platform:
 
     @classmethod
     def read(cls, value: object) -> Self | None:
-        """Read a descriptor's `platform`; None if it is missing or malformed."""
+        """Read a descriptor's `platform`; None if it is missing, empty or malformed."""
         if not isinstance(value, Mapping):
             return None
         os, architecture = value.get("os"), value.get("architecture")
         variant = value.get("variant")
         if not isinstance(os, str) or not isinstance(architecture, str):
             return None
+        if not os and not architecture:
+            return None
         return cls(os, architecture, variant if isinstance(variant, str) else "")
 
     def serves(self, wanted: Platform) -> bool:
-        """Whether an image for this platform matches `wanted`.
+        """Whether an image for this platform can run on `wanted`."""
+        return self.distance(wanted) is not None
 
-        The variant is compared only if `wanted` has one. arm64 without a variant is v8, and arm
-        is v7, as in containerd (platforms.Normalize).
+    def distance(self, wanted: Platform) -> float | None:
+        """How far an image for this platform is from the best for `wanted`; None if it serves not.
+
+        As in containerd (platforms.Normalize and platformVector): arm64 without a variant is v8,
+        arm is v7 and amd64 is v1, and a CPU runs the images of lower variants. If `wanted` has no
+        variant, higher ones serve, too, after the others: the oldest CPU is the safe choice.
         """
-        if (self.os, self.architecture) != (wanted.os, wanted.architecture):
-            return False
-        return not wanted.variant or wanted.variant == (self.variant or self._usual_variant())
+        if (_OS.get(self.os, self.os), self._machine) != (
+            _OS.get(wanted.os, wanted.os),
+            wanted._machine,
+        ):
+            return None
+        offered, best = self._level, wanted._level
+        if offered is None or best is None:
+            same = self.variant == wanted.variant
+            return 0 if same else None if wanted.variant else _UNKNOWN_VARIANT
+        if offered <= best:
+            return best - offered
+        return None if wanted.variant else _HIGHER_VARIANT + offered
 
-    def _usual_variant(self) -> str:
-        return {"arm64": "v8", "arm": "v7"}.get(self.architecture, "")
+    @property
+    def _machine(self) -> str:
+        return _ARCHITECTURES.get(self.architecture, self.architecture)
+
+    @property
+    def _level(self) -> float | None:
+        """The number of the variant; None if it is unknown, or the architecture has none."""
+        if (usual := _USUAL_VARIANT.get(self._machine)) is None:
+            return None
+        found = _VARIANT.fullmatch(self.variant or usual)
+        return None if found is None else float(found[1])
 
     def __str__(self) -> str:
         """The usual notation, such as `linux/arm64/v8`."""

@@ -245,6 +245,7 @@ def _conversions(
         key=load_key(given) if given else load_or_create_key(settings.data / "signing-key.pem"),
         platforms=settings.conversion.platforms,
         max_children=settings.conversion.max_children,
+        max_depth=settings.conversion.max_depth,
     )
 
 

@@ -63,7 +63,7 @@ REFUSED: Final = {
     "foreign": (_layers(DOCKER, urls=["https://example.com/layer"]), "foreign layers"),
     "no JSON": (_changed(DOCKER, b"not JSON"), "its config cannot be read as an image's"),
     "no rootfs": (_config(DOCKER, rootfs=None), "its config has no rootfs"),
-    "no history": (_config(DOCKER, history=[]), "its config has no history"),
+    "no time": (_config(DOCKER, created=""), "its config cannot be read as an image's"),
     "wrong history": (_config(DOCKER, history=[{}]), "its history makes 1 layers, and it has 2"),
     "huge": (_config(DOCKER, config={"Env": ["x" * 5 * 2**20]}), "too large"),
 }
@@ -156,16 +156,49 @@ async def test_a_conversion_of_what_is_here_is_a_hit_if_all_that_it_needs_is(pro
     assert (await proxy.get(f"{CARGO}/oci")).cache == "Lighterage; fwd=miss; stored"
 
 
-async def test_a_child_that_cannot_be_fetched_refuses_the_whole_list(
+async def test_a_child_that_the_upstream_does_not_have_is_left_out(
     proxy: Proxy, upstream: ScriptedUpstream
 ) -> None:
-    child = INDEX.children[1].digest
-    upstream.remove("library/cargo", child)
+    """A sparse index; its list can be made again when the child is there."""
+    upstream.remove("library/cargo", INDEX.children[1].digest)
     answer = await proxy.get(f"{CARGO}/index", Accept=DOCKER_1_13)
-    assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
-    assert f"the upstream has no {child}, which it names" in answer.message
+    assert [x["platform"]["architecture"] for x in json.loads(answer.body)["manifests"]] == [
+        "amd64"
+    ]
     # One platform needs only its own child.
     assert (await proxy.get(f"{CARGO}/index", Accept=MediaType.V2S2)).status == 200
+    push(upstream, "library/cargo", None, INDEX.children[1])
+    files = (path for path in (proxy.settings.data / "derived").rglob("*") if path.is_file())
+    (record,) = (path for path in files if path.read_bytes().endswith(answer.body))
+    record.write_bytes(record.read_bytes().partition(b"\n")[0] + b"\nlost")
+    (proxy.settings.data / "index.sqlite3").unlink()
+    await proxy.restart()
+    again = await proxy.get(f"{CARGO}/{answer.digest}")
+    assert (again.status, again.body) == (200, answer.body)
+
+
+async def test_an_index_without_any_child_is_a_refusal(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    for child in INDEX.children:
+        upstream.remove("library/cargo", child.digest)
+    answer = await proxy.get(f"{CARGO}/index", Accept=DOCKER_1_13)
+    assert (answer.status, answer.code) == (404, "MANIFEST_UNKNOWN")
+    assert f"the upstream has no {INDEX.children[0].digest}" in answer.message
+
+
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(status=403), Fault(corrupt=True)])
+async def test_a_child_that_cannot_be_fetched_refuses_the_whole_list(
+    proxy: Proxy, upstream: ScriptedUpstream, fault: Fault
+) -> None:
+    """And that is not remembered."""
+    upstream.fault("*", f"*/{INDEX.children[1].digest}", fault)
+    answer = await proxy.get(f"{CARGO}/index", Accept=DOCKER_1_13)
+    assert answer.code in {"NAME_UNKNOWN", "UNAVAILABLE"}
+    upstream.heal()
+    await proxy.restart()
+    answer = await proxy.get(f"{CARGO}/index", Accept=DOCKER_1_13)
+    assert len(json.loads(answer.body)["manifests"]) == 2
 
 
 @pytest.mark.parametrize("fault", [Fault(status=404), Fault(status=503), Fault(corrupt=True)])

@@ -143,6 +143,7 @@ class ManifestWorld:
             key=KEY,
             platforms=[AMD64],
             max_children=8,
+            max_depth=3,
         )
         self.manifests = Manifests(
             catalog=self.catalog,

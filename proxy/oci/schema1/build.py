@@ -14,12 +14,12 @@ from proxy.errors import ConversionRefused, RefusalReason
 from proxy.oci.manifest import MANIFEST_LIMIT
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import gojson
-from proxy.oci.schema1.imageconfig import ImageConfig, read_config
+from proxy.oci.schema1.imageconfig import HistoryEntry, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.oci.schema1.imageconfig import HistoryEntry, RootFS
+    from proxy.oci.schema1.imageconfig import RootFS
 
 # The gzip of 1024 NUL bytes that stands for a step without a layer. The bytes are fixed, because
 # gzip libraries differ. Clients fetch it like any layer, from every repository.
@@ -35,8 +35,9 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
     """Build the canonical payload: the schema 1 manifest without signatures.
 
     `layers` are the image's, base first; `name` and `tag` are as the client wrote them.
-    ConversionRefused for a config that distribution refuses, that is not UTF-8, whose history does
-    not account for every layer, or whose manifest would exceed 4 MiB.
+    A config without history, which the image spec allows, is converted with one step a layer, as
+    Quay does. ConversionRefused for any other config that distribution refuses, that is not UTF-8,
+    whose history does not account for every layer, or whose manifest would exceed 4 MiB.
     """
     try:
         text = config.decode()
@@ -49,9 +50,10 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
         raise ConversionRefused("its config is nested too deeply", RefusalReason.CONFIG) from None
     if image.rootfs is None:
         raise ConversionRefused("its config has no rootfs", RefusalReason.CONFIG)
-    blobs = _blobs(image, image.rootfs, layers)
+    history = image.history or (HistoryEntry(),) * len(layers)
+    blobs = _blobs(history, image.rootfs, layers)
 
-    *lower, newest = zip(image.history, blobs, strict=True)
+    *lower, newest = zip(history, blobs, strict=True)
     parent = ""
     steps = []
     for entry, blob in lower:
@@ -68,23 +70,25 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
     return _manifest(name, tag, image.architecture, blobs[::-1], steps[::-1])
 
 
-def _blobs(image: ImageConfig, rootfs: RootFS, layers: Sequence[Digest]) -> list[Digest]:
+def _blobs(
+    history: Sequence[HistoryEntry], rootfs: RootFS, layers: Sequence[Digest]
+) -> list[Digest]:
     """The blob of each history entry, oldest first."""
-    if not image.history:
-        raise ConversionRefused("its config has no history", RefusalReason.CONFIG)
+    if not history:
+        raise ConversionRefused("it has neither history nor layers", RefusalReason.CONFIG)
     if rootfs.diff_ids != len(layers):
         raise ConversionRefused(
             f"its config has {rootfs.diff_ids} diff ids, and it has {len(layers)} layers",
             RefusalReason.CONFIG,
         )
-    steps = sum(not entry.empty_layer for entry in image.history)
+    steps = sum(not entry.empty_layer for entry in history)
     # With fewer steps than layers, distribution drops the last layers.
     if steps != len(layers):
         raise ConversionRefused(
             f"its history makes {steps} layers, and it has {len(layers)}", RefusalReason.CONFIG
         )
     remaining = iter(layers)
-    return [EMPTY_LAYER if entry.empty_layer else next(remaining) for entry in image.history]
+    return [EMPTY_LAYER if entry.empty_layer else next(remaining) for entry in history]
 
 
 def _id(blob: Digest, rest: bytes) -> str:

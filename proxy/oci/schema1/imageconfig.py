@@ -61,6 +61,9 @@ def read_config(text: str) -> ImageConfig:
                 architecture = gojson.string(value, architecture)
             case "rootfs":
                 rootfs = None if value == gojson.NULL else _rootfs(value, rootfs or RootFS())
+            case "created":
+                # The newest step has it verbatim, and docker up to 1.9 decodes it as a time.
+                _time(value, rfc3339.ZERO)
             case "history":
                 history.decode(value)
     return ImageConfig(architecture, rootfs, history.entries)

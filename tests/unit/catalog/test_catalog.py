@@ -15,6 +15,7 @@ from proxy.ports.catalog import Batch, Claim, Grant, Listing, Proof, TagEntry
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.memory.index import MemoryIndex
 from tests.kit import images
+from tests.kit.manifest_kinds import with_config
 from tests.kit.manual_clock import ManualClock
 from tests.kit.pulls import IMAGE, INDEX, ONE, image_of, manifest_of, pull_of
 from tests.kit.watched_layer import WatchedLayer
@@ -339,7 +340,7 @@ async def test_a_type_that_is_none_of_the_manifest_s_hides_no_other(
 
 async def test_the_type_is_the_repository_s_own(place: Place) -> None:
     """Two upstreams may call the same bytes differently."""
-    raw = images.oci_undeclared().manifest
+    raw = with_config(images.oci_undeclared(), images.DOCKER.config).manifest
     here = manifest_of(images.Content(images.OCI.manifest, raw))
     there = manifest_of(images.Content(images.DOCKER.manifest, raw))
     assert here.digest == there.digest

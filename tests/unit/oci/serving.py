@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.errors import ConversionRefused, ManifestUnknown
+from proxy.oci import nesting
 from proxy.oci.derivation import ConversionInputs, Derived
 from proxy.oci.index import for_platform
 from proxy.oci.manifest import Index, Manifest, read_manifest
@@ -36,7 +37,12 @@ AMD64: Final = Platform("linux", "amd64")
 ARM64: Final = Platform("linux", "arm64")
 POLICY: Final = Policy(AMD64)
 INPUTS: Final = ConversionInputs(
-    name="library/ship", tag="latest", platforms=(AMD64, ARM64), max_children=8, key=KEY
+    name="library/ship",
+    tag="latest",
+    platforms=(AMD64, ARM64),
+    max_children=8,
+    max_depth=3,
+    key=KEY,
 )
 _WORDS: Final = {
     MediaType.V2S1: "unsigned",
@@ -93,6 +99,8 @@ def convert(source: Manifest, path: tuple[Conversion, ...], here: dict[Digest, b
     """What `path` makes of `source`; Refused if an edge refuses, or names what is not there."""
     made = Derived(source)
     for edge in path:
+        if isinstance(made.manifest, Index):
+            made = replace(made, manifest=expanded(made.manifest, here, INPUTS.platforms))
         needs = [need.digest for need in edge.needs(made.manifest, INPUTS)]
         if missing := [need for need in needs if need not in here]:
             raise ConversionRefused(f"the upstream has no {missing[0]}, which it names")
@@ -139,18 +147,34 @@ def _take(option: Option, manifest: Manifest, request: _Request) -> Served:
 
 def _descend(manifest: Manifest, request: _Request) -> Served:
     assert isinstance(manifest, Index)
-    wanted = for_platform(manifest, request.policy.platform)
-    child = next(x for x in map(read, request.content.children) if x.digest == wanted.digest)
-    for option in negotiate_child(child, request.accept, request.policy):
-        try:
-            served = _take(option, child, request)
-        except ConversionRefused:
-            continue
-        else:
-            return replace(
-                served, word="child" if served.word == "stored" else f"child:{served.word}"
-            )
-    raise ConversionRefused(f"its image for {request.policy.platform} cannot be had")
+    here = shelf(request.content)
+    platform = request.policy.platform
+    for wanted in for_platform(expanded(manifest, here, (platform,)), platform):
+        child = read_manifest(here[wanted.digest], wanted.media_type, expected=wanted.digest)
+        for option in negotiate_child(child, request.accept, request.policy):
+            try:
+                served = _take(option, child, request)
+            except ConversionRefused:
+                continue
+            else:
+                return replace(
+                    served, word="child" if served.word == "stored" else f"child:{served.word}"
+                )
+    raise ConversionRefused(f"its image for {platform} cannot be had")
+
+
+def expanded(
+    index: Index, here: dict[Digest, bytes], platforms: tuple[Platform, ...], depth: int = 3
+) -> Index:
+    """The index with the entries of those that it names."""
+    for _ in range(depth - 1):
+        inner = {
+            entry.digest: read_manifest(here[entry.digest], entry.media_type)
+            for entry in nesting.nested_for(index, platforms)
+            if entry.digest in here
+        }
+        index = nesting.expand(index, {k: v for k, v in inner.items() if isinstance(v, Index)})
+    return index
 
 
 def _option(option: Option) -> str:

@@ -23,7 +23,7 @@ def assert_sound(source: Manifest, derived: Derived, here: Mapping[Digest, bytes
     """
     made = derived.manifest
     assert_consistent(made)
-    stored = set(source.references)
+    stored = _all_references(source, here)
     if isinstance(made, Index):
         for child, origin in derived.children:
             assert origin.source in stored
@@ -39,6 +39,15 @@ def assert_sound(source: Manifest, derived: Derived, here: Mapping[Digest, bytes
         assert set(made.references) <= stored | {EMPTY_LAYER}
     else:
         assert made.references == source.references
+
+
+def _all_references(source: Manifest, here: Mapping[Digest, bytes]) -> set[Digest]:
+    """What `source` names, and for an index what the indexes in it name."""
+    found = set(source.references)
+    for entry in source.nested if isinstance(source, Index) else ():
+        if entry.digest in here:
+            found |= _all_references(read_manifest(here[entry.digest]), here)
+    return found
 
 
 def assert_consistent(made: Manifest) -> None:

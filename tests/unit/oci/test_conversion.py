@@ -176,7 +176,6 @@ def test_nothing_is_signed_without_a_key() -> None:
         ("attestation", SIGNED, "not an image layer"),
         ("empty-config", V2S2, "descriptors cannot be read"),
         ("elsewhere", LIST, "no image for any of linux/amd64, linux/arm64"),
-        ("nested", LIST, "no image for any of"),
         ("referrers", LIST, "no image for any of"),
         ("without-platform", LIST, "no image for any of"),
         ("list-of-schema1", INDEX_OF_OCI, "it is not an image manifest"),

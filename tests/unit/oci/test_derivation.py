@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -13,14 +14,14 @@ from hypothesis import strategies as st
 from proxy.errors import ConversionRefused, ManifestInvalid
 from proxy.oci import conversion
 from proxy.oci.derivation import CONVERTER, ConversionInputs, Origin, serialize
-from proxy.oci.manifest import Manifest, read_manifest
+from proxy.oci.manifest import Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.libtrust import SigningKey
 from tests.kit.manifest_kinds import KEY, KINDS
 from tests.unit.oci.damage import values
-from tests.unit.oci.serving import AMD64, ARM64, INPUTS, convert, read, shelf
+from tests.unit.oci.serving import AMD64, ARM64, INPUTS, convert, expanded, read, shelf
 
 SOURCE: Final = Digest("sha256:" + "ab" * 32)
 
@@ -36,6 +37,8 @@ origins = st.builds(
         tag=st.text(),
         platforms=st.lists(platforms, max_size=3).map(tuple),
         max_children=st.integers(0),
+        max_depth=st.integers(1, 16),
+        absent=st.frozensets(st.binary(max_size=2).map(Digest.of), max_size=3),
     ),
     converter=st.integers(1),
 )
@@ -59,6 +62,8 @@ def test_a_record_says_all_that_went_in() -> None:
         "tag": "latest",
         "platforms": ["linux/amd64", "linux/arm64"],
         "max_children": 8,
+        "max_depth": 3,
+        "absent": [],
     }
 
 
@@ -87,7 +92,8 @@ def test_a_record_of_another_release(members: dict[str, Any]) -> None:
     record = json.loads(origin.encode())
     with pytest.raises(ManifestInvalid, match="cannot be read"):
         Origin.decode(json.dumps(record | members).encode())
-    for member in record:
+    # The first records had neither depth nor absent entries: nothing was followed or left out.
+    for member in record.keys() - {"max_depth", "absent"}:
         left = {name: value for name, value in record.items() if name != member}
         with pytest.raises(ManifestInvalid, match="cannot be read"):
             Origin.decode(json.dumps(left).encode())
@@ -124,8 +130,12 @@ def _rebuilt(origin: Origin, here: dict[Digest, bytes]) -> Digest:
             tag=origin.inputs.tag,
             platforms=origin.inputs.platforms,
             max_children=origin.inputs.max_children,
+            max_depth=origin.inputs.max_depth,
+            absent=origin.inputs.absent,
             key=SigningKey.generate(),  # another key signs otherwise, and the digest stays
         )
+        if isinstance(source, Index):
+            source = expanded(source, here, inputs.platforms, inputs.max_depth)
         content = {need.digest: here[need.digest] for need in edge.needs(source, inputs)}
         source = edge.apply(source, content, inputs).manifest
     return source.digest
@@ -136,16 +146,22 @@ def test_terms_tell_conversions_of_one_source_apart() -> None:
     inputs = [
         INPUTS,
         ConversionInputs(
-            name="library/ship", tag="newest", platforms=(AMD64, ARM64), max_children=8
-        ),
-        ConversionInputs(name="ship", tag="latest", platforms=(AMD64, ARM64), max_children=8),
-        ConversionInputs(name="library/ship", tag="latest", platforms=(AMD64,), max_children=8),
-        ConversionInputs(
-            name="library/ship", tag="latest", platforms=(ARM64, AMD64), max_children=8
+            name="library/ship", tag="newest", platforms=(AMD64, ARM64), max_children=8, max_depth=3
         ),
         ConversionInputs(
-            name="library/ship", tag="latest", platforms=(AMD64, ARM64), max_children=9
+            name="ship", tag="latest", platforms=(AMD64, ARM64), max_children=8, max_depth=3
         ),
+        ConversionInputs(
+            name="library/ship", tag="latest", platforms=(AMD64,), max_children=8, max_depth=3
+        ),
+        ConversionInputs(
+            name="library/ship", tag="latest", platforms=(ARM64, AMD64), max_children=8, max_depth=3
+        ),
+        ConversionInputs(
+            name="library/ship", tag="latest", platforms=(AMD64, ARM64), max_children=9, max_depth=3
+        ),
+        replace(INPUTS, max_depth=4),
+        replace(INPUTS, absent=frozenset({SOURCE})),
     ]
     distinct = {
         target: len({each.cache_key_for(target) for each in inputs}) for target in MediaType
@@ -155,8 +171,8 @@ def test_terms_tell_conversions_of_one_source_apart() -> None:
         MediaType.V2S1_SIGNED: 3,
         MediaType.V2S2: 1,
         MediaType.OCI_MANIFEST: 1,
-        MediaType.DOCKER_LIST: 4,
-        MediaType.OCI_INDEX: 4,
+        MediaType.DOCKER_LIST: 5,
+        MediaType.OCI_INDEX: 5,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from proxy.errors import ConversionRefused
+from proxy.errors import ConversionRefused, RefusalReason
 from proxy.oci import index
 from proxy.oci.derivation import ConversionInputs, Derived
 from proxy.oci.manifest import MANIFEST_LIMIT, Index
@@ -55,7 +55,7 @@ def index_of(*entries: Document) -> Index:
 
 def chosen(found: Index, wanted: Platform = AMD64) -> int:
     """The number of the entry for `wanted`."""
-    return int(index.for_platform(found, wanted).digest.hex)
+    return int(index.for_platform(found, wanted)[0].digest.hex)
 
 
 def to_docker_list(content: Content, inputs: ConversionInputs = INPUTS) -> Derived:
@@ -106,8 +106,8 @@ def test_which_lists_are_mixed(kind: str, *, is_mixed: bool) -> None:
     assert index.has_mixed_types(an_index(KINDS[kind])) is is_mixed
 
 
-def test_the_first_image_for_a_platform() -> None:
-    """As docker picks it: variants do not count unless one is wanted."""
+def test_the_best_image_for_a_platform() -> None:
+    """For the oldest CPU, as containerd has it, whatever comes first."""
     found = index_of(
         entry(1, platform={"os": "unknown", "architecture": "unknown"}),
         entry(2, OCI.index),
@@ -118,13 +118,58 @@ def test_the_first_image_for_a_platform() -> None:
         entry(7),
         entry(8, platform=None),
     )
-    assert chosen(found) == 6
-    assert chosen(found, Platform("linux", "arm")) == 3
+    assert chosen(found) == 7
+    assert chosen(found, Platform("linux", "arm")) == 4
     assert chosen(found, ARM_V7) == 4
+    assert chosen(found, ARM_V6) == 3
+    assert chosen(found, Platform("linux", "amd64", "v3")) == 6
     with pytest.raises(
         ConversionRefused, match=r"no image for linux/arm64 .it has linux/amd64, linux/amd64/"
     ):
         chosen(found, ARM64)
+
+
+def test_all_images_for_a_platform() -> None:
+    """The best first; one that cannot be converted does not hide the next."""
+    variants = ("v3", "v2", "", "v4", "strange", "")
+    found = index_of(
+        *(entry(n, platform=PLATFORM | {"variant": v}) for n, v in enumerate(variants))
+    )
+
+    def order(wanted: Platform) -> list[int]:
+        return [int(item.digest.hex) for item in index.for_platform(found, wanted)]
+
+    assert order(AMD64) == [2, 5, 1, 0, 3, 4]
+    assert order(Platform("linux", "amd64", "v2")) == [1, 2, 5]
+
+
+def test_a_list_has_the_oldest_cpu_first_and_the_best_of_a_variant() -> None:
+    """The first is what docker 1.13 takes. Where v7 is missing, there is v6."""
+    inputs = ConversionInputs(platforms=(AMD64, ARM64, ARM_V7))
+    children = {name: images.oci(name) for name in ("v3", "arm64", "v6", "v7", "plain")}
+    source = images.index(OCI, children)
+    stated = {
+        "v3": PLATFORM | {"variant": "v3"},
+        "arm64": PLATFORM | {"architecture": "arm64"},
+        "v6": {"os": "linux", "architecture": "arm", "variant": "v6"},
+        "v7": {"os": "linux", "architecture": "arm", "variant": "v7"},
+        "plain": PLATFORM,
+    }
+    named = zip(stated.values(), document(source)["manifests"], strict=True)
+    source = edited(source, manifests=[item | {"platform": x} for x, item in named])
+    listed = platforms(to_docker_list(source, inputs))
+    assert listed == ["linux/amd64", "linux/amd64/v3", "linux/arm64", "linux/arm/v7"]
+    without = {k: v for k, v in shelf(source).items() if k != children["v7"].digest}
+    derived = index.to_docker_list(an_index(source), without, inputs)
+    assert platforms(derived)[-1] == "linux/arm/v6"
+    assert derived.absent == {children["v7"].digest}
+    again = index.to_docker_list(
+        an_index(source), shelf(source), replace(inputs, absent=derived.absent)
+    )
+    assert again.manifest == derived.manifest
+    with pytest.raises(ConversionRefused, match="the upstream has no sha256") as caught:
+        index.to_docker_list(an_index(source), {}, inputs)
+    assert caught.value.reason is RefusalReason.ABSENT
 
 
 def test_a_single_image_without_platform_is_for_every_one() -> None:
@@ -153,7 +198,7 @@ def test_a_refusal_does_not_list_a_thousand_platforms() -> None:
 
 
 def test_children_are_those_of_the_platforms() -> None:
-    """In the index's order, all variants of them."""
+    """In the index's order, all variants of them, the oldest CPU's first."""
     found = index_of(
         entry(1, platform={"os": "linux", "architecture": "arm64", "variant": "v8"}),
         entry(2, platform={"os": "windows", "architecture": "amd64"}),

@@ -46,6 +46,7 @@ def test_what_is_no_platform(text: str) -> None:
         ({"os": None, "architecture": "amd64"}, None),
         ({"os": "linux", "architecture": ["amd64"]}, None),
         ({}, None),
+        ({"os": "", "architecture": ""}, None),
         (None, None),
         ("linux/amd64", None),
         (["linux", "amd64"], None),
@@ -61,7 +62,7 @@ def test_the_platform_of_a_descriptor(stated: object, platform: Platform | None)
     [
         ("linux/amd64", "linux/amd64", True),
         ("linux/amd64/v3", "linux/amd64", True),
-        ("linux/amd64", "linux/amd64/v3", False),
+        ("linux/amd64", "linux/amd64/v3", True),
         ("linux/arm64", "linux/amd64", False),
         ("windows/amd64", "linux/amd64", False),
         ("linux/arm64", "linux/arm64/v8", True),
@@ -70,9 +71,38 @@ def test_the_platform_of_a_descriptor(stated: object, platform: Platform | None)
         ("linux/arm/v6", "linux/arm", True),
         ("linux/arm", "linux/arm/v7", True),
         ("linux/arm", "linux/arm/v6", False),
+        ("linux/arm/v5", "linux/arm/v7", True),
+        ("linux/arm/v8", "linux/arm/v7", False),
+        ("linux/arm64/8", "linux/arm64/v8", True),
+        ("linux/arm64/v8.1", "linux/arm64/v8", False),
+        ("linux/aarch64", "linux/arm64", True),
+        ("linux/riscv64", "linux/riscv64", True),
+        ("linux/ppc64le/power9", "linux/ppc64le/power8", False),
+        ("linux/ppc64le/power9", "linux/ppc64le", True),
         ("unknown/unknown", "linux/amd64", False),
     ],
 )
 def test_which_serves_which(offered: str, wanted: str, *, serves: bool) -> None:
-    """A variant counts only where one is wanted; without one, arm64 is v8 and arm is v7."""
+    """A CPU runs lower variants; without one, amd64 is v1, arm64 is v8 and arm is v7."""
     assert Platform.parse(offered).serves(Platform.parse(wanted)) is serves
+
+
+@pytest.mark.parametrize(
+    ("wanted", "best_first"),
+    [
+        ("linux/amd64", ["linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/amd64/strange"]),
+        ("linux/amd64/v3", ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64/v1"]),
+        ("linux/arm/v7", ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
+        ("linux/arm", ["linux/arm", "linux/arm/v6", "linux/arm/v5", "linux/arm/v8"]),
+        ("linux/arm64", ["linux/arm64", "linux/arm64/v8.1", "linux/arm64/v9"]),
+        ("linux/arm64/v9", ["linux/arm64/v9", "linux/arm64/v8.2", "linux/arm64"]),
+        ("linux/s390x", ["linux/s390x", "linux/s390x/z14"]),
+    ],
+)
+def test_the_order_of_variants(wanted: str, best_first: list[str]) -> None:
+    """containerd's; the best is at no distance."""
+    distances = [Platform.parse(text).distance(Platform.parse(wanted)) for text in best_first]
+    known = [distance for distance in distances if distance is not None]
+    assert len(known) == len(best_first)
+    assert known == sorted(set(known))
+    assert known[0] == 0

@@ -55,6 +55,20 @@ def test_the_payload_is_distributions(case: str) -> None:
     assert payload == (GOLDEN / case / "payload.json").read_bytes()
 
 
+@pytest.mark.parametrize("history", [None, []])
+def test_an_image_without_history_has_a_step_a_layer(history: object) -> None:
+    """The image spec allows it, and docker counts layers by their steps."""
+    payload = json.loads(convert(config(history, layers=2, architecture="arm"), [BASE, NEXT]))
+    newest, lower = steps(json.dumps(payload).encode())
+    assert [layer["blobSum"] for layer in payload["fsLayers"]] == [NEXT, BASE]
+    assert lower.keys() == {"id", "created", "container_config"}
+    assert lower["created"] == "0001-01-01T00:00:00Z"
+    assert newest["parent"] == lower["id"]
+    assert newest["architecture"] == "arm"
+    with pytest.raises(ConversionRefused, match="neither history nor layers"):
+        convert(config(history, layers=0), [])
+
+
 def test_the_empty_layer() -> None:
     """The digest that docker knows, and what it unpacks."""
     assert EMPTY_LAYER == "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
@@ -146,8 +160,9 @@ def test_every_byte_of_the_config_counts() -> None:
         (config([STEP])[:-1] + b',"x":-Infinity}', "-Infinity is not a number"),
         (config([STEP])[:-1] + b',"x":' + b"[" * 100_000 + b"}", "nested too deeply"),
         (config([STEP])[:-1] + b',"x":[' + b"0," * 200_000 + b"0]}", "over 200000 commas"),
-        (config(None), "no history"),
-        (config([]), "no history"),
+        (config([STEP])[:-1] + b',"created":""}', "cannot be read"),
+        (config([STEP])[:-1] + b',"Created":"yesterday"}', "cannot be read"),
+        (config([STEP])[:-1] + b',"created":5}', "cannot be read"),
         (config([STEP], rootfs=None), "no rootfs"),
         (b'{"history":[{}]}', "no rootfs"),
         (config([STEP], rootfs={}), "0 diff ids, and it has 1 layers"),
