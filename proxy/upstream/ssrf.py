@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import DefaultResolver
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 # RFC 6052: such an address is the IPv4 address in its last four bytes, behind a translator.
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+# RFC 8215 (the same behind a translator of a network's own), and RFC 2765 (IPv4-translated).
+_TRANSLATED: Final = (IPv6Network("64:ff9b:1::/48"), IPv6Network("::ffff:0:0:0/96"))
+# Addresses that Python calls public or private, and where clouds serve what their hosts may know:
+# Azure's WireServer, and the metadata service of AWS by IPv6.
+_CLOUD: Final = (IPv4Network("168.63.129.16/32"), IPv6Network("fd00:ec2::254/128"))
+# RFC 3879: deprecated, and still routed within some sites.
+_SITE_LOCAL: Final = IPv6Network("fec0::/10")
 _IPV4_MASK: Final = 0xFFFF_FFFF
 
 
@@ -118,13 +125,20 @@ class Guard(AbstractResolver):
 
 
 def nearness(address: str) -> Nearness:
-    """Return how near an address is; an IPv4 address inside an IPv6 one counts as itself."""
-    parsed = _unwrap(ip_address(address))
-    if parsed.is_link_local or parsed.is_multicast:
+    """Return how near an address is; an IPv4 address inside an IPv6 one counts as itself.
+
+    One that a translator of the network's own would reach is private at least.
+    """
+    outer = ip_address(address)
+    if isinstance(outer, IPv6Address) and any(outer in each for each in _TRANSLATED):
+        return max(Nearness.PRIVATE, nearness(str(IPv4Address(int(outer) & _IPV4_MASK))))
+    parsed = _unwrap(outer)
+    if parsed.is_link_local or parsed.is_multicast or any(parsed in each for each in _CLOUD):
         return Nearness.LINK_LOCAL
     if parsed.is_loopback or parsed.is_unspecified:
         return Nearness.LOOPBACK
-    return Nearness.PUBLIC if parsed.is_global else Nearness.PRIVATE
+    is_public = parsed.is_global and parsed not in _SITE_LOCAL
+    return Nearness.PUBLIC if is_public else Nearness.PRIVATE
 
 
 def _unwrap(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
