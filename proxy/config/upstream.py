@@ -103,6 +103,12 @@ class EndpointSettings(Section):
             raise ValueError("a certificate_file needs a url that begins with https://")
         return self
 
+    @property
+    def lends_identity(self) -> bool:
+        """Whether it is asked as somebody: by a login, a client certificate, or at its proxy."""
+        through = urlsplit(self.proxy).username if self.proxy else None
+        return bool(self.credentials or self.certificate_file or through)
+
 
 def _names_a_host(url: str) -> bool:
     """Whether `url` has a host, and no invalid port."""
@@ -123,8 +129,8 @@ class UpstreamSettings(EndpointSettings):
 
     @property
     def has_credentials(self) -> bool:
-        """Whether the upstream or one of its mirrors has a login."""
-        return any(place.credentials is not None for place in (self, *self.mirrors))
+        """Whether the upstream or one of its mirrors is asked as somebody."""
+        return any(place.lends_identity for place in (self, *self.mirrors))
 
 
 DOCKER_HUB_NAME: Final = "docker.io"

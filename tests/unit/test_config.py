@@ -216,6 +216,32 @@ def test_a_public_listener_with_credentials_needs_consent(listen: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "identity",
+    [
+        {"certificate_file": "/tls.crt", "key_file": "/tls.key"},
+        {"proxy": "http://robot:s3cr3t@proxy.example:3128"},
+        {
+            "mirrors": [
+                {"url": "https://mirror.example", "proxy": "http://robot:s3cr3t@proxy.example:3128"}
+            ]
+        },
+    ],
+    ids=["certificate", "login at a proxy", "login at a mirror's proxy"],
+)
+def test_a_certificate_and_a_login_at_a_proxy_are_lent_too(identity: dict[str, object]) -> None:
+    upstreams = {"docker.io": {**HUB, **identity}}
+    sentence = mistake(listen="0.0.0.0:5000", upstreams=upstreams)
+    assert "would pull with the credentials for docker.io" in sentence
+    assert "s3cr3t" not in sentence
+    assert given(listen="127.0.0.1:5000", upstreams=upstreams).listen.is_loopback
+
+
+def test_an_http_proxy_without_a_login_lends_nothing() -> None:
+    upstreams = {"docker.io": {**HUB, "proxy": "http://proxy.example:3128"}}
+    assert given(listen="0.0.0.0:5000", upstreams=upstreams).upstreams["docker.io"].proxy
+
+
+@pytest.mark.parametrize(
     "listen", ["127.0.0.1:5000", "127.8.9.10:5000", "[::1]:5000", "localhost:1"]
 )
 def test_this_machine_may_have_them(listen: str) -> None:
@@ -254,9 +280,10 @@ def test_the_schema_accepts_the_shipped_file() -> None:
             }
         },
         {
+            "listen": "127.0.0.1:5000",
             "upstreams": {
                 "x": {"url": "https://x", "proxy": "http://u:p@proxy:3128", "default": True}
-            }
+            },
         },
         {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0.5s", "default": True}}},
         {

@@ -33,6 +33,16 @@ _URL: Final = re.compile(
     r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:[/?][!-\"$-~]*)?", re.IGNORECASE
 )
 _MAX_PORT: Final = 65535
+# Domains whose owner gives each customer a name below them, so that two names are two parties.
+# From the private part of the public suffix list: registries, and where a token server could be.
+_SHARED_DOMAINS: Final = (
+    *("azurecr.io", "azurecr.cn", "azurecr.us", "amazonaws.com", "amazonaws.com.cn", "on.aws"),
+    *("azurewebsites.net", "cloudapp.net", "cloudapp.azure.com", "azurefd.net", "windows.net"),
+    *("pkg.dev", "run.app", "web.app", "appspot.com", "cloudfunctions.net", "cloudfront.net"),
+    *("github.io", "gitlab.io", "jfrog.io", "cloudsmith.io", "herokuapp.com", "fly.dev"),
+    *("digitaloceanspaces.com", "ondigitalocean.app", "scw.cloud", "aliyuncs.com", "myqcloud.com"),
+    *("vercel.app", "netlify.app", "pages.dev", "workers.dev", "ngrok.io", "nip.io", "sslip.io"),
+)
 # uk of co.uk, and co: under such a pair everybody can register a name.
 _COUNTRY_LENGTH: Final = 2
 _CATEGORY_LENGTH: Final = 3
@@ -153,11 +163,14 @@ def _host(host: str) -> str:
 def _same_site(host: str, registry: str) -> bool:
     """Whether both are one host, or share the domain that somebody registered.
 
-    Without the public suffix list: the last two labels, and three where two of them look like
-    `co.uk`. Where that is too strict, the host can be allowed.
+    The last two labels, and three where two of them look like `co.uk`. Below a domain whose names
+    belong to different parties, only the registry's own host and the hosts below it. Where that is
+    too strict, the host can be allowed.
     """
     if host == registry:
         return True
+    if any(f".{registry}".endswith(f".{shared}") for shared in _SHARED_DOMAINS):
+        return registry not in _SHARED_DOMAINS and host.endswith(f".{registry}")
     labels = registry.split(".")
     if len(labels) == 1 or registry.startswith("[") or labels[-1].isdigit():
         return False
