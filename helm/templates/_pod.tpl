@@ -186,6 +186,9 @@ tolerations:
 {{- with include "lighterage.signingKey.secret" . -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.signingKey.key "signing-key.pem") | fromYaml) -}}
 {{- end -}}
+{{- with .Values.adminService.existingSecret -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.adminService.tokenKey "admin/token") | fromYaml) -}}
+{{- end -}}
 {{- with .Values.tls.existingSecret -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . "tls.crt" "tls/tls.crt" "tls.key" "tls/tls.key") | fromYaml) -}}
 {{- end -}}

@@ -74,6 +74,12 @@
 {{- $derived := dict -}}
 {{- with include "lighterage.credentials.settings" . }}{{ $_ := merge $derived (fromYaml .) }}{{ end -}}
 {{- with include "lighterage.bucket.settings" . }}{{ $_ := merge $derived (fromYaml .) }}{{ end -}}
+{{- $service := printf "%s-admin" (include "lighterage.fullname" .) -}}
+{{- $inNamespace := printf "%s.%s" $service (include "lighterage.namespace" .) -}}
+{{- $hosts := list $service $inNamespace (printf "%s.svc" $inNamespace) (printf "%s.svc.cluster.local" $inNamespace) -}}
+{{- $admin := dict "hosts" $hosts -}}
+{{- if .Values.adminService.existingSecret }}{{ $_ := set $admin "token_file" "/run/lighterage/admin/token" }}{{ end -}}
+{{- $_ := merge $derived (dict "admin" $admin) -}}
 {{- if include "lighterage.signingKey.secret" . -}}
 {{- $_ := merge $derived (dict "conversion" (dict "signing_key_file" "/run/lighterage/signing-key.pem")) -}}
 {{- end -}}

@@ -20,7 +20,13 @@ class RemoteError(Exception):
     """There is no answer, or an error; the message says why."""
 
 
-def ask(admin: str, path: str, content: Mapping[str, object] | None = None) -> dict[str, Any]:
+def ask(
+    admin: str,
+    path: str,
+    content: Mapping[str, object] | None = None,
+    *,
+    token: str | None = None,
+) -> dict[str, Any]:
     """Send a GET, or a POST of `content`, to the admin listener at `admin`; the JSON answer.
 
     `admin` is HOST:PORT or a URL. RemoteError if there is no usable answer.
@@ -29,8 +35,11 @@ def ask(admin: str, path: str, content: Mapping[str, object] | None = None) -> d
     if urlsplit(url).scheme not in {"http", "https"}:
         raise RemoteError(f"{admin} is not the address of an admin listener")
     data = None if content is None else json.dumps(content).encode()
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     request = Request(  # noqa: S310 -- checked above
-        url.rstrip("/") + path, data=data, headers={"Content-Type": "application/json"}
+        url.rstrip("/") + path, data=data, headers=headers
     )
     # HTTP_PROXY in the environment is for the internet.
     opener = build_opener(ProxyHandler({}))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
-from proxy.cli.group import fail, main
+from proxy.cli.group import CONFIG, fail, load, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ADMIN = click.option(
     "--admin",
@@ -19,13 +23,14 @@ _ADMIN = click.option(
 
 @main.command()
 @_ADMIN
+@CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(admin: str, *, as_json: bool) -> None:
+def status(admin: str, config: Path | None, *, as_json: bool) -> None:
     """Show the state of a running proxy: answers, upstreams, their circuits and rate limits."""
     from proxy.cli.admin_client import RemoteError, ask, describe  # noqa: PLC0415
 
     try:
-        answer = ask(admin, "/status")
+        answer = ask(admin, "/status", token=_token(config))
     except RemoteError as error:
         fail(str(error))
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(describe(answer)))
@@ -34,7 +39,8 @@ def status(admin: str, *, as_json: bool) -> None:
 @main.command()
 @click.argument("image", metavar="REPOSITORY[:TAG|@DIGEST]")
 @_ADMIN
-def purge(image: str, admin: str) -> None:
+@CONFIG
+def purge(image: str, admin: str, config: Path | None) -> None:
     """Make the next pull of a tag, or of all tags of a repository, ask the upstream.
 
     Cached images stay, and can still be pulled by digest.
@@ -42,11 +48,20 @@ def purge(image: str, admin: str) -> None:
     from proxy.cli.admin_client import RemoteError, ask  # noqa: PLC0415
 
     try:
-        answer = ask(admin, "/purge", _purge_request(image))
+        answer = ask(admin, "/purge", _purge_request(image), token=_token(config))
     except RemoteError as error:
         fail(str(error))
     what = answer["reference"] or "every tag"
     click.echo(f"{answer['purged']}: the next pull of {what} asks the upstream")
+
+
+def _token(config: Path | None) -> str | None:
+    """The token of the admin listener that the settings name."""
+    file = load(config).admin.token_file
+    try:
+        return None if file is None else file.read_text().strip()
+    except (OSError, ValueError) as error:
+        fail(f"admin.token_file cannot be read: {error}")
 
 
 def _purge_request(image: str) -> dict[str, object]:

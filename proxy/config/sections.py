@@ -23,6 +23,8 @@ class Admin(Section):
     """The listener for operators."""
 
     listen: Listen = Address("127.0.0.1", 5080)
+    hosts: tuple[str, ...] = ()
+    token_file: Path | None = None
 
 
 class RoutingSettings(Section):

@@ -16,12 +16,14 @@ from proxy.runtime import rlimits, watched_files
 from proxy.runtime.certificate import Certificate
 from proxy.runtime.chores import Chore, ChoreName, Chores
 from proxy.runtime.dependency_watch import DependencyWatch
+from proxy.runtime.private_files import keep_files_private
 from proxy.runtime.reload import SettingsReload
 from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.runtime.upkeep import Upkeep
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.web.admin.app import admin_app, listening
+from proxy.web.admin.guard import AdminAccess
 from proxy.web.server import RegistryServer
 from proxy.wiring.services import open_services
 
@@ -50,6 +52,7 @@ _CUT_WITHIN: Final = 0.2
 
 def run(settings: Settings, *, arguments: ServeArguments, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; OSError or ValueError if it cannot start."""
+    keep_files_private(settings)
     log = start_log()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -66,9 +69,17 @@ async def _serve_alone(
     shutdown.listen(signal.SIGTERM, signal.SIGINT)
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
-        admin = admin_app(services.readiness, purge=services.purges.purge)
+        admin = admin_app(
+            services.readiness, purge=services.purges.purge, access=admin_access(settings)
+        )
         async with listening(admin, settings.admin.listen):
             await serve(settings, services, shutdown, arguments=arguments, started=announce)
+
+
+def admin_access(settings: Settings) -> AdminAccess:
+    """Who may use the admin listener."""
+    hosts = frozenset(host.lower() for host in settings.admin.hosts)
+    return AdminAccess(hosts, settings.admin.token_file)
 
 
 def check_descriptors(settings: Settings, readiness: Readiness) -> None:

@@ -16,6 +16,8 @@ import uvloop
 
 from proxy.config import Address
 from proxy.runtime.control_channel import Assignment
+from proxy.runtime.private_files import keep_files_private
+from proxy.runtime.serve import admin_access
 from proxy.runtime.shared_memory import private_directory, private_memory
 from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.runtime.worker_pool import WorkerPool, WorkerProcess
@@ -39,6 +41,7 @@ _LOOK_EVERY: Final = 0.05
 
 def run(settings: Settings, *, arguments: ServeArguments, announce: Callable[[], None]) -> None:
     """Run `settings.workers` processes until SIGTERM or SIGINT; OSError if they cannot start."""
+    keep_files_private(settings)
     with private_directory(settings.data) as directory:
         log = start_log(lock=directory / "log")
         try:
@@ -66,7 +69,12 @@ async def _supervise(
         )
         pool = WorkerPool(workers, merged, announce)
         purge = partial(_purge, settings)
-        admin = admin_app(pool.readiness, purge=purge, metrics=merged.generate)
+        admin = admin_app(
+            pool.readiness,
+            purge=purge,
+            metrics=merged.generate,
+            access=admin_access(settings),
+        )
         async with listening(admin, settings.admin.listen):
             try:
                 async with asyncio.TaskGroup() as group:

@@ -12,6 +12,7 @@ import uvloop
 
 from proxy.runtime import control_channel
 from proxy.runtime.chores import Chores
+from proxy.runtime.private_files import keep_files_private
 from proxy.runtime.serve import check_descriptors, serve
 from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.runtime.supervisor_link import SupervisorLink
@@ -31,6 +32,7 @@ def run() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     supervisor = socket.socket(fileno=sys.stdin.fileno())
     assignment = control_channel.Assignment.receive(supervisor)
+    keep_files_private(assignment.settings)
     log = start_log(lock=assignment.directory / "log", worker=assignment.number)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

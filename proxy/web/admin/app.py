@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from proxy.errors import RegistryError, RequestInvalid
 from proxy.oci.reference import Digest, Tag
+from proxy.web.admin.guard import AdminAccess, OneTimeFields, guard
 from proxy.web.admin.overview import overview
 from proxy.web.errors import body_of, status_of
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 _SHUTDOWN_TIMEOUT: Final = 1.0
 _PURGED_BY: Final = ("repository", "tag", "digest")
 _MAX_WORDS: Final = 2
+_FORM: Final = """<!doctype html><meta charset="utf-8"><title>Purge</title>
+<form method="post"><input type="hidden" name="csrf" value="{field}">
+<label>Repository <input name="repository" required></label>
+<label>Tag <input name="tag"></label> <button>Purge</button></form>
+"""
+_FORM_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+}
 
 
 @dataclass(slots=True)
@@ -57,12 +67,17 @@ class Purge(Protocol):
 
 
 def admin_app(
-    readiness: Readiness, *, purge: Purge, metrics: Callable[[], bytes] = generate_latest
+    readiness: Readiness,
+    *,
+    purge: Purge,
+    metrics: Callable[[], bytes] = generate_latest,
+    access: AdminAccess | None = None,
 ) -> web.Application:
     """`/healthz`, `/readyz`, `/metrics`, `/status` and `/purge`.
 
     `metrics` defaults to those of this process.
     """
+    fields = OneTimeFields()
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.Response(body=b"ok\n", content_type="text/plain")
@@ -80,30 +95,47 @@ def admin_app(
 
     async def post_purge(request: web.Request) -> web.Response:
         try:
-            addressed, reference = await _parse_purge(request)
+            addressed, reference = await _parse_purge(request, fields)
             repository = await purge(addressed, reference)
         except RegistryError as error:
             body = body_of(error)
             return web.Response(status=status_of(error), body=body, content_type="application/json")
         return _json({"purged": str(repository), "reference": reference})
 
-    app = web.Application()
+    async def purge_form(_request: web.Request) -> web.Response:
+        page = _FORM.format(field=fields.issue())
+        return web.Response(text=page, content_type="text/html", headers=_FORM_HEADERS)
+
+    app = web.Application(middlewares=[guard(access or AdminAccess())])
     app.add_routes(
         [
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", get_metrics),
             web.get("/status", status),
+            web.get("/purge", purge_form),
             web.post("/purge", post_purge),
         ]
     )
     return app
 
 
-async def _parse_purge(request: web.Request) -> tuple[str, Digest | Tag | None]:
-    """Parse `repository` and an optional `tag` or `digest` from the query or a JSON object."""
+async def _parse_purge(
+    request: web.Request, fields: OneTimeFields
+) -> tuple[str, Digest | Tag | None]:
+    """Parse `repository` and an optional `tag` or `digest` from the query, a JSON object or a form.
+
+    A page of another site can post a form, but not JSON: so a form has a field of ours.
+    """
     given: dict[str, object] = dict(request.query)
-    if request.can_read_body:
+    if request.content_type == "application/x-www-form-urlencoded":
+        form = dict(await request.post())
+        if not fields.redeem(str(form.pop("csrf", ""))):
+            raise RequestInvalid("the form is not from this listener, or was used before")
+        given |= {key: value for key, value in form.items() if value}
+    elif request.can_read_body:
+        if request.content_type != "application/json":
+            raise RequestInvalid("a body needs Content-Type: application/json")
         try:
             body = await request.json()
         except ValueError:
