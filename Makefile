@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 ARGS ?=
+# How long `make fuzz` takes.
+SECONDS ?= 600
 # Of Kubernetes, for what runs a cluster; the pinned one if empty.
 VERSION ?=
 
@@ -18,7 +20,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast test-313 coverage check bench chart lock \
+.PHONY: help run test test-fast test-313 coverage check fuzz bench chart lock \
 	cluster cluster-stop cluster-test cluster-all
 
 help: ## this list
@@ -48,6 +50,9 @@ check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproje
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_locks.py
+
+fuzz: .venv/fuzz.stamp ## every parser of foreign bytes, guided by coverage; SECONDS=30 for a short run
+	$(BIN)/python -m tests.fuzz -max_total_time=$(SECONDS) $(ARGS)
 
 bench: .venv/dev.stamp ## this proxy beside distribution's proxy mode and nginx, in one run
 	@$(BIN)/python tests/tools.py bench
@@ -93,4 +98,9 @@ lock: .venv/dev.stamp ## write the locks anew for pyproject.toml; ARGS=--upgrade
 .venv/dev.stamp: requirements-dev.lock .venv/run.stamp
 	@echo "Installing what the tests and checks need into .venv"
 	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Not locked: it has wheels for some Pythons only, and nothing else needs it.
+.venv/fuzz.stamp: .venv/dev.stamp
+	@$(PIP) install --quiet --only-binary=:all: "atheris>=3,<4"
 	@touch $@

@@ -23,12 +23,16 @@ _SEPARATORS: Final = (",", ":")
 
 def tags_slot(query: str) -> str:
     """The slot of a page of tags; the first page has one of its own."""
-    return f"tags:{crc32(query.encode()) % _TAG_SLOTS}" if query else "tags:first"
+    return (
+        f"tags:{crc32(query.encode('utf-8', 'surrogateescape')) % _TAG_SLOTS}"
+        if query
+        else "tags:first"
+    )
 
 
 def referrers_slot(question: str) -> str:
     """The slot of a page of referrers, by digest and query."""
-    return f"referrers:{crc32(question.encode()) % _REFERRER_SLOTS}"
+    return f"referrers:{crc32(question.encode('utf-8', 'surrogateescape')) % _REFERRER_SLOTS}"
 
 
 def encode(page: Page, query: str) -> bytes:

@@ -187,4 +187,4 @@ def keep_parameter(query: str | None, name: str, value: str) -> str | None:
     """
     if query is None or any(key == name for key, _ in parse_qsl(query)):
         return query
-    return f"{query}&{urlencode({name: value})}"
+    return f"{query}&{urlencode({name: value}, errors='surrogateescape')}"
