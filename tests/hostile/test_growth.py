@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from proxy.manifests import stored_page
+from proxy.oci.mediatype import MediaType
 from tests.hostile import bystander
 from tests.kit import images
 from tests.kit.proxy import Proxy, settings
@@ -39,6 +40,11 @@ def upstream(upstream: ScriptedUpstream) -> ScriptedUpstream:
 def used(data: Path) -> int:
     """How many bytes everything below the data directory takes."""
     return sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
+
+
+def used_by_index(data: Path) -> int:
+    """How many bytes the index takes, with its log."""
+    return sum(file.stat().st_size for file in data.glob("index.sqlite3*"))
 
 
 def series() -> int:
@@ -138,5 +144,33 @@ async def test_purges_of_names_that_do_not_exist_are_bounded(
         purges = proxy.services.purges
         for number in range(300):
             await purges.purge(f"library/{'x' * 200}{number}", None)
-        assert used(data_dir) < 1.1 * limit
+        assert used_by_index(data_dir) < 1.1 * limit
+        await bystander.pull(proxy)
+
+
+async def test_many_images_stay_within_the_catalog_and_leave_derived_digests(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """The index evicts what the upstream has; what was made here is still pulled by digest."""
+    limit = 2**22
+    async with Proxy(settings(upstream, data_dir, catalog={"max_size": limit})) as proxy:
+        derived = await proxy.get(bystander.MANIFEST, Accept=MediaType.V2S2)
+        assert derived.headers["Lighterage-Converted-From"] == bystander.IMAGE.digest
+        written, largest = 0, 0
+        for number in range(REQUESTS):
+            large = json.loads(bystander.IMAGE.manifest)
+            large["annotations"] = {"x": f"{number:050000}"}
+            raw = json.dumps(large).encode()
+            name = f"team/image{number}"
+            upstream.add_manifest(name, "1", raw, bystander.IMAGE.media_type)
+            answer = await proxy.get(f"/v2/{name}/manifests/1", Accept="*/*")
+            assert (answer.status, answer.body) == (200, raw)
+            written += len(raw)
+            largest = max(largest, used_by_index(data_dir))
+        assert written > 1.5 * limit
+        assert largest < 1.1 * limit
+        path = f"/v2/{bystander.NAME}/manifests/{derived.digest}"
+        assert (await proxy.get(path)).body == derived.body
+        await proxy.restart()
+        assert (await proxy.get(path)).body == derived.body
         await bystander.pull(proxy)
