@@ -39,11 +39,11 @@ def test_it_states_the_timeouts() -> None:
 def test_its_table_has_every_key_that_is_written() -> None:
     """The beginnings of the keys, where they are written."""
     documented = set(re.findall(r"^\| `([a-z]+)", TEXT, re.MULTILINE))
-    sources = ("catalog/shared_cache.py", "catalog/catalog.py", "upstream/health/rate_limit.py")
+    sources = [*(PROXY / "catalog").glob("*.py"), PROXY / "upstream/health/rate_limit.py"]
     written = {
         beginning
         for source in sources
-        for beginning in re.findall(r'f"([a-z]+):\{', (PROXY / source).read_text())
+        for beginning in re.findall(r'f"([a-z]+):\{', source.read_text())
     }
     assert documented == written | {generation.KEY}
     assert f"`{cache._PREFIX}`" in TEXT
