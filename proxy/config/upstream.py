@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     Field,
@@ -108,6 +109,20 @@ class EndpointSettings(Section):
         """Whether it is asked as somebody: by a login, a client certificate, or at its proxy."""
         through = urlsplit(self.proxy).username if self.proxy else None
         return bool(self.credentials or self.certificate_file or through)
+
+    @property
+    def sends_login_in_the_clear(self) -> bool:
+        """Whether a login is sent over plain HTTP to another host, where anybody can read it."""
+        parts = urlsplit(self.url)
+        return bool(self.credentials) and parts.scheme == "http" and not _is_loopback(parts)
+
+
+def _is_loopback(parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _names_a_host(url: str) -> bool:

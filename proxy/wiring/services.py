@@ -39,6 +39,7 @@ from proxy.web.registry import Registry
 from proxy.web.server import ServerLimits
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
+from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.upstreams import resilient_upstream
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ async def open_services(
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         _warn_of_old_format(settings, readiness)
+        _warn_of_plain_logins(settings, readiness)
         dependencies: dict[str, Dependency] = {}
         if opened.redis is not None:
             dependencies["redis"] = opened.redis
@@ -227,6 +229,18 @@ def _warn_of_old_format(settings: Settings, readiness: Readiness) -> None:
     if (old_format := describe_old_format(settings.data)) is not None:
         readiness.warnings["data_directory"] = old_format
         _log.warning("data.old_format", message=old_format)
+
+
+def _warn_of_plain_logins(settings: Settings, readiness: Readiness) -> None:
+    for name, upstream in settings.upstreams.items():
+        for endpoint in (upstream, *upstream.mirrors):
+            if endpoint.sends_login_in_the_clear:
+                message = (
+                    f"the login for {endpoint_name(endpoint)} is sent over plain HTTP, where "
+                    "anybody on the way can read it; use an https:// url"
+                )
+                readiness.warnings[f"plain_login.{name}"] = message
+                _log.warning("upstream.plain_login", upstream=name, message=message)
 
 
 def _conversions(

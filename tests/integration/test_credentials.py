@@ -10,12 +10,14 @@ from urllib.parse import parse_qs
 import aiohttp
 import pytest
 
+from proxy.config import Settings
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamUnavailable
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
 from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.client import RegistryClient
 from proxy.web.admin.app import admin_app, listening
+from proxy.wiring.services import open_services
 from tests.kit.processes import free_port
 from tests.kit.proxy import Proxy, settings
 from tests.kit.scripted_upstream import Fault, ScriptedUpstream
@@ -199,3 +201,24 @@ async def admin_pages(proxy: Proxy) -> str:
                 pages.append(await answer.text())
     assert any("lighterage_upstream_requests_total" in page for page in pages)
     return "\n".join(pages)
+
+
+async def test_a_login_that_is_sent_over_plain_http_is_a_warning(data_dir: Path) -> None:
+    """Nothing is dialled for it."""
+    chosen = Settings.model_validate(
+        {
+            "listen": "127.0.0.1:0",
+            "data": data_dir,
+            "upstreams": {
+                "registry.example": {
+                    "url": "http://registry.example",
+                    "default": True,
+                    "credentials": {"username": "me", "password": SECRETS[0]},
+                }
+            },
+        }
+    )
+    async with open_services(chosen) as services:
+        (warning,) = services.readiness.warnings.values()
+    assert "registry.example is sent over plain HTTP" in warning
+    assert SECRETS[0] not in warning

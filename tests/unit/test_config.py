@@ -236,6 +236,28 @@ def test_a_certificate_and_a_login_at_a_proxy_are_lent_too(identity: dict[str, o
     assert given(listen="127.0.0.1:5000", upstreams=upstreams).listen.is_loopback
 
 
+@pytest.mark.parametrize(
+    ("url", "is_clear"),
+    [
+        ("http://registry.example:5000", True),
+        ("http://10.1.2.3", True),
+        ("https://registry.example", False),
+        ("http://127.0.0.1:5000", False),
+        ("http://[::1]:5000", False),
+        ("http://localhost:5000", False),
+    ],
+)
+def test_a_login_over_plain_http_to_another_host_is_in_the_clear(url: str, is_clear: bool) -> None:  # noqa: FBT001 -- a column
+    login = {"username": "me", "password": "s3cr3t"}
+    with_login = given(
+        listen="127.0.0.1:5000",
+        upstreams={"docker.io": {"url": url, "default": True, "credentials": login}},
+    )
+    without = given(listen="127.0.0.1:5000", upstreams={"docker.io": {"url": url, "default": True}})
+    assert with_login.upstreams["docker.io"].sends_login_in_the_clear is is_clear
+    assert not without.upstreams["docker.io"].sends_login_in_the_clear
+
+
 def test_an_http_proxy_without_a_login_lends_nothing() -> None:
     upstreams = {"docker.io": {**HUB, "proxy": "http://proxy.example:3128"}}
     assert given(listen="0.0.0.0:5000", upstreams=upstreams).upstreams["docker.io"].proxy
