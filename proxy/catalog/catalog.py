@@ -141,6 +141,13 @@ class Catalog:
         """Whether this process knows already that the repository may serve the content."""
         return self._memory.access(str(repository), digest) is not None
 
+    def remembered_manifest(self, repository: Repository, digest: Digest) -> Manifest | None:
+        """The manifest, if this process remembers it, and that the repository may serve it."""
+        access = self._memory.access(str(repository), digest)
+        if access is None or access.media_type is None:
+            return None
+        return self._memory.manifest(digest, access.media_type)
+
     async def look_manifest(
         self,
         repository: Repository,

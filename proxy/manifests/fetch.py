@@ -93,6 +93,11 @@ class UpstreamManifests:
             await self._catalog.learn(repository, manifest, Proof.DELIVERED, tag=entry)
             return manifest
 
+        # Another request may have fetched it since the caller looked.
+        if isinstance(reference, Digest) and (
+            known := self._catalog.remembered_manifest(repository, reference)
+        ):
+            return known
         key = f"manifest:{repository}:{reference}"
         return await self._flights.do(key, work, elsewhere)
 

@@ -165,6 +165,11 @@ class Tags:
 
     async def _current(self, repository: Repository, tag: Tag, lookup: Lookup) -> _Resolved:
         """What the upstream says, by one question for all requests that need it meanwhile."""
+        # Another request may have asked since this one looked into the catalog.
+        digest = self.fresh(repository, tag)
+        known = digest and self._catalog.remembered_manifest(repository, digest)
+        if known:
+            return _Resolved(known, Outcome.HIT)
 
         async def elsewhere() -> _Resolved | None:
             found = await self._catalog.look_nearest(repository, tag)

@@ -169,5 +169,5 @@ async def _is_not_ready(proxy: Proxy) -> None:
 
 
 def _spooled(proxy: Proxy) -> int:
-    spool = proxy.data / "spool" / "docker.io" / images.digest(COLD)
-    return spool.stat().st_size if spool.exists() else 0
+    spools = list((proxy.data / "spool").glob(f"*/{images.digest(COLD)}"))
+    return spools[0].stat().st_size if spools else 0
