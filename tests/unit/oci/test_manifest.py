@@ -238,7 +238,7 @@ def test_what_only_go_reads_is_passed_on(member: bytes, media_type: str) -> None
     manifest = read_manifest(raw)
     assert manifest.raw == raw
     assert manifest.media_type == media_type
-    if b"[[" not in member or isinstance(manifest, Opaque):  # newer Pythons read 9000 levels
+    if b"[[" not in member:  # from 3.12 on, Python reads 9000 levels, too
         assert manifest == Opaque(media_type, Digest.of(raw), raw)
 
 
