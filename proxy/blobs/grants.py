@@ -55,10 +55,6 @@ class BlobGrants:
         self._upstreams = upstreams
         self._flights = flights
 
-    def remembers(self, repository: Repository, digest: Digest) -> bool:
-        """Whether this process knows that the repository may serve the blob."""
-        return self._catalog.remembers_access(repository, digest)
-
     async def exists(self, repository: Repository, digest: Digest) -> bool:
         """Whether the repository may serve the blob, as far as the catalog knows."""
         return (await self._catalog.look_blob(repository, digest)).access is not None

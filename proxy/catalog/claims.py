@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest
 
-# Real images have some dozens of descriptors, and 127 layers at most (moby). A manifest with more
-# than this is passed through, and claims nothing.
-MAX_DESCRIPTORS: Final = 4096
 _MANIFEST_TYPES: Final = frozenset(MediaType)
 
 
@@ -27,13 +24,9 @@ def claims_of(manifest: Manifest) -> Mapping[Digest, Claim]:
     """The content that the manifest names, each with what its descriptor says.
 
     Foreign layers (descriptors with `urls`) are somebody else's to give, and members of an index
-    whose type is unknown could be anything: neither is a claim.
+    whose type is unknown could be anything: neither is a claim. A manifest with too many
+    descriptors is read as one of an unknown type, which claims nothing.
     """
-    claims = _all_claims(manifest)
-    return claims if len(claims) <= MAX_DESCRIPTORS else {}
-
-
-def _all_claims(manifest: Manifest) -> Mapping[Digest, Claim]:
     match manifest:
         case Image():
             parts = (manifest.config, *manifest.layers)

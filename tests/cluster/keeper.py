@@ -141,7 +141,7 @@ def _clear_up(state: Path, process: subprocess.Popen[bytes] | None) -> None:
     elif not failure.exists():
         shutil.rmtree(state)
         return
-    # The reason and the logs are for the one who waits, or starts the next cluster.
+    # The reason and the logs are for the command that waits, or that starts the next cluster.
     for path in state.iterdir():
         if path.name not in _EXPLANATION:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

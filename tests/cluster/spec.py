@@ -1,4 +1,4 @@
-"""What a node is made of: said once by the one who starts it, and read inside its namespaces."""
+"""What a node is made of: written once by the process that starts it, read in its namespaces."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ async def test_a_cold_manifest_is_one_read_and_one_commit(
         answer = await proxy.get(COLD, Accept=MediaType.OCI_MANIFEST)
         assert (answer.status, answer.cache) == (200, "Lighterage; fwd=miss; stored")
         made = Counter(costs.calls)
-        print(f"embedded: {dict(made)}")  # noqa: T201 -- for the one who asks with -s
+        print(f"embedded: {dict(made)}")  # noqa: T201 -- shown with -s
         looks = [call for call in costs.calls if call.startswith("look")]
         assert looks == ["look_tag"]
         assert made["commit"] == 1

@@ -125,7 +125,7 @@ async def test_who_asks_to_be_left_alone_is(
         upstream.fault("*", "*", Fault(status=429, headers={"Retry-After": "3"}))
         began = monotonic()
         assert (await pull(proxy)).status == 200
-        # What it asks to be left alone with is one kind of question of one repository.
+        # Its Retry-After holds one kind of question of one repository.
         assert (await proxy.get(BLOB)).status == 429
         asked = len(upstream.requests)
         while monotonic() < began + 1.2:

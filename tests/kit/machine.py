@@ -1,4 +1,4 @@
-"""Who has the machine: tests in parallel share it, and one marked `serial` has it alone."""
+"""A lock on the machine: tests in parallel share it, and one marked `serial` has it alone."""
 
 from __future__ import annotations
 

@@ -270,6 +270,6 @@ async def test_a_look_up_costs_what_it_costs_in_a_small_index(
     size = large_path.stat().st_size / tags
     record_property("ratio", ratio)
     record_property("bytes_per_tag", size)
-    print(f"{tags} tags: ratio {ratio:.2f}, {size:.0f} bytes a tag with its grant")  # noqa: T201 -- for the one who asks with -s
+    print(f"{tags} tags: ratio {ratio:.2f}, {size:.0f} bytes a tag with its grant")  # noqa: T201 -- shown with -s
     assert ratio <= 1.3
     assert size < 1000

@@ -65,7 +65,7 @@ async def test_the_reserve_is_a_share_of_the_limit(
     budget.record(RateLimit(100, remaining, 60))
     assert await budget.is_at_its_reserve() is reserved
     await flights.finish(1.0)
-    # What is newer in the cache counts, whoever has put it there.
+    # A newer reading in the cache counts, whichever process has put it there.
     newer = MeterReading(RateLimit(100, 100 - remaining, 60), time() + 1)
     await cache.put("budget:hub:me", newer.encode(), life=60.0)
     assert await budget.is_at_its_reserve() is (100 - remaining <= 100 * reserve)
