@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +41,13 @@ def upstream(upstream: ScriptedUpstream) -> ScriptedUpstream:
 
 def used(data: Path) -> int:
     """How many bytes everything below the data directory takes."""
-    return sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
+    taken = 0
+    for file in data.rglob("*"):
+        # What was listed may be gone: a spool, or a blob that was evicted.
+        with contextlib.suppress(FileNotFoundError):
+            status = file.lstat()
+            taken += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return taken
 
 
 def used_by_index(data: Path) -> int:

@@ -51,11 +51,13 @@ async def open_index(
 
 
 async def commit_and_upkeep(index: SqliteIndex, batch: Batch) -> None:
-    """Commit it, and return when the search for unused rows has ended that follows it if due."""
+    """Commit it, and return when its writer is at rest, and has looked for unused rows if due."""
     due = index._writer._maintain_at
     await index.commit(batch)
     await until(lambda: index._writer._maintain_at > due)
     await index.commit(Batch(touched=[Digest.of(b"unknown")]))
+    # A commit has returned a moment before the writer says so.
+    await index.flush()
 
 
 def count(path: Path, table: str) -> int:
