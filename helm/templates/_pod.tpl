@@ -85,6 +85,8 @@ spec:
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
+        # A proxy that hangs finishes no transfers: it does not get the pod's time for them.
+        terminationGracePeriodSeconds: 10
       # Of itself only: without upstream or Redis it serves what it has.
       readinessProbe:
         httpGet: {path: /readyz, port: admin}

@@ -22,7 +22,9 @@ from tests.chart.node import Pod
 from tests.kit import images
 from tests.kit.processes import LOOPBACK, Program, Proxy, free_port
 from tests.kit.raw_http import ask
+from tests.kit.redis import eventually
 from tests.kit.registry import Registry
+from tests.kit.s3_gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,6 +225,18 @@ def test_helm_test_passes_where_every_tag_is_revalidated(
     with Proxy(tmp_path, upstream=registry.url, settings={"tags": {"ttl": 0}}) as proxy:
         done = run_test("hit", proxy.url)
     assert (done.returncode, done.stdout) == (0, "passed: hit\n"), done.stderr
+
+
+def test_helm_test_follows_the_redirect_to_a_bucket(registry: Registry, tmp_path: Path) -> None:
+    with Gateway(tmp_path / "gateway") as gateway:
+        settings = {"blobs": gateway.settings(deliver="redirect")}
+        with Proxy(tmp_path / "proxy", upstream=registry.url, settings=settings) as proxy:
+            assert run_test("pull", proxy.url).stdout == "passed: pull\n"
+            layer = next(iter(images.oci_index().children[0].blobs))
+            url = f"{proxy.url}/v2/{CARGO}/blobs/{layer}"
+            eventually(lambda: ask(url).status == 307, "it is not in the bucket")
+            done = run_test("pull", proxy.url)
+            assert (done.returncode, done.stdout) == (0, "passed: pull\n"), done.stderr
 
 
 def test_helm_test_fails_where_something_is_wrong(registry: Registry, tmp_path: Path) -> None:

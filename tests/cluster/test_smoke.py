@@ -66,14 +66,13 @@ def test_its_namespace_takes_only_restricted_pods(release: Release, layout: str)
         release.kubectl("run", "unrestricted", "--image=registry.test/pause:1")
 
 
-@layouts(bucket=known_fault("10.2", "helm test does not follow the redirect to the bucket"))
+@layouts()
 def test_it_passes_its_own_test(release: Release, layout: str) -> None:  # noqa: ARG001
     done = release.test(timeout="60s")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @with_claims
-@known_fault("10.2", "helm deletes the pods of its test before it reads their logs")
 def test_its_own_test_shows_logs(release: Release, layout: str) -> None:  # noqa: ARG001
     done = release.test("--logs", timeout="60s")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,7 +80,6 @@ def test_its_own_test_shows_logs(release: Release, layout: str) -> None:  # noqa
 
 
 @with_claims
-@known_fault("10.2", "helm leaves out the ConfigMap that the pod of its test mounts")
 def test_one_of_its_own_tests_runs_alone(release: Release, layout: str) -> None:  # noqa: ARG001
     done = release.test("--filter", f"name={_NAME}-test-ping", timeout="20s")
     assert done.returncode == 0, done.stdout + done.stderr
