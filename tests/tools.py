@@ -61,6 +61,7 @@ SUITES: Final = {
     "bench": ("docker-registry", "nginx", "redis-server", "wrk"),
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
+        "versitygw",
     ),
     "cluster": (
         *("containerd", "ctr", "ip", "iptables", "runc", "unshare"),

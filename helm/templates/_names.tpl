@@ -7,8 +7,13 @@
 {{- define "lighterage.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $release := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- /* Short enough for the suffixes of StatefulSets, claims and components. */ -}}
-{{- default $release .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- $full := default $release .Values.fullnameOverride -}}
+{{- /* Kubernetes puts a StatefulSet's name and a hash into a label, which has at most 63 characters. */ -}}
+{{- if gt (len $full) 52 -}}
+{{ trunc 43 $full | trimSuffix "-" }}-{{ sha256sum $full | trunc 8 }}
+{{- else -}}
+{{ trimSuffix "-" $full }}
+{{- end -}}
 {{- end -}}
 
 {{- define "lighterage.namespace" -}}

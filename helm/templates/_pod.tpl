@@ -185,7 +185,7 @@ tolerations:
 {{/* The files below /run/lighterage; the secrets directory of the settings is one of its directories. */}}
 {{- define "lighterage.secrets" -}}
 {{- $sources := list -}}
-{{- with include "lighterage.signingKey.secret" . -}}
+{{- with .Values.signingKey.existingSecret -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.signingKey.key "signing-key.pem") | fromYaml) -}}
 {{- end -}}
 {{- with .Values.adminService.existingSecret -}}

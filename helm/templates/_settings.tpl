@@ -21,14 +21,6 @@
 {{- mulf $number (get (merge $binary $decimal) $unit | default 0.00000095367431640625) | floor | int64 -}}
 {{- end -}}
 
-{{- define "lighterage.signingKey.secret" -}}
-{{- if .Values.signingKey.existingSecret -}}
-{{ .Values.signingKey.existingSecret }}
-{{- else if .Values.signingKey.create -}}
-{{ include "lighterage.fullname" . }}-signing-key
-{{- end -}}
-{{- end -}}
-
 {{/* The Secret with the key of the HMACs in Redis; none if no Redis is configured. */}}
 {{- define "lighterage.redis.key.secret" -}}
 {{- $manifests := (.Values.config | default dict).manifests | default dict -}}
@@ -80,7 +72,7 @@
 {{- $admin := dict "hosts" $hosts -}}
 {{- if .Values.adminService.existingSecret }}{{ $_ := set $admin "token_file" "/run/lighterage/admin/token" }}{{ end -}}
 {{- $_ := merge $derived (dict "admin" $admin) -}}
-{{- if include "lighterage.signingKey.secret" . -}}
+{{- if .Values.signingKey.existingSecret -}}
 {{- $_ := merge $derived (dict "conversion" (dict "signing_key_file" "/run/lighterage/signing-key.pem")) -}}
 {{- end -}}
 {{- if .Values.tls.existingSecret -}}

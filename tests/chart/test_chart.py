@@ -13,7 +13,16 @@ import yaml
 from proxy import __version__
 from tests import tools
 from tests.chart import generated
-from tests.chart.chart import CASES, CHART, PRESETS, WORKLOADS, helm, render
+from tests.chart.chart import (
+    CASES,
+    CHART,
+    PRESETS,
+    REGISTRY,
+    REQUIRED,
+    WORKLOADS,
+    helm,
+    render,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +42,11 @@ def test_the_chart_is_of_the_same_version_as_the_proxy() -> None:
 def test_its_images_are_those_that_its_metadata_names() -> None:
     named = yaml.safe_load(METADATA["annotations"]["artifacthub.io/images"])
     pods = render(redis__bundled__enabled="true").pods().values()
-    images = {container["image"] for pod in pods for container in pod["containers"]}
+    images = {
+        container["image"].removeprefix(f"{REGISTRY}/")
+        for pod in pods
+        for container in pod["containers"]
+    }
     assert {image["image"] for image in named} == images
 
 
@@ -106,7 +119,7 @@ def test_another_version_of_the_chart_alone_replaces_no_pod(tmp_path: Path) -> N
     subprocess.run(["cp", "-r", CHART, copy], check=True)
     file = copy / "Chart.yaml"
     file.write_text(file.read_text().replace("\nversion: ", "\nversion: 9"))
-    options = ("--set=signingKey.create=false", "--show-only=templates/statefulset.yaml")
+    options = (*REQUIRED, "--show-only=templates/statefulset.yaml")
     one, two = (
         yaml.safe_load(helm("template", "harbour", chart, *options).stdout)
         for chart in (CHART, copy)
@@ -130,6 +143,7 @@ def test_helm_unittest_passes_every_suite() -> None:
 @pytest.mark.parametrize(
     ("wrong", "advice"),
     [
+        ("image.registry=", "pull somebody else's lighterage from Docker Hub"),
         ("config.tags.tll=3s", "additional properties 'tll' not allowed"),
         ("replicas=3", "Set config.manifests to {store: redis"),
         ("storage.layout=bucket", "Set config.blobs to {store: s3, s3: {bucket: NAME"),
@@ -138,7 +152,7 @@ def test_helm_unittest_passes_every_suite() -> None:
 )
 def test_wrong_values_are_refused_with_advice(wrong: str, advice: str) -> None:
     """By helm itself; the suites have the rest."""
-    done = helm("template", CHART, f"--set={wrong}")
+    done = helm("template", CHART, *REQUIRED, f"--set={wrong}")
     assert done.returncode != 0
     assert advice in done.stderr
 

@@ -17,7 +17,7 @@ from proxy.cli.client_files import CLIENTS, ProxyAddress
 from proxy.config import load
 from proxy.runtime.reload import LIVE
 from tests import tools
-from tests.chart.chart import CASES, CHART, helm, render
+from tests.chart.chart import CASES, CHART, REQUIRED, helm, render
 from tests.chart.node import Pod
 from tests.kit import images
 from tests.kit.processes import LOOPBACK, Program, Proxy, free_port
@@ -73,6 +73,7 @@ def test_what_the_chart_says_is_added_to_settings_of_the_user_s(tmp_path: Path) 
                 "replicas": 3,
                 "credentials": {"quay.io": {"existingSecret": "quay", "kind": "token"}},
                 "redis": {"bundled": {"enabled": True}},
+                "signingKey": {"existingSecret": "signing"},
                 "tls": {"existingSecret": "tls"},
             }
         )
@@ -123,7 +124,7 @@ def test_a_pod_is_given_longer_than_the_proxy_takes_to_end() -> None:
 def test_what_replaces_pods_is_exactly_what_the_proxy_does_not_take_over(tmp_path: Path) -> None:
     def fixed(settings: str) -> str:
         file = tmp_path / "values.yaml"
-        file.write_text(f"signingKey: {{create: false}}\nconfig: {settings}")
+        file.write_text(f"config: {settings}")
         pod = render(file).one("StatefulSet")["spec"]["template"]
         return str(pod["metadata"]["annotations"]["lighterage/fixed-settings"])
 
@@ -173,7 +174,7 @@ def test_the_notes_have_what_client_config_prints(tmp_path: Path) -> None:
         for client, files_of in CLIENTS.items():
             probe = f'{{{{ include "lighterage.clients.{client}" {at} | quote }}}}'
             (copy / "templates/probe.yaml").write_text(f"text: {probe}\n")
-            options = ("--show-only=templates/probe.yaml", f"--values={values}")
+            options = (*REQUIRED, "--show-only=templates/probe.yaml", f"--values={values}")
             done = helm("template", copy, *options)
             assert done.returncode == 0, done.stderr
             lines = yaml.safe_load(done.stdout)["text"].splitlines()
