@@ -21,8 +21,8 @@ RegistryError
     ├── UpstreamInvalid                          unusable: wrong digest, incomplete, no JSON
     └── TagDeleted                               the upstream has the tag no more, and we keep it
 
-`StoreError` and `ConversionRefused` stand apart: stores and conversions raise them, and neither is
-an answer by itself.
+`StoreError`, of which `BlobDamaged` is one, and `ConversionRefused` stand apart: stores and
+conversions raise them, and neither is an answer by itself.
 
 Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distribution's own
 (registry/api/errcode/register.go). The HTTP status of each class is in `web/errors.py`.
@@ -260,6 +260,10 @@ class StoreError(Exception):
 
     No answer by itself: it may be that the content is passed through, or fetched again.
     """
+
+
+class BlobDamaged(StoreError):
+    """What was read of a stored blob is wrong, so that nothing right can follow it."""
 
 
 class RefusalReason(StrEnum):

@@ -44,6 +44,7 @@ PACKAGES: Final = {
     "promtool": "prometheus",
     "redis-server": "redis-server",
     "runc": "runc",
+    "setpriv": "util-linux",
     "skopeo": "skopeo",
     "unshare": "util-linux",
     "wrk": "wrk",
@@ -71,7 +72,7 @@ SUITES: Final = {
     "conformance": ("conformance", "docker-registry"),
     "contract": ("redis-server", "versitygw"),
     "e2e": (
-        *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo", "unshare"),
+        *("containerd", "ctr", "docker", "dockerd", "podman", "setpriv", "skopeo", "unshare"),
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust"),
     ),

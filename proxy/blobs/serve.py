@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.blobs.resumable import ResumableBody
-from proxy.blobs.self_healing import StoredBlob
+from proxy.blobs.self_healing import StoredBlob, discard, open_verified
 from proxy.errors import ConversionRefused, RefusalReason, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import BlobStore, Upstream
+    from proxy.ports import Blob, BlobStore, Upstream
 
 _log = structlog.get_logger()
 
@@ -71,24 +71,21 @@ class Blobs:
         # The blobs of which one small range was delivered.
         self._ranges: LruCache[tuple[str, Digest], None] = LruCache(_MAX_RANGES)
 
-    async def find(self, repository: Repository, digest: Digest) -> Source | None:
+    async def find(
+        self, repository: Repository, digest: Digest, *, in_parts: bool = False
+    ) -> Source | None:
         """Return the blob if it is stored or being fetched; None if a transfer must be started.
 
-        BlobUnknown if the repository does not have it, though another one may.
+        `in_parts` if anything but the whole of it, from its beginning, is read. BlobUnknown if the
+        repository does not have it, though another one may.
         """
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return _Constant()
         if self._transfers.is_running(repository, digest):
             return await self.fetch(repository, digest)
-        if (blob := await self._store.open(digest)) is None:
+        if (blob := await self._open_stored(repository, digest, in_parts=in_parts)) is None:
             return None
-        try:
-            await self._grants.require(repository, digest, blob)
-        except BaseException:
-            blob.close()
-            raise
-        trace.current().outcome = Outcome.HIT
         return StoredBlob(
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
@@ -97,9 +94,12 @@ class Blobs:
         """Return where the client may fetch the blob that `find` has just returned; None: here."""
         return None if digest == EMPTY_LAYER else await self._store.url(digest)
 
-    async def open(self, repository: Repository, digest: Digest) -> Source:
+    async def open(
+        self, repository: Repository, digest: Digest, *, in_parts: bool = False
+    ) -> Source:
         """Return the blob, fetched if need be; BlobUnknown, UpstreamFailure or StorageFailure."""
-        return await self.find(repository, digest) or await self.fetch(repository, digest)
+        found = await self.find(repository, digest, in_parts=in_parts)
+        return found or await self.fetch(repository, digest)
 
     async def fetch(self, repository: Repository, digest: Digest) -> Source:
         """Return the blob from its transfer, which is started if need be; raises as `open` does."""
@@ -119,13 +119,9 @@ class Blobs:
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return len(EMPTY_LAYER_BYTES)
-        if (blob := await self._store.open(digest)) is not None:
-            try:
-                await self._grants.require(repository, digest, blob)
-                trace.current().outcome = Outcome.HIT
-                return blob.size
-            finally:
-                blob.close()
+        if (blob := await self._open_stored(repository, digest)) is not None:
+            blob.close()
+            return blob.size
         trace.current().outcome = Outcome.MISS
         if (size := self._transfers.length(repository, digest)) is not None:
             return size
@@ -201,7 +197,7 @@ class Blobs:
 
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
         """Return the whole of a small blob; ConversionRefused if it has more than `limit` bytes."""
-        source = await self.open(repository, digest)
+        source = await self.open(repository, digest, in_parts=True)
         try:
             if source.size > limit:
                 raise ConversionRefused(
@@ -214,6 +210,24 @@ class Blobs:
             return bytes(content)
         finally:
             source.close()
+
+    async def _open_stored(
+        self, repository: Repository, digest: Digest, *, in_parts: bool = False
+    ) -> Blob | None:
+        """Open the blob if it is stored and the repository may serve it; BlobUnknown if not."""
+        opened = open_verified(self._store, digest) if in_parts else self._store.open(digest)
+        if (blob := await opened) is None:
+            return None
+        try:
+            await self._grants.require(repository, digest, blob)
+        except StoreError as error:
+            await discard(self._store, digest, blob, str(error))
+            return None
+        except BaseException:
+            blob.close()
+            raise
+        trace.current().outcome = Outcome.HIT
+        return blob
 
     async def _require_access(self, repository: Repository, digest: Digest) -> None:
         """Return if the repository may serve a blob that this process has not fetched through it.

@@ -35,6 +35,7 @@ class ChoreName(StrEnum):
     BUCKET = "bucket"
     CERTIFICATE = "certificate"
     DERIVED = "derived"
+    DISK = "disk"
     GENERATION = "generation"
     INDEX = "index"
     JANITOR = "janitor"

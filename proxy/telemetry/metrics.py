@@ -122,6 +122,11 @@ BUCKET_ERRORS = Counter(
     "Requests to the bucket that failed or met an open circuit, by operation.",
     ("operation",),
 )
+DISK_ERRORS = Counter(
+    f"{_PREFIX}_disk_errors_total",
+    "Reads of the blobs' directory that failed and count as misses, by operation.",
+    ("operation",),
+)
 STORED_BYTES = Gauge(
     f"{_PREFIX}_stored_bytes",
     "Bytes that the blobs take on the disk, as last counted.",

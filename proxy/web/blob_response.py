@@ -69,7 +69,9 @@ class BlobResponder:
         if request.method == "HEAD" or is_not_modified:
             size = await self._blobs.size(target.repository, target.digest)
             return _head(headers, size, is_not_modified=is_not_modified)
-        source = await self._blobs.find(target.repository, target.digest)
+        source = await self._blobs.find(
+            target.repository, target.digest, in_parts=wanted is not None
+        )
         try:
             with self._cold.count():
                 if (

@@ -111,7 +111,7 @@ async def open_services(
         readiness = Readiness()
         _warn_of_old_format(settings, readiness)
         _warn_of_plain_logins(settings, readiness)
-        dependencies: dict[str, Dependency] = {}
+        dependencies: dict[str, Dependency] = {"disk": store.health}
         if opened.redis is not None:
             dependencies["redis"] = opened.redis
         if not isinstance(store, DiskBlobs):

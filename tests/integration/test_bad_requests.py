@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from proxy.errors import StoreError
 from proxy.oci.reference import Digest
 
 if TYPE_CHECKING:
@@ -214,10 +215,23 @@ async def test_a_crash_is_told_to_the_log_and_not_to_the_client(
     assert answer.headers["X-Request-Id"] == crash["id"]
 
 
-async def test_a_disk_that_fails_is_told_apart_from_a_bug(proxy: Proxy, data_dir: Path) -> None:
-    """A file where a directory should be stands for whatever a disk can do."""
-    (data_dir / "blobs" / "sha256").write_bytes(b"")
+async def test_a_disk_that_fails_is_told_apart_from_a_bug(
+    proxy: Proxy, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is not a miss: no part of the proxy knows what to do without."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreError(f"[Errno 5] Input/output error: '{data_dir}'")
+
+    monkeypatch.setattr(proxy.services.registry._blobs, "answer", fail)
     answer = await proxy.get(f"{CARGO}/blobs/{ABSENT}")
     assert (answer.status, answer.code) == (503, "UNAVAILABLE")
     assert str(data_dir).encode() not in answer.body
-    assert "Not a directory" in (await proxy.line("storage.failed"))["error"]
+    assert "Input/output error" in (await proxy.line("storage.failed"))["error"]
+
+
+async def test_a_blob_directory_that_is_none_is_a_miss(proxy: Proxy, data_dir: Path) -> None:
+    (data_dir / "blobs" / "sha256").write_bytes(b"")
+    answer = await proxy.get(f"{CARGO}/blobs/{ABSENT}")
+    assert (answer.status, answer.code) == (404, "BLOB_UNKNOWN")
+    assert "Not a directory" in (await proxy.line("disk.failed"))["error"]

@@ -1,4 +1,4 @@
-"""A blob in a bucket, read in parts with read-ahead."""
+"""An object in a bucket, read in parts with read-ahead."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from obstore import Bytes
-
-    from proxy.stores.bucket.bucket import Bucket
+    from proxy.stores.bucket.bucket import Bucket, Identity, Part
 
 # The largest part, in bytes. Parts double while a client reads on: so a small range costs little,
 # and a whole blob takes few requests.
@@ -42,35 +40,34 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Requested:
     start: int
     length: int
-    request: asyncio.Future[Bytes]
+    request: asyncio.Future[Part]
     # Bytes of the allowance that the part holds.
     taken: int
 
 
-class ObjectBlob:
-    """A reader of one object. Fits Blob."""
+class ObjectReader:
+    """A reader of one object, for as long as it has the content that it had at the beginning."""
 
     __slots__ = (
         *("_ahead", "_allowance", "_bucket", "_content", "_held", "_key", "_length", "_on_missing"),
-        *("_start", "altered", "size"),
+        *("_start", "identity", "size"),
     )
 
     def __init__(
         self,
         bucket: Bucket,
         key: str,
-        size: int,
+        identity: Identity,
         *,
         allowance: Allowance,
         on_missing: Callable[[], None],
     ) -> None:
-        """`gone` is called when the object turns out not to be there any more."""
-        self.size = size
-        # Whether the object's size has changed.
-        self.altered = False
+        """`on_missing` is called when the object turns out not to be there any more."""
+        self.size = identity.size
+        self.identity = identity
         self._bucket = bucket
         self._key = key
         self._allowance = allowance
@@ -81,7 +78,7 @@ class ObjectBlob:
         self._held = 0
         # The length of the next part, and the next part if it has been requested.
         self._length = 0
-        self._ahead: _Part | None = None
+        self._ahead: _Requested | None = None
 
     async def read(self, offset: int, length: int) -> memoryview:
         """Read at most `length` bytes from `offset`; StoreError if the object has gone or changed.
@@ -115,27 +112,28 @@ class ObjectBlob:
         if goes_on and after < self.size:
             self._ahead = self._request_ahead(after, self._length)
         try:
-            self._content = await self._bucket.part(part.request)
+            received = await self._bucket.part(part.request)
         except FileNotFoundError:
             self._on_missing()
             raise StoreError("the object has been deleted from the bucket") from None
         except TooShortError:
-            self._content = memoryview(b"")
+            raise StoreError(f"the object in the bucket is not {self.size} bytes") from None
         except OSError as error:
             raise StoreError(str(error)) from error
-        self._start = part.start
-        if len(self._content) != part.length:
-            self.altered = True
+        if received.identity.size != self.size or len(received.content) != part.length:
             raise StoreError(f"the object in the bucket is not {self.size} bytes")
+        if received.identity != self.identity:
+            raise StoreError("the object in the bucket has been replaced")
+        self._content, self._start = received.content, part.start
 
-    def _request_ahead(self, start: int, length: int) -> _Part | None:
+    def _request_ahead(self, start: int, length: int) -> _Requested | None:
         """Request a part ahead; None if the allowance is exhausted."""
         length = min(length, self.size - start)
         return self._request(start, length, length) if self._allowance.take(length) else None
 
-    def _request(self, start: int, length: int, taken: int) -> _Part:
+    def _request(self, start: int, length: int, taken: int) -> _Requested:
         length = min(length, self.size - start)
-        return _Part(start, length, self._bucket.begin_part(self._key, start, length), taken)
+        return _Requested(start, length, self._bucket.begin_part(self._key, start, length), taken)
 
     def _cancel_ahead(self) -> None:
         if self._ahead is not None:
