@@ -55,6 +55,7 @@ MAY_KNOW: Final = {
     "structlog": set(MAY_IMPORT) - {"errors", "oci", "ports"},
     "uvloop": {"runtime"},
     "yaml": {"config"},
+    "publicsuffixlist": {"upstream"},
     "yarl": _SERVES_HTTP | {"wiring"},
 }
 
