@@ -3,6 +3,7 @@
 RegistryError
 ├── RequestInvalid, NameInvalid, TagInvalid,
 │   DigestInvalid, PaginationInvalid             the request is malformed
+│   └── RequestHeadTooLong                       its head is
 ├── NameUnknown, ManifestUnknown, BlobUnknown    no such content, or not for this client
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── ListingRefused                               the upstream refuses the page, with a reason
@@ -50,7 +51,11 @@ class RegistryError(Exception):
 
 
 class RequestInvalid(RegistryError):
-    """The bytes are not an HTTP request, or its head is too long."""
+    """The bytes are not an HTTP request."""
+
+
+class RequestHeadTooLong(RequestInvalid):
+    """The head of the request is longer than a limit (RFC 6585, 5)."""
 
 
 class NameInvalid(RegistryError):

@@ -14,6 +14,7 @@ from proxy.errors import RequestInvalid
 from proxy.telemetry import metrics
 from proxy.web.client_address import client_of
 from proxy.web.errors import body_of
+from proxy.web.head_limit import HeadLimit
 from proxy.web.reading_rate import ReadingLimits, ReadingRate, unread_bytes
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
             lingering_time=0.0,
         )
+        parser = HeadLimit(self._parser)  # type: ignore[arg-type]  # no parser only later
+        self._parser = parser  # type: ignore[assignment]  # all of it that aiohttp uses
         self._registry = registry
         self._server = server
         self._since = self._loop.time()

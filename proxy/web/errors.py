@@ -19,6 +19,7 @@ from proxy.errors import (
     PaginationInvalid,
     RangeInvalid,
     RegistryError,
+    RequestHeadTooLong,
     RequestInvalid,
     StorageFailure,
     TagDeleted,
@@ -33,6 +34,7 @@ from proxy.errors import (
 STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     RegistryError: HTTPStatus.INTERNAL_SERVER_ERROR,
     RequestInvalid: HTTPStatus.BAD_REQUEST,
+    RequestHeadTooLong: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     NameInvalid: HTTPStatus.BAD_REQUEST,
     TagInvalid: HTTPStatus.BAD_REQUEST,
     DigestInvalid: HTTPStatus.BAD_REQUEST,

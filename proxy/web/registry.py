@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict
 
 from proxy.blobs.limits import RETRY_AFTER
@@ -19,6 +20,7 @@ from proxy.errors import (
     ApiRetired,
     Overloaded,
     RegistryError,
+    RequestHeadTooLong,
     RequestInvalid,
     StorageFailure,
     StoreError,
@@ -35,6 +37,7 @@ from proxy.web.access_log import AccessLog, AccessLogLine
 from proxy.web.blob_response import BlobResponder
 from proxy.web.connection import connection_of, departure
 from proxy.web.error_response import error_response
+from proxy.web.head_limit import HeadTooLongError
 from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER, cache_status
 from proxy.web.manifest_response import PreparedManifest, respond, respond_hit
 from proxy.web.paths import (
@@ -139,8 +142,10 @@ class Registry:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("request.crashed", id=line.id, exc_info=error)
             refusal = RegistryError(_CRASHED)
+        elif isinstance(error, LineTooLong | HeadTooLongError):
+            refusal = RequestHeadTooLong("the head of the request, or a line of it, is too long")
         else:
-            refusal = RequestInvalid("this is no HTTP request, or its head is too long")
+            refusal = RequestInvalid("this is no HTTP request, or its head has too many lines")
         return self._close_with(request, line, refusal)
 
     async def answer_over_limit(self, request: web.BaseRequest) -> web.Response:
