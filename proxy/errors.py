@@ -19,6 +19,7 @@ RegistryError
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
     │   └── BudgetReserved                       the rest of the rate limit is kept
+    ├── ClientThrottled                          this client has caused too many requests
     ├── UpstreamInvalid                          unusable: wrong digest, incomplete, no JSON
     └── TagDeleted                               the upstream has the tag no more, and we keep it
 
@@ -33,6 +34,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class RegistryError(Exception):
@@ -248,6 +253,25 @@ class UpstreamThrottled(UpstreamFailure):
 
 class BudgetReserved(UpstreamThrottled):
     """The rest of the upstream's rate limit is reserved for content that is not cached."""
+
+
+class ClientThrottled(UpstreamFailure):
+    """This client has caused as many upstream requests as it may: a limit of this proxy.
+
+    It says nothing of the upstream, and does not concern other clients that want the same: those
+    that waited for the same work try again.
+    """
+
+    code = "TOOMANYREQUESTS"
+
+    def __init__(
+        self, message: str, *, retry_after: float, concerns_caller: Callable[[], bool]
+    ) -> None:
+        """`concerns_caller` is whether the current request is of the client in question."""
+        super().__init__(
+            message, retry_after=retry_after, context=FailureContext(phase=Phase.PREPARE)
+        )
+        self.concerns_caller = concerns_caller
 
 
 class UpstreamInvalid(UpstreamFailure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ import structlog
 
 from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.self_healing import StoredBlob, discard, open_verified
-from proxy.errors import ConversionRefused, RefusalReason, StoreError
+from proxy.errors import ClientThrottled, ConversionRefused, RefusalReason, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
@@ -103,16 +104,24 @@ class Blobs:
 
     async def fetch(self, repository: Repository, digest: Digest) -> Source:
         """Return the blob from its transfer, which is started if need be; raises as `open` does."""
-        reader = self._transfers.join(repository, digest)
-        trace.current().outcome = Outcome.HIT if reader.verified else Outcome.MISS
-        try:
-            await reader.wait_until_sendable()
-            if not reader.delivered:
-                await self._require_access(repository, digest)
-        except BaseException:
-            reader.close()
-            raise
-        return reader
+        while True:
+            reader = self._transfers.join(repository, digest)
+            trace.current().outcome = Outcome.HIT if reader.verified else Outcome.MISS
+            try:
+                await reader.wait_until_sendable()
+                if not reader.delivered:
+                    await self._require_access(repository, digest)
+            except ClientThrottled as error:
+                reader.close()
+                if error.concerns_caller():
+                    raise
+                # Another client's request has begun it: when that has ended, this one begins.
+                await asyncio.sleep(0)
+            except BaseException:
+                reader.close()
+                raise
+            else:
+                return reader
 
     async def size(self, repository: Repository, digest: Digest) -> int:
         """Return the blob's size in bytes, without fetching it if the upstream states it."""

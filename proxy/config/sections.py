@@ -123,6 +123,7 @@ class PerClientLimits(Section):
 
     connections: int | None = Field(default=None, ge=1)
     cold: int | None = Field(default=None, ge=1)
+    upstream_per_minute: int | None = Field(default=None, ge=1)
 
 
 class Limits(Section):

@@ -66,7 +66,7 @@ class EndpointSettings(Section):
     ] = Field(default=None, repr=False)  # may hold a password
     no_proxy: tuple[str, ...] = ()
     address_family: Literal["any", "ipv4", "ipv6"] = "any"
-    connections: int = Field(default=512, ge=1)
+    connections: int = Field(default=512, ge=2)
     connect_timeout: Timeout = 5.0
     idle_timeout: Timeout = 60.0
     answer_timeout: Timeout = 30.0

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final, assert_never
 import structlog
 
 from proxy.catalog.lookup import Lookup
-from proxy.errors import BudgetReserved, ManifestUnknown, TagDeleted, UpstreamFailure
+from proxy.errors import (
+    BudgetReserved,
+    ClientThrottled,
+    ManifestUnknown,
+    TagDeleted,
+    UpstreamFailure,
+)
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.manifests.freshness import (
@@ -195,6 +201,9 @@ class Tags:
                 self._hold_off(repository, tag, lookup, deleted)
                 raise deleted from None
             await self._catalog.drop_tag(repository, tag)
+            raise
+        except ClientThrottled:
+            # Other clients may ask.
             raise
         except UpstreamFailure as failure:
             self._hold_off(repository, tag, lookup, failure)

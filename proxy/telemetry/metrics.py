@@ -38,6 +38,11 @@ UPSTREAM_REQUESTS = Counter(
     "Requests to upstreams and their token servers, by kind and outcome.",
     ("upstream", "kind", "outcome"),
 )
+WITHHELD = Counter(
+    f"{_PREFIX}_upstream_requests_withheld_total",
+    "Requests that were not sent to an upstream because of a limit of this proxy, by reason.",
+    ("upstream", "reason"),
+)
 UPSTREAM_SECONDS = Histogram(
     f"{_PREFIX}_upstream_request_duration_seconds",
     "Time until an upstream's response began or failed.",

@@ -136,7 +136,7 @@ class Session:
                 proxy=through.url if through is not None else None,
                 ssl=self._transport.tls_for(own=own),
             )
-        if sum(len(name) + len(value) for name, value in response.raw_headers) > _LONGEST_HEAD:
+        if sum(len(name) + len(value) for name, value in response.headers.items()) > _LONGEST_HEAD:
             response.close()
             raise UpstreamInvalid(
                 f"{endpoint} sent headers of more than {_LONGEST_HEAD} bytes",

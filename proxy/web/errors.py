@@ -9,6 +9,7 @@ from typing import Final
 from proxy.errors import (
     ApiRetired,
     BlobUnknown,
+    ClientThrottled,
     DigestInvalid,
     ListingRefused,
     ManifestInvalid,
@@ -55,6 +56,7 @@ STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     UpstreamDenied: HTTPStatus.NOT_FOUND,
     TagDeleted: HTTPStatus.NOT_FOUND,
     UpstreamThrottled: HTTPStatus.TOO_MANY_REQUESTS,
+    ClientThrottled: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 

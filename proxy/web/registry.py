@@ -184,7 +184,7 @@ class Registry:
             finally:
                 line.record(request_trace)
         if isinstance(target, TagsTarget | ReferrersTarget):
-            return await self._page(target, line)
+            return await self._page(request, target, line)
         if isinstance(target, RetiredTarget):
             raise ApiRetired(self._refusals.explain(request.remote, target.repository))
         return _json(b"{}")
@@ -207,9 +207,9 @@ class Registry:
         return None if digest is None else self._answers.get((target, digest, accept))
 
     async def _page(
-        self, target: TagsTarget | ReferrersTarget, line: AccessLogLine
+        self, request: web.BaseRequest, target: TagsTarget | ReferrersTarget, line: AccessLogLine
     ) -> web.Response:
-        request_trace = trace.begin()
+        request_trace = trace.begin(connection_of(request))
         try:
             if isinstance(target, TagsTarget):
                 page = await self._listings.tags(target.repository, target.query)
@@ -234,7 +234,7 @@ class Registry:
     async def _manifest(
         self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: AccessLogLine
     ) -> web.StreamResponse:
-        request_trace = trace.begin()
+        request_trace = trace.begin(connection_of(request))
         repository, reference = target.repository, target.reference
         try:
             if isinstance(reference, Digest):

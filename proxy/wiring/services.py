@@ -40,7 +40,7 @@ from proxy.web.server import ServerLimits
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.endpoints import endpoint_name
-from proxy.wiring.upstreams import resilient_upstream
+from proxy.wiring.upstreams import resilient_upstreams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -101,10 +101,7 @@ async def open_services(
         catalog = opened.catalog
         flights = SingleFlight(leases if settings.workers > 1 else None)
         sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
-        upstreams = {
-            name: resilient_upstream(name, settings, opened.shared, flights, sharing)
-            for name in settings.upstreams
-        }
+        upstreams = resilient_upstreams(settings, opened.shared, flights, sharing)
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
         stack.push_async_callback(flights.close)
