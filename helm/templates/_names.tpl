@@ -89,3 +89,22 @@ annotations:
 {{- define "lighterage.host" -}}
 {{ include "lighterage.fullname" . }}.{{ include "lighterage.namespace" . }}.svc
 {{- end -}}
+
+{{/* Secrets to pull images with, as Kubernetes wants them: a name alone is one, too. */}}
+{{- define "lighterage.pullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .) }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The host names of the Ingress: `name`, or `{host: name}` as other charts have it. */}}
+{{- define "lighterage.ingress.hosts" -}}
+{{- $hosts := list -}}
+{{- range .Values.ingress.hosts -}}
+{{- $hosts = append $hosts (ternary . (get (ternary dict . (kindIs "string" .)) "host") (kindIs "string" .)) -}}
+{{- end -}}
+{{- toYaml $hosts -}}
+{{- end -}}

@@ -9,7 +9,7 @@
 {{- $messages = append $messages (printf "image.registry is empty, so nodes would pull somebody else's %s from Docker Hub. Push the image to a registry of yours and name it, as in image.registry: registry.example.org. For an image that is loaded into the nodes, it is docker.io/library." $values.image.repository) -}}
 {{- end -}}
 
-{{- range $section, $where := dict "listen" "listenHost and service.port" "admin" "adminService.port" "data" "storage" "workers" "replicas" "tls" "tls.existingSecret" -}}
+{{- range $section, $where := dict "listen" "listenHost and service.port" "admin" "adminService.port, adminService.hosts and adminService.existingSecret" "data" "storage" "workers" "replicas" "tls" "tls.existingSecret" -}}
 {{- if hasKey $config $section -}}
 {{- $messages = append $messages (printf "config.%s is set by the chart: remove it, and use %s." $section $where) -}}
 {{- end -}}
@@ -83,7 +83,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- range $part := list "bucket" "redis" "upstreams" "network" -}}
+{{- range $part := list "names" "release" "bucket" "redis" "upstreams" "network" -}}
 {{- $messages = concat $messages (include (printf "lighterage.refuse.%s" $part) $ | fromYamlArray) -}}
 {{- end -}}
 

@@ -69,7 +69,7 @@
 {{- $service := printf "%s-admin" (include "lighterage.fullname" .) -}}
 {{- $inNamespace := printf "%s.%s" $service (include "lighterage.namespace" .) -}}
 {{- $hosts := list $service $inNamespace (printf "%s.svc" $inNamespace) (printf "%s.svc.cluster.local" $inNamespace) -}}
-{{- $admin := dict "hosts" $hosts -}}
+{{- $admin := dict "hosts" (concat $hosts .Values.adminService.hosts) -}}
 {{- if .Values.adminService.existingSecret }}{{ $_ := set $admin "token_file" "/run/lighterage/admin/token" }}{{ end -}}
 {{- $_ := merge $derived (dict "admin" $admin) -}}
 {{- if .Values.signingKey.existingSecret -}}

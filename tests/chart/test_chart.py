@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +33,9 @@ METADATA: Final = yaml.safe_load((CHART / "Chart.yaml").read_text())
 OLDEST: Final = METADATA["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
 NEWEST: Final = METADATA["annotations"]["lighterage/newest-kubernetes"]
 # Of operators, which bring their own schemas.
-FOREIGN: Final = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+FOREIGN: Final = {
+    *("GrafanaDashboard", "HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"),
+}
 
 
 def test_the_chart_is_of_the_same_version_as_the_proxy() -> None:
@@ -155,6 +158,30 @@ def test_wrong_values_are_refused_with_advice(wrong: str, advice: str) -> None:
     done = helm("template", CHART, *REQUIRED, f"--set={wrong}")
     assert done.returncode != 0
     assert advice in done.stderr
+
+
+@pytest.mark.parametrize(("condition", "kinds"), [("true", {"StatefulSet"}), ("false", set())])
+def test_another_chart_depends_on_it_with_a_condition(
+    tmp_path: Path, condition: str, kinds: set[str]
+) -> None:
+    """Helm leaves the condition among the values, and this chart's schema takes it."""
+    (tmp_path / "Chart.yaml").write_text(
+        "{apiVersion: v2, name: platform, version: 1.0.0, dependencies:"
+        " [{name: lighterage, version: '*', condition: lighterage.enabled}]}"
+    )
+    shutil.copytree(CHART, tmp_path / "charts/lighterage")
+    values = f"lighterage: {{enabled: {condition}, image: {{registry: {REGISTRY}}}}}"
+    (tmp_path / "values.yaml").write_text(values)
+    done = helm("template", "harbour", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {each["kind"] for each in yaml.safe_load_all(done.stdout) if each}
+    assert found & {"StatefulSet"} == kinds
+
+
+@pytest.mark.parametrize("case", ["default", "legacy"])
+def test_what_is_rendered_twice_is_the_same(case: str) -> None:
+    """So a release by `helm template` or Argo CD changes nothing by itself."""
+    assert render(*CASES[case]) == render(*CASES[case])
 
 
 def test_every_value_is_set_by_a_suite() -> None:
