@@ -91,6 +91,17 @@ class Blobs:
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
+    async def find_stored(self, repository: Repository, digest: Digest) -> Source | None:
+        """Return the blob if it is stored, and the repository is known to have it."""
+        if not await self._grants.exists(repository, digest):
+            return None
+        blob = await self._store.open(digest)
+        if blob is None:
+            return None
+        return StoredBlob(
+            digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
+        )
+
     async def url(self, digest: Digest) -> str | None:
         """Return where the client may fetch the blob that `find` has just returned; None: here."""
         return None if digest == EMPTY_LAYER else await self._store.url(digest)

@@ -4,6 +4,7 @@ A secrets directory overrides the file, the environment overrides both, and argu
 """
 
 from proxy.config.blobs import BlobSettings
+from proxy.config.peers import PeerSettings
 from proxy.config.redis import RedisSettings
 from proxy.config.sections import ConversionSettings, Limits, TagSettings, TlsSettings
 from proxy.config.serve_arguments import ServeArguments
@@ -19,6 +20,7 @@ __all__ = [
     "CredentialSettings",
     "EndpointSettings",
     "Limits",
+    "PeerSettings",
     "RedisSettings",
     "ServeArguments",
     "Settings",

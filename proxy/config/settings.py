@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from proxy.config.blobs import BlobSettings
 from proxy.config.mistakes import sentence
+from proxy.config.peers import PeerSettings
 from proxy.config.section import Section
 from proxy.config.sections import (
     AccessSettings,
@@ -73,6 +74,7 @@ class Settings(Section):
     budget: BudgetSettings = BudgetSettings()
     conversion: ConversionSettings = ConversionSettings()
     access: AccessSettings = AccessSettings()
+    peers: PeerSettings = PeerSettings()
     limits: Limits = Limits()
     shutdown: ShutdownSettings = ShutdownSettings()
     tls: TlsSettings = TlsSettings()

@@ -40,6 +40,8 @@ class ChoreName(StrEnum):
     INDEX = "index"
     JANITOR = "janitor"
     LOOP_LAG = "loop_lag"
+    PEER_DISCOVERY = "peer_discovery"
+    PEER_PROBES = "peer_probes"
     REDIS = "redis"
     REPORT = "report"
     SCRUB = "scrub"

@@ -132,6 +132,26 @@ DISK_ERRORS = Counter(
     "Reads of the blobs' directory that failed and count as misses, by operation.",
     ("operation",),
 )
+PEERS = Gauge(
+    f"{_PREFIX}_peers",
+    "The other replicas that are known, by whether they are asked.",
+    ("state",),
+    multiprocess_mode="livemax",
+)
+PEER_PASSED_OVER = Counter(
+    f"{_PREFIX}_peer_passed_over_total",
+    "Questions to other replicas that another one had to answer, by reason.",
+    ("reason",),
+)
+PEER_DUPLICATES = Counter(
+    f"{_PREFIX}_peer_owner_missed_total",
+    "Questions that this replica put to an upstream because the owner could not be asked.",
+    ("question",),
+)
+PEER_RECEIVED_BYTES = Counter(
+    f"{_PREFIX}_peer_received_bytes_total", "Bytes received from other replicas."
+)
+PEER_SENT_BYTES = Counter(f"{_PREFIX}_peer_sent_bytes_total", "Bytes sent to other replicas.")
 STORED_BYTES = Gauge(
     f"{_PREFIX}_stored_bytes",
     "Bytes that the blobs take on the disk, as last counted.",

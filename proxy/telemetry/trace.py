@@ -35,6 +35,8 @@ class Trace:
     rule: str = ""
     detail: str = ""
     upstream_calls: int = 0
+    # Answers of other replicas that were used.
+    peer_calls: int = 0
     stored: bool = False
     # What the request takes of limited resources counts for it.
     holder: Holder | None = field(default=None, repr=False, compare=False)
@@ -43,7 +45,8 @@ class Trace:
     def parameter(self) -> str:
         """The detail as a `Cache-Status` parameter; `collapsed` has its own in RFC 9211."""
         if self.detail in {"", "collapsed"}:
-            return "; collapsed" if self.detail else ""
+            from_peer = self.peer_calls and not self.upstream_calls
+            return "; collapsed" if self.detail else "; detail=peer" if from_peer else ""
         return f"; detail={self.detail}"
 
 

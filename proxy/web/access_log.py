@@ -38,6 +38,7 @@ class AccessLogLine:
     rule: str = ""
     media_type: str = ""
     upstream_calls: int = 0
+    peer_calls: int = 0
     sent: int = 0
     mixed: bool = False
     error: str = ""
@@ -53,7 +54,7 @@ class AccessLogLine:
     def record(self, trace: Trace) -> None:
         """Take the outcome of the request from its trace."""
         self.outcome, self.rule = trace.outcome, trace.rule
-        self.upstream_calls = trace.upstream_calls
+        self.upstream_calls, self.peer_calls = trace.upstream_calls, trace.peer_calls
 
 
 class AccessLog:
@@ -121,6 +122,7 @@ def _encode_request(method: str, route: str, line: AccessLogLine) -> bytes:
         cache=line.outcome,
         upstream_calls=line.upstream_calls,
         bytes=line.sent,
+        **({"peer_calls": line.peer_calls} if line.peer_calls else {}),
         **({"mixed": True} if line.mixed else {}),
         **({"error": line.error} if line.error else {}),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -34,12 +35,14 @@ from proxy.stores.disk.scrub import Scrub
 from proxy.stores.disk.signing_key import load_key, load_or_create_key
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.app import Readiness
+from proxy.web.peer_content import PeerContent
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
 from proxy.web.server import ServerLimits
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.endpoints import endpoint_name
+from proxy.wiring.peers import Peers, behind_owners, open_replicas
 from proxy.wiring.upstreams import resilient_upstreams
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
     from proxy.catalog.catalog import Catalog
     from proxy.config import ConversionSettings, Limits, Settings, TagSettings
+    from proxy.upstream.health.resilient import ResilientUpstream
     from proxy.wiring.dependency import Dependency
 
 _log = structlog.get_logger()
@@ -63,6 +67,7 @@ class Services:
     registry: Registry
     limits: ServerLimits
     transfers: Transfers
+    peers: Peers | None
     readiness: Readiness
     flights: SingleFlight
     generation: Generation
@@ -104,6 +109,10 @@ async def open_services(
         upstreams = resilient_upstreams(settings, opened.shared, flights, sharing)
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
+        access = open_replicas(settings.peers)
+        asked = behind_owners(upstreams, access)
+        if access is not None:
+            stack.push_async_callback(access.replicas.close)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         _warn_of_old_format(settings, readiness)
@@ -113,13 +122,11 @@ async def open_services(
             dependencies["redis"] = opened.redis
         if not isinstance(store, DiskBlobs):
             dependencies["bucket"] = store.bucket
-        upstream_manifests = UpstreamManifests(
-            catalog=catalog, upstreams=upstreams, flights=flights
-        )
+        upstream_manifests = UpstreamManifests(catalog=catalog, upstreams=asked, flights=flights)
         grants = BlobGrants(
             catalog=catalog,
             store=store,
-            upstreams=upstreams,
+            upstreams=asked,
             flights=flights,
             is_shared=settings.workers > 1,
         )
@@ -127,18 +134,18 @@ async def open_services(
             grants=grants,
             store=store,
             leases=leases,
-            upstreams=upstreams,
+            upstreams=asked,
             flights=flights,
             limits=_transfer_limits(settings.limits.share(settings.workers), max_size),
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
-            grants=grants, store=store, transfers=transfers, upstreams=upstreams, flights=flights
+            grants=grants, store=store, transfers=transfers, upstreams=asked, flights=flights
         )
         tags = Tags(
             catalog=catalog,
             upstream_manifests=upstream_manifests,
-            upstreams=upstreams,
+            upstreams=asked,
             flights=flights,
             lifetimes=lifetimes,
         )
@@ -151,17 +158,21 @@ async def open_services(
             policy=_policy(settings.conversion),
         )
         routes = _routes(settings)
+        listings = Listings(
+            catalog=catalog, tags=tags, upstreams=asked, flights=flights, lifetimes=lifetimes
+        )
+        content = PeerContent(
+            registries=upstreams.keys(),
+            tags=tags,
+            upstream_manifests=upstream_manifests,
+            blobs=blobs,
+            listings=listings,
+        )
         registry = Registry(
             routes=routes,
             manifests=manifests,
             blobs=blobs,
-            listings=Listings(
-                catalog=catalog,
-                tags=tags,
-                upstreams=upstreams,
-                flights=flights,
-                lifetimes=lifetimes,
-            ),
+            listings=listings,
             usage=RecencyTracker(blobs, flights),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
@@ -175,32 +186,35 @@ async def open_services(
             for upstream in upstreams.values():
                 upstream.forget()
 
-        def adopt(changed: Settings) -> None:
-            """Apply the settings that `runtime.reload` calls live."""
-            lifetimes.adopt(_lifetimes(changed.tags))
-            for name, upstream in upstreams.items():
-                upstream.offline = changed.upstreams[name].offline
-                upstream.adopt(
-                    not_found=changed.negative_cache.not_found,
-                    denied=changed.negative_cache.denied,
-                    reserve=changed.budget.reserve,
-                )
-
         generation = Generation(opened.shared, forget)
-        purges = Purges(routes=routes, catalog=catalog, generation=generation)
         yield Services(
             registry=registry,
             limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
+            peers=None if access is None else Peers(settings.peers, access, content),
             readiness=readiness,
             flights=flights,
             generation=generation,
-            purges=purges,
+            purges=Purges(routes=routes, catalog=catalog, generation=generation),
             janitor=janitor,
             scrub=Scrub(root),
             dependencies=dependencies,
             catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
-            adopt=adopt,
+            adopt=partial(_adopt, lifetimes, upstreams),
+        )
+
+
+def _adopt(
+    lifetimes: Lifetimes, upstreams: Mapping[str, ResilientUpstream], changed: Settings
+) -> None:
+    """Apply the settings that `runtime.reload` calls live."""
+    lifetimes.adopt(_lifetimes(changed.tags))
+    for name, upstream in upstreams.items():
+        upstream.offline = changed.upstreams[name].offline
+        upstream.adopt(
+            not_found=changed.negative_cache.not_found,
+            denied=changed.negative_cache.denied,
+            reserve=changed.budget.reserve,
         )
 
 
