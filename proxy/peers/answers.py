@@ -94,6 +94,10 @@ class Content(Protocol):
         """The answer to a question about anything but the bytes of a blob."""
         ...
 
+    async def store(self, question: Question, body: bytes) -> Value:
+        """Store what another replica has sent; what is stored now."""
+        ...
+
     def stream(self, question: Question) -> AbstractAsyncContextManager[Stream]:
         """The bytes of a blob."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections import deque
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # Connections to one replica, each with one question. Above it questions wait for each other.
 _CONNECTIONS: Final = 256
+BODY: Final = "Lighterage-Body"
 SENDER: Final = "Lighterage-Replica"
 TIME: Final = "Lighterage-Time"
 NONCE: Final = "Lighterage-Nonce"
@@ -68,9 +70,12 @@ class PeerClient:
         """Close every connection."""
         await self._session.close()
 
-    async def ask(self, address: str, question: Question) -> Value:
-        """The answer to a question about anything but bytes; PeerFailed, or what was answered."""
-        async with self._open(address, question) as answer:
+    async def ask(self, address: str, question: Question, body: bytes = b"") -> Value:
+        """The answer to a question about anything but bytes; PeerFailed, or what was answered.
+
+        `body` is for the replica to store.
+        """
+        async with self._open(address, question, body) as answer:
             try:
                 return Value.read(await answer.next())
             except FrameInvalid as error:
@@ -87,19 +92,22 @@ class PeerClient:
             yield PeerStream(answer, question, start, total)
 
     @asynccontextmanager
-    async def _open(self, address: str, question: Question) -> AsyncIterator[_Answer]:
+    async def _open(
+        self, address: str, question: Question, body: bytes = b""
+    ) -> AsyncIterator[_Answer]:
         target = question.encode()
         request = Signed(
-            method="GET",
+            method="PUT" if body else "GET",
             sender=self.own or "",
             receiver=address,
             target=target,
-            body=b"",
+            body=hashlib.sha256(body).hexdigest() if body else "",
             time=f"{self._clock.wall():.3f}",
             nonce=secrets.token_hex(_NONCE_BYTES),
         )
         headers = {
             SENDER: request.sender,
+            BODY: request.body,
             TIME: request.time,
             NONCE: request.nonce,
             SIGNATURE: self._signer.sign(request),
@@ -111,6 +119,7 @@ class PeerClient:
                     request.method,
                     URL(f"http://{address}{target}", encoded=True),
                     headers=headers,
+                    data=body or None,
                     allow_redirects=False,
                 )
         except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from aiohttp import web
 from proxy.errors import RegistryError, RequestInvalid, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.peers.answers import Draining, NotStored, Value, frame_of_error
-from proxy.peers.client import NONCE, SENDER, SIGNATURE, TIME
+from proxy.peers.client import BODY, NONCE, SENDER, SIGNATURE, TIME
 from proxy.peers.frames import Frame, Kind
 from proxy.peers.questions import PATH, Question, Subject
 from proxy.peers.replicas import acting_for
@@ -38,6 +39,8 @@ _CONNECTIONS: Final = 2048
 _BACKLOG: Final = 256
 # A peer that reads nothing for so long is disconnected, in seconds.
 _SEND_TIMEOUT: Final = 30.0
+# A manifest has at most 4 MiB, and its origin is much smaller.
+_MAX_BODY: Final = 8 * 2**20
 _HEARTBEAT_EVERY: Final = 1.0
 # How long answers that are cut may take to end, in seconds.
 _CUT_WITHIN: Final = 0.2
@@ -98,7 +101,10 @@ class PeerListener:
             return web.Response(status=HTTPStatus.NOT_FOUND, text=f"{error}\n")
         self._busy.add(request.protocol)
         try:
-            return await self._answer(request, question)
+            body = await _read_body(request)
+            if body is None:
+                return web.Response(status=HTTPStatus.BAD_REQUEST)
+            return await self._answer(request, question, body)
         finally:
             self._busy.discard(request.protocol)
 
@@ -110,7 +116,7 @@ class PeerListener:
             sender=headers.get(SENDER, ""),
             receiver=headers.get("Host", ""),
             target=request.raw_path,
-            body=b"",
+            body=headers.get(BODY, ""),
             time=headers.get(TIME, ""),
             nonce=headers.get(NONCE, ""),
         )
@@ -123,7 +129,9 @@ class PeerListener:
         self._replicas.hear(signed.sender)
         return None
 
-    async def _answer(self, request: web.BaseRequest, question: Question) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.BaseRequest, question: Question, body: bytes
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -133,7 +141,7 @@ class PeerListener:
             async with asyncio.TaskGroup() as group:
                 heart = group.create_task(writer.beat())
                 try:
-                    await self._send(writer, question)
+                    await self._send(writer, question, body)
                 finally:
                     heart.cancel()
             await response.write_eof()
@@ -142,7 +150,7 @@ class PeerListener:
             _abort(request)
         return response
 
-    async def _send(self, writer: _Writer, question: Question) -> None:
+    async def _send(self, writer: _Writer, question: Question, body: bytes) -> None:
         """Send the answer; an error after the first bytes is one more frame."""
         try:
             if question.subject is Subject.HEALTH:
@@ -152,6 +160,8 @@ class PeerListener:
                 await writer.send(frame_of_error(Draining()))
             elif question.subject is Subject.BLOB:
                 await self._send_blob(writer, question)
+            elif body:
+                await writer.send((await self._content.store(question, body)).frame())
             else:
                 await writer.send((await self._content.value(question)).frame())
         except (RegistryError, NotStored, Draining) as error:
@@ -220,6 +230,21 @@ def _local_address(request: web.BaseRequest) -> str:
         return ""
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"{host}:{name[1]}"
+
+
+async def _read_body(request: web.BaseRequest) -> bytes | None:
+    """The body, if it is what was signed; b"" for none."""
+    signed = request.headers.get(BODY, "")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_SEND_TIMEOUT):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if not signed or len(body) > _MAX_BODY:
+                    return None
+    except (OSError, TimeoutError):
+        return None
+    return bytes(body) if (hashlib.sha256(body).hexdigest() if body else "") == signed else None
 
 
 def _abort(request: web.BaseRequest) -> None:

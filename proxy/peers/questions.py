@@ -23,6 +23,7 @@ class Subject(StrEnum):
     TAG = "tag"
     TAGS = "tags"
     REFERRERS = "referrers"
+    DERIVED = "derived"
     HEALTH = "health"
 
 
@@ -37,7 +38,11 @@ class Effort(StrEnum):
     STALE = "stale"
 
 
-_OF_DIGEST: Final = {Subject.BLOB, Subject.BLOB_SIZE, Subject.MANIFEST, Subject.REFERRERS}
+_OF_DIGEST: Final = {
+    *(Subject.BLOB, Subject.BLOB_SIZE, Subject.MANIFEST, Subject.REFERRERS, Subject.DERIVED),
+}
+# The subjects that are the same in every repository.
+_OF_NO_REPOSITORY: Final = {Subject.HEALTH, Subject.DERIVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Question:
                 return f"{self.registry}/{self.reference}"
             case Subject.TAG:
                 return f"{self.registry}/{self.name}:{self.reference}"
+            case Subject.DERIVED:
+                return f"derived/{self.reference}"
             case Subject.REFERRERS:
                 return f"{self.registry}/{self.name}@{self.reference}"
             case _:
@@ -103,7 +110,7 @@ class Question:
             return cls(
                 subject,
                 registry=given.get("registry", ""),
-                name="" if subject is Subject.HEALTH else parse_name(given.get("name", "")),
+                name="" if subject in _OF_NO_REPOSITORY else parse_name(given.get("name", "")),
                 reference=reference,
                 query=given.get("query", ""),
                 start=int(given.get("start", "0")),

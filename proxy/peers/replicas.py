@@ -57,25 +57,35 @@ class Replicas:
         self._woken = asyncio.Event()
         self.membership = Membership()
 
+    @property
+    def own(self) -> str | None:
+        """Where other replicas reach this one."""
+        return self.membership.own
+
+    def ranking(self, key: str) -> list[str]:
+        """All that are live, the owner of `key` first."""
+        return rank(key, self.membership.live())
+
     def owners(self, key: str) -> Sequence[str]:
         """The replicas to ask before upstream is asked here; none if this one owns `key`."""
         if acting_for.get() == key:
             return ()
-        membership = self.membership
-        return above(membership.own, rank(key, membership.live()))[:_OWNERS_TRIED]
+        return above(self.own, self.ranking(key))[:_OWNERS_TRIED]
 
     def others(self, key: str, count: int) -> Sequence[str]:
         """Those that rank next, which owned `key` when there were fewer replicas, or more."""
-        ranked = rank(key, self.membership.live())
-        return [address for address in ranked if address != self.membership.own][:count]
+        return [address for address in self.ranking(key) if address != self.own][:count]
 
-    async def ask(self, address: str, question: Question, read: Callable[[Value], T]) -> T:
+    async def ask(
+        self, address: str, question: Question, read: Callable[[Value], T], *, body: bytes = b""
+    ) -> T:
         """What `read` makes of the answer. PeerFailed, and the replica is left out for a while.
 
-        `read` raises ValueError, KeyError or TypeError for an answer that cannot be right.
+        `read` raises ValueError, KeyError or TypeError, or RegistryError, for an answer that cannot
+        be right. `body` is for the replica to store.
         """
         try:
-            value = await self._client.ask(address, question)
+            value = await self._client.ask(address, question, body)
             try:
                 answer = read(value)
             except (ValueError, KeyError, TypeError, RegistryError) as error:

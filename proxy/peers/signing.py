@@ -7,7 +7,6 @@ is answered is signed over that nonce, so that nobody can answer with what was o
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,22 +24,23 @@ SEAL_LENGTH: Final = 32
 class Signed:
     """What the signature of a request covers.
 
-    `sender` and `receiver` are addresses of replicas; `time` is in seconds since 1970.
+    `sender` and `receiver` are addresses of replicas. `body` is its sha256, "" for none; `time` is
+    in seconds since 1970.
     """
 
     method: str
     sender: str
     receiver: str
     target: str
-    body: bytes
+    body: str
     time: str
     nonce: str
 
     def encode(self) -> bytes:
         """One value without ambiguity: no part can pass for a part of another one."""
         parts = (
-            *(self.method, self.sender, self.receiver, self.target, self.time, self.nonce),
-            hashlib.sha256(self.body).hexdigest(),
+            *(self.method, self.sender, self.receiver, self.target),
+            *(self.body, self.time, self.nonce),
         )
         return b"".join(b"%d:%s," % (len(part.encode()), part.encode()) for part in parts)
 

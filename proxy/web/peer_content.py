@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.oci.headers.link import Page
     from proxy.oci.manifest import Manifest
     from proxy.peers.answers import Stream
+    from proxy.peers.derived import DerivedContent
     from proxy.peers.questions import Question
 
 # The bytes of a blob that are read and sent at a time.
@@ -40,6 +41,7 @@ class PeerContent:
         upstream_manifests: UpstreamManifests,
         blobs: Blobs,
         listings: Listings,
+        derived: DerivedContent,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`registries` are the names of the upstreams."""
@@ -48,10 +50,13 @@ class PeerContent:
         self._upstream_manifests = upstream_manifests
         self._blobs = blobs
         self._listings = listings
+        self._derived = derived
         self._clock = clock
 
     async def value(self, question: Question) -> Value:
         """The answer to a question about anything but the bytes of a blob."""
+        if question.subject is Subject.DERIVED and isinstance(question.reference, Digest):
+            return Value(raw=await self._derived.get(question.reference))
         repository = self._repository(question)
         match question.subject, question.reference:
             case Subject.TAG, Tag() as tag:
@@ -67,6 +72,12 @@ class PeerContent:
             case Subject.REFERRERS, Digest() as digest:
                 page = await self._listings.referrers(repository, digest, question.query, None)
                 return _of_page(page)
+        raise NotStored
+
+    async def store(self, question: Question, body: bytes) -> Value:
+        """Store a derived manifest of another replica; the record that is stored now."""
+        if question.subject is Subject.DERIVED and isinstance(question.reference, Digest):
+            return Value(raw=await self._derived.put(question.reference, body))
         raise NotStored
 
     @asynccontextmanager

@@ -46,11 +46,16 @@ class OpenCatalog:
 
 @asynccontextmanager
 async def open_catalog(
-    settings: Settings, store: DiskBlobs | ObjectBlobs, *, tag_life: Callable[[], float]
+    settings: Settings,
+    store: DiskBlobs | ObjectBlobs,
+    *,
+    tag_life: Callable[[], float],
+    share: Callable[[DerivedStore], DerivedStore] = lambda derived: derived,
 ) -> AsyncIterator[OpenCatalog]:
     """The catalog, open. A file that cannot be opened is a warning, and its layer a miss.
 
-    `tag_life`: for how many seconds a tag's entry may be of use.
+    `tag_life`: for how many seconds a tag's entry may be of use. `share` makes of this machine's
+    derived manifests those of all replicas.
     """
     redis = open_redis(settings)
     cache = None if redis is None else seal(redis, settings)
@@ -76,7 +81,9 @@ async def open_catalog(
 
             layers.append(BucketIndex(store.bucket))
             derived = DerivedObjects(store.bucket)
-        catalog = Catalog(layers, derived, memory=settings.manifests.memory)
+        # Those in a bucket are all replicas' already.
+        derived_of_all = share(derived) if isinstance(store, DiskBlobs) else derived
+        catalog = Catalog(layers, derived_of_all, memory=settings.manifests.memory)
 
         shared: ManifestCache | None = cache or index
         if shared is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxy import __version__
 from proxy.peers.client import PeerClient
+from proxy.peers.derived import PeerDerived
 from proxy.peers.discovery import Discovery, Place
 from proxy.peers.listener import PeerListener
 from proxy.peers.replicas import Replicas
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.config import PeerSettings
     from proxy.peers.answers import Content
     from proxy.ports import MonitoredUpstream
+    from proxy.ports.catalog import DerivedStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ def behind_owners(
     return {
         name: PeerUpstream(name, upstream, access.replicas) for name, upstream in upstreams.items()
     }
+
+
+def behind_derived(access: PeerAccess | None, derived: DerivedStore) -> DerivedStore:
+    """The derived manifests of this replica, and of the others."""
+    return derived if access is None else PeerDerived(derived, access.replicas)
 
 
 class Peers:

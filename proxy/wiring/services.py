@@ -27,6 +27,7 @@ from proxy.manifests.listings import Listings
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
 from proxy.oci.negotiation import Policy
+from proxy.peers.derived import DerivedContent
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases
@@ -42,7 +43,7 @@ from proxy.web.server import ServerLimits
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.endpoints import endpoint_name
-from proxy.wiring.peers import Peers, behind_owners, open_replicas
+from proxy.wiring.peers import Peers, behind_derived, behind_owners, open_replicas
 from proxy.wiring.upstreams import resilient_upstreams
 
 if TYPE_CHECKING:
@@ -100,8 +101,16 @@ async def open_services(
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
         lifetimes = _lifetimes(settings.tags)
+        access = open_replicas(settings.peers)
+        if access is not None:
+            stack.push_async_callback(access.replicas.close)
         opened = await stack.enter_async_context(
-            open_catalog(settings, store, tag_life=lambda: lifetimes.default.longest)
+            open_catalog(
+                settings,
+                store,
+                tag_life=lambda: lifetimes.default.longest,
+                share=partial(behind_derived, access),
+            )
         )
         catalog = opened.catalog
         flights = SingleFlight(leases if settings.workers > 1 else None)
@@ -109,10 +118,7 @@ async def open_services(
         upstreams = resilient_upstreams(settings, opened.shared, flights, sharing)
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
-        access = open_replicas(settings.peers)
         asked = behind_owners(upstreams, access)
-        if access is not None:
-            stack.push_async_callback(access.replicas.close)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         _warn_of_old_format(settings, readiness)
@@ -167,6 +173,7 @@ async def open_services(
             upstream_manifests=upstream_manifests,
             blobs=blobs,
             listings=listings,
+            derived=DerivedContent(opened.derived),
         )
         registry = Registry(
             routes=routes,

@@ -17,7 +17,7 @@ REQUEST = Signed(
     sender="10.0.0.1:1",
     receiver="10.0.0.2:1",
     target="/peers/1/tag?name=a",
-    body=b"",
+    body="",
     time="1700000000.000",
     nonce="00ff",
 )
@@ -29,7 +29,7 @@ def test_what_was_signed_is_verified() -> None:
 
 @pytest.mark.parametrize("part", [field.name for field in fields(Signed)])
 def test_every_part_is_signed(part: str) -> None:
-    changed: dict[str, Any] = {part: b"other" if part == "body" else "other"}
+    changed: dict[str, Any] = {part: "other"}
     other = replace(REQUEST, **changed)
     assert not SIGNER.verifies(other, SIGNER.sign(REQUEST))
 
