@@ -79,7 +79,7 @@ SUITES: Final = {
     "hostile": ("redis-server",),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
-    "replicas": (),
+    "replicas": ("redis-server",),
     "unit": (),
 }
 _APART: Final = {"bench", "cluster"}
