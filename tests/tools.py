@@ -44,7 +44,6 @@ PACKAGES: Final = {
     "promtool": "prometheus",
     "redis-server": "redis-server",
     "runc": "runc",
-    "setpriv": "util-linux",
     "skopeo": "skopeo",
     "unshare": "util-linux",
     "wrk": "wrk",
@@ -62,7 +61,6 @@ SUITES: Final = {
     "bench": ("docker-registry", "nginx", "redis-server", "wrk"),
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
-        "versitygw",
     ),
     "cluster": (
         *("containerd", "ctr", "ip", "iptables", "runc", "unshare"),
@@ -72,14 +70,16 @@ SUITES: Final = {
     "conformance": ("conformance", "docker-registry"),
     "contract": ("redis-server", "versitygw"),
     "e2e": (
-        *("containerd", "ctr", "docker", "dockerd", "podman", "setpriv", "skopeo", "unshare"),
+        *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo", "unshare"),
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust"),
     ),
-    "hostile": ("redis-server",),
+    "hostile": (
+        "docker-registry",
+        "redis-server",
+    ),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
-    "replicas": ("redis-server",),
     "unit": (),
 }
 _APART: Final = {"bench", "cluster"}

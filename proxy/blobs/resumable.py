@@ -16,7 +16,6 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.kit.clock import SYSTEM_CLOCK
-from proxy.telemetry import trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -135,9 +134,7 @@ class ResumableBody:
             await self._budget.spend(failure, received=received, gained=gained)
             gained = 0
             try:
-                # The client that has begun it may have left, or reached a limit; others read on.
-                with trace.for_nobody():
-                    return await self._request(received)
+                return await self._request(received)
             except RangeInvalid as answer:
                 if self.total is None and answer.size == received:
                     return None

@@ -29,24 +29,16 @@ class Readable(Protocol):
 
 
 class Blob(Readable, Protocol):
-    """A complete blob, open for reading.
-
-    A reader of all of it, from its beginning, gets what its digest names, or an error: BlobDamaged
-    if some of what was read before is wrong.
-    """
+    """A complete and verified blob, open for reading."""
 
     @property
     def size(self) -> int:
         """In bytes, as it was when the blob was opened."""
         ...
 
-    async def verify(self) -> None:
-        """Return when every part of it may be read by itself. Raises as `read` does."""
-        ...
-
 
 class BlobStore(Protocol):
-    """Complete blobs, by digest."""
+    """Complete and verified blobs, by digest."""
 
     async def open(self, digest: Digest) -> Blob | None:
         """Open the blob, and count it as used now; None if it is not stored whole."""
@@ -60,10 +52,10 @@ class BlobStore(Protocol):
         """Count those that are stored as used now: the least recently used are evicted first."""
         ...
 
-    async def url(self, digest: Digest) -> str | None:
-        """Return where clients may fetch a blob that was just found, for the next minutes.
+    async def url(self, digest: Digest, *, seconds: float | None = None) -> str | None:
+        """Return where clients may fetch a blob that was just found, for so many seconds.
 
-        None if the proxy has to send it. Raises nothing.
+        By default for some minutes. None if the proxy has to send it. Raises nothing.
         """
         ...
 
@@ -169,11 +161,6 @@ class Growing(Readable, Protocol):
 
 class BlobIngest(Protocol):
     """The spools of blobs that are being received, each from one upstream."""
-
-    @property
-    def stores_on_commit(self) -> bool:
-        """Whether a blob is stored once its spool is committed, or only when it is persisted."""
-        ...
 
     async def spool(self, upstream: str, digest: Digest) -> Spool:
         """Open the digest's spool, with what an earlier holder of its lease has left there."""

@@ -1,4 +1,4 @@
-"""Something that the proxy goes on without, worse than with it: Redis, a bucket, or the disk."""
+"""Something that the proxy goes on without, worse than with it: Redis, or a bucket."""
 
 from __future__ import annotations
 

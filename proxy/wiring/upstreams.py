@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
-from proxy.upstream.client_rate import ClientRate
 from proxy.upstream.health.circuits import Circuits
 from proxy.upstream.health.failover import FailoverUpstream
 from proxy.upstream.health.negative_cache import NegativeCache
 from proxy.upstream.health.rate_limit import UpstreamMeter
 from proxy.upstream.health.resilient import ResilientUpstream
 from proxy.upstream.health.verified_mirror import VerifiedMirror
-from proxy.upstream.operation import Kind
 from proxy.wiring.endpoints import credentials_of, endpoint_name, transport_of
 
 if TYPE_CHECKING:
@@ -33,34 +31,26 @@ _FIRST_PROBE_INTERVAL: Final = 1.0
 _MAX_PROBE_INTERVAL: Final = 10.0
 
 
-def resilient_upstreams(
+def resilient_upstream(
+    name: str,
     settings: Settings,
     cache: ManifestCache,
     flights: SingleFlight,
     sharing: Sharing | None = None,
-) -> dict[str, ResilientUpstream]:
-    """Build the upstreams of the settings, by name, without connecting to them.
+) -> ResilientUpstream:
+    """Build the upstream `name` of the settings, without connecting to it.
 
-    `sharing` shares their tokens with other processes.
+    `sharing` shares its tokens with other processes.
     """
-    per_minute = settings.limits.per_client.upstream_per_minute
-    rate = None if per_minute is None else ClientRate(per_minute)
+    chosen = settings.upstreams[name]
     at = partial(
-        _resilient_upstream,
-        settings=settings,
-        cache=cache,
-        flights=flights,
-        rate=rate,
-        sharing=sharing,
+        _resilient_upstream, settings=settings, cache=cache, flights=flights, sharing=sharing
     )
-    found = {}
-    for name, chosen in settings.upstreams.items():
-        mirrors = [
-            at(f"{name} mirror {endpoint_name(mirror)}", mirror, is_mirror=True)
-            for mirror in chosen.mirrors
-        ]
-        found[name] = at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
-    return found
+    mirrors = [
+        at(f"{name} mirror {endpoint_name(mirror)}", mirror, is_mirror=True)
+        for mirror in chosen.mirrors
+    ]
+    return at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
 
 
 def _resilient_upstream(
@@ -70,7 +60,6 @@ def _resilient_upstream(
     settings: Settings,
     cache: ManifestCache,
     flights: SingleFlight,
-    rate: ClientRate | None,
     sharing: Sharing | None,
     aliases: Sequence[str] = (),
     mirrors: Sequence[ResilientUpstream] = (),
@@ -94,8 +83,7 @@ def _resilient_upstream(
         credentials=credentials,
         transport=transport_of(endpoint),
         realms=endpoint.realms,
-        observe=_observer(name, budget, rate),
-        rate=rate,
+        observe=_observer(name, budget),
         shared=sharing,
     )
     upstream: Upstream = VerifiedMirror(client, name=name) if is_mirror else client
@@ -116,16 +104,23 @@ def _resilient_upstream(
     )
 
 
-def _observer(
-    upstream: str, budget: UpstreamMeter, rate: ClientRate | None
-) -> Callable[[Observed], None]:
+def count_requests(upstream: str) -> Callable[[Observed], None]:
+    """Count each request to the upstream in the metrics, and for the current request."""
+
     def observe(seen: Observed) -> None:
         metrics.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
         metrics.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
         metrics.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
-        if rate is not None and seen.kind is Kind.TOKEN:
-            rate.charge()
+
+    return observe
+
+
+def _observer(upstream: str, budget: UpstreamMeter) -> Callable[[Observed], None]:
+    count = count_requests(upstream)
+
+    def observe(seen: Observed) -> None:
+        count(seen)
         if seen.rate_limit is not None:
             budget.record(seen.rate_limit)
 

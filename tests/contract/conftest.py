@@ -61,16 +61,10 @@ async def at(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Callable[..., Ob
     stores: list[ObjectBlobs] = []
 
     def made(
-        *,
-        redirect: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-        **options: Any,
+        *, redirect: bool = True, clock: Callable[[], float] = time.monotonic, **options: Any
     ) -> ObjectBlobs:
         place = bucket(gateway, prefix=tmp_path.name, **options)
-        stores.append(
-            ObjectBlobs(tmp_path / "local", place, redirect=redirect, clock=clock, wall=wall)
-        )
+        stores.append(ObjectBlobs(tmp_path / "local", place, redirect=redirect, clock=clock))
         return stores[-1]
 
     yield made

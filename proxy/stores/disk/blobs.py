@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proxy.errors import StoreError
-from proxy.stores.disk.fsync_batch import FsyncBatch
-from proxy.stores.disk.health import DiskHealth
 from proxy.stores.disk.io import in_store_thread
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.open_file import OpenFile, WholeFile
@@ -35,7 +31,7 @@ class DiskBlobs:
     Fits BlobStorage.
     """
 
-    __slots__ = ("_layout", "_quota", "health")
+    __slots__ = ("_layout", "_quota")
 
     def __init__(self, path: Path, *, max_size: int | None = None) -> None:
         """Keep everything below `path`, which is created if necessary; OSError if that fails.
@@ -45,27 +41,28 @@ class DiskBlobs:
         self._layout = Layout(path)
         self._layout.spools.mkdir(parents=True, exist_ok=True)
         self._layout.blobs.mkdir(exist_ok=True)
-        self.health = DiskHealth(self._layout)
         self._quota = DiskQuota(self._layout, max_size=max_size)
 
     async def open(self, digest: Digest) -> OpenFile | None:
-        """Open the blob and update its time of use; None if it is missing, or cannot be opened.
+        """Open the blob and update its time of use; None if it is missing.
 
         A truncated file is quarantined and counts as missing.
         """
-        try:
-            return await in_store_thread(lambda: self._open_file(digest), cleanup=OpenFile.close)
-        except StoreError as error:
-            self.health.record("open", error)
-            return None
+        return await in_store_thread(lambda: self._open_file(digest), cleanup=OpenFile.close)
 
     async def size(self, digest: Digest) -> int | None:
         """The blob's size in bytes, or None; updates its time of use."""
-        file = await self.open(digest)
-        if file is None:
-            return None
-        file.close()
-        return file.size
+
+        def measure() -> int | None:
+            file = self._open_file(digest)
+            if file is None:
+                return None
+            try:
+                return file.size
+            finally:
+                file.close()
+
+        return await in_store_thread(measure)
 
     async def touch(self, digests: Iterable[Digest]) -> None:
         """Update the time of use of the blobs that are stored."""
@@ -73,8 +70,7 @@ class DiskBlobs:
 
         def touch() -> None:
             for path in paths:
-                # What cannot be read counts as a miss when it is asked for.
-                with suppress(OSError):
+                with suppress(FileNotFoundError):
                     self._touch(path)
 
         await in_store_thread(touch)
@@ -87,7 +83,7 @@ class DiskBlobs:
             lambda: quarantine_blob(self._layout, self._quota, digest, blob, found_by="read")
         )
 
-    async def url(self, _digest: Digest) -> None:
+    async def url(self, _digest: Digest, *, seconds: float | None = None) -> None:
         """None: files cannot be read by URL."""
 
     async def upstreams(self, digest: Digest) -> frozenset[str]:
@@ -99,11 +95,6 @@ class DiskBlobs:
         path = self._layout.blob(digest)
         await in_store_thread(lambda: write_upstreams(path, read_upstreams(path) | {upstream}))
 
-    @property
-    def stores_on_commit(self) -> bool:
-        """Yes: the committed file is the stored blob."""
-        return True
-
     async def spool(self, upstream: str, digest: Digest) -> DiskSpool:
         """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
         return await in_store_thread(
@@ -113,23 +104,15 @@ class DiskBlobs:
     async def has_room(self, upstream: str, digest: Digest, size: int) -> bool:
         """Whether the disk has room for `size` bytes, after eviction if necessary.
 
-        Orphaned spools are removed before blobs are evicted. StoreError if the blob's directory
-        cannot be written: that is better known before a client is told that the blob is stored.
+        Orphaned spools are removed before blobs are evicted.
         """
-
-        def work() -> bool:
-            self._prepare(digest)
-            return make_room(self._layout, self._quota, upstream, digest, size)
-
-        return await in_store_thread(work)
+        return await in_store_thread(
+            lambda: make_room(self._layout, self._quota, upstream, digest, size)
+        )
 
     async def spooled_bytes(self, upstream: str, digest: Digest) -> int:
-        """The number of bytes in the digest's spool; 0 if it cannot be opened."""
-        try:
-            return await in_store_thread(lambda: spool_size(self._layout, upstream, digest))
-        except StoreError as error:
-            self.health.record("spool", error)
-            return 0
+        """The number of bytes in the digest's spool."""
+        return await in_store_thread(lambda: spool_size(self._layout, upstream, digest))
 
     async def growing(self, upstream: str, digest: Digest) -> GrowingSpool | None:
         """The spool that another process is writing, or None."""
@@ -140,15 +123,10 @@ class DiskBlobs:
 
     def _open_file(self, digest: Digest) -> OpenFile | None:
         try:
-            # Opening a pipe waits for its writer otherwise.
-            descriptor = os.open(self._layout.blob(digest), os.O_RDONLY | os.O_NONBLOCK)
+            descriptor = os.open(self._layout.blob(digest), os.O_RDONLY)
         except FileNotFoundError:
             return None
-        status = os.fstat(descriptor)
-        file = WholeFile(descriptor, status.st_size)
-        if not stat.S_ISREG(status.st_mode):
-            file.close()
-            raise OSError(f"{self._layout.blob(digest)} is no file")
+        file = WholeFile(descriptor, os.fstat(descriptor).st_size)
         stamp = VerifiedStamp.of(file)
         if stamp is not None and stamp.size != file.size:
             # If it cannot be moved, the blob that is fetched now replaces it.
@@ -158,16 +136,6 @@ class DiskBlobs:
             return None
         self._touch(file.fileno())
         return file
-
-    def _prepare(self, digest: Digest) -> None:
-        """Have a directory for the blob, which can be written."""
-        path = self._layout.blob(digest)
-        if not path.parent.is_dir():
-            batch = FsyncBatch()
-            batch.prepare(path)
-            batch.flush()
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise OSError(f"{path.parent} cannot be written")
 
     def _touch(self, file: int | Path) -> None:
         """Update the time of use, unless it is recent enough."""
