@@ -3,10 +3,10 @@
 RegistryError
 ├── RequestInvalid, NameInvalid, TagInvalid,
 │   DigestInvalid, PaginationInvalid             the request is malformed
+│   └── RequestHeadTooLong                       its head is
 ├── NameUnknown, ManifestUnknown, BlobUnknown    no such content, or not for this client
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── ListingRefused                               the upstream refuses the page, with a reason
-├── Unauthorized, Denied                         the client must log in, or may not pull this
 ├── Unsupported                                  a pull-through proxy does not do this
 ├── ApiRetired                                   the v1 API; why docker was refused before
 ├── Overloaded                                   a limit of this proxy is reached; try again
@@ -19,11 +19,12 @@ RegistryError
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
     │   └── BudgetReserved                       the rest of the rate limit is kept
+    ├── ClientThrottled                          this client has caused too many requests
     ├── UpstreamInvalid                          unusable: wrong digest, incomplete, no JSON
     └── TagDeleted                               the upstream has the tag no more, and we keep it
 
-`StoreError` and `ConversionRefused` stand apart: stores and conversions raise them, and neither is
-an answer by itself.
+`StoreError`, of which `BlobDamaged` is one, and `ConversionRefused` stand apart: stores and
+conversions raise them, and neither is an answer by itself.
 
 Codes: distribution spec, "Error Codes"; UNAVAILABLE and UNKNOWN are distribution's own
 (registry/api/errcode/register.go). The HTTP status of each class is in `web/errors.py`.
@@ -33,6 +34,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class RegistryError(Exception):
@@ -51,7 +56,11 @@ class RegistryError(Exception):
 
 
 class RequestInvalid(RegistryError):
-    """The bytes are not an HTTP request, or its head is too long."""
+    """The bytes are not an HTTP request."""
+
+
+class RequestHeadTooLong(RequestInvalid):
+    """The head of the request is longer than a limit (RFC 6585, 5)."""
 
 
 class NameInvalid(RegistryError):
@@ -126,23 +135,6 @@ class Unsupported(RegistryError):
     """A pull-through proxy does not support the operation."""
 
     code = "UNSUPPORTED"
-
-
-class Unauthorized(RegistryError):
-    """The client must log in, or must do so again. The answer has a challenge."""
-
-    code = "UNAUTHORIZED"
-
-    def __init__(self, message: str, *, invalid_token: bool = False) -> None:
-        """`invalid_token`: a token was sent, and a new one may serve (RFC 6750, 3.1)."""
-        super().__init__(message)
-        self.invalid_token = invalid_token
-
-
-class Denied(RegistryError):
-    """The client may not pull this, whether or not it exists."""
-
-    code = "DENIED"
 
 
 class ApiRetired(RegistryError):
@@ -263,6 +255,25 @@ class BudgetReserved(UpstreamThrottled):
     """The rest of the upstream's rate limit is reserved for content that is not cached."""
 
 
+class ClientThrottled(UpstreamFailure):
+    """This client has caused as many upstream requests as it may: a limit of this proxy.
+
+    It says nothing of the upstream, and does not concern other clients that want the same: those
+    that waited for the same work try again.
+    """
+
+    code = "TOOMANYREQUESTS"
+
+    def __init__(
+        self, message: str, *, retry_after: float, concerns_caller: Callable[[], bool]
+    ) -> None:
+        """`concerns_caller` is whether the current request is of the client in question."""
+        super().__init__(
+            message, retry_after=retry_after, context=FailureContext(phase=Phase.PREPARE)
+        )
+        self.concerns_caller = concerns_caller
+
+
 class UpstreamInvalid(UpstreamFailure):
     """The upstream's answer is unusable, and nothing of it was stored."""
 
@@ -278,6 +289,10 @@ class StoreError(Exception):
 
     No answer by itself: it may be that the content is passed through, or fetched again.
     """
+
+
+class BlobDamaged(StoreError):
+    """What was read of a stored blob is wrong, so that nothing right can follow it."""
 
 
 class RefusalReason(StrEnum):

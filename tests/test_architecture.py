@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 
 # Each package of `proxy`, and the others that it may import, for types or at run time:
-# cli → runtime → wiring → web → manifests, blobs → catalog → ports ← stores, upstream.
+# cli → runtime → wiring → web → manifests, blobs → catalog, peers → ports ← stores, upstream.
 _EVERYWHERE: Final = {"errors", "kit", "oci", "telemetry"}
 MAY_IMPORT: Final = {
     "errors": set[str](),
@@ -28,30 +28,27 @@ MAY_IMPORT: Final = {
     "stores": _EVERYWHERE | {"ports"},
     "upstream": _EVERYWHERE | {"ports"},
     "catalog": _EVERYWHERE | {"ports"},
-    "access": _EVERYWHERE | {"catalog", "ports"},
+    "peers": _EVERYWHERE | {"ports"},
     "blobs": _EVERYWHERE | {"catalog", "ports"},
     "manifests": _EVERYWHERE | {"blobs", "catalog", "ports"},
-    "web": _EVERYWHERE | {"access", "blobs", "catalog", "manifests"},
+    "web": _EVERYWHERE | {"blobs", "catalog", "manifests", "peers"},
     "wiring": _EVERYWHERE
-    | {"access", "blobs", "catalog", "config", "manifests", "ports", "stores", "upstream", "web"},
+    | {"blobs", "catalog", "config", "manifests", "peers", "ports", "stores", "upstream", "web"},
     "runtime": _EVERYWHERE | {"config", "stores", "web", "wiring"},
-    "cli": {"access", "config", "errors", "oci", "runtime", "stores"},
+    "cli": {"config", "errors", "oci", "runtime", "stores"},
 }
 
 # Who may know a library that is not the standard one. The domain knows none, but for the
 # signatures of schema 1; what decides has no HTTP, no Redis and no settings in it.
-_SERVES_HTTP: Final = {"runtime", "upstream", "web"}
+_SERVES_HTTP: Final = {"peers", "runtime", "upstream", "web"}
 MAY_KNOW: Final = {
     "aiohttp": _SERVES_HTTP,
-    "argon2": {"access"},
-    "bcrypt": {"access"},
     "click": {"cli"},
     "cryptography": {"oci"},
-    "joserfc": {"access"},
     "multidict": _SERVES_HTTP,
     "orjson": {"telemetry"},
     "obstore": {"stores", "wiring"},
-    "prometheus_client": {"access", "telemetry", "web"},
+    "prometheus_client": {"telemetry", "web"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "redis": {"stores"},
@@ -59,6 +56,7 @@ MAY_KNOW: Final = {
     "structlog": set(MAY_IMPORT) - {"errors", "oci", "ports"},
     "uvloop": {"runtime"},
     "yaml": {"config"},
+    "publicsuffixlist": {"upstream"},
     "yarl": _SERVES_HTTP | {"wiring"},
 }
 

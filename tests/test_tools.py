@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TESTS: Final = Path(__file__).parent
+_ALL: Final = {
+    *("chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "replicas"),
+    "unit",
+}
 _STARTS: Final = ("test_*.py", "conftest.py", "run.py")
 
 
@@ -33,15 +37,15 @@ def test_the_search_for_what_is_required_finds_it() -> None:
     [
         (
             [],
-            {"chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "unit"},
+            _ALL,
         ),
         (
             ["-k", "schema1", "-x"],
-            {"chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "unit"},
+            _ALL,
         ),
         (
             ["tests"],
-            {"chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "unit"},
+            _ALL,
         ),
         (["tests/unit", "-k", "schema1"], {"unit"}),
         (["tests/unit/", "tests/e2e/test_cache.py::test_it[a::b]"], {"unit", "e2e"}),

@@ -44,6 +44,7 @@ PACKAGES: Final = {
     "promtool": "prometheus",
     "redis-server": "redis-server",
     "runc": "runc",
+    "setpriv": "util-linux",
     "skopeo": "skopeo",
     "unshare": "util-linux",
     "wrk": "wrk",
@@ -61,6 +62,7 @@ SUITES: Final = {
     "bench": ("docker-registry", "nginx", "redis-server", "wrk"),
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
+        "versitygw",
     ),
     "cluster": (
         *("containerd", "ctr", "ip", "iptables", "runc", "unshare"),
@@ -70,16 +72,14 @@ SUITES: Final = {
     "conformance": ("conformance", "docker-registry"),
     "contract": ("redis-server", "versitygw"),
     "e2e": (
-        *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo", "unshare"),
+        *("containerd", "ctr", "docker", "dockerd", "podman", "setpriv", "skopeo", "unshare"),
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust"),
     ),
-    "hostile": (
-        "docker-registry",
-        "redis-server",
-    ),
+    "hostile": ("redis-server",),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
+    "replicas": ("redis-server",),
     "unit": (),
 }
 _APART: Final = {"bench", "cluster"}

@@ -16,9 +16,11 @@ import http.client
 import json
 import ssl
 import sys
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 _TIMEOUT = 120.0
+_REDIRECTS = 5
+_REDIRECTED = frozenset({301, 302, 303, 307, 308})
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json,"
     "application/vnd.oci.image.manifest.v1+json,"
@@ -33,23 +35,24 @@ class Proxy:
 
     def __init__(self, url: str, name: str) -> None:
         """`name` is the repository."""
-        self._url = urlsplit(url)
+        self._url = url
         self._name = name
 
     def get(self, path: str, accept: str = "") -> tuple[http.client.HTTPResponse, bytes]:
-        """The answer and its body; ends the program if the status is not 200."""
-        host = self._url.netloc
-        if self._url.scheme == "https":
-            # The certificate lacks the name that the proxy has inside the cluster.
-            context = ssl._create_unverified_context()  # noqa: S323, SLF001
-            connection = http.client.HTTPSConnection(host, timeout=_TIMEOUT, context=context)
-        else:
-            connection = http.client.HTTPConnection(host, timeout=_TIMEOUT)
-        connection.request("GET", path, headers={"Accept": accept} if accept else {})
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        check(answer.status == http.HTTPStatus.OK, f"{path}: {answer.status} {body[:500]!r}")
+        """The answer and its body; ends the program if the status is not 200.
+
+        A redirect is followed, as clients do: blobs may come from a bucket.
+        """
+        headers = {"Accept": accept} if accept else {}
+        url = urljoin(self._url, path)
+        for _ in range(_REDIRECTS):
+            answer, body = fetch(url, headers)
+            location = answer.headers["Location"]
+            if answer.status not in _REDIRECTED or location is None:
+                break
+            url = urljoin(url, location)
+        where = url.partition("?")[0]
+        check(answer.status == http.HTTPStatus.OK, f"{where}: {answer.status} {body[:500]!r}")
         return answer, body
 
     def content(self, kind: str, digest: str) -> tuple[str, bytes]:
@@ -73,6 +76,25 @@ class Proxy:
         # By digest: the tag's ttl may be over, or 0.
         status, _ = self.content("manifests", digest)
         return status
+
+
+def fetch(url: str, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+    """The answer of GET and its body."""
+    scheme, host, path, query, _ = urlsplit(url)
+    if scheme == "https":
+        # The certificate lacks the name that the proxy has inside the cluster.
+        context = ssl._create_unverified_context()  # noqa: S323, SLF001
+        connection = http.client.HTTPSConnection(host, timeout=_TIMEOUT, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", f"{path}?{query}" if query else path, headers=headers)
+        answer = connection.getresponse()
+        return answer, answer.read()
+    except OSError as error:
+        sys.exit(f"FAILED: {host}: {error}")
+    finally:
+        connection.close()
 
 
 def check(good: object, otherwise: str) -> None:

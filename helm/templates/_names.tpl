@@ -7,8 +7,13 @@
 {{- define "lighterage.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $release := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
-{{- /* Short enough for the suffixes of StatefulSets, claims and components. */ -}}
-{{- default $release .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- $full := default $release .Values.fullnameOverride -}}
+{{- /* Kubernetes puts a StatefulSet's name and a hash into a label, which has at most 63 characters. */ -}}
+{{- if gt (len $full) 52 -}}
+{{ trunc 43 $full | trimSuffix "-" }}-{{ sha256sum $full | trunc 8 }}
+{{- else -}}
+{{ trimSuffix "-" $full }}
+{{- end -}}
 {{- end -}}
 
 {{- define "lighterage.namespace" -}}
@@ -83,4 +88,23 @@ annotations:
 {{/* The proxy's host inside the cluster. */}}
 {{- define "lighterage.host" -}}
 {{ include "lighterage.fullname" . }}.{{ include "lighterage.namespace" . }}.svc
+{{- end -}}
+
+{{/* Secrets to pull images with, as Kubernetes wants them: a name alone is one, too. */}}
+{{- define "lighterage.pullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .) }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The host names of the Ingress: `name`, or `{host: name}` as other charts have it. */}}
+{{- define "lighterage.ingress.hosts" -}}
+{{- $hosts := list -}}
+{{- range .Values.ingress.hosts -}}
+{{- $hosts = append $hosts (ternary . (get (ternary dict . (kindIs "string" .)) "host") (kindIs "string" .)) -}}
+{{- end -}}
+{{- toYaml $hosts -}}
 {{- end -}}

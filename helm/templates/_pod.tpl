@@ -19,8 +19,14 @@ spec:
   {{- if kindIs "bool" .Values.hostUsers }}
   hostUsers: {{ .Values.hostUsers }}
   {{- end }}
-  {{- with .Values.imagePullSecrets }}
-  imagePullSecrets:
+  {{- with include "lighterage.pullSecrets" . }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with .Values.dnsPolicy }}
+  dnsPolicy: {{ . }}
+  {{- end }}
+  {{- with .Values.dnsConfig }}
+  dnsConfig:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
@@ -85,6 +91,8 @@ spec:
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
+        # A proxy that hangs finishes no transfers: it does not get the pod's time for them.
+        terminationGracePeriodSeconds: 10
       # Of itself only: without upstream or Redis it serves what it has.
       readinessProbe:
         httpGet: {path: /readyz, port: admin}
@@ -183,7 +191,7 @@ tolerations:
 {{/* The files below /run/lighterage; the secrets directory of the settings is one of its directories. */}}
 {{- define "lighterage.secrets" -}}
 {{- $sources := list -}}
-{{- with include "lighterage.signingKey.secret" . -}}
+{{- with .Values.signingKey.existingSecret -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.signingKey.key "signing-key.pem") | fromYaml) -}}
 {{- end -}}
 {{- with .Values.adminService.existingSecret -}}
@@ -228,17 +236,6 @@ tolerations:
 {{- end -}}
 {{- with include "lighterage.redis.key.secret" . -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.redis.hmacKey.key "redis-hmac.key") | fromYaml) -}}
-{{- end -}}
-{{- with .Values.access.htpasswd -}}
-{{- if .existingSecret -}}
-{{- $sources = append $sources (include "lighterage.secrets.source" (list .existingSecret .key "htpasswd") | fromYaml) -}}
-{{- end -}}
-{{- end -}}
-{{- with include "lighterage.access.key.secret" . -}}
-{{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.access.tokenKey.key "token-key") | fromYaml) -}}
-{{- end -}}
-{{- with .Values.access.clientCaSecret -}}
-{{- $sources = append $sources (include "lighterage.secrets.source" (list . "ca.crt" "client-ca.crt") | fromYaml) -}}
 {{- end -}}
 {{ toYaml $sources }}
 {{- end -}}

@@ -5,7 +5,11 @@
 {{- $config := $values.config | default dict -}}
 {{- $messages := list -}}
 
-{{- range $section, $where := dict "listen" "listenHost and service.port" "admin" "adminService.port" "data" "storage" "workers" "replicas" "tls" "tls.existingSecret" -}}
+{{- if not (or $values.image.registry (($values.global | default dict).imageRegistry)) -}}
+{{- $messages = append $messages (printf "image.registry is empty, so nodes would pull somebody else's %s from Docker Hub. Push the image to a registry of yours and name it, as in image.registry: registry.example.org. For an image that is loaded into the nodes, it is docker.io/library." $values.image.repository) -}}
+{{- end -}}
+
+{{- range $section, $where := dict "listen" "listenHost and service.port" "admin" "adminService.port, adminService.hosts and adminService.existingSecret" "data" "storage" "workers" "replicas" "tls" "tls.existingSecret" -}}
 {{- if hasKey $config $section -}}
 {{- $messages = append $messages (printf "config.%s is set by the chart: remove it, and use %s." $section $where) -}}
 {{- end -}}
@@ -47,8 +51,8 @@
 {{- if and $values.existingConfigMap $config -}}
 {{- $messages = append $messages "config and existingConfigMap: only one of them can be the settings. Remove the other." -}}
 {{- end -}}
-{{- if and (dig "conversion" "signing_key_file" "" $config) (include "lighterage.signingKey.secret" .) -}}
-{{- $messages = append $messages "config.conversion.signing_key_file and signingKey: only one can be the key. Name its Secret in signingKey.existingSecret instead, or set signingKey.create to false." -}}
+{{- if and (dig "conversion" "signing_key_file" "" $config) $values.signingKey.existingSecret -}}
+{{- $messages = append $messages "config.conversion.signing_key_file and signingKey.existingSecret: only one can be the key. Remove the other." -}}
 {{- end -}}
 
 {{- $settings := include "lighterage.settings" . | fromYaml -}}
@@ -79,7 +83,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- range $part := list "access" "bucket" "redis" "upstreams" "network" -}}
+{{- range $part := list "names" "release" "bucket" "redis" "upstreams" "network" -}}
 {{- $messages = concat $messages (include (printf "lighterage.refuse.%s" $part) $ | fromYamlArray) -}}
 {{- end -}}
 

@@ -21,14 +21,6 @@
 {{- mulf $number (get (merge $binary $decimal) $unit | default 0.00000095367431640625) | floor | int64 -}}
 {{- end -}}
 
-{{- define "lighterage.signingKey.secret" -}}
-{{- if .Values.signingKey.existingSecret -}}
-{{ .Values.signingKey.existingSecret }}
-{{- else if .Values.signingKey.create -}}
-{{ include "lighterage.fullname" . }}-signing-key
-{{- end -}}
-{{- end -}}
-
 {{/* The Secret with the key of the HMACs in Redis; none if no Redis is configured. */}}
 {{- define "lighterage.redis.key.secret" -}}
 {{- $manifests := (.Values.config | default dict).manifests | default dict -}}
@@ -37,21 +29,6 @@
 {{ .Values.redis.hmacKey.existingSecret }}
 {{- else if and .Values.redis.hmacKey.create $uses -}}
 {{ include "lighterage.fullname" . }}-redis-key
-{{- end -}}
-{{- end -}}
-
-{{/* Whether some repositories are not open to every client. */}}
-{{- define "lighterage.access.isClosed" -}}
-{{- $access := (.Values.config | default dict).access | default dict -}}
-{{- if or (get $access "rules") (ne (get $access "mode" | default "open") "open") }}yes{{ end -}}
-{{- end -}}
-
-{{/* The Secret with the key of clients' tokens; nothing where every client may pull everything. */}}
-{{- define "lighterage.access.key.secret" -}}
-{{- if .Values.access.tokenKey.existingSecret -}}
-{{ .Values.access.tokenKey.existingSecret }}
-{{- else if and .Values.access.tokenKey.create (include "lighterage.access.isClosed" .) -}}
-{{ include "lighterage.fullname" . }}-token-key
 {{- end -}}
 {{- end -}}
 
@@ -92,18 +69,11 @@
 {{- $service := printf "%s-admin" (include "lighterage.fullname" .) -}}
 {{- $inNamespace := printf "%s.%s" $service (include "lighterage.namespace" .) -}}
 {{- $hosts := list $service $inNamespace (printf "%s.svc" $inNamespace) (printf "%s.svc.cluster.local" $inNamespace) -}}
-{{- $admin := dict "hosts" $hosts -}}
+{{- $admin := dict "hosts" (concat $hosts .Values.adminService.hosts) -}}
 {{- if .Values.adminService.existingSecret }}{{ $_ := set $admin "token_file" "/run/lighterage/admin/token" }}{{ end -}}
 {{- $_ := merge $derived (dict "admin" $admin) -}}
-{{- if include "lighterage.signingKey.secret" . -}}
+{{- if .Values.signingKey.existingSecret -}}
 {{- $_ := merge $derived (dict "conversion" (dict "signing_key_file" "/run/lighterage/signing-key.pem")) -}}
-{{- end -}}
-{{- $access := dict -}}
-{{- if .Values.access.htpasswd.existingSecret }}{{ $_ := set $access "htpasswd_file" "/run/lighterage/htpasswd" }}{{ end -}}
-{{- if include "lighterage.access.key.secret" . }}{{ $_ := set $access "token_key_file" "/run/lighterage/token-key" }}{{ end -}}
-{{- if $access }}{{ $_ := merge $derived (dict "access" $access) }}{{ end -}}
-{{- if .Values.access.clientCaSecret -}}
-{{- $_ := merge $derived (dict "tls" (dict "client_ca_file" "/run/lighterage/client-ca.crt")) -}}
 {{- end -}}
 {{- if .Values.tls.existingSecret -}}
 {{- $files := dict "certificate_file" "/run/lighterage/tls/tls.crt" "key_file" "/run/lighterage/tls/tls.key" -}}

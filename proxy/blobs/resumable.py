@@ -16,6 +16,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.telemetry import trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -134,7 +135,9 @@ class ResumableBody:
             await self._budget.spend(failure, received=received, gained=gained)
             gained = 0
             try:
-                return await self._request(received)
+                # The client that has begun it may have left, or reached a limit; others read on.
+                with trace.for_nobody():
+                    return await self._request(received)
             except RangeInvalid as answer:
                 if self.total is None and answer.size == received:
                     return None

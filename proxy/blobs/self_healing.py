@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proxy.errors import StorageFailure, StoreError
+from proxy.errors import BlobDamaged, StorageFailure, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,6 +16,41 @@ if TYPE_CHECKING:
     from proxy.ports import Blob, BlobStore
 
 _log = structlog.get_logger()
+
+
+async def open_verified(store: BlobStore, digest: Digest) -> Blob | None:
+    """Open a stored blob of which every part is right; None if there is none, or a damaged one."""
+    blob = await store.open(digest)
+    if blob is None:
+        return None
+    try:
+        await blob.verify()
+    except StoreError as error:
+        await discard(store, digest, blob, str(error))
+        return None
+    except BaseException:
+        blob.close()
+        raise
+    return blob
+
+
+async def discard(store: BlobStore, digest: Digest, blob: Blob, reason: str) -> None:
+    """Close a blob that cannot be read, and have the store quarantine it."""
+    try:
+        await quarantine(store, digest, blob, reason)
+    finally:
+        blob.close()
+
+
+async def quarantine(
+    store: BlobStore, digest: Digest, blob: Blob, reason: str, *, offset: int = 0
+) -> None:
+    """Have the store quarantine a blob that cannot be read from `offset` on."""
+    _log.error("blob.unreadable", digest=digest, offset=offset, reason=reason)
+    try:
+        await store.quarantine(digest, blob)
+    except StoreError as error:
+        _log.error("blob.not_quarantined", digest=digest, error=str(error))
 
 
 class StoredBlob:
@@ -44,12 +79,18 @@ class StoredBlob:
         return True
 
     async def read(self, offset: int, length: int) -> bytes | memoryview:
-        """Return at least one byte from `offset`; UpstreamFailure or StorageFailure."""
+        """Return at least one byte from `offset`; UpstreamFailure or StorageFailure.
+
+        StorageFailure, too, if what was read before is wrong.
+        """
         if self._replacement is None:
             try:
                 if piece := await self._blob.read(offset, length):
                     return piece
                 reason = "it ends early"
+            except BlobDamaged as error:
+                await quarantine(self._store, self._digest, self._blob, str(error), offset=offset)
+                raise StorageFailure("the blob that was stored is damaged") from error
             except StoreError as error:
                 reason = str(error)
             self._replacement = await self._replace(offset, reason)
@@ -62,8 +103,7 @@ class StoredBlob:
         self._blob.close()
 
     async def _replace(self, offset: int, reason: str) -> Source:
-        _log.error("blob.unreadable", digest=self._digest, offset=offset, reason=reason)
-        await self._store.quarantine(self._digest, self._blob)
+        await quarantine(self._store, self._digest, self._blob, reason, offset=offset)
         replacement = await self._fetch()
         if replacement.size != self.size:
             replacement.close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from proxy.blobs.resumable import ResumableBody
-from proxy.blobs.self_healing import StoredBlob
-from proxy.errors import ConversionRefused, RefusalReason, StoreError
+from proxy.blobs.self_healing import StoredBlob, discard, open_verified
+from proxy.errors import ClientThrottled, ConversionRefused, RefusalReason, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import BlobStore, Upstream
+    from proxy.ports import Blob, BlobStore, Upstream
 
 _log = structlog.get_logger()
 
 # The number of blobs whose ranges are remembered.
 _MAX_RANGES: Final = 4096
-# How long anybody can use the URL of a blob that not everybody may read, in seconds.
-_PRIVATE_URL_LIFE: Final = 60.0
 
 
 class _Constant:
@@ -73,66 +72,76 @@ class Blobs:
         # The blobs of which one small range was delivered.
         self._ranges: LruCache[tuple[str, Digest], None] = LruCache(_MAX_RANGES)
 
-    async def find(self, repository: Repository, digest: Digest) -> Source | None:
+    async def find(
+        self, repository: Repository, digest: Digest, *, in_parts: bool = False
+    ) -> Source | None:
         """Return the blob if it is stored or being fetched; None if a transfer must be started.
 
-        BlobUnknown if the repository does not have it, though another one may.
+        `in_parts` if anything but the whole of it, from its beginning, is read. BlobUnknown if the
+        repository does not have it, though another one may.
         """
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return _Constant()
         if self._transfers.is_running(repository, digest):
             return await self.fetch(repository, digest)
-        if (blob := await self._store.open(digest)) is None:
+        if (blob := await self._open_stored(repository, digest, in_parts=in_parts)) is None:
             return None
-        try:
-            await self._grants.require(repository, digest, blob)
-        except BaseException:
-            blob.close()
-            raise
-        trace.current().outcome = Outcome.HIT
         return StoredBlob(
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
-    async def url(self, digest: Digest, *, private: bool = False) -> str | None:
-        """Return where the client may fetch the blob that `find` has just returned; None: here.
-
-        `private`: not everybody may read it, so that the URL is for a short time.
-        """
-        if digest == EMPTY_LAYER:
+    async def find_stored(self, repository: Repository, digest: Digest) -> Source | None:
+        """Return the blob if it is stored, and the repository is known to have it."""
+        if not await self._grants.exists(repository, digest):
             return None
-        return await self._store.url(digest, seconds=_PRIVATE_URL_LIFE if private else None)
+        blob = await self._store.open(digest)
+        if blob is None:
+            return None
+        return StoredBlob(
+            digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
+        )
 
-    async def open(self, repository: Repository, digest: Digest) -> Source:
+    async def url(self, digest: Digest) -> str | None:
+        """Return where the client may fetch the blob that `find` has just returned; None: here."""
+        return None if digest == EMPTY_LAYER else await self._store.url(digest)
+
+    async def open(
+        self, repository: Repository, digest: Digest, *, in_parts: bool = False
+    ) -> Source:
         """Return the blob, fetched if need be; BlobUnknown, UpstreamFailure or StorageFailure."""
-        return await self.find(repository, digest) or await self.fetch(repository, digest)
+        found = await self.find(repository, digest, in_parts=in_parts)
+        return found or await self.fetch(repository, digest)
 
     async def fetch(self, repository: Repository, digest: Digest) -> Source:
         """Return the blob from its transfer, which is started if need be; raises as `open` does."""
-        reader = self._transfers.join(repository, digest)
-        trace.current().outcome = Outcome.HIT if reader.verified else Outcome.MISS
-        try:
-            await reader.wait_until_sendable()
-            if not reader.delivered:
-                await self._require_access(repository, digest)
-        except BaseException:
-            reader.close()
-            raise
-        return reader
+        while True:
+            reader = self._transfers.join(repository, digest)
+            trace.current().outcome = Outcome.HIT if reader.verified else Outcome.MISS
+            try:
+                await reader.wait_until_sendable()
+                if not reader.delivered:
+                    await self._require_access(repository, digest)
+            except ClientThrottled as error:
+                reader.close()
+                if error.concerns_caller():
+                    raise
+                # Another client's request has begun it: when that has ended, this one begins.
+                await asyncio.sleep(0)
+            except BaseException:
+                reader.close()
+                raise
+            else:
+                return reader
 
     async def size(self, repository: Repository, digest: Digest) -> int:
         """Return the blob's size in bytes, without fetching it if the upstream states it."""
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return len(EMPTY_LAYER_BYTES)
-        if (blob := await self._store.open(digest)) is not None:
-            try:
-                await self._grants.require(repository, digest, blob)
-                trace.current().outcome = Outcome.HIT
-                return blob.size
-            finally:
-                blob.close()
+        if (blob := await self._open_stored(repository, digest)) is not None:
+            blob.close()
+            return blob.size
         trace.current().outcome = Outcome.MISS
         if (size := self._transfers.length(repository, digest)) is not None:
             return size
@@ -208,7 +217,7 @@ class Blobs:
 
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
         """Return the whole of a small blob; ConversionRefused if it has more than `limit` bytes."""
-        source = await self.open(repository, digest)
+        source = await self.open(repository, digest, in_parts=True)
         try:
             if source.size > limit:
                 raise ConversionRefused(
@@ -221,6 +230,24 @@ class Blobs:
             return bytes(content)
         finally:
             source.close()
+
+    async def _open_stored(
+        self, repository: Repository, digest: Digest, *, in_parts: bool = False
+    ) -> Blob | None:
+        """Open the blob if it is stored and the repository may serve it; BlobUnknown if not."""
+        opened = open_verified(self._store, digest) if in_parts else self._store.open(digest)
+        if (blob := await opened) is None:
+            return None
+        try:
+            await self._grants.require(repository, digest, blob)
+        except StoreError as error:
+            await discard(self._store, digest, blob, str(error))
+            return None
+        except BaseException:
+            blob.close()
+            raise
+        trace.current().outcome = Outcome.HIT
+        return blob
 
     async def _require_access(self, repository: Repository, digest: Digest) -> None:
         """Return if the repository may serve a blob that this process has not fetched through it.

@@ -14,6 +14,7 @@ import structlog
 from proxy.blobs.limits import NotStored, Reason
 from proxy.blobs.progress import Progress
 from proxy.blobs.resumable import ContentChanged, ResumableBody
+from proxy.blobs.self_healing import open_verified
 from proxy.errors import RangeInvalid, RegistryError, StoreError, UpstreamFailure
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.ports.blobs import spool_key
@@ -93,7 +94,7 @@ class Transfer:
                 return
         try:
             # The process that had the lease before may have finished.
-            if (blob := await self._store.open(self.digest)) is not None:
+            if (blob := await open_verified(self._store, self.digest)) is not None:
                 self.progress.finish(blob, blob.size)
                 return
             with self._limits.download() as room:

@@ -194,7 +194,7 @@ class Transfers:
         )
         happened = trace.current()
         # A range may have been tried before, without success.
-        happened.stored, happened.detail = True, ""
+        happened.stored, happened.detail = self._store.stores_on_commit, ""
         task = self._flights.start(transfer.run())
         self._running[key] = transfer, task
         task.add_done_callback(lambda _: self._remove(transfer))

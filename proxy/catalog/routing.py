@@ -49,10 +49,6 @@ class Routes:
             )
         return repository
 
-    def by_host_or_default(self, host: str) -> str:
-        """The upstream of a request that names no repository."""
-        return self._by_host(host) or self.default
-
     def _without_ns(self, addressed: str, host: str) -> Repository:
         if (registry := self._by_host(host)) is not None:
             return self._in(registry, addressed, addressed)

@@ -46,6 +46,9 @@ def from_arguments(
     admin_listen: str | None = None,
     redis: str | None = None,
     data: Path | None = None,
+    peer_listen: str | None = None,
+    peers: str | None = None,
+    peer_secret_file: Path | None = None,
     workers: int | None = None,
 ) -> dict[str, Any]:
     """The settings that the given arguments name."""
@@ -54,6 +57,8 @@ def from_arguments(
         given["admin"] = {"listen": admin_listen}
     if redis is not None:
         given["manifests"] = {"store": "redis", "redis": {"url": redis}}
+    replicas = {"listen": peer_listen, "discover": peers, "secret_file": peer_secret_file}
+    given["peers"] = {key: value for key, value in replicas.items() if value is not None} or None
     return {key: value for key, value in given.items() if value is not None}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy import __version__
-from proxy.cli.group import CONFIG, DATA, fail, from_arguments, main, read
+from proxy.cli.group import CONFIG, DATA, FILE, fail, from_arguments, main, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,9 @@ def version() -> None:
 @click.option("--upstream", metavar="URL", help="The registry to stand in front of.")
 @click.option("--redis", metavar="URL", help="A Redis that proxies share, instead of SQLite.")
 @DATA
+@click.option("--peer-listen", metavar="HOST:PORT", help="The address for other replicas.")
+@click.option("--peers", metavar="dns:NAME:PORT|HOST:PORT,...", help="Where other replicas are.")
+@click.option("--peer-secret-file", type=FILE, help="A secret that all replicas share.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that serve.")
 def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     """Serve until SIGTERM."""

@@ -3,8 +3,8 @@
 A secrets directory overrides the file, the environment overrides both, and arguments override all.
 """
 
-from proxy.config.access import AccessSettings
 from proxy.config.blobs import BlobSettings
+from proxy.config.peers import PeerSettings
 from proxy.config.redis import RedisSettings
 from proxy.config.sections import ConversionSettings, Limits, TagSettings, TlsSettings
 from proxy.config.serve_arguments import ServeArguments
@@ -14,13 +14,13 @@ from proxy.config.upstream import CredentialSettings, EndpointSettings, Upstream
 from proxy.config.values import Address
 
 __all__ = [
-    "AccessSettings",
     "Address",
     "BlobSettings",
     "ConversionSettings",
     "CredentialSettings",
     "EndpointSettings",
     "Limits",
+    "PeerSettings",
     "RedisSettings",
     "ServeArguments",
     "Settings",

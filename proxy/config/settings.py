@@ -15,11 +15,12 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema
 
-from proxy.config.access import AccessSettings
 from proxy.config.blobs import BlobSettings
 from proxy.config.mistakes import sentence
+from proxy.config.peers import PeerSettings
 from proxy.config.section import Section
 from proxy.config.sections import (
+    AccessSettings,
     Admin,
     BudgetSettings,
     CatalogSettings,
@@ -73,6 +74,7 @@ class Settings(Section):
     budget: BudgetSettings = BudgetSettings()
     conversion: ConversionSettings = ConversionSettings()
     access: AccessSettings = AccessSettings()
+    peers: PeerSettings = PeerSettings()
     limits: Limits = Limits()
     shutdown: ShutdownSettings = ShutdownSettings()
     tls: TlsSettings = TlsSettings()
@@ -108,23 +110,13 @@ class Settings(Section):
     def _credentials_are_guarded(self) -> Settings:
         """Require consent before all clients of a public listener pull with our credentials."""
         allowed = self.listen.is_loopback or self.access.allow_anonymous
-        names = [
-            name
-            for name, upstream in self.upstreams.items()
-            if upstream.has_credentials and self.access.is_open_by_default(name)
-        ]
+        names = [name for name, upstream in self.upstreams.items() if upstream.has_credentials]
         if names and not allowed:
             raise ValueError(
                 f"every client that can reach {self.listen} would pull with the credentials for "
-                f"{', '.join(names)}; say in access.rules who may pull, listen on 127.0.0.1, or "
-                "set access.allow_anonymous: true if you want that"
+                f"{', '.join(names)}; listen on 127.0.0.1, or set access.allow_anonymous: true if "
+                "you want that"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _rules_fit_the_upstreams(self) -> Settings:
-        if mistakes := list(self.access.mistakes(self.upstreams)):
-            raise ValueError("\n".join(mistakes))
         return self
 
 

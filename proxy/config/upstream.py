@@ -21,6 +21,7 @@ from proxy.errors import NameInvalid
 from proxy.oci.reference import parse_name
 
 _URL: Final = r"https?://[^/?#@\s]+/?"
+_HOST: Final = r"[a-z0-9._-]+|[0-9a-f:.]+(%[a-z0-9._-]+)?"
 _PROXY: Final = r"http://([^/?#@\s]+@)?[^/?#@\s]+/?"
 # Approximately the grammar of `parse_name`, for the schema.
 _NAME: Final = r"[a-z0-9]+([._/-]+[a-z0-9]+)*"
@@ -65,7 +66,7 @@ class EndpointSettings(Section):
     ] = Field(default=None, repr=False)  # may hold a password
     no_proxy: tuple[str, ...] = ()
     address_family: Literal["any", "ipv4", "ipv6"] = "any"
-    connections: int = Field(default=512, ge=1)
+    connections: int = Field(default=512, ge=2)
     connect_timeout: Timeout = 5.0
     idle_timeout: Timeout = 60.0
     answer_timeout: Timeout = 30.0
@@ -73,12 +74,17 @@ class EndpointSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        if not re.fullmatch(_URL, value) or not _names_a_host(value):
+        if not re.fullmatch(_URL, value) or not _names_a_host(_encode_host(value)):
             raise ValueError(
                 "an upstream's url is http(s)://HOST[:PORT] without a path; a path before the "
                 "names of repositories is the prefix"
             )
-        return value.rstrip("/")
+        return _encode_host(value).rstrip("/")
+
+    @field_validator("realms")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_encode(host) for host in value)
 
     @field_validator("prefix")
     @classmethod
@@ -125,11 +131,21 @@ def _is_loopback(parts: SplitResult) -> bool:
         return host == "localhost"
 
 
+def _encode(host: str) -> str:
+    """An internationalized name as it is resolved, and as registries write it; with its port."""
+    return host if host.isascii() else host.encode("idna").decode()
+
+
+def _encode_host(url: str) -> str:
+    parts = urlsplit(url)
+    return url if url.isascii() else parts._replace(netloc=_encode(parts.netloc)).geturl()
+
+
 def _names_a_host(url: str) -> bool:
-    """Whether `url` has a host, and no invalid port."""
+    """Whether `url` has a host, which is a name or an address, and no invalid port."""
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0
+        return bool(re.fullmatch(_HOST, parts.hostname or "")) and parts.port != 0
     except ValueError:
         return False
 

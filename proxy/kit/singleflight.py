@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
-from proxy.errors import ConversionRefused, RegistryError, StoreError
+from proxy.errors import ClientThrottled, ConversionRefused, RegistryError, StoreError
 from proxy.kit.backoff import with_jitter
 from proxy.kit.clock import SYSTEM_CLOCK
 
@@ -45,19 +45,24 @@ class SingleFlight:
     ) -> T:
         """Return the result of `work`, which runs once for all callers with `key` while it runs.
 
-        A caller that is cancelled stops nothing. An exception is raised for every caller. With
-        `elsewhere`, `work` also runs in one process at a time, and only if `elsewhere` returns
+        A caller that is cancelled stops nothing. An exception is raised for every caller; where it
+        concerns only the client of the one who began, the others try again (ClientThrottled).
+        With `elsewhere`, `work` also runs in one process at a time, and only if `elsewhere` returns
         None: another process may just have done the same work.
         """
-        task = self._flights.get(key)
-        if task is None:
-            task = self.start(
-                work()
-                if elsewhere is None or self._leases is None
-                else self._take_turn(self._leases, key, work, elsewhere)
-            )
-            self._flights[key] = task
-            task.add_done_callback(lambda done: self._remove(key, done))
+        while (task := self._flights.get(key)) is not None:
+            try:
+                return await asyncio.shield(task)
+            except ClientThrottled as error:
+                if error.concerns_caller() or self._flights.get(key) is task:
+                    raise
+        task = self.start(
+            work()
+            if elsewhere is None or self._leases is None
+            else self._take_turn(self._leases, key, work, elsewhere)
+        )
+        self._flights[key] = task
+        task.add_done_callback(lambda done: self._remove(key, done))
         return await asyncio.shield(task)
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -18,7 +18,7 @@ from proxy.errors import (
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
-from proxy.ports.catalog import Proof, TagEntry
+from proxy.ports.catalog import Grant, Proof, TagEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Repository, Tag
-    from proxy.ports import Head, Upstream
+    from proxy.ports import Fetched, Head, Upstream
 
 _log = structlog.get_logger()
 
@@ -55,6 +55,13 @@ class UpstreamManifests:
         lookup = await self._catalog.look_manifest(repository, digest)
         return lookup.manifest or await self.obtain(repository, digest, lookup)
 
+    async def find_stored(self, repository: Repository, digest: Digest) -> Lookup:
+        """What is stored of the manifest; one that was made here did not come from upstream."""
+        lookup = await self._catalog.look_manifest(repository, digest, may_be_derived=False)
+        if isinstance(lookup.access, Grant) and lookup.access.proof is Proof.DERIVED:
+            return UNKNOWN
+        return lookup
+
     async def obtain(
         self, repository: Repository, digest: Digest, lookup: Lookup = UNKNOWN
     ) -> Manifest:
@@ -74,12 +81,17 @@ class UpstreamManifests:
         return await self.fetch(repository, digest)
 
     async def fetch(
-        self, repository: Repository, reference: Digest | Tag, *, tag: Tag | None = None
+        self,
+        repository: Repository,
+        reference: Digest | Tag,
+        *,
+        tag: Tag | None = None,
+        age: float = 0.0,
     ) -> Manifest:
         """The manifest from upstream, by one transfer for all requests meanwhile.
 
-        The catalog learns it at once, with what `tag` names now. UpstreamInvalid if the bytes are
-        not one manifest, or not what the digest names.
+        The catalog learns it at once, with what `tag` names, or named `age` seconds ago.
+        UpstreamInvalid if the bytes are not one manifest, or not what the digest names.
         """
 
         async def elsewhere() -> Manifest | None:
@@ -88,8 +100,9 @@ class UpstreamManifests:
             return (await self._catalog.look_nearest_manifest(repository, reference)).manifest
 
         async def work() -> Manifest:
-            manifest = await self._fetch(repository, reference)
-            entry = None if tag is None else (tag, TagEntry(manifest.digest, self._clock.wall()))
+            fetched, manifest = await self._fetch(repository, reference)
+            validated_at = self._clock.wall() - max(age, fetched.age)
+            entry = None if tag is None else (tag, TagEntry(manifest.digest, validated_at))
             await self._catalog.learn(repository, manifest, Proof.DELIVERED, tag=entry)
             return manifest
 
@@ -142,12 +155,14 @@ class UpstreamManifests:
         except ManifestInvalid:
             return None
 
-    async def _fetch(self, repository: Repository, reference: Digest | Tag) -> Manifest:
+    async def _fetch(
+        self, repository: Repository, reference: Digest | Tag
+    ) -> tuple[Fetched, Manifest]:
         upstream = self._upstreams[repository.registry]
         expected = reference if isinstance(reference, Digest) else None
         fetched = await upstream.manifest(repository.name, reference)
         try:
-            return read_manifest(
+            manifest = read_manifest(
                 fetched.raw, fetched.content_type, expected=expected or fetched.digest
             )
         except ManifestInvalid as error:
@@ -160,3 +175,4 @@ class UpstreamManifests:
             raise UpstreamInvalid(
                 f"{repository.registry} sent an unusable manifest for {reference}: {error.message}"
             ) from None
+        return fetched, manifest

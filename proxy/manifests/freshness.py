@@ -12,11 +12,13 @@ from typing import Final, TypeAlias
 
 from proxy.errors import (
     BudgetReserved,
+    ClientThrottled,
     TagDeleted,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamInvalid,
     UpstreamOffline,
+    UpstreamSaturated,
     UpstreamThrottled,
     UpstreamUnavailable,
 )
@@ -33,13 +35,17 @@ class Reason(StrEnum):
     THROTTLED = "throttled"
     INVALID = "invalid"
     BUDGET = "budget"
+    SATURATED = "saturated"
+    CLIENT_LIMIT = "client_limit"
     DELETED = "deleted"
 
 
 # The first row that fits.
 _REASONS: Final[tuple[tuple[type[UpstreamFailure], Reason], ...]] = (
     (UpstreamOffline, Reason.OFFLINE),
+    (UpstreamSaturated, Reason.SATURATED),
     (BudgetReserved, Reason.BUDGET),
+    (ClientThrottled, Reason.CLIENT_LIMIT),
     (UpstreamUnavailable, Reason.UNAVAILABLE),
     (UpstreamDenied, Reason.DENIED),
     (UpstreamThrottled, Reason.THROTTLED),

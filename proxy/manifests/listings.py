@@ -114,7 +114,7 @@ class Listings:
             return page
 
         page = await self._page(repository, _Question("tags", query, tags_slot(query)), ask)
-        return Page(name_tags(page.raw, repository.addressed), page.following)
+        return replace(page, raw=name_tags(page.raw, repository.addressed))
 
     async def referrers(
         self, repository: Repository, digest: Digest, query: str, artifact_type: str | None
@@ -149,7 +149,7 @@ class Listings:
         self._remember(f"{repository}:referrers:{digest}", page)
         if page.filtered:
             return page
-        return Page(filter_referrers(page.raw, artifact_type), page.following, filtered=True)
+        return replace(page, raw=filter_referrers(page.raw, artifact_type), filtered=True)
 
     async def _from_tag(self, repository: Repository, digest: Digest) -> Page:
         try:
@@ -171,12 +171,11 @@ class Listings:
         listing = f"{repository}:{question.listing}"
         is_cached = question.is_common or (listing, question.query) in self._handed_out
         stored = await self._catalog.listing(repository, question.slot) if is_cached else None
-        page = _decode(stored, question.stored_as)
-        now, life = self._clock.wall(), self._lifetimes.default
-        age = None if stored is None or page is None else now - stored.fetched_at
+        page = _decode(stored, question.stored_as, self._clock.wall())
+        life = self._lifetimes.default
         failure = self._upstreams[repository.registry].trouble
         decision = decide(
-            age,
+            None if page is None else page.age,
             life,
             revalidation_timeout=self._lifetimes.revalidation_timeout,
             trouble=Trouble(failure=None if failure is None else reason_of(failure)),
@@ -186,7 +185,7 @@ class Listings:
             page = await ask()
             if is_cached and len(page.raw) <= _CACHED_LIMIT:
                 value = encode(page, question.stored_as)
-                found = Listing(value, self._clock.wall())
+                found = Listing(value, self._clock.wall() - page.age)
                 await self._catalog.put_listing(repository, question.slot, found)
             return page
 
@@ -227,10 +226,11 @@ class Listings:
             self._handed_out.put((listing, query), True, cost)  # noqa: FBT003 -- a set
 
 
-def _decode(stored: Listing | None, query: str) -> Page | None:
-    """The page; one that cannot be read is a miss, and counted."""
+def _decode(stored: Listing | None, query: str, now: float) -> Page | None:
+    """The page with its age; one that cannot be read is a miss, and counted."""
     try:
-        return None if stored is None else decode(stored.value, query)
+        page = None if stored is None else decode(stored.value, query)
     except UpstreamInvalid:
         metrics.CACHE_ERRORS.labels("decode").inc()
         return None
+    return None if stored is None or page is None else replace(page, age=now - stored.fetched_at)

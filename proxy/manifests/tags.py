@@ -7,13 +7,11 @@ notice; a later answer is for the next request. An upstream's failure never cost
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 
-from proxy.catalog.lookup import Lookup
-from proxy.errors import BudgetReserved, ManifestUnknown, TagDeleted, UpstreamFailure
+from proxy.errors import ClientThrottled, ManifestUnknown, TagDeleted, UpstreamFailure
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.manifests.freshness import (
@@ -28,8 +26,9 @@ from proxy.manifests.freshness import (
     decide,
     reason_of,
 )
+from proxy.manifests.resolved import Resolved
+from proxy.manifests.revalidation import Revalidation
 from proxy.manifests.stale import record_stale
-from proxy.ports.catalog import Proof, TagEntry
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
@@ -37,13 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.catalog.catalog import Catalog
+    from proxy.catalog.lookup import Lookup
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
-    from proxy.ports import Head, MonitoredUpstream
+    from proxy.ports import MonitoredUpstream
+    from proxy.ports.catalog import TagEntry
 
 _log = structlog.get_logger()
 
@@ -52,12 +53,6 @@ _HOLD_OFF: Final = 1.0
 _LONGEST_HOLD_OFF: Final = 60.0
 _HELD_OFF_MEMORY: Final = 2**20
 _HELD_OFF_COST: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    manifest: Manifest
-    outcome: Outcome
 
 
 class Tags:
@@ -74,11 +69,17 @@ class Tags:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._catalog = catalog
-        self._upstream_manifests = upstream_manifests
         self._upstreams = upstreams
         self._flights = flights
         self._lifetimes = lifetimes
         self._clock = clock
+        self._revalidation = Revalidation(
+            catalog=catalog,
+            upstream_manifests=upstream_manifests,
+            upstreams=upstreams,
+            is_fresh=self._is_fresh,
+            clock=clock,
+        )
         self._held_off: LruCache[str, tuple[float, Reason]] = LruCache(_HELD_OFF_MEMORY)
         # When each question was asked that an upstream has not answered yet, the oldest first.
         self._unanswered: dict[str, dict[str, float]] = {name: {} for name in upstreams}
@@ -98,31 +99,57 @@ class Tags:
         """What the tag names: the fresh copy, else what the upstream says, else the stale copy.
 
         ManifestUnknown if the upstream has no such tag; an UpstreamFailure if it cannot be asked
-        and nothing is stored.
+        and nothing is stored. The trace says which it is.
         """
+        return _record(await self.find(repository, tag))
+
+    async def find_stored(
+        self, repository: Repository, tag: Tag, *, may_be_stale: bool
+    ) -> Resolved | None:
+        """What the tag names, if that is stored, and fresh unless it may be stale."""
         lookup = await self._catalog.look(
             repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
         )
-        manifest = lookup.manifest
-        if manifest is None:
-            return _record(await self._current(repository, tag, lookup))
+        if lookup.manifest is None or lookup.entry is None:
+            return None
+        if self._is_fresh(repository, tag, lookup.entry):
+            return Resolved(lookup.manifest, Outcome.HIT, lookup.entry.validated_at)
+        if not may_be_stale or self._is_too_old(repository, tag, lookup.entry):
+            return None
+        return Resolved.of_stale(lookup.manifest, lookup.entry, Reason.UNAVAILABLE)
+
+    async def find(self, repository: Repository, tag: Tag) -> Resolved:
+        """The same as `resolve`, with its age."""
+        lookup = await self._catalog.look(
+            repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
+        )
+        manifest, entry = lookup.manifest, lookup.entry
+        if manifest is None or entry is None:
+            return await self._current(repository, tag, lookup)
         match self._decide(repository, tag, lookup):
             case Fresh():
-                return _record(_Resolved(manifest, Outcome.HIT))
+                return Resolved(manifest, Outcome.HIT, entry.validated_at)
             case MustFetch():
-                return _record(await self._current(repository, tag, lookup))
+                return await self._current(repository, tag, lookup)
             case ServeStale(reason):
-                record_stale(reason)
-                return manifest
+                return Resolved.of_stale(manifest, entry, reason)
             case ServeStaleAndRevalidate() | RevalidateWithin() as decision:
-                resolved = await self._revalidate(repository, tag, lookup, decision)
-                return manifest if resolved is None else _record(resolved)
+                found = await self._revalidate(repository, tag, lookup, decision)
+                return (
+                    found
+                    if isinstance(found, Resolved)
+                    else Resolved.of_stale(manifest, entry, found)
+                )
             case never:
                 assert_never(never)
 
     def _is_fresh(self, repository: Repository, tag: Tag, entry: TagEntry) -> bool:
         age = self._clock.wall() - entry.validated_at
         return self._lifetimes.of(repository, tag).is_fresh(age)
+
+    def _is_too_old(self, repository: Repository, tag: Tag, entry: TagEntry) -> bool:
+        age = self._clock.wall() - entry.validated_at
+        return age > self._lifetimes.of(repository, tag).longest
 
     def _decide(self, repository: Repository, tag: Tag, lookup: Lookup) -> Decision:
         entry = lookup.entry
@@ -145,8 +172,8 @@ class Tags:
         tag: Tag,
         lookup: Lookup,
         decision: ServeStaleAndRevalidate | RevalidateWithin,
-    ) -> _Resolved | None:
-        """What the upstream says in time; None, recorded as stale, if it does not."""
+    ) -> Resolved | Reason:
+        """What the upstream says in time; why the stale copy is served, if it does not."""
         seconds, reason = 0.0, Reason.SLOW
         match decision:
             case ServeStaleAndRevalidate():
@@ -160,41 +187,44 @@ class Tags:
             reason = reason_of(failure)
         except TimeoutError:
             pass
-        record_stale(reason)
-        return None
+        return reason
 
-    async def _current(self, repository: Repository, tag: Tag, lookup: Lookup) -> _Resolved:
+    async def _current(self, repository: Repository, tag: Tag, lookup: Lookup) -> Resolved:
         """What the upstream says, by one question for all requests that need it meanwhile."""
         # Another request may have asked since this one looked into the catalog.
-        digest = self.fresh(repository, tag)
-        known = digest and self._catalog.remembered_manifest(repository, digest)
-        if known:
-            return _Resolved(known, Outcome.HIT)
+        entry = self._catalog.remembered_tag(repository, tag)
+        if entry is not None and self._is_fresh(repository, tag, entry):
+            known = self._catalog.remembered_manifest(repository, entry.digest)
+            if known is not None:
+                return Resolved(known, Outcome.HIT, entry.validated_at)
 
-        async def elsewhere() -> _Resolved | None:
+        async def elsewhere() -> Resolved | None:
             found = await self._catalog.look_nearest(repository, tag)
             if found.manifest is None or found.entry is None:
                 return None
             if not self._is_fresh(repository, tag, found.entry):
                 return None
-            return _Resolved(found.manifest, Outcome.HIT)
+            return Resolved(found.manifest, Outcome.HIT, found.entry.validated_at)
 
-        async def work() -> _Resolved:
+        async def work() -> Resolved:
             return await self._fetch(repository, tag, lookup)
 
         return await self._flights.do(_key(repository, tag), work, elsewhere)
 
-    async def _fetch(self, repository: Repository, tag: Tag, lookup: Lookup) -> _Resolved:
+    async def _fetch(self, repository: Repository, tag: Tag, lookup: Lookup) -> Resolved:
         key, unanswered = _key(repository, tag), self._unanswered[repository.registry]
         unanswered[key] = self._clock.monotonic()
         try:
-            resolved = await self._ask(repository, tag, lookup)
+            resolved = await self._revalidation.ask(repository, tag, lookup)
         except ManifestUnknown:
             if self._lifetimes.keep_deleted and lookup.manifest is not None:
                 deleted = TagDeleted(f"{repository.registry} has no {repository.name}:{tag} now")
                 self._hold_off(repository, tag, lookup, deleted)
                 raise deleted from None
             await self._catalog.drop_tag(repository, tag)
+            raise
+        except ClientThrottled:
+            # Other clients may ask.
             raise
         except UpstreamFailure as failure:
             self._hold_off(repository, tag, lookup, failure)
@@ -203,75 +233,6 @@ class Tags:
             del unanswered[key]
         self._held_off.delete(key)
         return resolved
-
-    async def _ask(self, repository: Repository, tag: Tag, lookup: Lookup) -> _Resolved:
-        """One HEAD; a GET for what is not stored, or where HEAD does not answer usefully.
-
-        A GET is a pull from the upstream's budget: BudgetReserved if that is nearly spent, and
-        there is a copy that can be served instead.
-        """
-        head = await self._upstream_manifests.head(repository, tag)
-        if head is not None and head.digest is not None:
-            if (stored := await self._find_stored(repository, tag, head, lookup)) is not None:
-                return stored
-            await self._spend(repository, lookup)
-            try:
-                fetched = await self._upstream_manifests.fetch(repository, head.digest, tag=tag)
-            except ManifestUnknown:
-                # Moved on since, or an upstream that does not serve what it converted itself.
-                _log.info("tag.moved", repository=str(repository), tag=tag, digest=head.digest)
-            else:
-                return await self._confirm(repository, tag, fetched)
-        await self._spend(repository, lookup)
-        fetched = await self._upstream_manifests.fetch(repository, tag, tag=tag)
-        return await self._confirm(repository, tag, fetched)
-
-    async def _find_stored(
-        self, repository: Repository, tag: Tag, head: Head, lookup: Lookup
-    ) -> _Resolved | None:
-        """The stored manifest that HEAD has named, if the repository may serve it."""
-        if head.digest is None:
-            return None
-        known = lookup
-        if known.manifest is None or known.manifest.digest != head.digest:
-            known = await self._catalog.look_manifest(
-                repository,
-                head.digest,
-                known=Lookup(ignorant=lookup.ignorant),
-                may_be_derived=False,
-            )
-        if known.manifest is not None:
-            entry = TagEntry(known.manifest.digest, self._clock.wall())
-            await self._catalog.put_tag(repository, tag, entry)
-            return _Resolved(known.manifest, Outcome.REVALIDATED)
-        manifest = self._upstream_manifests.granted_by_head(head, known)
-        if manifest is None:
-            return None
-        entry = TagEntry(manifest.digest, self._clock.wall())
-        await self._catalog.learn(repository, manifest, Proof.HEAD, tag=(tag, entry))
-        return _Resolved(manifest, Outcome.REVALIDATED)
-
-    async def _confirm(self, repository: Repository, tag: Tag, fetched: Manifest) -> _Resolved:
-        """What was fetched is what the tag names, which the catalog learnt with it.
-
-        Not if another request had begun to fetch it, by its digest.
-        """
-        entry = self._catalog.remembered_tag(repository, tag)
-        if (
-            entry is None
-            or entry.digest != fetched.digest
-            or not self._is_fresh(repository, tag, entry)
-        ):
-            entry = TagEntry(fetched.digest, self._clock.wall())
-            await self._catalog.put_tag(repository, tag, entry)
-        return _Resolved(fetched, Outcome.MISS)
-
-    async def _spend(self, repository: Repository, lookup: Lookup) -> None:
-        upstream = self._upstreams[repository.registry]
-        if lookup.manifest is not None and await upstream.is_at_its_reserve():
-            raise BudgetReserved(
-                f"the pulls that {repository.registry} still grants are kept for new images"
-            )
 
     def _hold_off(
         self, repository: Repository, tag: Tag, lookup: Lookup, failure: UpstreamFailure
@@ -296,8 +257,11 @@ class Tags:
             )
 
 
-def _record(resolved: _Resolved) -> Manifest:
+def _record(resolved: Resolved) -> Manifest:
     """The manifest; the trace of the request says where it came from."""
+    if resolved.stale is not None:
+        record_stale(resolved.stale)
+        return resolved.manifest
     current = trace.current()
     current.outcome = resolved.outcome
     current.stored = resolved.outcome is Outcome.MISS

@@ -29,16 +29,24 @@ class Readable(Protocol):
 
 
 class Blob(Readable, Protocol):
-    """A complete and verified blob, open for reading."""
+    """A complete blob, open for reading.
+
+    A reader of all of it, from its beginning, gets what its digest names, or an error: BlobDamaged
+    if some of what was read before is wrong.
+    """
 
     @property
     def size(self) -> int:
         """In bytes, as it was when the blob was opened."""
         ...
 
+    async def verify(self) -> None:
+        """Return when every part of it may be read by itself. Raises as `read` does."""
+        ...
+
 
 class BlobStore(Protocol):
-    """Complete and verified blobs, by digest."""
+    """Complete blobs, by digest."""
 
     async def open(self, digest: Digest) -> Blob | None:
         """Open the blob, and count it as used now; None if it is not stored whole."""
@@ -52,10 +60,10 @@ class BlobStore(Protocol):
         """Count those that are stored as used now: the least recently used are evicted first."""
         ...
 
-    async def url(self, digest: Digest, *, seconds: float | None = None) -> str | None:
-        """Return where clients may fetch a blob that was just found, for so many seconds.
+    async def url(self, digest: Digest) -> str | None:
+        """Return where clients may fetch a blob that was just found, for the next minutes.
 
-        By default for some minutes. None if the proxy has to send it. Raises nothing.
+        None if the proxy has to send it. Raises nothing.
         """
         ...
 
@@ -161,6 +169,11 @@ class Growing(Readable, Protocol):
 
 class BlobIngest(Protocol):
     """The spools of blobs that are being received, each from one upstream."""
+
+    @property
+    def stores_on_commit(self) -> bool:
+        """Whether a blob is stored once its spool is committed, or only when it is persisted."""
+        ...
 
     async def spool(self, upstream: str, digest: Digest) -> Spool:
         """Open the digest's spool, with what an earlier holder of its lease has left there."""

@@ -16,20 +16,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What an upstream answers to a HEAD of a manifest; `size` is in bytes."""
+    """What an upstream answers to a HEAD of a manifest; `size` is in bytes.
+
+    `age`: for so many seconds nobody has asked the registry. `stale`: why not, if it should have
+    been asked.
+    """
 
     digest: Digest | None
     content_type: str
     size: int | None = None
+    age: float = 0.0
+    stale: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A manifest's bytes as they were received, unverified."""
+    """A manifest's bytes as they were received, unverified; `age` and `stale` as for `Head`."""
 
     raw: bytes
     content_type: str
     digest: Digest | None
+    age: float = 0.0
+    stale: str | None = None
 
 
 class BlobStream(Protocol):
@@ -107,7 +115,10 @@ class Upstream(Protocol):
 class MonitoredUpstream(Upstream, Protocol):
     """An upstream that knows whether it works, so that callers need not wait for a failure."""
 
-    offline: bool
+    @property
+    def offline(self) -> bool:
+        """Whether the settings forbid requests to it."""
+        ...
 
     @property
     def trouble(self) -> UpstreamFailure | None:

@@ -32,14 +32,16 @@ _BACKOFF: Final = Backoff(first=1.0, longest=30.0)
 class ChoreName(StrEnum):
     """Every background task; a label of a metric, so the set is closed."""
 
-    ACCESS = "access"
     BUCKET = "bucket"
     CERTIFICATE = "certificate"
     DERIVED = "derived"
+    DISK = "disk"
     GENERATION = "generation"
     INDEX = "index"
     JANITOR = "janitor"
     LOOP_LAG = "loop_lag"
+    PEER_DISCOVERY = "peer_discovery"
+    PEER_PROBES = "peer_probes"
     REDIS = "redis"
     REPORT = "report"
     SCRUB = "scrub"

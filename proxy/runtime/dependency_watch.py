@@ -1,4 +1,4 @@
-"""What is wrong with Redis or the bucket, among the warnings of /readyz."""
+"""What is wrong with Redis, the bucket or the disk, among the warnings of /readyz."""
 
 from __future__ import annotations
 

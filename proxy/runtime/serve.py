@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +13,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from proxy.kit import watched_files
-from proxy.runtime import rlimits
+from proxy.runtime import rlimits, watched_files
 from proxy.runtime.certificate import Certificate
 from proxy.runtime.chores import Chore, ChoreName, Chores
 from proxy.runtime.dependency_watch import DependencyWatch
@@ -41,6 +41,8 @@ _DERIVED_EVERY: Final = 6 * 3600.0
 _SWEEP_EVERY: Final = 60.0
 # The interval at which the generation is read, in seconds.
 _GENERATION_EVERY: Final = 1.0
+# The interval at which other replicas are looked for, in seconds.
+_DISCOVER_EVERY: Final = 5.0
 # The interval at which the scrub looks for blobs to verify, in seconds.
 _SCRUB_EVERY: Final = 3600.0
 # Connections that wait to be accepted: all nodes of a cluster start a DaemonSet at the same moment.
@@ -106,7 +108,13 @@ async def serve(
     server = RegistryServer(services.registry, services.limits)
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
     await runner.setup()
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.cleanup)
+        if services.peers is not None:
+            # Before clients come: what they ask for may be another replica's.
+            await stack.enter_async_context(
+                services.peers.listening(reuse_port=settings.workers > 1)
+            )
         certificate = Certificate(settings.tls, services.readiness)
         site = web.TCPSite(
             runner,
@@ -129,6 +137,8 @@ async def serve(
         await shutdown.draining.wait()
         # From here on every answer says `Connection: close`.
         services.readiness.draining = server.draining = True
+        if services.peers is not None:
+            services.peers.drain()
         _log.info("proxy.draining", connections=server.open, transfers=len(services.transfers))
         # Without a delay, stop the listener at once: a client that is told to close its connection
         # would open a new one.
@@ -136,8 +146,6 @@ async def serve(
             await shutdown.wait_stop(settings.shutdown.delay)
         await site.stop()
         await _finish(server, services, shutdown, settings.shutdown.grace)
-    finally:
-        await runner.cleanup()
 
 
 async def _finish(
@@ -147,7 +155,9 @@ async def _finish(
     loop = asyncio.get_running_loop()
     end = loop.time() + grace
     server.finish()
-    while (server.open or len(services.transfers)) and loop.time() < end:
+    while (
+        server.open or len(services.transfers) or (services.peers and services.peers.busy)
+    ) and loop.time() < end:
         if await shutdown.wait_stop(_LOOK_EVERY):
             break
         server.finish()
@@ -166,11 +176,14 @@ def _chores(
     yield Chore(ChoreName.LOOP_LAG, metrics.measure_loop_lag)
     yield Chore(ChoreName.GENERATION, services.generation.look, every=_GENERATION_EVERY)
     yield Chore(ChoreName.SETTINGS, reload.look, every=watched_files.LOOK_EVERY)
-    yield Chore(ChoreName.ACCESS, services.access.look, every=watched_files.LOOK_EVERY)
     yield Chore(ChoreName.CERTIFICATE, certificate.look, every=watched_files.LOOK_EVERY)
     for name, dependency in services.dependencies.items():
         watch = DependencyWatch(name, dependency, services.readiness.warnings)
         yield Chore(ChoreName(name), watch.look)
+    if services.peers is not None:
+        probe = partial(services.peers.probe, services.readiness.warnings)
+        yield Chore(ChoreName.PEER_DISCOVERY, services.peers.discover, every=_DISCOVER_EVERY)
+        yield Chore(ChoreName.PEER_PROBES, probe)
     if every := settings.blobs.scrub_every:
         verify = partial(
             services.scrub.verify_due,

@@ -38,6 +38,11 @@ UPSTREAM_REQUESTS = Counter(
     "Requests to upstreams and their token servers, by kind and outcome.",
     ("upstream", "kind", "outcome"),
 )
+WITHHELD = Counter(
+    f"{_PREFIX}_upstream_requests_withheld_total",
+    "Requests that were not sent to an upstream because of a limit of this proxy, by reason.",
+    ("upstream", "reason"),
+)
 UPSTREAM_SECONDS = Histogram(
     f"{_PREFIX}_upstream_request_duration_seconds",
     "Time until an upstream's response began or failed.",
@@ -112,15 +117,6 @@ CUT = Counter(
     "Connections of clients closed before the end of a response, by reason.",
     ("reason",),
 )
-ACCESS = Counter(
-    f"{_PREFIX}_access_decisions_total",
-    "Requests for repositories that are not open, by mode of the rule, kind of principal and "
-    "decision.",
-    ("mode", "principal", "decision"),
-)
-LOGINS = Counter(
-    f"{_PREFIX}_logins_total", "Requests for tokens and logins, by how they ended.", ("outcome",)
-)
 CACHE_ERRORS = Counter(
     f"{_PREFIX}_cache_errors_total",
     "Operations on the manifest cache that failed and count as misses, by operation.",
@@ -131,6 +127,31 @@ BUCKET_ERRORS = Counter(
     "Requests to the bucket that failed or met an open circuit, by operation.",
     ("operation",),
 )
+DISK_ERRORS = Counter(
+    f"{_PREFIX}_disk_errors_total",
+    "Reads of the blobs' directory that failed and count as misses, by operation.",
+    ("operation",),
+)
+PEERS = Gauge(
+    f"{_PREFIX}_peers",
+    "The other replicas that are known, by whether they are asked.",
+    ("state",),
+    multiprocess_mode="livemax",
+)
+PEER_PASSED_OVER = Counter(
+    f"{_PREFIX}_peer_passed_over_total",
+    "Questions to other replicas that another one had to answer, by reason.",
+    ("reason",),
+)
+PEER_DUPLICATES = Counter(
+    f"{_PREFIX}_peer_owner_missed_total",
+    "Questions that this replica put to an upstream because the owner could not be asked.",
+    ("question",),
+)
+PEER_RECEIVED_BYTES = Counter(
+    f"{_PREFIX}_peer_received_bytes_total", "Bytes received from other replicas."
+)
+PEER_SENT_BYTES = Counter(f"{_PREFIX}_peer_sent_bytes_total", "Bytes sent to other replicas.")
 STORED_BYTES = Gauge(
     f"{_PREFIX}_stored_bytes",
     "Bytes that the blobs take on the disk, as last counted.",

@@ -35,6 +35,8 @@ class Trace:
     rule: str = ""
     detail: str = ""
     upstream_calls: int = 0
+    # Answers of other replicas that were used.
+    peer_calls: int = 0
     stored: bool = False
     # What the request takes of limited resources counts for it.
     holder: Holder | None = field(default=None, repr=False, compare=False)
@@ -43,23 +45,42 @@ class Trace:
     def parameter(self) -> str:
         """The detail as a `Cache-Status` parameter; `collapsed` has its own in RFC 9211."""
         if self.detail in {"", "collapsed"}:
-            return "; collapsed" if self.detail else ""
+            from_peer = self.peer_calls and not self.upstream_calls
+            return "; collapsed" if self.detail else "; detail=peer" if from_peer else ""
         return f"; detail={self.detail}"
 
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+_client: ContextVar[str] = ContextVar("client", default="")
 
 
 def begin(holder: Holder | None = None) -> Trace:
     """Begin the trace of the request that this task serves and of the work that it starts."""
     trace = Trace(holder=holder)
     _current.set(trace)
+    # As it is now: behind a load balancer the connection may be another client's afterwards.
+    _client.set("" if holder is None else holder.client)
     return trace
 
 
 def current() -> Trace:
     """The trace of the current request; outside of requests one that is discarded."""
     return _current.get() or Trace()
+
+
+def client() -> str:
+    """The client that the current work is for, as limits count it; "" if it is for nobody."""
+    return _client.get()
+
+
+@contextmanager
+def for_nobody() -> Iterator[None]:
+    """Count nothing within the block for the client: others depend on the work by now."""
+    token = _client.set("")
+    try:
+        yield
+    finally:
+        _client.reset(token)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from proxy.upstream.operation import Kind
 from proxy.upstream.refusal import is_refused_request, read_refusal, require_registry
 from proxy.upstream.requests import AuthorizedRequests
 from proxy.upstream.session import Session, read_whole
+from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
     from proxy.upstream.auth.token_board import Sharing
+    from proxy.upstream.client_rate import ClientRate
     from proxy.upstream.observation import Observed, Tally
     from proxy.upstream.session import Answer
 
@@ -63,6 +65,7 @@ class RegistryClient:
         transport: Transport | None = None,
         realms: Collection[str] = (),
         observe: Callable[[Observed], None] = lambda _observed: None,
+        rate: ClientRate | None = None,
         shared: Sharing | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -70,12 +73,15 @@ class RegistryClient:
 
         `credentials` is called whenever they are needed. `realms` are further hosts that the
         registry may name as token servers, and redirect to wherever they are. `observe` is called
-        with each operation when it ends. `shared` is how tokens are shared with other processes.
+        with each operation when it ends. `rate` limits what each client causes. `shared` is how
+        tokens are shared with other processes.
         """
         transport = transport or Transport()
         self._name = name
         self._prefix = f"{prefix}/" if prefix else ""
         self._observation = Observation(observe, clock)
+        self._rate = rate
+        self._slots = Slots(transport.connections, name=name)
         self._session = Session(name=name, url=url, transport=transport, trusted=realms)
         server = TokenServer(
             name=name,
@@ -108,7 +114,7 @@ class RegistryClient:
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """HEAD; ManifestUnknown for 404. `digest` is None if the upstream names none."""
-        with self._observation.of(Kind.MANIFEST_HEAD) as tally:
+        async with self._operation(Kind.MANIFEST_HEAD) as tally:
             async with self._requests.deadline():
                 answer = await self._requests.send(
                     tally, "HEAD", self._prefix + name, f"manifests/{reference}", _MANIFEST_HEADERS
@@ -122,7 +128,7 @@ class RegistryClient:
 
     async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
         """GET; ManifestUnknown for the registry's own 404."""
-        with self._observation.of(Kind.MANIFEST) as tally:
+        async with self._operation(Kind.MANIFEST) as tally:
             async with self._requests.deadline():
                 answer = await self._requests.send(
                     tally, "GET", self._prefix + name, f"manifests/{reference}", _MANIFEST_HEADERS
@@ -138,7 +144,7 @@ class RegistryClient:
 
     async def blob_size(self, name: str, digest: Digest) -> int | None:
         """HEAD; None if the upstream does not say. BlobUnknown for 404."""
-        with self._observation.of(Kind.BLOB_HEAD) as tally:
+        async with self._operation(Kind.BLOB_HEAD) as tally:
             async with self._requests.deadline():
                 answer = await self._requests.send(
                     tally, "HEAD", self._prefix + name, f"blobs/{digest}", {}
@@ -171,7 +177,7 @@ class RegistryClient:
             headers["Range"] = f"bytes={wanted}"
             if validator is not None:
                 headers["If-Range"] = validator
-        with self._observation.of(Kind.BLOB) as tally:
+        async with self._operation(Kind.BLOB) as tally:
             async with self._requests.deadline():
                 answer = await self._requests.send(
                     tally, "GET", self._prefix + name, f"blobs/{digest}", headers
@@ -195,17 +201,16 @@ class RegistryClient:
 
         `query` is sent as it is. ListingRefused if the registry refuses it with another 4xx.
         """
-        with self._observation.of(Kind.TAGS) as tally:
-            async with self._requests.deadline():
-                answer = await self._get_page(tally, name, "tags/list", query, "application/json")
-                async with answer.response as response:
-                    if response.status == HTTPStatus.NOT_FOUND:
-                        await require_registry(answer)
-                        raise NameUnknown(f"{self._name} has no repository {name}")
-                    if is_refused_request(response.status):
-                        raise await read_refusal(answer)
-                    self._requests.check(answer, HTTPStatus.OK)
-                    return await read_page(tally, answer)
+        async with self._operation(Kind.TAGS) as tally, self._requests.deadline():
+            answer = await self._get_page(tally, name, "tags/list", query, "application/json")
+            async with answer.response as response:
+                if response.status == HTTPStatus.NOT_FOUND:
+                    await require_registry(answer)
+                    raise NameUnknown(f"{self._name} has no repository {name}")
+                if is_refused_request(response.status):
+                    raise await read_refusal(answer)
+                self._requests.check(answer, HTTPStatus.OK)
+                return await read_page(tally, answer)
 
     async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
         """One page of what refers to `digest`; None where the upstream has no referrers API.
@@ -213,7 +218,7 @@ class RegistryClient:
         Registries say that they have none in many ways. A failure is only what may pass, or what
         a login may change.
         """
-        with self._observation.of(Kind.REFERRERS) as tally:
+        async with self._operation(Kind.REFERRERS) as tally:
             async with self._requests.deadline():
                 path = f"referrers/{digest}"
                 answer = await self._get_page(tally, name, path, query, MediaType.OCI_INDEX)
@@ -224,6 +229,15 @@ class RegistryClient:
                     page = await read_page(tally, answer)
             # Some registries answer every path that they do not know with a page for people.
             return page if page.raw.lstrip()[:1] == b"{" else None
+
+    @asynccontextmanager
+    async def _operation(self, kind: Kind) -> AsyncIterator[Tally]:
+        """Report one operation, which begins when our own limits allow it."""
+        if self._rate is not None:
+            self._rate.spend(self._name)
+        async with self._slots.hold(kind):
+            with self._observation.of(kind) as tally:
+                yield tally
 
     async def _get_page(
         self, tally: Tally, name: str, path: str, query: str, accept: str

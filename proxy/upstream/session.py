@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # The body of a challenge or redirect is read only so that its connection can be used again.
 _DRAINED: Final = 64 * 1024
 _DRAIN_TIMEOUT: Final = 1.0
+# The head of an answer is kept for as long as its body takes. In bytes: page tokens and signed
+# redirects take 16 KiB each.
+_LONGEST_HEAD: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Session:
         through = proxy if proxy is not None and proxy.serves(host) else None
         with failures(endpoint, FailureContext(at=at, phase=Phase.WAIT)):
             await (guard.admit(host) if through is None else guard.admit_through_proxy(host))
-            return await session.request(
+            response = await session.request(
                 method,
                 url,
                 headers=headers,
@@ -133,6 +136,13 @@ class Session:
                 proxy=through.url if through is not None else None,
                 ssl=self._transport.tls_for(own=own),
             )
+        if sum(len(name) + len(value) for name, value in response.headers.items()) > _LONGEST_HEAD:
+            response.close()
+            raise UpstreamInvalid(
+                f"{endpoint} sent headers of more than {_LONGEST_HEAD} bytes",
+                context=FailureContext(at=at, phase=Phase.WAIT),
+            )
+        return response
 
 
 async def drain(response: aiohttp.ClientResponse) -> None:

@@ -56,7 +56,8 @@ class Transport:
         """A session in the running loop: no cookies, no environment, nothing decompressed."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self.connections,
+                # `Slots` is the limit: nobody waits here.
+                limit=0,
                 resolver=resolver,
                 family=self.family,
                 keepalive_timeout=min(_KEPT, self.idle_timeout / 2),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
     from proxy.telemetry.trace import Trace
-    from proxy.web.paths import Target, TokenTarget
+    from proxy.web.paths import Target
 
 # The maximum length of a client's header in the log.
 _MAX_QUOTED: Final = 200
@@ -33,18 +33,16 @@ class AccessLogLine:
 
     began: float
     status: int = 0
-    target: Target | TokenTarget | None = None
+    target: Target | None = None
     outcome: str = "none"
     rule: str = ""
     media_type: str = ""
     upstream_calls: int = 0
+    peer_calls: int = 0
     sent: int = 0
     mixed: bool = False
     error: str = ""
     id: str = ""
-    # Who a closed repository was opened for, and whether the response is for nobody else.
-    principal: str = ""
-    private: bool = False
     # The encoded members of a response that is sent repeatedly, by method.
     repeated: dict[str, bytes] | None = None
 
@@ -56,7 +54,7 @@ class AccessLogLine:
     def record(self, trace: Trace) -> None:
         """Take the outcome of the request from its trace."""
         self.outcome, self.rule = trace.outcome, trace.rule
-        self.upstream_calls = trace.upstream_calls
+        self.upstream_calls, self.peer_calls = trace.upstream_calls, trace.peer_calls
 
 
 class AccessLog:
@@ -86,7 +84,6 @@ class AccessLog:
             agent=request.headers.get("User-Agent", "")[:_MAX_QUOTED],
             seconds=round(seconds, 6),
             members=encoded,
-            **({"principal": line.principal} if line.principal else {}),
         )
 
     def _count(self, route: str, line: AccessLogLine, seconds: float) -> None:
@@ -125,6 +122,7 @@ def _encode_request(method: str, route: str, line: AccessLogLine) -> bytes:
         cache=line.outcome,
         upstream_calls=line.upstream_calls,
         bytes=line.sent,
+        **({"peer_calls": line.peer_calls} if line.peer_calls else {}),
         **({"mixed": True} if line.mixed else {}),
         **({"error": line.error} if line.error else {}),
     )

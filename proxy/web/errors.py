@@ -9,7 +9,7 @@ from typing import Final
 from proxy.errors import (
     ApiRetired,
     BlobUnknown,
-    Denied,
+    ClientThrottled,
     DigestInvalid,
     ListingRefused,
     ManifestInvalid,
@@ -20,11 +20,11 @@ from proxy.errors import (
     PaginationInvalid,
     RangeInvalid,
     RegistryError,
+    RequestHeadTooLong,
     RequestInvalid,
     StorageFailure,
     TagDeleted,
     TagInvalid,
-    Unauthorized,
     Unsupported,
     UpstreamDenied,
     UpstreamFailure,
@@ -35,6 +35,7 @@ from proxy.errors import (
 STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     RegistryError: HTTPStatus.INTERNAL_SERVER_ERROR,
     RequestInvalid: HTTPStatus.BAD_REQUEST,
+    RequestHeadTooLong: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     NameInvalid: HTTPStatus.BAD_REQUEST,
     TagInvalid: HTTPStatus.BAD_REQUEST,
     DigestInvalid: HTTPStatus.BAD_REQUEST,
@@ -43,8 +44,6 @@ STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     ManifestUnknown: HTTPStatus.NOT_FOUND,
     BlobUnknown: HTTPStatus.NOT_FOUND,
     RangeInvalid: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-    Unauthorized: HTTPStatus.UNAUTHORIZED,
-    Denied: HTTPStatus.FORBIDDEN,
     Unsupported: HTTPStatus.METHOD_NOT_ALLOWED,
     ApiRetired: HTTPStatus.GONE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -57,6 +56,7 @@ STATUS: Final[dict[type[RegistryError], HTTPStatus]] = {
     UpstreamDenied: HTTPStatus.NOT_FOUND,
     TagDeleted: HTTPStatus.NOT_FOUND,
     UpstreamThrottled: HTTPStatus.TOO_MANY_REQUESTS,
+    ClientThrottled: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 

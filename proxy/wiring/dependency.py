@@ -1,4 +1,4 @@
-"""Something that the proxy goes on without, worse than with it: Redis, or a bucket."""
+"""Something that the proxy goes on without, worse than with it: Redis, a bucket, or the disk."""
 
 from __future__ import annotations
 

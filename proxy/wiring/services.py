@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import structlog
 
-from proxy.blobs.closure import ClosureProofs
 from proxy.blobs.grants import BlobGrants
 from proxy.blobs.limits import TransferLimits
 from proxy.blobs.recency import RecencyTracker
@@ -27,6 +27,7 @@ from proxy.manifests.listings import Listings
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
 from proxy.oci.negotiation import Policy
+from proxy.peers.derived import DerivedContent
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases
@@ -35,22 +36,22 @@ from proxy.stores.disk.scrub import Scrub
 from proxy.stores.disk.signing_key import load_key, load_or_create_key
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.app import Readiness
+from proxy.web.peer_content import PeerContent
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
 from proxy.web.server import ServerLimits
-from proxy.wiring.access import OpenAccess, open_access
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.endpoints import endpoint_name
-from proxy.wiring.upstreams import resilient_upstream
+from proxy.wiring.peers import Peers, behind_derived, behind_owners, open_replicas
+from proxy.wiring.upstreams import resilient_upstreams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from proxy.catalog.catalog import Catalog
     from proxy.config import ConversionSettings, Limits, Settings, TagSettings
-    from proxy.stores.bucket.blobs import ObjectBlobs
-    from proxy.wiring.catalog import OpenCatalog
+    from proxy.upstream.health.resilient import ResilientUpstream
     from proxy.wiring.dependency import Dependency
 
 _log = structlog.get_logger()
@@ -67,6 +68,7 @@ class Services:
     registry: Registry
     limits: ServerLimits
     transfers: Transfers
+    peers: Peers | None
     readiness: Readiness
     flights: SingleFlight
     generation: Generation
@@ -75,7 +77,6 @@ class Services:
     scrub: Scrub
     dependencies: Mapping[str, Dependency]
     catalog_upkeep: CatalogUpkeep
-    access: OpenAccess
     adopt: Callable[[Settings], None]
 
 
@@ -100,29 +101,38 @@ async def open_services(
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
         lifetimes = _lifetimes(settings.tags)
+        access = open_replicas(settings.peers)
+        if access is not None:
+            stack.push_async_callback(access.replicas.close)
         opened = await stack.enter_async_context(
-            open_catalog(settings, store, tag_life=lambda: lifetimes.default.longest)
+            open_catalog(
+                settings,
+                store,
+                tag_life=lambda: lifetimes.default.longest,
+                share=partial(behind_derived, access),
+            )
         )
         catalog = opened.catalog
         flights = SingleFlight(leases if settings.workers > 1 else None)
         sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
-        upstreams = {
-            name: resilient_upstream(name, settings, opened.shared, flights, sharing)
-            for name in settings.upstreams
-        }
+        upstreams = resilient_upstreams(settings, opened.shared, flights, sharing)
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
+        asked = behind_owners(upstreams, access)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         _warn_of_old_format(settings, readiness)
         _warn_of_plain_logins(settings, readiness)
-        upstream_manifests = UpstreamManifests(
-            catalog=catalog, upstreams=upstreams, flights=flights
-        )
+        dependencies: dict[str, Dependency] = {"disk": store.health}
+        if opened.redis is not None:
+            dependencies["redis"] = opened.redis
+        if not isinstance(store, DiskBlobs):
+            dependencies["bucket"] = store.bucket
+        upstream_manifests = UpstreamManifests(catalog=catalog, upstreams=asked, flights=flights)
         grants = BlobGrants(
             catalog=catalog,
             store=store,
-            upstreams=upstreams,
+            upstreams=asked,
             flights=flights,
             is_shared=settings.workers > 1,
         )
@@ -130,18 +140,18 @@ async def open_services(
             grants=grants,
             store=store,
             leases=leases,
-            upstreams=upstreams,
+            upstreams=asked,
             flights=flights,
             limits=_transfer_limits(settings.limits.share(settings.workers), max_size),
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
-            grants=grants, store=store, transfers=transfers, upstreams=upstreams, flights=flights
+            grants=grants, store=store, transfers=transfers, upstreams=asked, flights=flights
         )
         tags = Tags(
             catalog=catalog,
             upstream_manifests=upstream_manifests,
-            upstreams=upstreams,
+            upstreams=asked,
             flights=flights,
             lifetimes=lifetimes,
         )
@@ -154,32 +164,26 @@ async def open_services(
             policy=_policy(settings.conversion),
         )
         routes = _routes(settings)
-        access = await stack.enter_async_context(
-            open_access(
-                settings,
-                routes=routes,
-                upstreams=upstreams,
-                flights=flights,
-                warnings=readiness.warnings,
-            )
+        listings = Listings(
+            catalog=catalog, tags=tags, upstreams=asked, flights=flights, lifetimes=lifetimes
+        )
+        content = PeerContent(
+            registries=upstreams.keys(),
+            tags=tags,
+            upstream_manifests=upstream_manifests,
+            blobs=blobs,
+            listings=listings,
+            derived=DerivedContent(opened.derived),
         )
         registry = Registry(
             routes=routes,
             manifests=manifests,
             blobs=blobs,
-            listings=Listings(
-                catalog=catalog,
-                tags=tags,
-                upstreams=upstreams,
-                flights=flights,
-                lifetimes=lifetimes,
-            ),
+            listings=listings,
             usage=RecencyTracker(blobs, flights),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
             cold_per_client=settings.limits.per_client.cold,
-            access=access.control,
-            closure=ClosureProofs(grants=grants, store=store, flights=flights),
         )
 
         def forget() -> None:
@@ -189,33 +193,35 @@ async def open_services(
             for upstream in upstreams.values():
                 upstream.forget()
 
-        def adopt(changed: Settings) -> None:
-            """Apply the settings that `runtime.reload` calls live."""
-            lifetimes.adopt(_lifetimes(changed.tags))
-            for name, upstream in upstreams.items():
-                upstream.offline = changed.upstreams[name].offline
-                upstream.adopt(
-                    not_found=changed.negative_cache.not_found,
-                    denied=changed.negative_cache.denied,
-                    reserve=changed.budget.reserve,
-                )
-
         generation = Generation(opened.shared, forget)
-        purges = Purges(routes=routes, catalog=catalog, generation=generation)
         yield Services(
             registry=registry,
             limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
+            peers=None if access is None else Peers(settings.peers, access, content),
             readiness=readiness,
             flights=flights,
             generation=generation,
-            purges=purges,
+            purges=Purges(routes=routes, catalog=catalog, generation=generation),
             janitor=janitor,
             scrub=Scrub(root),
-            dependencies=_dependencies(opened, store),
+            dependencies=dependencies,
             catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
-            access=access,
-            adopt=adopt,
+            adopt=partial(_adopt, lifetimes, upstreams),
+        )
+
+
+def _adopt(
+    lifetimes: Lifetimes, upstreams: Mapping[str, ResilientUpstream], changed: Settings
+) -> None:
+    """Apply the settings that `runtime.reload` calls live."""
+    lifetimes.adopt(_lifetimes(changed.tags))
+    for name, upstream in upstreams.items():
+        upstream.offline = changed.upstreams[name].offline
+        upstream.adopt(
+            not_found=changed.negative_cache.not_found,
+            denied=changed.negative_cache.denied,
+            reserve=changed.budget.reserve,
         )
 
 
@@ -235,15 +241,6 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
             catalog=opened.catalog,
             generation=Generation(opened.shared, lambda: None),
         )
-
-
-def _dependencies(opened: OpenCatalog, store: DiskBlobs | ObjectBlobs) -> dict[str, Dependency]:
-    found: dict[str, Dependency] = {}
-    if opened.redis is not None:
-        found["redis"] = opened.redis
-    if not isinstance(store, DiskBlobs):
-        found["bucket"] = store.bucket
-    return found
 
 
 def _warn_of_old_format(settings: Settings, readiness: Readiness) -> None:

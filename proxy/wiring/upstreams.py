@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
+from proxy.upstream.client_rate import ClientRate
 from proxy.upstream.health.circuits import Circuits
 from proxy.upstream.health.failover import FailoverUpstream
 from proxy.upstream.health.negative_cache import NegativeCache
 from proxy.upstream.health.rate_limit import UpstreamMeter
 from proxy.upstream.health.resilient import ResilientUpstream
 from proxy.upstream.health.verified_mirror import VerifiedMirror
+from proxy.upstream.operation import Kind
 from proxy.wiring.endpoints import credentials_of, endpoint_name, transport_of
 
 if TYPE_CHECKING:
@@ -31,26 +33,34 @@ _FIRST_PROBE_INTERVAL: Final = 1.0
 _MAX_PROBE_INTERVAL: Final = 10.0
 
 
-def resilient_upstream(
-    name: str,
+def resilient_upstreams(
     settings: Settings,
     cache: ManifestCache,
     flights: SingleFlight,
     sharing: Sharing | None = None,
-) -> ResilientUpstream:
-    """Build the upstream `name` of the settings, without connecting to it.
+) -> dict[str, ResilientUpstream]:
+    """Build the upstreams of the settings, by name, without connecting to them.
 
-    `sharing` shares its tokens with other processes.
+    `sharing` shares their tokens with other processes.
     """
-    chosen = settings.upstreams[name]
+    per_minute = settings.limits.per_client.upstream_per_minute
+    rate = None if per_minute is None else ClientRate(per_minute)
     at = partial(
-        _resilient_upstream, settings=settings, cache=cache, flights=flights, sharing=sharing
+        _resilient_upstream,
+        settings=settings,
+        cache=cache,
+        flights=flights,
+        rate=rate,
+        sharing=sharing,
     )
-    mirrors = [
-        at(f"{name} mirror {endpoint_name(mirror)}", mirror, is_mirror=True)
-        for mirror in chosen.mirrors
-    ]
-    return at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
+    found = {}
+    for name, chosen in settings.upstreams.items():
+        mirrors = [
+            at(f"{name} mirror {endpoint_name(mirror)}", mirror, is_mirror=True)
+            for mirror in chosen.mirrors
+        ]
+        found[name] = at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
+    return found
 
 
 def _resilient_upstream(
@@ -60,6 +70,7 @@ def _resilient_upstream(
     settings: Settings,
     cache: ManifestCache,
     flights: SingleFlight,
+    rate: ClientRate | None,
     sharing: Sharing | None,
     aliases: Sequence[str] = (),
     mirrors: Sequence[ResilientUpstream] = (),
@@ -83,7 +94,8 @@ def _resilient_upstream(
         credentials=credentials,
         transport=transport_of(endpoint),
         realms=endpoint.realms,
-        observe=_observer(name, budget),
+        observe=_observer(name, budget, rate),
+        rate=rate,
         shared=sharing,
     )
     upstream: Upstream = VerifiedMirror(client, name=name) if is_mirror else client
@@ -104,23 +116,16 @@ def _resilient_upstream(
     )
 
 
-def count_requests(upstream: str) -> Callable[[Observed], None]:
-    """Count each request to the upstream in the metrics, and for the current request."""
-
+def _observer(
+    upstream: str, budget: UpstreamMeter, rate: ClientRate | None
+) -> Callable[[Observed], None]:
     def observe(seen: Observed) -> None:
         metrics.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
         metrics.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
         metrics.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
-
-    return observe
-
-
-def _observer(upstream: str, budget: UpstreamMeter) -> Callable[[Observed], None]:
-    count = count_requests(upstream)
-
-    def observe(seen: Observed) -> None:
-        count(seen)
+        if rate is not None and seen.kind is Kind.TOKEN:
+            rate.charge()
         if seen.rate_limit is not None:
             budget.record(seen.rate_limit)
 

@@ -25,6 +25,9 @@ CASES: Final[dict[str, tuple[Path, ...]]] = {
 }
 PRESETS: Final = ("default", "dev", "production", "legacy")
 _RELEASE: Final = ("harbour", "--namespace=ops")
+# What no default can be: where the image is.
+REGISTRY: Final = "registry.example.org"
+REQUIRED: Final = (f"--set=image.registry={REGISTRY}",)
 _PATIENCE: Final = 60.0
 # Kubernetes is pedantic about them, and they run containers.
 WORKLOADS: Final = ("StatefulSet", "Deployment")
@@ -81,7 +84,7 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def render(*values: Path, kubernetes: str | None = None, **overriding: str) -> Rendered:
     """A release with these files of values, and with `overriding` as `--set` would have it."""
-    options: list[str | Path] = [f"--values={file}" for file in values]
+    options: list[str | Path] = [*REQUIRED, *(f"--values={file}" for file in values)]
     options += [f"--set={path.replace('__', '.')}={value}" for path, value in overriding.items()]
     if kubernetes is not None:
         options.append(f"--kube-version={kubernetes}")

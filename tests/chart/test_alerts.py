@@ -75,6 +75,10 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
         {'lighterage_bucket_errors_total{operation="look"}': GROWS},
         {'lighterage_bucket_errors_total{operation="look"}': RESTS},
     ),
+    "LighterageDiskFails": (
+        {'lighterage_disk_errors_total{operation="open"}': GROWS},
+        {'lighterage_disk_errors_total{operation="open"}': RESTS},
+    ),
     "LighterageHasNoRoom": (
         {'lighterage_blobs_passed_through_total{reason="disk"}': GROWS},
         {'lighterage_blobs_passed_through_total{reason="disk"}': RESTS},

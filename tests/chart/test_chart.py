@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,16 @@ import yaml
 from proxy import __version__
 from tests import tools
 from tests.chart import generated
-from tests.chart.chart import CASES, CHART, PRESETS, WORKLOADS, helm, render
+from tests.chart.chart import (
+    CASES,
+    CHART,
+    PRESETS,
+    REGISTRY,
+    REQUIRED,
+    WORKLOADS,
+    helm,
+    render,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +33,9 @@ METADATA: Final = yaml.safe_load((CHART / "Chart.yaml").read_text())
 OLDEST: Final = METADATA["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
 NEWEST: Final = METADATA["annotations"]["lighterage/newest-kubernetes"]
 # Of operators, which bring their own schemas.
-FOREIGN: Final = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+FOREIGN: Final = {
+    *("GrafanaDashboard", "HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"),
+}
 
 
 def test_the_chart_is_of_the_same_version_as_the_proxy() -> None:
@@ -33,7 +45,11 @@ def test_the_chart_is_of_the_same_version_as_the_proxy() -> None:
 def test_its_images_are_those_that_its_metadata_names() -> None:
     named = yaml.safe_load(METADATA["annotations"]["artifacthub.io/images"])
     pods = render(redis__bundled__enabled="true").pods().values()
-    images = {container["image"] for pod in pods for container in pod["containers"]}
+    images = {
+        container["image"].removeprefix(f"{REGISTRY}/")
+        for pod in pods
+        for container in pod["containers"]
+    }
     assert {image["image"] for image in named} == images
 
 
@@ -106,7 +122,7 @@ def test_another_version_of_the_chart_alone_replaces_no_pod(tmp_path: Path) -> N
     subprocess.run(["cp", "-r", CHART, copy], check=True)
     file = copy / "Chart.yaml"
     file.write_text(file.read_text().replace("\nversion: ", "\nversion: 9"))
-    options = ("--set=signingKey.create=false", "--show-only=templates/statefulset.yaml")
+    options = (*REQUIRED, "--show-only=templates/statefulset.yaml")
     one, two = (
         yaml.safe_load(helm("template", "harbour", chart, *options).stdout)
         for chart in (CHART, copy)
@@ -130,6 +146,7 @@ def test_helm_unittest_passes_every_suite() -> None:
 @pytest.mark.parametrize(
     ("wrong", "advice"),
     [
+        ("image.registry=", "pull somebody else's lighterage from Docker Hub"),
         ("config.tags.tll=3s", "additional properties 'tll' not allowed"),
         ("replicas=3", "Set config.manifests to {store: redis"),
         ("storage.layout=bucket", "Set config.blobs to {store: s3, s3: {bucket: NAME"),
@@ -138,9 +155,33 @@ def test_helm_unittest_passes_every_suite() -> None:
 )
 def test_wrong_values_are_refused_with_advice(wrong: str, advice: str) -> None:
     """By helm itself; the suites have the rest."""
-    done = helm("template", CHART, f"--set={wrong}")
+    done = helm("template", CHART, *REQUIRED, f"--set={wrong}")
     assert done.returncode != 0
     assert advice in done.stderr
+
+
+@pytest.mark.parametrize(("condition", "kinds"), [("true", {"StatefulSet"}), ("false", set())])
+def test_another_chart_depends_on_it_with_a_condition(
+    tmp_path: Path, condition: str, kinds: set[str]
+) -> None:
+    """Helm leaves the condition among the values, and this chart's schema takes it."""
+    (tmp_path / "Chart.yaml").write_text(
+        "{apiVersion: v2, name: platform, version: 1.0.0, dependencies:"
+        " [{name: lighterage, version: '*', condition: lighterage.enabled}]}"
+    )
+    shutil.copytree(CHART, tmp_path / "charts/lighterage")
+    values = f"lighterage: {{enabled: {condition}, image: {{registry: {REGISTRY}}}}}"
+    (tmp_path / "values.yaml").write_text(values)
+    done = helm("template", "harbour", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {each["kind"] for each in yaml.safe_load_all(done.stdout) if each}
+    assert found & {"StatefulSet"} == kinds
+
+
+@pytest.mark.parametrize("case", ["default", "legacy"])
+def test_what_is_rendered_twice_is_the_same(case: str) -> None:
+    """So a release by `helm template` or Argo CD changes nothing by itself."""
+    assert render(*CASES[case]) == render(*CASES[case])
 
 
 def test_every_value_is_set_by_a_suite() -> None:

@@ -17,12 +17,14 @@ from proxy.cli.client_files import CLIENTS, ProxyAddress
 from proxy.config import load
 from proxy.runtime.reload import LIVE
 from tests import tools
-from tests.chart.chart import CASES, CHART, helm, render
+from tests.chart.chart import CASES, CHART, REQUIRED, helm, render
 from tests.chart.node import Pod
 from tests.kit import images
 from tests.kit.processes import LOOPBACK, Program, Proxy, free_port
 from tests.kit.raw_http import ask
+from tests.kit.redis import eventually
 from tests.kit.registry import Registry
+from tests.kit.s3_gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +73,7 @@ def test_what_the_chart_says_is_added_to_settings_of_the_user_s(tmp_path: Path) 
                 "replicas": 3,
                 "credentials": {"quay.io": {"existingSecret": "quay", "kind": "token"}},
                 "redis": {"bundled": {"enabled": True}},
+                "signingKey": {"existingSecret": "signing"},
                 "tls": {"existingSecret": "tls"},
             }
         )
@@ -121,7 +124,7 @@ def test_a_pod_is_given_longer_than_the_proxy_takes_to_end() -> None:
 def test_what_replaces_pods_is_exactly_what_the_proxy_does_not_take_over(tmp_path: Path) -> None:
     def fixed(settings: str) -> str:
         file = tmp_path / "values.yaml"
-        file.write_text(f"signingKey: {{create: false}}\nconfig: {settings}")
+        file.write_text(f"config: {settings}")
         pod = render(file).one("StatefulSet")["spec"]["template"]
         return str(pod["metadata"]["annotations"]["lighterage/fixed-settings"])
 
@@ -171,7 +174,7 @@ def test_the_notes_have_what_client_config_prints(tmp_path: Path) -> None:
         for client, files_of in CLIENTS.items():
             probe = f'{{{{ include "lighterage.clients.{client}" {at} | quote }}}}'
             (copy / "templates/probe.yaml").write_text(f"text: {probe}\n")
-            options = ("--show-only=templates/probe.yaml", f"--values={values}")
+            options = (*REQUIRED, "--show-only=templates/probe.yaml", f"--values={values}")
             done = helm("template", copy, *options)
             assert done.returncode == 0, done.stderr
             lines = yaml.safe_load(done.stdout)["text"].splitlines()
@@ -223,6 +226,18 @@ def test_helm_test_passes_where_every_tag_is_revalidated(
     with Proxy(tmp_path, upstream=registry.url, settings={"tags": {"ttl": 0}}) as proxy:
         done = run_test("hit", proxy.url)
     assert (done.returncode, done.stdout) == (0, "passed: hit\n"), done.stderr
+
+
+def test_helm_test_follows_the_redirect_to_a_bucket(registry: Registry, tmp_path: Path) -> None:
+    with Gateway(tmp_path / "gateway") as gateway:
+        settings = {"blobs": gateway.settings(deliver="redirect")}
+        with Proxy(tmp_path / "proxy", upstream=registry.url, settings=settings) as proxy:
+            assert run_test("pull", proxy.url).stdout == "passed: pull\n"
+            layer = next(iter(images.oci_index().children[0].blobs))
+            url = f"{proxy.url}/v2/{CARGO}/blobs/{layer}"
+            eventually(lambda: ask(url).status == 307, "it is not in the bucket")
+            done = run_test("pull", proxy.url)
+            assert (done.returncode, done.stdout) == (0, "passed: pull\n"), done.stderr
 
 
 def test_helm_test_fails_where_something_is_wrong(registry: Registry, tmp_path: Path) -> None:

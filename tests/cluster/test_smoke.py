@@ -12,7 +12,6 @@ import pytest
 
 from tests.cluster.addresses import NODE_PORT
 from tests.cluster.cluster import ClusterError
-from tests.cluster.faults import known_fault
 from tests.cluster.hosts import write_hosts
 from tests.cluster.release import Release, values, values_with_bucket
 
@@ -32,15 +31,8 @@ _NAME: Final = "lighterage"
 _STEP: Final = "smoke-step"
 
 
-def layouts(**faults: pytest.MarkDecorator) -> pytest.MarkDecorator:
-    """Run a step for every layout, of which some have a known fault."""
-    cases = [
-        pytest.param(name, id=name, marks=[faults[name]] if name in faults else [])
-        for name in _LAYOUTS
-    ]
-    return pytest.mark.parametrize("layout", cases, scope="module")
-
-
+# A step for every layout.
+layouts: Final = pytest.mark.parametrize("layout", _LAYOUTS, scope="module")
 # A step that is the same for every layout.
 with_claims: Final = pytest.mark.parametrize("layout", ["claims"], scope="module")
 
@@ -54,26 +46,25 @@ def release(cluster: Cluster, layout: str) -> Iterator[Release]:
     made.remove_namespace()
 
 
-@layouts()
+@layouts
 def test_it_is_installed(release: Release, layout: str) -> None:
     release.install(_LAYOUTS[layout]())
     assert len(ready(release)) == _REPLICAS[layout]
 
 
-@layouts()
+@layouts
 def test_its_namespace_takes_only_restricted_pods(release: Release, layout: str) -> None:  # noqa: ARG001
     with pytest.raises(ClusterError, match="violates PodSecurity"):
         release.kubectl("run", "unrestricted", "--image=registry.test/pause:1")
 
 
-@layouts(bucket=known_fault("10.2", "helm test does not follow the redirect to the bucket"))
+@layouts
 def test_it_passes_its_own_test(release: Release, layout: str) -> None:  # noqa: ARG001
     done = release.test(timeout="60s")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @with_claims
-@known_fault("10.2", "helm deletes the pods of its test before it reads their logs")
 def test_its_own_test_shows_logs(release: Release, layout: str) -> None:  # noqa: ARG001
     done = release.test("--logs", timeout="60s")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -81,13 +72,12 @@ def test_its_own_test_shows_logs(release: Release, layout: str) -> None:  # noqa
 
 
 @with_claims
-@known_fault("10.2", "helm leaves out the ConfigMap that the pod of its test mounts")
 def test_one_of_its_own_tests_runs_alone(release: Release, layout: str) -> None:  # noqa: ARG001
     done = release.test("--filter", f"name={_NAME}-test-ping", timeout="20s")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@layouts()
+@layouts
 def test_a_node_pulls_through_it(release: Release, layout: str) -> None:
     write_hosts(release.cluster, f"http://127.0.0.1:{NODE_PORT}")
     image = _IMAGES[layout]
@@ -102,25 +92,25 @@ def test_a_node_pulls_through_it(release: Release, layout: str) -> None:
     assert [event for event in served if repository in json.dumps(event)], served
 
 
-@layouts()
+@layouts
 def test_it_is_upgraded(release: Release, layout: str) -> None:
     release.upgrade({**_LAYOUTS[layout](), "podAnnotations": {_STEP: "upgraded"}})
     assert steps(release) == ["upgraded"] * _REPLICAS[layout]
 
 
-@layouts()
+@layouts
 def test_it_is_rolled_back(release: Release, layout: str) -> None:
     release.rollback()
     assert steps(release) == [None] * _REPLICAS[layout]
 
 
 @with_claims
-@known_fault("10.5", "the ConfigMap is changed before the StatefulSet refuses")
 def test_another_size_is_refused_before_anything_changes(release: Release, layout: str) -> None:
     before = settings(release)
     chosen = {**_LAYOUTS[layout](), "storage": {"size": "50Gi"}}
     done = release.attempt_upgrade(chosen)
     assert done.returncode != 0
+    assert "a volume cannot shrink" in done.stderr
     assert settings(release) == before
 
 
@@ -130,7 +120,7 @@ def test_it_is_rolled_back_after_an_upgrade_that_failed(release: Release, layout
     assert len(ready(release)) == _REPLICAS[layout]
 
 
-@layouts()
+@layouts
 def test_it_is_uninstalled(release: Release, layout: str) -> None:
     release.uninstall()
     kinds = "deployments,statefulsets,services,configmaps,poddisruptionbudgets"

@@ -61,10 +61,16 @@ async def at(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Callable[..., Ob
     stores: list[ObjectBlobs] = []
 
     def made(
-        *, redirect: bool = True, clock: Callable[[], float] = time.monotonic, **options: Any
+        *,
+        redirect: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        **options: Any,
     ) -> ObjectBlobs:
         place = bucket(gateway, prefix=tmp_path.name, **options)
-        stores.append(ObjectBlobs(tmp_path / "local", place, redirect=redirect, clock=clock))
+        stores.append(
+            ObjectBlobs(tmp_path / "local", place, redirect=redirect, clock=clock, wall=wall)
+        )
         return stores[-1]
 
     yield made

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from proxy.errors import StoreError
 from proxy.oci.reference import Digest
 
 if TYPE_CHECKING:
@@ -146,8 +147,6 @@ async def test_a_push_with_a_body_is_refused_and_the_connection_ends(proxy: Prox
         b"BREW /v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET ?x HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nAccept: " + b"a/b," * 50_000 + b"\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
         b"GET /v2/ HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
         b"G\xc3\x89T /v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -162,10 +161,45 @@ async def test_what_is_no_http_gets_an_error_in_the_same_form(
     assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     assert b"Content-Type: application/json" in head
     (error,) = json.loads(body)["errors"]
-    assert error["message"] == "this is no HTTP request, or its head is too long"
+    assert error["message"] == "this is no HTTP request, or its head has too many lines"
     line = await proxy.line(status=400)
     assert (line["client"], line["error"]) == ("127.0.0.1", error["message"])
     assert "c2VjcmV0" not in json.dumps(proxy.log())
+
+
+PING: Final = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
+LINE: Final = b"X-Filler: " + b"x" * 30_000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nAccept: " + b"a/b," * 50_000 + b"\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\n" + LINE * 3 + b"\r\n",
+        # The end of it never comes.
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\n" + LINE * 3,
+        PING + PING.replace(b"\r\n\r\n", b"\r\n") + LINE * 4 + b"\r\n",
+    ],
+    ids=["path", "line", "lines", "no end", "second request"],
+)
+async def test_a_head_that_is_too_long_is_refused_as_soon_as_it_is(
+    proxy: Proxy, request_: bytes
+) -> None:
+    answer = await proxy.raw(request_)
+    assert b" 431 " in answer
+    head, _, body = answer[answer.rindex(b"HTTP/1.") :].partition(b"\r\n\r\n")
+    assert b"Content-Type: application/json" in head
+    (error,) = json.loads(body)["errors"]
+    assert error["message"] == "the head of the request, or a line of it, is too long"
+    assert (await proxy.line(status=431))["error"] == error["message"]
+
+
+async def test_many_requests_in_one_piece_are_not_too_long_together(proxy: Proxy) -> None:
+    one = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n" + LINE + b"\r\n"
+    last = one.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    answers = await proxy.raw(one * 5 + last)
+    assert answers.count(b"HTTP/1.1 200 OK") == 6
 
 
 @pytest.mark.parametrize(
@@ -214,10 +248,23 @@ async def test_a_crash_is_told_to_the_log_and_not_to_the_client(
     assert answer.headers["X-Request-Id"] == crash["id"]
 
 
-async def test_a_disk_that_fails_is_told_apart_from_a_bug(proxy: Proxy, data_dir: Path) -> None:
-    """A file where a directory should be stands for whatever a disk can do."""
-    (data_dir / "blobs" / "sha256").write_bytes(b"")
+async def test_a_disk_that_fails_is_told_apart_from_a_bug(
+    proxy: Proxy, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is not a miss: no part of the proxy knows what to do without."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise StoreError(f"[Errno 5] Input/output error: '{data_dir}'")
+
+    monkeypatch.setattr(proxy.services.registry._blobs, "answer", fail)
     answer = await proxy.get(f"{CARGO}/blobs/{ABSENT}")
     assert (answer.status, answer.code) == (503, "UNAVAILABLE")
     assert str(data_dir).encode() not in answer.body
-    assert "Not a directory" in (await proxy.line("storage.failed"))["error"]
+    assert "Input/output error" in (await proxy.line("storage.failed"))["error"]
+
+
+async def test_a_blob_directory_that_is_none_is_a_miss(proxy: Proxy, data_dir: Path) -> None:
+    (data_dir / "blobs" / "sha256").write_bytes(b"")
+    answer = await proxy.get(f"{CARGO}/blobs/{ABSENT}")
+    assert (answer.status, answer.code) == (404, "BLOB_UNKNOWN")
+    assert "Not a directory" in (await proxy.line("disk.failed"))["error"]

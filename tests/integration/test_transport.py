@@ -309,7 +309,7 @@ async def test_a_manifest_has_so_much_time() -> None:
         ({"proxy": f"https://{LOGIN}@x"}, "a proxy is http://"),
         ({"proxy": f"{LOGIN}@x"}, "a proxy is http://"),
         ({"address_family": "ipv5"}, "'ipv4'"),
-        ({"connections": 0}, "greater than or equal to 1"),
+        ({"connections": 1}, "greater than or equal to 2"),
         ({"connect_timeout": 0}, "greater than 0"),
     ],
 )

@@ -58,6 +58,7 @@ async def test_nobody_waits_for_an_upload_and_the_end_does(
         during = await proxy.get(BLOB)
         assert (first.status, during.status) == (200, 200)
         assert first.body == during.body
+        assert first.cache == "Lighterage; fwd=miss"
         assert len(proxy.services.transfers) == 1
         may_end.set()
         async with asyncio.timeout(60):
@@ -70,8 +71,11 @@ async def test_nobody_waits_for_an_upload_and_the_end_does(
 async def test_many_clients_are_one_transfer_also_where_nothing_can_be_uploaded(
     upstream: ScriptedUpstream, gateway: Gateway, data_dir: Path
 ) -> None:
+    everybody_is_served = asyncio.Event()
+
     async def refusing(request: web.BaseRequest, forward: Forward) -> web.Response:
         if request.method == "PUT" and "/blobs/" in request.path:
+            await everybody_is_served.wait()
             return web.Response(status=403)
         return await forward(request)
 
@@ -80,9 +84,12 @@ async def test_many_clients_are_one_transfer_also_where_nothing_can_be_uploaded(
         Proxy(settings(upstream, data_dir, blobs=blobs(gateway, endpoint))) as proxy,
     ):
         for round_ in (1, 2):
+            everybody_is_served.clear()
             answers = await asyncio.gather(*(proxy.get(BLOB) for _ in range(20)))
             assert {answer.status for answer in answers} == {200}
+            assert not any("stored" in answer.cache for answer in answers)
             assert len({answer.body for answer in answers}) == 1
+            everybody_is_served.set()
             async with asyncio.timeout(60):
                 while len(proxy.services.transfers):  # noqa: ASYNC110 -- nothing tells a test
                     await asyncio.sleep(0.01)

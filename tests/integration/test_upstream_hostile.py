@@ -14,6 +14,7 @@ from proxy.oci.reference import Digest, Tag
 from proxy.upstream.client import Credentials, RegistryClient, Transport
 from tests.kit.certificates import self_signed
 from tests.kit.network import PUBLIC, Network
+from tests.kit.proxy import until
 from tests.kit.scripted_upstream import Fault, ScriptedUpstream, redirect
 
 if TYPE_CHECKING:
@@ -57,6 +58,19 @@ async def client(upstream: ScriptedUpstream) -> AsyncIterator[RegistryClient]:
 async def read(client: RegistryClient, *, start: int = 0) -> bytes:
     async with client.blob(NAME, BLOB, start=start) as blob:
         return b"".join([chunk async for chunk in blob.chunks()])
+
+
+async def test_long_headers_together_are_too_long(
+    upstream: ScriptedUpstream, client: RegistryClient
+) -> None:
+    """An answer is kept for as long as a slow blob takes, and its headers with it."""
+    long = {f"X-{number}": "x" * 60_000 for number in range(3)}
+    upstream.fault("GET", "*", Fault(headers=long), times=1)
+    with pytest.raises(UpstreamInvalid, match="headers of more than 131072 bytes"):
+        await client.manifest(NAME, TAG)
+    await until(lambda: upstream.open_connections == 0)
+    upstream.fault("GET", "*", Fault(headers={"X-0": "x" * 60_000}), times=1)
+    await client.manifest(NAME, TAG)
 
 
 # Redirects

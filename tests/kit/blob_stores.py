@@ -94,7 +94,7 @@ async def remove(store: BlobStorage, digest: Digest) -> None:
             store._layout.blob(digest).unlink()
         case ObjectBlobs():
             await store.bucket.delete(f"blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}")
-            store._sizes.delete(digest)
+            store._objects.forget(digest)
         case MemoryBlobs():
             del store.volume.blobs[digest]
 

@@ -21,6 +21,10 @@ from proxy.oci.manifest import read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, parse_name, parse_reference
 from proxy.oci.schema1 import build, imageconfig, rfc3339
+from proxy.peers.answers import Value, read_error
+from proxy.peers.frames import Frame, FrameInvalid, FrameReader, Kind
+from proxy.peers.questions import Question
+from proxy.peers.signing import MIN_SECRET, Signer
 from proxy.stores.bucket import index as bucket_index
 from proxy.upstream.auth.challenge import Bearer, parse_challenges, vet_realm
 from proxy.upstream.auth.credentials import CredentialsError
@@ -79,6 +83,14 @@ def _rate_limit(text: str) -> None:
     limit, _, remaining = text.partition("\n")
     headers = {"RateLimit-Limit": limit, "RateLimit-Remaining": remaining}
     RateLimit.parse({**headers, "Docker-RateLimit-Source": limit})
+
+
+def _frames(data: bytes) -> None:
+    reader = FrameReader(Signer(bytes(MIN_SECRET)).seal(""))
+    for start in range(0, len(data), 7):
+        for frame in reader.feed(data[start : start + 7]):
+            if frame.kind is Kind.EXTENT:
+                frame.extent  # noqa: B018 -- it parses
 
 
 def _target(text: str) -> None:
@@ -184,6 +196,18 @@ PARSERS: Final[dict[str, Parser]] = {
         _REGISTRY,
     ),
     "grant in a bucket": Parser(bucket_index._decode, [b'["delivered",null]']),
+    "frames of a peer": Parser(_frames, [b"\x02\0\0\0\x01x", b"\0\0\0\0\0"], (FrameInvalid,)),
+    "value of a peer": Parser(
+        lambda data: Value.read(Frame(Kind.VALUE, data)), [b'{"age":1}\n{}'], (FrameInvalid,)
+    ),
+    "error of a peer": Parser(
+        lambda data: read_error(Frame(Kind.ERROR, data)),
+        [b'{"error":"BlobUnknown","message":"x","retry_after":1}'],
+        (FrameInvalid,),
+    ),
+    "question of a peer": Parser(
+        _text(Question.decode), [f"/peers/1/blob?name=a&reference={_DIGEST}".encode()], _REGISTRY
+    ),
     "origin": Parser(Origin.decode, [_ORIGIN], _REGISTRY),
     "derived record": Parser(
         lambda data: DerivedRecord.decode(_DIGEST, data),

@@ -133,6 +133,8 @@ class Proxy:
             self._writer = start_log(log)
             stack.callback(self._writer.close)
             self.services = await stack.enter_async_context(open_services(self.settings))
+            if self.services.peers is not None:
+                await stack.enter_async_context(self.services.peers.listening(reuse_port=False))
             server = RegistryServer(self.services.registry, self.services.limits)
             runner = web.ServerRunner(server, shutdown_timeout=1.0)
             await runner.setup()

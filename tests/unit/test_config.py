@@ -175,7 +175,8 @@ def test_what_is_no_url_of_a_registry_is_not_repeated(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["registry:port", "registry:99999", "registry:0", ":5000", "[::1"]
+    "where",
+    ["registry:port", "registry:99999", "registry:0", ":5000", "[::1", "a,b", "a%2Fb", "ü..x"],
 )
 def test_a_registry_and_a_proxy_are_at_a_host_and_a_port_that_there_may_be(where: str) -> None:
     """Otherwise the first one who pulls would find out."""
@@ -190,6 +191,15 @@ def test_a_registry_and_a_proxy_are_at_a_host_and_a_port_that_there_may_be(where
 @pytest.mark.parametrize("url", ["http://LOCALHOST:5001", "https://Registry.Example"])
 def test_a_host_has_no_letter_case(url: str) -> None:
     assert load(environ={}, upstream=url).default_upstream == url.partition("://")[2].lower()
+
+
+def test_an_internationalized_host_is_encoded() -> None:
+    url = "https://Ümlaut.example:5000/"
+    endpoint = {"url": url, "default": True, "realms": ["ümlaut.example", "X"]}
+    chosen = given(upstreams={"x": endpoint})
+    upstream = chosen.upstreams["x"]
+    assert upstream.url == "https://xn--mlaut-jva.example:5000"
+    assert upstream.realms == ("xn--mlaut-jva.example", "X")
 
 
 def test_an_upstream_without_a_name_is_a_mistake() -> None:

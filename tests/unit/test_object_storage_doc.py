@@ -10,7 +10,7 @@ from typing import Final
 import yaml
 
 from proxy.config import Settings
-from proxy.stores.bucket import blobs, bucket, calls, open_blob
+from proxy.stores.bucket import blobs, bucket, calls, known_objects, object_reader
 
 TEXT: Final = (Path(__file__).parents[2] / "docs" / "object-storage.md").read_text()
 SETTINGS: Final = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
@@ -39,7 +39,8 @@ def test_it_states_the_limits() -> None:
     assert f"good for {blobs._URL_LIFETIME / 60:g} minutes" in words
     assert f"in parts of {bucket._PART // MIB} MiB, two at a time, four blobs at once" in words
     assert (bucket._PARTS_AT_ONCE, blobs._UPLOADS) == (2, 4)
-    assert f"a `GET` for each {open_blob._MAX_PART // MIB} MiB" in words
+    assert f"a `GET` for each {object_reader._MAX_PART // MIB} MiB" in words
     assert f"hold {blobs._READ_AHEAD_LIMIT // MIB} MiB of what is next" in words
+    assert f"up to {blobs._SMALL // MIB} MiB" in words
     assert f"a look-up may take {bucket._TIMEOUT:g} s" in words
-    assert blobs._SIZE_TTL == calls._LOG_INTERVAL == 60
+    assert known_objects._LOOK_TTL == calls._LOG_INTERVAL == 60

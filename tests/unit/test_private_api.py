@@ -32,7 +32,7 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BOUNDED: Final = ("aiohttp", "obstore", "prometheus-client", "redis")
 # Of aiohttp's connection and request: slots, or set on every instance.
 CONNECTION: Final = {
-    *("_close", "_current_request", "_keepalive_timeout", "_loop", "_request_count"),
+    *("_close", "_current_request", "_keepalive_timeout", "_loop", "_parser", "_request_count"),
     *("_request_handler", "_waiter"),
 }
 REQUEST: Final = {"_message"}
@@ -56,6 +56,18 @@ def test_the_next_minor_version_is_kept_out(name: str) -> None:
 @pytest.mark.parametrize("attribute", sorted(CONNECTION))
 def test_a_connection_has(attribute: str) -> None:
     assert hasattr(web.RequestHandler, attribute)
+
+
+def test_a_connection_uses_its_parser_as_the_limit_of_heads_expects() -> None:
+    source = ast.parse(Path(web.RequestHandler.__init__.__code__.co_filename).read_text())
+    used = {
+        node.attr
+        for node in ast.walk(source)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "_parser"
+    }
+    assert used == {"feed_data", "message_consumed", "set_upgraded"}
 
 
 @pytest.mark.parametrize("attribute", sorted(REQUEST))
@@ -90,7 +102,7 @@ def test_nothing_else_of_aiohttps_connection_and_request_is_used() -> None:
     source = ast.parse((ROOT / "proxy/web/connection.py").read_text())
     methods = {node.name for node in ast.walk(source) if isinstance(node, ast.FunctionDef)}
     assert _used(source) - _assigned(source) - methods == (CONNECTION | REQUEST) - {
-        *("_keepalive_timeout", "_request_handler")  # assigned there
+        *("_keepalive_timeout", "_parser", "_request_handler")  # assigned there
     }
 
 

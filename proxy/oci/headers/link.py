@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
@@ -41,12 +41,14 @@ class Page:
     """One page of a listing as the upstream sent it.
 
     `following` is the query of the next page. A hostile `Link` cannot redirect us: its query is
-    only appended to the path of the requested listing.
+    only appended to the path of the requested listing. `age`: for so many seconds nobody has asked
+    the upstream.
     """
 
     raw: bytes
     following: str | None = None
     filtered: bool = False
+    age: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

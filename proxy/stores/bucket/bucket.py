@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,8 +20,9 @@ from proxy.stores.bucket.calls import BucketCalls, BucketError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from datetime import datetime
 
-    from obstore import Attributes, Bytes, GetOptions
+    from obstore import Attributes, GetOptions, ObjectMeta
     from obstore.store import AzureStore, GCSStore, S3Store
 
 # The time limits of small requests and of a part of a blob, with all retries, in seconds. An upload
@@ -34,6 +36,26 @@ _PARTS_AT_ONCE: Final = 2
 _BINARY: Final[Attributes] = {"Content-Type": "application/octet-stream"}
 # The time to abort an upload on the server, in seconds.
 _ABORT_TIMEOUT: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells one content of an object from another: they change with its content.
+
+    `modified` has a resolution of a second.
+    """
+
+    size: int
+    e_tag: str | None
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of an object, and which content of it they are of."""
+
+    content: memoryview
+    identity: Identity
 
 
 class Bucket:
@@ -75,18 +97,17 @@ class Bucket:
             return await self._calls.run("look", head, limit=self._timeout)
         return None
 
-    async def metadata(self, key: str, name: str) -> str | None:
-        """What the object's metadata has under `name`, or None."""
+    async def describe(self, key: str) -> tuple[Identity, Mapping[str, str]] | None:
+        """Which content the object has, and its metadata; None if there is none."""
         path = self._prefix + key
 
-        async def head() -> Attributes:
+        async def head() -> tuple[Identity, Mapping[str, str]]:
             options: GetOptions = {"head": True}
             found = await self._calls.result(obstore.get_async(self._store, path, options=options))
-            return found.attributes
+            return _identity(found.meta), dict(found.attributes)
 
         with suppress(FileNotFoundError):
-            found = await self._calls.run("look", head, limit=self._timeout)
-            return found.get(name)
+            return await self._calls.run("look", head, limit=self._timeout)
         return None
 
     async def get(self, key: str) -> bytes | None:
@@ -101,18 +122,19 @@ class Bucket:
             return await self._calls.run("read", read, limit=self._timeout)
         return None
 
-    def begin_part(self, key: str, start: int, length: int) -> asyncio.Future[Bytes]:
+    def begin_part(self, key: str, start: int, length: int) -> asyncio.Future[Part]:
         """Request `length` bytes from `start`, which must exist; `part` waits for them."""
         path = self._prefix + key
-        return self._calls.start(
-            obstore.get_range_async(self._store, path, start=start, length=length)
+        options: GetOptions = {"range": (start, start + length)}
+        return self._calls.chain(
+            obstore.get_async(self._store, path, options=options),
+            lambda found: found.bytes_async(),
+            lambda found, content: Part(memoryview(content), _identity(found.meta)),
         )
 
-    async def part(self, request: asyncio.Future[Bytes]) -> memoryview:
-        """The bytes that `begin_part` requested; FileNotFoundError if the object is missing."""
-        return memoryview(
-            await self._calls.run("read", lambda: asyncio.shield(request), limit=_PART_TIMEOUT)
-        )
+    async def part(self, request: asyncio.Future[Part]) -> Part:
+        """What `begin_part` requested; FileNotFoundError if the object is missing."""
+        return await self._calls.run("read", lambda: asyncio.shield(request), limit=_PART_TIMEOUT)
 
     async def put(self, key: str, value: bytes) -> None:
         """Write the object."""
@@ -141,16 +163,15 @@ class Bucket:
         pieces: AsyncIterator[memoryview],
         *,
         metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        """Upload the `size` bytes of `pieces` as one object, atomically.
+    ) -> str | None:
+        """Upload the `size` bytes of `pieces` as one object, atomically; its entity tag.
 
         Two parts are in memory at a time. The parts of a failed upload are removed.
         """
         attributes: Attributes = {**_BINARY, **(metadata or {})}
         if size <= _PART:
             content = b"".join([piece async for piece in pieces])
-            await self._put("upload", key, content, attributes)
-            return
+            return await self._put("upload", key, content, attributes)
         given_up = asyncio.Event()
 
         async def until_abandoned() -> AsyncIterator[memoryview]:
@@ -159,7 +180,7 @@ class Bucket:
                     raise BucketError("the upload was aborted")
                 yield piece
 
-        async def send() -> None:
+        async def send() -> str | None:
             upload = self._calls.start(
                 obstore.put_async(
                     self._store,
@@ -172,7 +193,7 @@ class Bucket:
                 )
             )
             try:
-                await asyncio.shield(upload)
+                return (await asyncio.shield(upload))["e_tag"]
             except asyncio.CancelledError:
                 # If the upload were cancelled, its parts would stay in the bucket.
                 given_up.set()
@@ -180,7 +201,7 @@ class Bucket:
                 raise
 
         try:
-            await self._calls.run("upload", send, limit=None)
+            return await self._calls.run("upload", send, limit=None)
         except FileNotFoundError:
             raise BucketError(f"{self.name} does not exist") from None
 
@@ -205,19 +226,20 @@ class Bucket:
 
     async def _put(
         self, operation: str, key: str, value: bytes, attributes: Attributes = _BINARY
-    ) -> None:
+    ) -> str | None:
         path = self._prefix + key
 
-        async def write() -> None:
-            await self._calls.result(
+        async def write() -> str | None:
+            done = await self._calls.result(
                 obstore.put_async(
                     self._store, path, value, attributes=attributes, use_multipart=False
                 )
             )
+            return done["e_tag"]
 
         timeout = self._timeout if operation == "write" else _PART_TIMEOUT
         try:
-            await self._calls.run(operation, write, limit=timeout)
+            return await self._calls.run(operation, write, limit=timeout)
         except FileNotFoundError:
             raise BucketError(f"{self.name} does not exist") from None
 
@@ -240,3 +262,7 @@ class Bucket:
     async def close(self) -> None:
         """Wait briefly for requests in flight: none may run when the process ends."""
         await self._calls.close()
+
+
+def _identity(meta: ObjectMeta) -> Identity:
+    return Identity(meta["size"], meta["e_tag"], meta["last_modified"])

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
 
 _log = structlog.get_logger()
 
@@ -112,6 +114,35 @@ class BucketCalls:
         self._running.add(call)
         call.add_done_callback(self._on_done)
         return call
+
+    def chain(
+        self, call: Awaitable[T], then: Callable[[T], Awaitable[U]], combine: Callable[[T, U], V]
+    ) -> asyncio.Future[V]:
+        """Start a request, and `then` what follows from its result; both results, combined.
+
+        As with `start`, nothing has to be awaited for it to go on.
+        """
+        combined: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+
+        def fails(done: asyncio.Future[Any]) -> bool:
+            if combined.done():
+                return True
+            if done.cancelled():
+                combined.cancel()
+            elif (error := done.exception()) is not None:
+                combined.set_exception(error)
+            return combined.done()
+
+        def on_first(first: asyncio.Future[T]) -> None:
+            def on_second(second: asyncio.Future[U]) -> None:
+                if not fails(second):
+                    combined.set_result(combine(first.result(), second.result()))
+
+            if not fails(first):
+                self.start(then(first.result())).add_done_callback(on_second)
+
+        self.start(call).add_done_callback(on_first)
+        return self.start(combined)
 
     async def result(self, call: Awaitable[T]) -> T:
         """Start a request and await its result; cancellation leaves it running."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from proxy.errors import StoreError
+from proxy.stores.disk.fsync_batch import FsyncBatch
+from proxy.stores.disk.health import DiskHealth
 from proxy.stores.disk.io import in_store_thread
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.open_file import OpenFile, WholeFile
@@ -31,7 +35,7 @@ class DiskBlobs:
     Fits BlobStorage.
     """
 
-    __slots__ = ("_layout", "_quota")
+    __slots__ = ("_layout", "_quota", "health")
 
     def __init__(self, path: Path, *, max_size: int | None = None) -> None:
         """Keep everything below `path`, which is created if necessary; OSError if that fails.
@@ -41,28 +45,27 @@ class DiskBlobs:
         self._layout = Layout(path)
         self._layout.spools.mkdir(parents=True, exist_ok=True)
         self._layout.blobs.mkdir(exist_ok=True)
+        self.health = DiskHealth(self._layout)
         self._quota = DiskQuota(self._layout, max_size=max_size)
 
     async def open(self, digest: Digest) -> OpenFile | None:
-        """Open the blob and update its time of use; None if it is missing.
+        """Open the blob and update its time of use; None if it is missing, or cannot be opened.
 
         A truncated file is quarantined and counts as missing.
         """
-        return await in_store_thread(lambda: self._open_file(digest), cleanup=OpenFile.close)
+        try:
+            return await in_store_thread(lambda: self._open_file(digest), cleanup=OpenFile.close)
+        except StoreError as error:
+            self.health.record("open", error)
+            return None
 
     async def size(self, digest: Digest) -> int | None:
         """The blob's size in bytes, or None; updates its time of use."""
-
-        def measure() -> int | None:
-            file = self._open_file(digest)
-            if file is None:
-                return None
-            try:
-                return file.size
-            finally:
-                file.close()
-
-        return await in_store_thread(measure)
+        file = await self.open(digest)
+        if file is None:
+            return None
+        file.close()
+        return file.size
 
     async def touch(self, digests: Iterable[Digest]) -> None:
         """Update the time of use of the blobs that are stored."""
@@ -70,7 +73,8 @@ class DiskBlobs:
 
         def touch() -> None:
             for path in paths:
-                with suppress(FileNotFoundError):
+                # What cannot be read counts as a miss when it is asked for.
+                with suppress(OSError):
                     self._touch(path)
 
         await in_store_thread(touch)
@@ -83,7 +87,7 @@ class DiskBlobs:
             lambda: quarantine_blob(self._layout, self._quota, digest, blob, found_by="read")
         )
 
-    async def url(self, _digest: Digest, *, seconds: float | None = None) -> None:
+    async def url(self, _digest: Digest) -> None:
         """None: files cannot be read by URL."""
 
     async def upstreams(self, digest: Digest) -> frozenset[str]:
@@ -95,6 +99,11 @@ class DiskBlobs:
         path = self._layout.blob(digest)
         await in_store_thread(lambda: write_upstreams(path, read_upstreams(path) | {upstream}))
 
+    @property
+    def stores_on_commit(self) -> bool:
+        """Yes: the committed file is the stored blob."""
+        return True
+
     async def spool(self, upstream: str, digest: Digest) -> DiskSpool:
         """Open the digest's spool; bytes of an earlier transfer are read once and hashed."""
         return await in_store_thread(
@@ -104,15 +113,23 @@ class DiskBlobs:
     async def has_room(self, upstream: str, digest: Digest, size: int) -> bool:
         """Whether the disk has room for `size` bytes, after eviction if necessary.
 
-        Orphaned spools are removed before blobs are evicted.
+        Orphaned spools are removed before blobs are evicted. StoreError if the blob's directory
+        cannot be written: that is better known before a client is told that the blob is stored.
         """
-        return await in_store_thread(
-            lambda: make_room(self._layout, self._quota, upstream, digest, size)
-        )
+
+        def work() -> bool:
+            self._prepare(digest)
+            return make_room(self._layout, self._quota, upstream, digest, size)
+
+        return await in_store_thread(work)
 
     async def spooled_bytes(self, upstream: str, digest: Digest) -> int:
-        """The number of bytes in the digest's spool."""
-        return await in_store_thread(lambda: spool_size(self._layout, upstream, digest))
+        """The number of bytes in the digest's spool; 0 if it cannot be opened."""
+        try:
+            return await in_store_thread(lambda: spool_size(self._layout, upstream, digest))
+        except StoreError as error:
+            self.health.record("spool", error)
+            return 0
 
     async def growing(self, upstream: str, digest: Digest) -> GrowingSpool | None:
         """The spool that another process is writing, or None."""
@@ -123,10 +140,15 @@ class DiskBlobs:
 
     def _open_file(self, digest: Digest) -> OpenFile | None:
         try:
-            descriptor = os.open(self._layout.blob(digest), os.O_RDONLY)
+            # Opening a pipe waits for its writer otherwise.
+            descriptor = os.open(self._layout.blob(digest), os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
             return None
-        file = WholeFile(descriptor, os.fstat(descriptor).st_size)
+        status = os.fstat(descriptor)
+        file = WholeFile(descriptor, status.st_size)
+        if not stat.S_ISREG(status.st_mode):
+            file.close()
+            raise OSError(f"{self._layout.blob(digest)} is no file")
         stamp = VerifiedStamp.of(file)
         if stamp is not None and stamp.size != file.size:
             # If it cannot be moved, the blob that is fetched now replaces it.
@@ -136,6 +158,16 @@ class DiskBlobs:
             return None
         self._touch(file.fileno())
         return file
+
+    def _prepare(self, digest: Digest) -> None:
+        """Have a directory for the blob, which can be written."""
+        path = self._layout.blob(digest)
+        if not path.parent.is_dir():
+            batch = FsyncBatch()
+            batch.prepare(path)
+            batch.flush()
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise OSError(f"{path.parent} cannot be written")
 
     def _touch(self, file: int | Path) -> None:
         """Update the time of use, unless it is recent enough."""

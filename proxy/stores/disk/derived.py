@@ -62,7 +62,7 @@ class DerivedFiles:
 
         def work() -> DerivedRecord:
             with self._lock(record.digest):
-                there = self._read(record.digest)
+                there = self._read_or_replace(record.digest)
                 stored = record.over(there)
                 if stored != there:
                     self._write(stored)
@@ -75,7 +75,7 @@ class DerivedFiles:
 
         def work() -> None:
             with self._lock(record.digest):
-                there = self._read(record.digest)
+                there = self._read_or_replace(record.digest)
                 others = frozenset[str]() if there is None else there.repositories
                 self._write(replace(record, repositories=record.repositories | others))
 
@@ -134,6 +134,14 @@ class DerivedFiles:
             return DerivedRecord.decode(digest, value)
         except ManifestInvalid as error:
             _log.error("derived.unreadable", digest=digest, reason=error.message)
+            return None
+
+    def _read_or_replace(self, digest: Digest) -> DerivedRecord | None:
+        """The record; None if there is none that can be read, so that another one replaces it."""
+        try:
+            return self._read(digest)
+        except OSError as error:
+            _log.error("derived.unreadable", digest=digest, reason=str(error))
             return None
 
     def _write(self, record: DerivedRecord) -> None:

@@ -50,11 +50,8 @@ class FlockLeases:
     async def claim(self, key: str) -> FlockLease | None:
         """Claim the lease on `key`; None if it is held, StoreError if files cannot be locked."""
         path = self._directory / _file_name(key)
-        spool = path.parent != self._directory
 
         def lock() -> FlockLease | None:
-            if spool:
-                path.parent.mkdir(parents=True, exist_ok=True)
             file = try_lock(path)
             return None if file is None else FlockLease(file, path)
 
@@ -68,7 +65,14 @@ def try_lock(path: Path, *, create: bool = True) -> OpenFile | None:
     """
     flags = os.O_RDWR | (os.O_CREAT if create else 0)
     while True:
-        file = OpenFile(os.open(path, flags, 0o666))
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            if not create:
+                raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, flags, 0o666)
+        file = OpenFile(descriptor)
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder may have renamed or unlinked it after we opened it.

@@ -78,6 +78,9 @@ class MemoryBlob(_Reader):
         """In bytes."""
         return len(self._content.content)
 
+    async def verify(self) -> None:
+        """Do nothing: it was verified before it was committed."""
+
     def reads(self, content: _Content | None) -> bool:
         """Whether `content` is what this one reads."""
         return self._content is content
@@ -222,7 +225,7 @@ class MemoryBlobs:
         """Note their use; nothing is ever evicted."""
         self.used.extend(digests)
 
-    async def url(self, _digest: Digest, *, seconds: float | None = None) -> None:
+    async def url(self, _digest: Digest) -> None:
         """Return None: memory cannot be read by URL."""
 
     async def quarantine(self, digest: Digest, blob: Blob) -> None:
@@ -237,6 +240,11 @@ class MemoryBlobs:
     async def credit(self, digest: Digest, upstream: str) -> None:
         """Add an upstream to them."""
         self.volume.upstreams[digest] = await self.upstreams(digest) | {upstream}
+
+    @property
+    def stores_on_commit(self) -> bool:
+        """Yes."""
+        return True
 
     async def spool(self, upstream: str, digest: Digest) -> MemorySpool:
         """Open the digest's spool."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.errors import UpstreamInvalid
+from proxy.upstream.auth.site import same_site
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -33,19 +34,6 @@ _URL: Final = re.compile(
     r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:[/?][!-\"$-~]*)?", re.IGNORECASE
 )
 _MAX_PORT: Final = 65535
-# Domains whose owner gives each customer a name below them, so that two names are two parties.
-# From the private part of the public suffix list: registries, and where a token server could be.
-_SHARED_DOMAINS: Final = (
-    *("azurecr.io", "azurecr.cn", "azurecr.us", "amazonaws.com", "amazonaws.com.cn", "on.aws"),
-    *("azurewebsites.net", "cloudapp.net", "cloudapp.azure.com", "azurefd.net", "windows.net"),
-    *("pkg.dev", "run.app", "web.app", "appspot.com", "cloudfunctions.net", "cloudfront.net"),
-    *("github.io", "gitlab.io", "jfrog.io", "cloudsmith.io", "herokuapp.com", "fly.dev"),
-    *("digitaloceanspaces.com", "ondigitalocean.app", "scw.cloud", "aliyuncs.com", "myqcloud.com"),
-    *("vercel.app", "netlify.app", "pages.dev", "workers.dev", "ngrok.io", "nip.io", "sslip.io"),
-)
-# uk of co.uk, and co: under such a pair everybody can register a name.
-_COUNTRY_LENGTH: Final = 2
-_CATEGORY_LENGTH: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +117,7 @@ def vet_realm(realm: str, *, registry: str, allowed: Collection[str] = ()) -> No
     scheme, host = parts[1].lower(), _host(parts[2])
     if scheme != "https" and own[1].lower() == "https":
         raise UpstreamInvalid(f"it names a token realm without TLS, on {host}: nothing was sent")
-    if host not in map(_host, allowed) and not _same_site(host, _host(own[2])):
+    if host not in map(_host, allowed) and not same_site(host, _host(own[2])):
         raise UpstreamInvalid(
             f"it names a token realm on another site, {host}: nothing was sent; if that is right, "
             "list the host in the upstream's `realms`"
@@ -157,24 +145,4 @@ def _challenge(scheme: str, values: dict[str, str]) -> Challenge | None:
 
 
 def _host(host: str) -> str:
-    return host.lower().rstrip(".")
-
-
-def _same_site(host: str, registry: str) -> bool:
-    """Whether both are one host, or share the domain that somebody registered.
-
-    The last two labels, and three where two of them look like `co.uk`. Below a domain whose names
-    belong to different parties, only the registry's own host and the hosts below it. Where that is
-    too strict, the host can be allowed.
-    """
-    if host == registry:
-        return True
-    if any(f".{registry}".endswith(f".{shared}") for shared in _SHARED_DOMAINS):
-        return registry not in _SHARED_DOMAINS and host.endswith(f".{registry}")
-    labels = registry.split(".")
-    if len(labels) == 1 or registry.startswith("[") or labels[-1].isdigit():
-        return False
-    category, country = labels[-2:]
-    nested = len(country) == _COUNTRY_LENGTH and len(category) <= _CATEGORY_LENGTH
-    shared = 3 if nested else 2
-    return host.split(".")[-shared:] == labels[-shared:] and len(labels) >= shared
+    return host.strip("[]").lower().removesuffix(".")

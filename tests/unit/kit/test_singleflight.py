@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
-from proxy.errors import BlobUnknown
+from proxy.errors import BlobUnknown, ClientThrottled
 from proxy.kit.singleflight import SingleFlight
 from proxy.stores.disk.leases import FlockLeases
 
@@ -228,3 +229,34 @@ async def test_what_swallows_being_cancelled_is_cancelled_again(flights: SingleF
     async with asyncio.timeout(60):
         await flights.close()
     assert task.cancelled()
+
+
+def _throttled(client: str) -> ClientThrottled:
+    return ClientThrottled("x", retry_after=1, concerns_caller=lambda: _client.get() == client)
+
+
+_client: ContextVar[str] = ContextVar("client")
+
+
+async def test_what_concerns_one_client_is_raised_for_that_one_only(flights: SingleFlight) -> None:
+    """The others begin anew, by one piece of work, and those of the same client do not."""
+    begun: list[str] = []
+
+    async def work() -> str:
+        begun.append(_client.get())
+        await asyncio.sleep(0)
+        if _client.get() == "greedy":
+            raise _throttled("greedy")
+        return _client.get()
+
+    async def ask(client: str) -> str:
+        _client.set(client)
+        return await flights.do("x", work)
+
+    clients = ("greedy", "greedy", "a", "b", "greedy")
+    results = await asyncio.gather(*map(ask, clients), return_exceptions=True)
+    assert [isinstance(result, ClientThrottled) for result in results] == [
+        *(True, True, False, False, True)
+    ]
+    assert begun == ["greedy", "a"]
+    assert results[2:4] == ["a", "a"]

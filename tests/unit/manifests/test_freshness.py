@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from proxy.errors import (
     BudgetReserved,
+    ClientThrottled,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamInvalid,
     UpstreamOffline,
+    UpstreamSaturated,
     UpstreamThrottled,
     UpstreamUnavailable,
 )
@@ -136,6 +138,11 @@ def test_any_age_has_a_decision_and_a_stale_copy_is_never_called_fresh(
     [
         (UpstreamUnavailable("x"), Reason.UNAVAILABLE),
         (UpstreamOffline("x"), Reason.OFFLINE),
+        (UpstreamSaturated("x"), Reason.SATURATED),
+        (
+            ClientThrottled("x", retry_after=1, concerns_caller=lambda: True),
+            Reason.CLIENT_LIMIT,
+        ),
         (UpstreamDenied("x"), Reason.DENIED),
         (UpstreamThrottled("x"), Reason.THROTTLED),
         (BudgetReserved("x"), Reason.BUDGET),

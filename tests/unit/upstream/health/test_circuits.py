@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from proxy.errors import (
+    ClientThrottled,
     FailedAt,
     FailureContext,
     Phase,
@@ -135,6 +136,11 @@ def test_repositories_that_do_not_fail_together(world: World, between: str) -> N
         (Kind.BLOB, failure(None, at=FailedAt.REDIRECT, phase=Phase.CONNECT)),
         (Kind.MANIFEST_HEAD, failure(500)),
         (Kind.MANIFEST, failure(None, phase=Phase.PREPARE)),
+        (
+            Kind.MANIFEST,
+            ClientThrottled("often", retry_after=9.0, concerns_caller=lambda: True),
+        ),
+        (Kind.MANIFEST, UpstreamSaturated("busy", retry_after=5.0)),
         (Kind.MANIFEST, UpstreamSaturated("busy", context=FailureContext(phase=Phase.WAIT))),
         (Kind.MANIFEST, UpstreamInvalid("nonsense")),
     ],

@@ -1,1 +1,0 @@
-"""Who may pull what: rules, logins, tokens, and the rights that only an upstream can check."""

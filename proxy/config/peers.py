@@ -1,0 +1,48 @@
+"""The settings for several replicas that are one cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
+
+from proxy.config.section import Section
+from proxy.config.values import Listen, Timeout
+
+
+def _split(value: Any) -> Any:
+    return tuple(filter(None, value.replace(",", " ").split())) if isinstance(value, str) else value
+
+
+Places = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+
+
+class PeerSettings(Section):
+    """Where the other replicas are, and how this one is reached by them."""
+
+    listen: Listen | None = None
+    discover: Places = ()
+    advertise: Listen | None = None
+    secret_file: Path | None = None
+    timeout: Timeout = 2.0
+
+    @field_validator("discover")
+    @classmethod
+    def _are_places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            host, _, port = place.removeprefix("dns:").rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+                raise ValueError(f"{place!r} is neither dns:NAME:PORT nor HOST:PORT")
+        return value
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> PeerSettings:
+        given = (self.listen is not None, bool(self.discover), self.secret_file is not None)
+        if any(given) and not all(given):
+            raise ValueError("listen, discover and secret_file are used together")
+        return self

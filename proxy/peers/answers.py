@@ -1,0 +1,156 @@
+"""What a replica answers another one, as values, and how they stand in a frame. PURE."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from proxy.errors import (
+    BlobUnknown,
+    BudgetReserved,
+    ListingRefused,
+    ManifestUnknown,
+    NameUnknown,
+    Overloaded,
+    RangeInvalid,
+    RegistryError,
+    StorageFailure,
+    TagDeleted,
+    UpstreamDenied,
+    UpstreamFailure,
+    UpstreamInvalid,
+    UpstreamOffline,
+    UpstreamSaturated,
+    UpstreamThrottled,
+    UpstreamUnavailable,
+)
+from proxy.peers.frames import Frame, FrameInvalid, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from proxy.peers.questions import Question
+
+_ERRORS: Final = {
+    kind.__name__: kind
+    for kind in (
+        *(ManifestUnknown, BlobUnknown, NameUnknown, Overloaded, StorageFailure, UpstreamFailure),
+        *(UpstreamUnavailable, UpstreamOffline, UpstreamSaturated, UpstreamDenied),
+        *(UpstreamThrottled, BudgetReserved, UpstreamInvalid, TagDeleted),
+    )
+}
+
+
+class NotStored(Exception):  # noqa: N818 -- no error: an answer
+    """The replica does not have it, and was not asked to do anything for it."""
+
+
+class Draining(Exception):  # noqa: N818 -- no error: an answer
+    """The replica is about to end, and takes no more questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A short answer: what is said about it, and bytes."""
+
+    about: dict[str, Any] = field(default_factory=dict)
+    raw: bytes = b""
+
+    def frame(self) -> Frame:
+        """The answer as a frame."""
+        return Frame(Kind.VALUE, json.dumps(self.about).encode() + b"\n" + self.raw)
+
+    @classmethod
+    def read(cls, frame: Frame) -> Value:
+        """The answer in a frame; FrameInvalid for another kind, or none that can be read."""
+        head, _, raw = frame.payload.partition(b"\n")
+        return cls(_read_object(frame, Kind.VALUE, head), raw)
+
+
+class Stream(Protocol):
+    """Bytes of a blob from `start` on, of `total` in all."""
+
+    @property
+    def start(self) -> int:
+        """The offset of the first byte."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """The whole blob's size in bytes, if it is known."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes | memoryview]:
+        """Yield the bytes as they may be sent."""
+        ...
+
+
+class Content(Protocol):
+    """What a replica answers its peers with. Raises RegistryError or NotStored."""
+
+    async def value(self, question: Question) -> Value:
+        """The answer to a question about anything but the bytes of a blob."""
+        ...
+
+    async def store(self, question: Question, body: bytes) -> Value:
+        """Store what another replica has sent; what is stored now."""
+        ...
+
+    def stream(self, question: Question) -> AbstractAsyncContextManager[Stream]:
+        """The bytes of a blob."""
+        ...
+
+
+def frame_of_error(error: RegistryError | NotStored | Draining) -> Frame:
+    """The error as a frame. One that is not for peers to know is an upstream's failure."""
+    about: dict[str, Any] = {"error": type(error).__name__}
+    if isinstance(error, RegistryError):
+        about |= {"message": error.message, "retry_after": error.retry_after}
+    match error:
+        case RangeInvalid():
+            about["size"] = error.size
+        case ListingRefused():
+            about |= {"status": error.status, "code": error.code}
+        case RegistryError() if about["error"] not in _ERRORS:
+            about["error"] = UpstreamFailure.__name__
+        case _:
+            pass
+    return Frame(Kind.ERROR, json.dumps(about).encode())
+
+
+def read_error(frame: Frame) -> RegistryError | NotStored | Draining:
+    """The error in a frame; FrameInvalid if there is none."""
+    about = _read_object(frame, Kind.ERROR, frame.payload)
+    match about:
+        case {"error": "NotStored"}:
+            return NotStored()
+        case {"error": "Draining"}:
+            return Draining()
+        case {"error": "RangeInvalid", "message": str(message), "size": int(size)}:
+            return RangeInvalid(message, size=size)
+        case {
+            "error": "ListingRefused",
+            "message": str(message),
+            "status": int(status),
+            "code": str(code),
+        }:
+            return ListingRefused(message, status=status, code=code)
+        case {"error": str(name), "message": str(message), "retry_after": after} if (
+            name in _ERRORS and isinstance(after, int | float | None)
+        ):
+            return _ERRORS[name](message, retry_after=after)
+    raise FrameInvalid("it names no error that we know")
+
+
+def _read_object(frame: Frame, kind: Kind, encoded: bytes) -> dict[str, Any]:
+    if frame.kind is not kind:
+        raise FrameInvalid(f"it is a {frame.kind.name} where a {kind.name} is due")
+    try:
+        about = json.loads(encoded)
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise FrameInvalid("it is no JSON object")
+    return about

@@ -1,0 +1,221 @@
+"""Questions to one replica: a signed request, and the frames of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import deque
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from yarl import URL
+
+from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.peers.answers import Draining, Value, read_error
+from proxy.peers.frames import FrameInvalid, FrameReader, Kind
+from proxy.peers.membership import Reason
+from proxy.peers.signing import Signed
+from proxy.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from proxy.kit.clock import Clock
+    from proxy.peers.frames import Frame
+    from proxy.peers.questions import Question
+    from proxy.peers.signing import Signer
+
+# Connections to one replica, each with one question. Above it questions wait for each other.
+_CONNECTIONS: Final = 256
+BODY: Final = "Lighterage-Body"
+SENDER: Final = "Lighterage-Replica"
+TIME: Final = "Lighterage-Time"
+NONCE: Final = "Lighterage-Nonce"
+SIGNATURE: Final = "Lighterage-Signature"
+_NONCE_BYTES: Final = 16
+
+
+class PeerFailed(Exception):  # noqa: N818 -- as the domain's errors
+    """The replica gave no answer that can be used; the next one in rank is asked instead."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        """`message` is half a sentence."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class PeerClient:
+    """Asks replicas. Connections are kept."""
+
+    def __init__(self, signer: Signer, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> None:
+        """`timeout` is how long a replica may be silent, in seconds. Needs a running loop.
+
+        `own` is where other replicas reach this one, once that is known.
+        """
+        self.own: str | None = None
+        self._signer = signer
+        self._timeout = timeout
+        self._clock = clock
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def ask(self, address: str, question: Question, body: bytes = b"") -> Value:
+        """The answer to a question about anything but bytes; PeerFailed, or what was answered.
+
+        `body` is for the replica to store.
+        """
+        async with self._open(address, question, body) as answer:
+            try:
+                return Value.read(await answer.next())
+            except FrameInvalid as error:
+                raise _lie(error) from None
+
+    @asynccontextmanager
+    async def stream(self, address: str, question: Question) -> AsyncIterator[PeerStream]:
+        """The bytes of a blob, as soon as the replica knows its length; raises as `ask` does."""
+        async with self._open(address, question) as answer:
+            try:
+                start, total = (await answer.next()).extent
+            except FrameInvalid as error:
+                raise _lie(error) from None
+            yield PeerStream(answer, question, start, total)
+
+    @asynccontextmanager
+    async def _open(
+        self, address: str, question: Question, body: bytes = b""
+    ) -> AsyncIterator[_Answer]:
+        target = question.encode()
+        request = Signed(
+            method="PUT" if body else "GET",
+            sender=self.own or "",
+            receiver=address,
+            target=target,
+            body=hashlib.sha256(body).hexdigest() if body else "",
+            time=f"{self._clock.wall():.3f}",
+            nonce=secrets.token_hex(_NONCE_BYTES),
+        )
+        headers = {
+            SENDER: request.sender,
+            BODY: request.body,
+            TIME: request.time,
+            NONCE: request.nonce,
+            SIGNATURE: self._signer.sign(request),
+        }
+        try:
+            # A replica sends its head at once, whatever it has to wait for.
+            async with asyncio.timeout(self._timeout / 2):
+                response = await self._session.request(
+                    request.method,
+                    URL(f"http://{address}{target}", encoded=True),
+                    headers=headers,
+                    data=body or None,
+                    allow_redirects=False,
+                )
+        except TimeoutError:
+            raise PeerFailed(Reason.SILENT, "it does not answer") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise PeerFailed(Reason.REFUSED, f"{type(error).__name__}: {error}") from None
+        async with response:
+            if response.status != HTTPStatus.OK:
+                is_known = response.status != HTTPStatus.NOT_FOUND
+                raise PeerFailed(
+                    Reason.REFUSED if is_known else Reason.FORMAT,
+                    f"it answers {response.status}",
+                )
+            reader = FrameReader(self._signer.seal(request.nonce))
+            yield _Answer(response, reader, self._timeout)
+
+
+class _Answer:
+    """The frames of one answer, as they arrive."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, reader: FrameReader, timeout: float
+    ) -> None:
+        self._response = response
+        self._reader = reader
+        self._timeout = timeout
+        self._frames: deque[Frame] = deque()
+
+    async def next(self) -> Frame:
+        """The next frame that is no heartbeat; raises the error that a frame names."""
+        while True:
+            while self._frames:
+                frame = self._frames.popleft()
+                if frame.kind is Kind.ERROR:
+                    raise self._error_in(frame)
+                if frame.kind is not Kind.HEARTBEAT:
+                    return frame
+            try:
+                self._frames.extend(self._reader.feed(await self._receive()))
+            except FrameInvalid as error:
+                raise _lie(error) from None
+
+    async def _receive(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout):
+                data = await self._response.content.readany()
+        except TimeoutError:
+            raise PeerFailed(Reason.SILENT, "it stopped sending") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise PeerFailed(Reason.REFUSED, f"{type(error).__name__}: {error}") from None
+        if not data:
+            raise PeerFailed(Reason.REFUSED, "its answer ends early")
+        metrics.PEER_RECEIVED_BYTES.inc(len(data))
+        return data
+
+    def _error_in(self, frame: Frame) -> Exception:
+        try:
+            error = read_error(frame)
+        except FrameInvalid as invalid:
+            return _lie(invalid)
+        if isinstance(error, Draining):
+            return PeerFailed(Reason.DRAINING, "it is about to end")
+        return error
+
+
+class PeerStream:
+    """A blob's bytes from a replica. Fits ports.BlobStream, but for its errors: PeerFailed."""
+
+    # The replicas know the content by its digest only.
+    validator: str | None = None
+
+    def __init__(self, answer: _Answer, question: Question, start: int, total: int | None) -> None:
+        """`start` and `total` are what the replica says. PeerFailed if nobody asked for that."""
+        if question.start >= 0 and start != question.start:
+            raise PeerFailed(Reason.LYING, "it sends another range")
+        self._answer = answer
+        # The offset after the last byte, if it is known.
+        self._stop = total
+        if question.end is not None:
+            self._stop = question.end + 1 if total is None else min(question.end + 1, total)
+        self.start = start
+        self.total = total
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they arrive; PeerFailed if there are fewer or more than it said."""
+        offset = self.start
+        while (frame := await self._answer.next()).kind is Kind.DATA:
+            offset += len(frame.payload)
+            if self._stop is not None and offset > self._stop:
+                raise PeerFailed(Reason.LYING, "it sends more than it said")
+            yield frame.payload
+        if frame.kind is not Kind.END:
+            raise PeerFailed(Reason.LYING, f"it sends a {frame.kind.name} in the middle")
+        if self._stop is not None and offset < self._stop:
+            raise PeerFailed(Reason.LYING, "it sends less than it said")
+
+
+def _lie(error: FrameInvalid) -> PeerFailed:
+    return PeerFailed(Reason.LYING, f"its answer cannot be used: {error}")

@@ -1,0 +1,120 @@
+"""The replicas that there are, and how each of them is doing. PURE: the time is an argument.
+
+Health comes from use. A replica that failed a question is left out until a probe succeeds, which
+is tried at growing intervals; one that lied or is of another release is left out for a while in
+any case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from proxy.kit.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+# Between two probes of a replica that is left out, in seconds.
+_PROBES: Final = Backoff(first=1.0, longest=15.0)
+# How long a replica that sent something wrong is left out at least, in seconds.
+_DISTANCE: Final = 60.0
+# So many others are probed in each round, besides those that are left out.
+_PROBED_AT_ONCE: Final = 3
+_LEFT_OUT_AT_ONCE: Final = 16
+
+
+class Reason(StrEnum):
+    """Why a replica is passed over. Labels of a metric, which docs/replicas.md explains."""
+
+    REFUSED = "refused"
+    SILENT = "silent"
+    DRAINING = "draining"
+    LYING = "lying"
+    FORMAT = "format"
+
+
+@dataclass(slots=True)
+class _Member:
+    reason: Reason | None = None
+    failures: int = 0
+    # While it is left out: no probe before this moment.
+    not_before: float = 0.0
+
+
+class Membership:
+    """The replicas by address, `HOST:PORT`."""
+
+    def __init__(self) -> None:
+        self.own: str | None = None
+        self._members: dict[str, _Member] = {}
+
+    def discover(self, addresses: Iterable[str], own: str | None) -> None:
+        """These are the replicas now; `own` is the address of this one."""
+        found = {address: self._members.get(address) or _Member() for address in addresses}
+        if own is not None:
+            found[own] = _Member()
+        self._members, self.own = found, own
+
+    def live(self) -> list[str]:
+        """The replicas that are not left out; this one is among them if it is a member."""
+        return [address for address, member in self._members.items() if member.reason is None]
+
+    def states(self) -> dict[str, Reason | None]:
+        """Why each of the others is left out; None for one that is not."""
+        return {
+            address: member.reason
+            for address, member in self._members.items()
+            if address != self.own
+        }
+
+    def leave_out(self, address: str, reason: Reason, now: float) -> bool:
+        """Leave a replica out from `now` on; whether it was not left out before."""
+        member = self._members.get(address)
+        if member is None or address == self.own:
+            return False
+        is_new = member.reason is None
+        member.failures += 1
+        pause = _PROBES.pause(member.failures)
+        if reason in {Reason.LYING, Reason.FORMAT}:
+            pause = max(pause, _DISTANCE)
+        # What is known to be worse stays: a liar that is also slow is a liar.
+        member.not_before = max(member.not_before, now + pause)
+        member.reason = reason
+        return is_new
+
+    def confirm(self, address: str, now: float) -> bool:
+        """A replica has answered well; whether it was left out until now."""
+        member = self._members.get(address)
+        if member is None or member.reason is None or now < member.not_before:
+            return False
+        member.reason, member.failures, member.not_before = None, 0, 0.0
+        return True
+
+    def hasten(self, address: str) -> bool:
+        """Probe a replica that is left out without more delay; whether there is one to probe.
+
+        It has asked us something, so it is there. One that lied has to wait all the same.
+        """
+        member = self._members.get(address)
+        if member is None or member.reason not in {Reason.REFUSED, Reason.SILENT, Reason.DRAINING}:
+            return False
+        member.not_before = 0.0
+        return True
+
+    def due(self, now: float, sample: Callable[[Sequence[str], int], Iterable[str]]) -> list[str]:
+        """The replicas to probe now: those left out that are due, and a few others.
+
+        `sample` chooses so many of a sequence.
+        """
+        left_out, others = [], []
+        for address, member in self._members.items():
+            if address == self.own:
+                continue
+            if member.reason is None:
+                others.append(address)
+            elif now >= member.not_before:
+                left_out.append(address)
+        chosen = sample(others, min(_PROBED_AT_ONCE, len(others)))
+        return [*left_out[:_LEFT_OUT_AT_ONCE], *chosen]

@@ -1,0 +1,153 @@
+"""The other replicas, as questions are put to them: who is asked, and who is passed over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from proxy.errors import RegistryError
+from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.peers.client import PeerFailed
+from proxy.peers.membership import Membership, Reason
+from proxy.peers.owners import above, rank
+from proxy.peers.questions import Question, Subject
+from proxy.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from proxy.kit.clock import Clock
+    from proxy.peers.answers import Value
+    from proxy.peers.client import PeerClient, PeerStream
+
+_log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# So many owners are tried before this replica asks upstream itself. Each may be silent for half of
+# `peers.timeout` before it sends the head of its answer.
+_OWNERS_TRIED: Final = 2
+
+# The interval at which replicas are probed, in seconds.
+_PROBE_EVERY: Final = 1.0
+
+# The key that this task answers for as its owner, because another replica has asked.
+acting_for: ContextVar[str | None] = ContextVar("acting_for", default=None)
+
+
+class Replicas:
+    """One process's view of the others."""
+
+    def __init__(
+        self,
+        client: PeerClient,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        sample: Callable[[Sequence[str], int], Iterable[str]] = random.sample,
+    ) -> None:
+        """`sample` chooses which of them are probed."""
+        self._client = client
+        self._clock = clock
+        self._sample = sample
+        self._woken = asyncio.Event()
+        self.membership = Membership()
+
+    @property
+    def own(self) -> str | None:
+        """Where other replicas reach this one."""
+        return self.membership.own
+
+    def ranking(self, key: str) -> list[str]:
+        """All that are live, the owner of `key` first."""
+        return rank(key, self.membership.live())
+
+    def owners(self, key: str) -> Sequence[str]:
+        """The replicas to ask before upstream is asked here; none if this one owns `key`."""
+        if acting_for.get() == key:
+            return ()
+        return above(self.own, self.ranking(key))[:_OWNERS_TRIED]
+
+    def others(self, key: str, count: int) -> Sequence[str]:
+        """Those that rank next, which owned `key` when there were fewer replicas, or more."""
+        return [address for address in self.ranking(key) if address != self.own][:count]
+
+    async def ask(
+        self, address: str, question: Question, read: Callable[[Value], T], *, body: bytes = b""
+    ) -> T:
+        """What `read` makes of the answer. PeerFailed, and the replica is left out for a while.
+
+        `read` raises ValueError, KeyError or TypeError, or RegistryError, for an answer that cannot
+        be right. `body` is for the replica to store.
+        """
+        try:
+            value = await self._client.ask(address, question, body)
+            try:
+                answer = read(value)
+            except (ValueError, KeyError, TypeError, RegistryError) as error:
+                raise PeerFailed(Reason.LYING, f"its answer is wrong: {error}") from None
+        except PeerFailed as failure:
+            self.pass_over(address, failure)
+            raise
+        return answer
+
+    @asynccontextmanager
+    async def stream(self, address: str, question: Question) -> AsyncIterator[PeerStream]:
+        """The bytes of a blob; PeerFailed as for `ask`, also while they are read."""
+        try:
+            async with self._client.stream(address, question) as stream:
+                yield stream
+        except PeerFailed as failure:
+            self.pass_over(address, failure)
+            raise
+
+    def pass_over(self, address: str, failure: PeerFailed) -> None:
+        """Leave the replica out until it is well again."""
+        metrics.PEER_PASSED_OVER.labels(failure.reason).inc()
+        if self.membership.leave_out(address, failure.reason, self._clock.monotonic()):
+            _log.warning("peer.left_out", peer=address, reason=failure.reason, message=str(failure))
+        self._count()
+
+    def discover(self, addresses: Iterable[str], own: str | None) -> None:
+        """These are the replicas now; `own` is the address of this one, if it has one."""
+        self.membership.discover(addresses, own)
+        self._client.own = own
+        self._count()
+
+    def hear(self, address: str) -> None:
+        """A replica has asked something: if it is left out, see whether it can be asked."""
+        if self.membership.hasten(address):
+            self._woken.set()
+
+    async def wait(self) -> None:
+        """Return when it is time for the next probes."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), _PROBE_EVERY)
+        self._woken.clear()
+
+    async def probe(self) -> None:
+        """Ask those that are left out, and a few others, how they are."""
+        due = self.membership.due(self._clock.monotonic(), self._sample)
+        await asyncio.gather(*map(self._probe, due))
+
+    async def _probe(self, address: str) -> None:
+        try:
+            await self.ask(address, Question(Subject.HEALTH), lambda value: value)
+        except PeerFailed:
+            return
+        if self.membership.confirm(address, self._clock.monotonic()):
+            _log.info("peer.taken_back", peer=address)
+            self._count()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    def _count(self) -> None:
+        left_out = sum(reason is not None for reason in self.membership.states().values())
+        metrics.PEERS.labels("left_out").set(left_out)
+        metrics.PEERS.labels("live").set(len(self.membership.states()) - left_out)

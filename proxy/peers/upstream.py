@@ -1,0 +1,324 @@
+"""An upstream that one replica asks for all of them. Fits ports.MonitoredUpstream.
+
+A replica asks the owner of what it needs, and only the owner asks the registry. If the owner cannot
+be asked, the next in rank stands in for it, and at last this replica itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from proxy.errors import (
+    Overloaded,
+    RegistryError,
+    StorageFailure,
+    UpstreamFailure,
+    UpstreamUnavailable,
+)
+from proxy.oci.headers.link import Page, is_query
+from proxy.oci.reference import Digest
+from proxy.peers.answers import NotStored
+from proxy.peers.client import PeerFailed
+from proxy.peers.membership import Reason
+from proxy.peers.questions import Effort, Question, Subject
+from proxy.ports import Fetched, Head
+from proxy.telemetry import metrics, trace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from proxy.oci.reference import Tag
+    from proxy.peers.answers import Value
+    from proxy.peers.client import PeerStream
+    from proxy.peers.replicas import Replicas
+    from proxy.ports import BlobStream, MonitoredUpstream
+
+T = TypeVar("T")
+
+# An owner that has nothing asks so many others, which may have owned it before; and so many where
+# the upstream fails.
+_FORMER_OWNERS: Final = 2
+_ANYBODY: Final = 8
+# A blob up to this size is verified before the first byte of it is passed on, in bytes.
+_SMALL: Final = 64 * 1024
+
+
+class PeerUpstream:
+    """One registry, behind the replicas that own its content."""
+
+    def __init__(self, registry: str, upstream: MonitoredUpstream, replicas: Replicas) -> None:
+        """`registry` is the upstream's name in the settings of all replicas."""
+        self._registry = registry
+        self._upstream = upstream
+        self._replicas = replicas
+
+    @property
+    def offline(self) -> bool:
+        """Whether the settings forbid requests to the registry; not to the replicas."""
+        return self._upstream.offline
+
+    @property
+    def trouble(self) -> UpstreamFailure | None:
+        """Why the registry is not asked now, as far as this replica knows."""
+        return self._upstream.trouble
+
+    async def is_at_its_reserve(self) -> bool:
+        """Whether a GET of a manifest should wait while a stored copy can be served instead."""
+        return await self._upstream.is_at_its_reserve()
+
+    async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
+        """HEAD; ManifestUnknown for 404."""
+        return await self._ask(
+            self._question(_subject(reference), name, reference),
+            lambda value: _read_head(value, reference),
+            lambda: self._upstream.head_manifest(name, reference),
+        )
+
+    async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
+        """GET; ManifestUnknown for 404."""
+        return await self._ask(
+            replace(self._question(_subject(reference), name, reference), raw=True),
+            lambda value: _read_fetched(value, reference),
+            lambda: self._upstream.manifest(name, reference),
+        )
+
+    async def blob_size(self, name: str, digest: Digest) -> int | None:
+        """HEAD; BlobUnknown for 404."""
+        return await self._ask(
+            self._question(Subject.BLOB_SIZE, name, digest),
+            lambda value: int(value.about["size"]),
+            lambda: self._upstream.blob_size(name, digest),
+        )
+
+    @asynccontextmanager
+    async def blob(
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
+    ) -> AsyncIterator[BlobStream]:
+        """GET; BlobUnknown for 404."""
+        question = replace(self._question(Subject.BLOB, name, digest), start=start, end=end)
+        async with AsyncExitStack() as stack:
+
+            async def follow(address: str, question: Question) -> BlobStream:
+                async with AsyncExitStack() as attempt:
+                    stream = await attempt.enter_async_context(
+                        self._replicas.stream(address, question)
+                    )
+                    followed: BlobStream = _FollowedStream(stream, digest, address, self._replicas)
+                    if question.end is None and (stream.total or _SMALL) < _SMALL:
+                        followed = await _verify(stream, digest)
+                    await stack.enter_async_context(attempt.pop_all())
+                return followed
+
+            yield await self._resolve(
+                question,
+                follow,
+                lambda: stack.enter_async_context(
+                    self._upstream.blob(name, digest, start=start, end=end, validator=validator)
+                ),
+            )
+
+    async def tags(self, name: str, query: str) -> Page:
+        """One page of tags; NameUnknown for 404."""
+        return await self._ask(
+            replace(self._question(Subject.TAGS, name), query=query),
+            _read_page,
+            lambda: self._upstream.tags(name, query),
+        )
+
+    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
+        """One page of referrers; None where there is no such API."""
+        return await self._ask(
+            replace(self._question(Subject.REFERRERS, name, digest), query=query),
+            _read_page,
+            lambda: self._upstream.referrers(name, digest, query),
+        )
+
+    async def close(self) -> None:
+        """The registry's connections are closed by their own owner."""
+
+    def _question(
+        self, subject: Subject, name: str, reference: Digest | Tag | None = None
+    ) -> Question:
+        return Question(subject, self._registry, name, reference)
+
+    async def _ask(
+        self,
+        question: Question,
+        read: Callable[[Value], T],
+        ask_upstream: Callable[[], Awaitable[T]],
+    ) -> T:
+        return await self._resolve(
+            question,
+            lambda address, question: self._replicas.ask(address, question, read),
+            ask_upstream,
+        )
+
+    async def _resolve(
+        self,
+        question: Question,
+        ask_peer: Callable[[str, Question], Awaitable[T]],
+        ask_upstream: Callable[[], Awaitable[T]],
+    ) -> T:
+        """What the owner answers; as the owner, what another replica has, or the registry."""
+        owners = self._replicas.owners(question.key)
+        for address in owners:
+            try:
+                return _record(await ask_peer(address, question))
+            except (PeerFailed, NotStored, Overloaded, StorageFailure):
+                continue
+        if owners:
+            metrics.PEER_DUPLICATES.labels(question.subject).inc()
+        stored = replace(question, effort=Effort.STORED)
+        asked = self._replicas.others(question.key, _FORMER_OWNERS)
+        try:
+            return _record(await _first(asked, stored, ask_peer))
+        except NotStored:
+            pass
+        try:
+            return await ask_upstream()
+        except UpstreamFailure:
+            stale = replace(question, effort=Effort.STALE)
+            try:
+                anybody = self._replicas.others(question.key, _ANYBODY)
+                return _record(await _first(anybody, stale, ask_peer))
+            except NotStored:
+                pass
+            raise
+
+
+class _FollowedStream:
+    """Bytes that a replica sends. Fits BlobStream; a replica that sent something wrong is named."""
+
+    validator: str | None = None
+
+    def __init__(
+        self, stream: PeerStream, digest: Digest, address: str, replicas: Replicas
+    ) -> None:
+        self.start = stream.start
+        self.total = stream.total
+        self._stream = stream
+        self._digest = digest
+        self._address = address
+        self._replicas = replicas
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they arrive; UpstreamUnavailable if the replica fails meanwhile."""
+        hasher = self._digest.hasher()
+        received = 0
+        try:
+            async for chunk in self._stream.chunks():
+                hasher.update(chunk)
+                received += len(chunk)
+                yield chunk
+        except PeerFailed as failure:
+            raise self._fail(failure) from None
+        except UpstreamFailure:
+            raise
+        except RegistryError as error:
+            # A limit or a disk of that replica: another one may do better.
+            raise UpstreamUnavailable(error.message) from None
+        if received == self.total and hasher.hexdigest() != self._digest.hex:
+            raise self._fail(_wrong(self._digest))
+
+    def _fail(self, failure: PeerFailed) -> UpstreamUnavailable:
+        self._replicas.pass_over(self._address, failure)
+        return UpstreamUnavailable(f"the replica {self._address}: {failure}")
+
+
+@dataclass(frozen=True, slots=True)
+class _VerifiedStream:
+    """A small blob, or the end of one. Fits BlobStream."""
+
+    content: bytes
+    start: int
+    validator: str | None = None
+
+    @property
+    def total(self) -> int:
+        return self.start + len(self.content)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self.content
+
+
+async def _verify(stream: PeerStream, digest: Digest) -> _VerifiedStream:
+    """A small blob, read and compared with its digest; PeerFailed if it is another one."""
+    content = b"".join([chunk async for chunk in stream.chunks()])
+    if stream.start == 0 and not digest.matches(content):
+        raise _wrong(digest)
+    return _VerifiedStream(content, stream.start)
+
+
+def _wrong(digest: Digest) -> PeerFailed:
+    return PeerFailed(Reason.LYING, f"what it sent is not {digest}")
+
+
+async def _first(
+    addresses: Sequence[str],
+    question: Question,
+    ask_peer: Callable[[str, Question], Awaitable[T]],
+) -> T:
+    """The first answer to a question that replicas answer from what they have; else NotStored."""
+    for address in addresses:
+        try:
+            return await ask_peer(address, question)
+        except (PeerFailed, RegistryError, NotStored):
+            continue
+    raise NotStored
+
+
+def _record(answer: T) -> T:
+    """The answer; the trace of the request says that it is another replica's."""
+    trace.current().peer_calls += 1
+    return answer
+
+
+def _subject(reference: Digest | Tag) -> Subject:
+    return Subject.MANIFEST if isinstance(reference, Digest) else Subject.TAG
+
+
+def _read_head(value: Value, reference: Digest | Tag) -> Head:
+    about = value.about
+    digest = Digest(about["digest"])
+    if isinstance(reference, Digest) and digest != reference:
+        raise ValueError("it names another digest")
+    return Head(
+        digest, str(about["type"]), int(about["size"]), age=_age(about), stale=_stale(about)
+    )
+
+
+def _read_fetched(value: Value, reference: Digest | Tag) -> Fetched:
+    head = _read_head(value, reference)
+    if head.digest is None or not head.digest.matches(value.raw):
+        raise ValueError("its bytes are not what it names")
+    return Fetched(value.raw, head.content_type, head.digest, age=head.age, stale=head.stale)
+
+
+def _read_page(value: Value) -> Page:
+    about = value.about
+    following, filtered = about["following"], about["filtered"]
+    if not isinstance(following, str | None) or not isinstance(filtered, bool):
+        raise TypeError("it does not say which page is next")
+    if following is not None and not is_query(following):
+        raise ValueError("it names a next page that cannot be asked for")
+    return Page(value.raw, following, filtered, age=_age(about))
+
+
+def _age(about: Mapping[str, Any]) -> float:
+    age = float(about["age"])
+    if not age >= 0:
+        raise ValueError("it is of the future")
+    return age
+
+
+def _stale(about: Mapping[str, Any]) -> str | None:
+    stale = about.get("stale")
+    return None if stale is None else str(stale)

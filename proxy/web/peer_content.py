@@ -1,0 +1,195 @@
+"""What this replica answers the others: its tags, manifests, blobs and listings."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import NameUnknown, RangeInvalid, StorageFailure
+from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.oci.reference import Digest, Repository, Tag
+from proxy.peers.answers import NotStored, Value
+from proxy.peers.questions import Effort, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
+    from proxy.blobs.serve import Blobs
+    from proxy.blobs.source import Source
+    from proxy.kit.clock import Clock
+    from proxy.manifests.fetch import UpstreamManifests
+    from proxy.manifests.listings import Listings
+    from proxy.manifests.tags import Tags
+    from proxy.oci.headers.link import Page
+    from proxy.oci.manifest import Manifest
+    from proxy.peers.answers import Stream
+    from proxy.peers.derived import DerivedContent
+    from proxy.peers.questions import Question
+
+# The bytes of a blob that are read and sent at a time.
+_PIECE: Final = 256 * 1024
+
+
+class PeerContent:
+    """Fits peers.answers.Content. Who may read is decided where the client asks."""
+
+    def __init__(
+        self,
+        *,
+        registries: Collection[str],
+        tags: Tags,
+        upstream_manifests: UpstreamManifests,
+        blobs: Blobs,
+        listings: Listings,
+        derived: DerivedContent,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`registries` are the names of the upstreams."""
+        self._registries = registries
+        self._tags = tags
+        self._upstream_manifests = upstream_manifests
+        self._blobs = blobs
+        self._listings = listings
+        self._derived = derived
+        self._clock = clock
+
+    async def value(self, question: Question) -> Value:
+        """The answer to a question about anything but the bytes of a blob."""
+        if question.subject is Subject.DERIVED and isinstance(question.reference, Digest):
+            return Value(raw=await self._derived.get(question.reference))
+        repository = self._repository(question)
+        match question.subject, question.reference:
+            case Subject.TAG, Tag() as tag:
+                return await self._tag(repository, tag, question)
+            case Subject.MANIFEST, Digest() as digest:
+                return _of_manifest(await self._manifest(repository, digest, question), question)
+            case Subject.BLOB_SIZE, Digest() as digest:
+                return Value({"size": await self._size(repository, digest, question)})
+            case ((Subject.TAGS | Subject.REFERRERS), _) if question.effort is not Effort.OWNER:
+                raise NotStored
+            case Subject.TAGS, _:
+                return _of_page(await self._listings.tags(repository, question.query))
+            case Subject.REFERRERS, Digest() as digest:
+                page = await self._listings.referrers(repository, digest, question.query, None)
+                return _of_page(page)
+        raise NotStored
+
+    async def store(self, question: Question, body: bytes) -> Value:
+        """Store a derived manifest of another replica; the record that is stored now."""
+        if question.subject is Subject.DERIVED and isinstance(question.reference, Digest):
+            return Value(raw=await self._derived.put(question.reference, body))
+        raise NotStored
+
+    @asynccontextmanager
+    async def stream(self, question: Question) -> AsyncIterator[Stream]:
+        """The bytes of a blob."""
+        repository, digest = self._repository(question), question.reference
+        if not isinstance(digest, Digest):
+            raise NotStored
+        source = await self._source(repository, digest, question)
+        if source is None:
+            # Of a range of what is not here the upstream's bytes are passed on, unverified.
+            suffix = question.start < 0
+            first, last = (None, -question.start) if suffix else (question.start, question.end)
+            async with self._blobs.open_range(repository, digest, first, last) as body:
+                yield body
+            return
+        try:
+            yield _SourceStream(source, question.start, question.end)
+        finally:
+            source.close()
+
+    def _repository(self, question: Question) -> Repository:
+        if question.registry not in self._registries:
+            raise NameUnknown("this replica does not stand in front of that registry")
+        return Repository(question.registry, question.name, question.name)
+
+    async def _tag(self, repository: Repository, tag: Tag, question: Question) -> Value:
+        if question.effort is Effort.OWNER:
+            found = await self._tags.find(repository, tag)
+        else:
+            may_be_stale = question.effort is Effort.STALE
+            stored = await self._tags.find_stored(repository, tag, may_be_stale=may_be_stale)
+            if stored is None:
+                raise NotStored
+            found = stored
+        value = _of_manifest(found.manifest, question)
+        age = max(0.0, self._clock.wall() - found.validated_at)
+        return Value({**value.about, "age": age, "stale": found.stale}, value.raw)
+
+    async def _manifest(
+        self, repository: Repository, digest: Digest, question: Question
+    ) -> Manifest:
+        stored = await self._upstream_manifests.find_stored(repository, digest)
+        if stored.manifest is not None:
+            return stored.manifest
+        if question.effort is not Effort.OWNER:
+            raise NotStored
+        return await self._upstream_manifests.obtain(repository, digest, stored)
+
+    async def _size(self, repository: Repository, digest: Digest, question: Question) -> int:
+        if question.effort is Effort.OWNER:
+            return await self._blobs.size(repository, digest)
+        blob = await self._blobs.find_stored(repository, digest)
+        if blob is None:
+            raise NotStored
+        blob.close()
+        return blob.size
+
+    async def _source(
+        self, repository: Repository, digest: Digest, question: Question
+    ) -> Source | None:
+        """The blob; None if a range of it is to be had from upstream only."""
+        if question.effort is not Effort.OWNER:
+            if (blob := await self._blobs.find_stored(repository, digest)) is None:
+                raise NotStored
+            return blob
+        if question.start >= 0 and question.end is None:
+            return await self._blobs.open(repository, digest)
+        source = await self._blobs.find(repository, digest)
+        if source is None or source.is_near(max(0, question.start)):
+            return source
+        source.close()
+        return None
+
+
+class _SourceStream:
+    """Bytes of a blob as they may be sent. Fits peers.answers.Stream."""
+
+    def __init__(self, source: Source, start: int, end: int | None) -> None:
+        """RangeInvalid if there are no such bytes."""
+        self.total = source.size
+        self.start = max(0, self.total + start) if start < 0 else start
+        if self.start >= self.total and (self.total > 0 or start > 0):
+            raise RangeInvalid("no byte of the blob is in the range", size=self.total)
+        self._source = source
+        self._stop = self.total if end is None else min(self.total, end + 1)
+
+    async def chunks(self) -> AsyncIterator[bytes | memoryview]:
+        """Yield the bytes as they may be sent."""
+        offset = self.start
+        while offset < self._stop:
+            piece = await self._source.read(offset, min(_PIECE, self._stop - offset))
+            if not piece:
+                raise StorageFailure("the blob is not there any more")
+            yield piece
+            offset += len(piece)
+
+
+def _of_manifest(manifest: Manifest, question: Question) -> Value:
+    about = {
+        "digest": manifest.digest,
+        "type": manifest.media_type,
+        "size": len(manifest.raw),
+        "age": 0.0,
+    }
+    return Value(about, manifest.raw if question.raw else b"")
+
+
+def _of_page(page: Page) -> Value:
+    about = {
+        "following": page.following,
+        "filtered": page.filtered,
+        "age": max(0.0, page.age),
+    }
+    return Value(about, page.raw)

@@ -1,0 +1,116 @@
+"""The other replicas, as the settings describe them: a part of the composition root."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy import __version__
+from proxy.peers.client import PeerClient
+from proxy.peers.derived import PeerDerived
+from proxy.peers.discovery import Discovery, Place
+from proxy.peers.listener import PeerListener
+from proxy.peers.replicas import Replicas
+from proxy.peers.signing import Signer
+from proxy.peers.upstream import PeerUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, MutableMapping
+
+    from proxy.config import PeerSettings
+    from proxy.peers.answers import Content
+    from proxy.ports import MonitoredUpstream
+    from proxy.ports.catalog import DerivedStore
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAccess:
+    """One side: how this replica asks the others."""
+
+    replicas: Replicas
+    signer: Signer
+
+
+def open_replicas(settings: PeerSettings) -> PeerAccess | None:
+    """The other replicas, if the settings name any; none is contacted yet.
+
+    OSError or ValueError if the secret cannot be used.
+    """
+    if settings.secret_file is None:
+        return None
+    try:
+        signer = Signer(settings.secret_file.read_bytes().strip())
+    except ValueError as error:
+        raise ValueError(f"peers.secret_file {settings.secret_file}: {error}") from error
+    return PeerAccess(Replicas(PeerClient(signer, timeout=settings.timeout)), signer)
+
+
+def behind_owners(
+    upstreams: Mapping[str, MonitoredUpstream], access: PeerAccess | None
+) -> Mapping[str, MonitoredUpstream]:
+    """The upstreams, each asked by way of the replica that owns what is asked for."""
+    if access is None:
+        return upstreams
+    return {
+        name: PeerUpstream(name, upstream, access.replicas) for name, upstream in upstreams.items()
+    }
+
+
+def behind_derived(access: PeerAccess | None, derived: DerivedStore) -> DerivedStore:
+    """The derived manifests of this replica, and of the others."""
+    return derived if access is None else PeerDerived(derived, access.replicas)
+
+
+class Peers:
+    """Both sides together, for one process."""
+
+    def __init__(self, settings: PeerSettings, access: PeerAccess, content: Content) -> None:
+        if settings.listen is None:
+            raise AssertionError("the settings have a listener where they have a secret")
+        self._listen = settings.listen
+        self._replicas = access.replicas
+        self._listener = PeerListener(content, access.replicas, access.signer, version=__version__)
+        self._discovery = Discovery(
+            access.replicas,
+            [Place.parse(place) for place in settings.discover],
+            port=settings.listen.port,
+            advertise=None if settings.advertise is None else Place(*settings.advertise),
+        )
+
+    @asynccontextmanager
+    async def listening(self, *, reuse_port: bool) -> AsyncIterator[None]:
+        """Answer other replicas while the block runs, and know which there are."""
+        async with self._listener.listening(*self._listen, reuse_port=reuse_port):
+            await self._discovery.look()
+            await self._replicas.probe()
+            yield
+
+    @property
+    def busy(self) -> int:
+        """The number of questions of other replicas that are being answered."""
+        return self._listener.busy
+
+    def drain(self) -> None:
+        """Answer no further questions: others ask the next replica in rank."""
+        self._listener.draining = True
+
+    async def discover(self) -> None:
+        """Look which replicas there are."""
+        await self._discovery.look()
+
+    async def probe(self, warnings: MutableMapping[str, str]) -> None:
+        """Ask those that are left out, and a few others, how they are; now and then."""
+        await self._replicas.wait()
+        await self._replicas.probe()
+        problems = [
+            f"{address} is {reason}"
+            for address, reason in self._replicas.membership.states().items()
+            if reason is not None
+        ]
+        if self._discovery.warning is not None:
+            problems.append(self._discovery.warning)
+        if problems:
+            warnings["peers"] = f"not all replicas can be asked: {'; '.join(problems)}"
+        else:
+            warnings.pop("peers", None)

@@ -1,0 +1,98 @@
+"""Who is asked, who is left out, and who is probed."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.peers.membership import Membership, Reason
+
+OWN, ONE, TWO = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
+
+
+def first(addresses: object, count: int) -> list[str]:
+    return sorted(addresses)[:count]  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+def members() -> Membership:
+    membership = Membership()
+    membership.discover([OWN, ONE, TWO], OWN)
+    return membership
+
+
+def test_all_are_live_at_first(members: Membership) -> None:
+    assert sorted(members.live()) == [OWN, ONE, TWO]
+    assert members.states() == {ONE: None, TWO: None}
+
+
+def test_own_address_is_a_member_though_nobody_has_named_it(members: Membership) -> None:
+    members.discover([ONE], OWN)
+    assert sorted(members.live()) == [OWN, ONE]
+
+
+def test_one_that_failed_is_left_out_until_a_probe_succeeds(members: Membership) -> None:
+    assert members.leave_out(ONE, Reason.SILENT, now=100.0)
+    assert ONE not in members.live()
+    assert members.states()[ONE] is Reason.SILENT
+    assert ONE not in members.due(100.0, first)
+    assert ONE in members.due(101.0, first)
+    assert members.confirm(ONE, 101.0)
+    assert ONE in members.live()
+
+
+def test_it_is_told_once(members: Membership) -> None:
+    assert members.leave_out(ONE, Reason.SILENT, now=100.0)
+    assert not members.leave_out(ONE, Reason.SILENT, now=100.0)
+    assert members.confirm(ONE, 200.0)
+    assert not members.confirm(ONE, 200.0)
+
+
+def test_probes_become_rarer(members: Membership) -> None:
+    now = 100.0
+    for _ in range(20):
+        members.leave_out(ONE, Reason.REFUSED, now)
+    assert ONE not in members.due(now + 5.0, first)
+    assert ONE in members.due(now + 15.0, first)
+
+
+@pytest.mark.parametrize("reason", [Reason.LYING, Reason.FORMAT])
+def test_one_that_lies_is_not_taken_back_at_once(members: Membership, reason: Reason) -> None:
+    members.leave_out(ONE, reason, now=100.0)
+    assert not members.hasten(ONE)
+    assert not members.confirm(ONE, 130.0)
+    assert members.confirm(ONE, 160.0)
+
+
+def test_one_that_lied_and_is_silent_now_has_lied(members: Membership) -> None:
+    members.leave_out(ONE, Reason.LYING, now=100.0)
+    members.leave_out(ONE, Reason.SILENT, now=101.0)
+    assert not members.confirm(ONE, 130.0)
+
+
+def test_one_that_asks_is_probed_without_delay(members: Membership) -> None:
+    members.leave_out(ONE, Reason.REFUSED, now=100.0)
+    assert members.hasten(ONE)
+    assert ONE in members.due(100.0, first)
+    assert not members.hasten(TWO)
+
+
+def test_what_is_known_of_a_member_outlives_discovery(members: Membership) -> None:
+    members.leave_out(ONE, Reason.LYING, now=100.0)
+    members.discover([OWN, ONE], OWN)
+    assert members.live() == [OWN]
+    assert members.states() == {ONE: Reason.LYING}
+
+
+def test_this_replica_never_leaves_itself_out(members: Membership) -> None:
+    assert not members.leave_out(OWN, Reason.LYING, now=100.0)
+    assert OWN in members.live()
+    assert OWN not in members.due(500.0, first)
+
+
+def test_a_few_of_many_are_probed() -> None:
+    members = Membership()
+    members.discover([OWN, *(f"10.0.1.{number}:1" for number in range(200))], OWN)
+    assert len(members.due(0.0, first)) == 3
+    for address in members.states():
+        members.leave_out(address, Reason.SILENT, now=0.0)
+    assert len(members.due(100.0, first)) == 16
