@@ -9,7 +9,7 @@
 
 {{- $defaults := list -}}
 {{- range $name, $upstream := $upstreams }}{{ if $upstream.default }}{{ $defaults = append $defaults $name }}{{ end }}{{ end -}}
-{{- if and $upstreams (not $defaults) -}}
+{{- if and (gt (len $upstreams) 1) (not $defaults) -}}
 {{- $messages = append $messages "config.upstreams: none is the default for images that name no registry, such as library/alpine. Set default: true in one of them, usually docker.io." -}}
 {{- else if gt (len $defaults) 1 -}}
 {{- $messages = append $messages (printf "config.upstreams: %s have default: true, but only one can be the default. Remove it from the others." ($defaults | sortAlpha | join " and ")) -}}

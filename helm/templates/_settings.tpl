@@ -1,12 +1,16 @@
 {{/* The settings file: `config`, and the settings that follow from other values. */}}
 
-{{/* Seconds of a duration such as 500ms, 90s, 5m or a number; 0 if it is none. */}}
+{{/* Seconds of a duration such as 500ms, 90s, 1h30m or a number; 0 if it is none. */}}
 {{- define "lighterage.seconds" -}}
 {{- /* Without a format a million would be printed as 1e+06. */ -}}
 {{- $text := ternary (printf "%.3f" .) (toString .) (kindIs "float64" .) | replace " " "" -}}
-{{- $number := regexFind "^[0-9]+(\\.[0-9]+)?" $text | default "0" | float64 -}}
-{{- $unit := regexFind "[a-z]*$" $text -}}
-{{- mulf $number (get (dict "ms" 0.001 "m" 60.0 "h" 3600.0 "d" 86400.0) $unit | default 1.0) | ceil | int64 -}}
+{{- $units := dict "ms" 0.001 "m" 60.0 "h" 3600.0 "d" 86400.0 -}}
+{{- $total := 0.0 -}}
+{{- range regexFindAll "[0-9]+(\\.[0-9]+)?[a-z]*" $text -1 -}}
+{{- $number := regexFind "^[0-9]+(\\.[0-9]+)?" . | float64 -}}
+{{- $total = addf $total (mulf $number (get $units (regexFind "[a-z]*$" .) | default 1.0)) -}}
+{{- end -}}
+{{- $total | ceil | int64 -}}
 {{- end -}}
 
 {{/* MiB of a size such as 50GiB, 100Gi, 1T or a number of bytes; 0 if it is none. */}}

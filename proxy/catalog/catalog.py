@@ -21,6 +21,7 @@ from proxy.errors import ManifestInvalid
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.manifest import read_manifest
+from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import Batch, Claim, Found, Grant, Proof
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from proxy.oci.derivation import ConversionInputs, Origin
     from proxy.oci.manifest import Manifest
     from proxy.oci.mediatype import MediaType
-    from proxy.oci.reference import Digest, Repository, Tag
+    from proxy.oci.reference import Repository
     from proxy.ports.catalog import DerivedStore, Layer, Listing, TagEntry
 
 _log = structlog.get_logger()
@@ -39,6 +40,8 @@ _log = structlog.get_logger()
 _TOUCH_EVERY: Final = 3600.0
 _TOUCH_COST: Final = 200
 _TOUCH_MEMORY: Final = 2**20
+# For a question about the repository: which tag makes no difference.
+_ANY_TAG: Final = Tag("latest")
 
 
 class Catalog:
@@ -111,6 +114,21 @@ class Catalog:
         if found.tag is None:
             return UNKNOWN
         return replace(self._verify(str(repository), found.tag.digest, found), entry=found.tag)
+
+    async def knows(self, repository: Repository, reference: Digest | Tag | None) -> bool:
+        """Whether a tag or manifest is cached; without `reference`, anything of the repository.
+
+        A layer that cannot list what it has counts as knowing every repository.
+        """
+        if isinstance(reference, Tag):
+            return (await self.look(repository, reference, fresh=lambda _: True)).entry is not None
+        if isinstance(reference, Digest):
+            found = await self.look_manifest(repository, reference)
+            return found.manifest is not None or found.raw is not None
+        for layer in self._layers:
+            if (await layer.look_tag(str(repository), _ANY_TAG)).knows_repository:
+                return True
+        return False
 
     async def put_tag(self, repository: Repository, tag: Tag, entry: TagEntry) -> None:
         """The upstream has confirmed what the tag names."""

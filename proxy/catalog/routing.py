@@ -39,7 +39,7 @@ class Routes:
         if ns is None:
             return self._without_ns(addressed, host)
         if ns not in self.names:
-            raise NameUnknown(f"this proxy does not stand in front of {ns[:80]!r}")
+            raise NameUnknown(self._unknown(ns))
         if self.by_ns:
             return self._in(self.names[ns], addressed, addressed)
         repository = self._without_ns(addressed, host)
@@ -48,6 +48,21 @@ class Routes:
                 f"ns does not choose the upstream here (routing.ns), and {ns[:80]!r} is another one"
             )
         return repository
+
+    def hint(self, repository: Repository) -> str:
+        """What to add to a refusal of `repository`, if its first part looks like another upstream.
+
+        Whether it is one, nobody can tell: a registry's own names may look the same.
+        """
+        first, slash, _ = repository.addressed.partition("/")
+        named = self.names.get(first) == repository.registry and self.by_path
+        if not slash or named or not ("." in first or ":" in first or first == "localhost"):
+            return ""
+        return f"; {self._unknown(first)}" if first not in self.names else ""
+
+    def _unknown(self, registry: str) -> str:
+        upstreams = ", ".join(dict.fromkeys(self.names.values()))
+        return f"{registry[:80]!r} is no upstream of this proxy, which has: {upstreams}"
 
     def _without_ns(self, addressed: str, host: str) -> Repository:
         if (registry := self._by_host(host)) is not None:

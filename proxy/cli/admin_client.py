@@ -13,11 +13,20 @@ from proxy.cli.human import human
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from proxy.config import Settings
+
 _TIMEOUT = 10.0
 
 
 class RemoteError(Exception):
-    """There is no answer, or an error; the message says why."""
+    """There is no answer, or an error; the message says why.
+
+    `status` is the HTTP status, 0 if there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def ask(
@@ -26,10 +35,12 @@ def ask(
     content: Mapping[str, object] | None = None,
     *,
     token: str | None = None,
+    refused_is_answer: bool = False,
 ) -> dict[str, Any]:
     """Send a GET, or a POST of `content`, to the admin listener at `admin`; the JSON answer.
 
-    `admin` is HOST:PORT or a URL. RemoteError if there is no usable answer.
+    `admin` is HOST:PORT or a URL. RemoteError if there is no usable answer; `refused_is_answer`: a
+    body with an error's status is one.
     """
     url = admin if "://" in admin else f"http://{admin}"
     if urlsplit(url).scheme not in {"http", "https"}:
@@ -48,15 +59,36 @@ def ask(
             answer = json.load(response)
     except HTTPError as error:
         with error:
-            raise RemoteError(_refusal(error)) from None
+            if not refused_is_answer:
+                raise RemoteError(_refusal(error), error.code) from None
+            answer = _body(error)
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise RemoteError(f"no proxy answers at {url}: {reason}") from None
+        raise RemoteError(
+            f"no proxy answers at {url}: {getattr(reason, 'strerror', None) or reason}; start one "
+            "with lighterage serve, or name its admin listener with --admin or --config"
+        ) from None
     except ValueError:
         raise RemoteError(f"the server at {url} is not Lighterage") from None
     if not isinstance(answer, dict):
         raise RemoteError(f"the server at {url} is not Lighterage")
     return answer
+
+
+def address_of(settings: Settings) -> str:
+    """HOST:PORT at which this machine reaches the admin listener of `settings`."""
+    from proxy.config import Address  # noqa: PLC0415 -- see the package's docstring
+
+    host, port = settings.admin.listen
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
+    return str(Address(anywhere.get(host, host), port))
+
+
+def _body(error: HTTPError) -> object:
+    try:
+        return json.load(error)
+    except ValueError:
+        return None
 
 
 def _refusal(error: HTTPError) -> str:

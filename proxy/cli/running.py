@@ -3,65 +3,79 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy.cli.group import CONFIG, fail, load, main
+from proxy.cli.group import AS_JSON, CONFIG, FAILED, NOT_WELL, USAGE, fail, load, main
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-_ADMIN = click.option(
+ADMIN = click.option(
     "--admin",
     metavar="HOST:PORT",
-    default="127.0.0.1:5080",
-    show_default=True,
-    help="The admin listener of the proxy.",
+    help="The admin listener of the proxy; by default that of the settings.",
 )
+_NOT_FOUND = 404
 
 
 @main.command()
-@_ADMIN
+@ADMIN
 @CONFIG
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(admin: str, config: Path | None, *, as_json: bool) -> None:
-    """Show the state of a running proxy: answers, upstreams, their circuits and rate limits."""
-    from proxy.cli.admin_client import RemoteError, ask, describe  # noqa: PLC0415
+@AS_JSON
+def status(admin: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Show the state of a running proxy: answers, upstreams, their circuits and rate limits.
 
-    try:
-        answer = ask(admin, "/status", token=_token(config))
-    except RemoteError as error:
-        fail(str(error))
+    Exit status 3 if the proxy is not ready.
+    """
+    from proxy.cli.admin_client import describe  # noqa: PLC0415
+
+    answer = ask_proxy("/status", admin, config)
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(describe(answer)))
+    if answer.get("status") != "ready":
+        raise click.exceptions.Exit(NOT_WELL)
 
 
 @main.command()
 @click.argument("image", metavar="REPOSITORY[:TAG|@DIGEST]")
-@_ADMIN
+@ADMIN
 @CONFIG
-def purge(image: str, admin: str, config: Path | None) -> None:
+@AS_JSON
+def purge(image: str, admin: str | None, config: Path | None, *, as_json: bool) -> None:
     """Make the next pull of a tag, or of all tags of a repository, ask the upstream.
 
-    Cached images stay, and can still be pulled by digest.
+    Cached images stay, and can still be pulled by digest. Exit status 2 if nothing is cached.
     """
-    from proxy.cli.admin_client import RemoteError, ask  # noqa: PLC0415
-
-    try:
-        answer = ask(admin, "/purge", _purge_request(image), token=_token(config))
-    except RemoteError as error:
-        fail(str(error))
+    answer = ask_proxy("/purge", admin, config, _purge_request(image))
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
     what = answer["reference"] or "every tag"
     click.echo(f"{answer['purged']}: the next pull of {what} asks the upstream")
 
 
-def _token(config: Path | None) -> str | None:
-    """The token of the admin listener that the settings name."""
-    file = load(config).admin.token_file
+def ask_proxy(
+    path: str,
+    admin: str | None,
+    config: Path | None,
+    content: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """The JSON answer of the admin listener; ends the command if there is none."""
+    from proxy.cli.admin_client import RemoteError, address_of, ask  # noqa: PLC0415
+
+    settings = load(config)
+    file = settings.admin.token_file
     try:
-        return None if file is None else file.read_text().strip()
+        token = None if file is None else file.read_text().strip()
     except (OSError, ValueError) as error:
-        fail(f"admin.token_file cannot be read: {error}")
+        reason = getattr(error, "strerror", None) or "it is not text"
+        fail(f"admin.token_file: {file} cannot be read: {reason}")
+    try:
+        return ask(admin or address_of(settings), path, content, token=token)
+    except RemoteError as error:
+        fail(str(error), USAGE if error.status == _NOT_FOUND else FAILED)
 
 
 def _purge_request(image: str) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proxy import __version__
+from proxy.cli.checks import refuse_wrong
 from proxy.cli.group import CONFIG, DATA, FILE, fail, from_arguments, main, read
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
     from proxy.config import ServeArguments  # noqa: PLC0415 -- see the package's docstring
 
     sources = ServeArguments(config, from_arguments(**arguments), upstream)
-    settings = read(sources.load)
+    loaded = read(sources.read)
+    settings = loaded.settings
+    refuse_wrong(loaded)
     from proxy.cli.banner import announce  # noqa: PLC0415
 
     if settings.workers == 1:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxy.cli.group import CONFIG, load, main
+from proxy.cli.checks import refuse_wrong, warn_of_unreadable
+from proxy.cli.group import CONFIG, load, load_with_origins, main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from proxy.config import Settings
 
 # The keys of `proxy.cli.client_files.CLIENTS`.
 _CLIENTS = ("containerd", "docker", "podman")
@@ -19,9 +22,24 @@ _CLIENTS = ("containerd", "docker", "podman")
 @main.command("check-config")
 @CONFIG
 def check_config(config: Path | None) -> None:
-    """Check the settings as `serve` reads them; exit status 1 if they are invalid."""
-    load(config)
+    """Check the settings as `serve` does; exit status 1 if it would not start.
+
+    Files are opened, and the addresses must be free or a running proxy's.
+    """
+    loaded = load_with_origins(config)
+    refuse_wrong(loaded, ports_are_ours=_is_running(loaded.settings))
+    warn_of_unreadable(loaded)
     click.echo("the settings are valid")
+
+
+def _is_running(settings: Settings) -> bool:
+    """Whether a proxy answers at the admin listener of these settings."""
+    from proxy.cli.admin_client import RemoteError, address_of, ask  # noqa: PLC0415
+
+    try:
+        return "warnings" in ask(address_of(settings), "/readyz", refused_is_answer=True)
+    except RemoteError:
+        return False
 
 
 @main.command("config-schema")

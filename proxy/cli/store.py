@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxy.cli.group import CONFIG, DATA, fail, from_arguments, load, main
+from proxy.cli.group import (
+    CONFIG,
+    DATA,
+    NOT_WELL,
+    USAGE,
+    fail,
+    from_arguments,
+    load_with_origins,
+    main,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy.config import Settings
+    from proxy.config import Loaded, Settings
 
 
 @main.command()
@@ -26,7 +35,7 @@ def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run:
     A serving proxy does so once a minute. Both may run at once.
     """
     blobs = {} if max_size is None else {"blobs": {"max_size": max_size}}
-    settings = _on_disk(load(config, **from_arguments(data=data), **blobs))
+    settings = _require_store(load_with_origins(config, **from_arguments(data=data), **blobs))
     import asyncio  # noqa: PLC0415 -- see the package's docstring
 
     from proxy.cli.store_report import collect, plan_eviction  # noqa: PLC0415
@@ -43,12 +52,13 @@ def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run:
 @DATA
 @click.option("--rate", metavar="SIZE", default="50MiB", show_default=True, help="Bytes a second.")
 def scrub(config: Path | None, data: Path | None, rate: str) -> None:
-    """Verify all stored content against its digests; exit status 1 if something is damaged.
+    """Verify all stored content against its digests; exit status 3 if something is damaged.
 
     Damaged files are quarantined, and fetched again on the next request. A proxy may serve
     meanwhile.
     """
-    settings = _on_disk(load(config, **from_arguments(data=data), blobs={"scrub_rate": rate}))
+    limits = {"blobs": {"scrub_rate": rate}}
+    settings = _require_store(load_with_origins(config, **from_arguments(data=data), **limits))
     import structlog  # noqa: PLC0415
 
     from proxy.cli.progress import show  # noqa: PLC0415
@@ -61,14 +71,26 @@ def scrub(config: Path | None, data: Path | None, rate: str) -> None:
     except OSError as error:
         fail(f"cannot verify {settings.data}: {error}")
     if report.damaged:
-        sys.exit(1)
+        sys.exit(NOT_WELL)
 
 
-def _on_disk(settings: Settings) -> Settings:
-    """The settings; end the command if blobs are not on a disk."""
+def _require_store(loaded: Loaded) -> Settings:
+    """The settings; end the command if blobs are not on a disk, or there are none."""
+    settings = loaded.settings
     if settings.blobs.store != "disk":
         fail(
             f"blobs.store is {settings.blobs.store}: this command is for a disk; a lifecycle rule "
             "bounds a bucket"
         )
+    from proxy.cli.store_report import root_of  # noqa: PLC0415 -- see the package's docstring
+    from proxy.stores.disk.layout import Layout  # noqa: PLC0415
+
+    root = root_of(settings)
+    place = ("data",) if settings.blobs.path is None else ("blobs", "path")
+    if not root.is_dir():
+        fail(loaded.refusal(place, f"there is no directory {root.absolute()}"), USAGE)
+    layout = Layout(root)
+    if not layout.presence.exists() and not layout.blobs.is_dir():
+        message = f"{root.absolute()} is not a data directory: no proxy has stored anything there"
+        fail(loaded.refusal(place, message), USAGE)
     return settings

@@ -6,10 +6,10 @@ A secrets directory overrides the file, the environment overrides both, and argu
 from proxy.config.blobs import BlobSettings
 from proxy.config.peers import PeerSettings
 from proxy.config.redis import RedisSettings
+from proxy.config.section import Section, SettingsError, SettingsUnreadableError
 from proxy.config.sections import ConversionSettings, Limits, TagSettings, TlsSettings
 from proxy.config.serve_arguments import ServeArguments
-from proxy.config.settings import Settings, load, schema
-from proxy.config.sources import SettingsError, SettingsUnreadableError
+from proxy.config.settings import Loaded, Settings, load, read, schema
 from proxy.config.upstream import CredentialSettings, EndpointSettings, UpstreamSettings
 from proxy.config.values import Address
 
@@ -20,8 +20,10 @@ __all__ = [
     "CredentialSettings",
     "EndpointSettings",
     "Limits",
+    "Loaded",
     "PeerSettings",
     "RedisSettings",
+    "Section",
     "ServeArguments",
     "Settings",
     "SettingsError",
@@ -30,5 +32,6 @@ __all__ = [
     "TlsSettings",
     "UpstreamSettings",
     "load",
+    "read",
     "schema",
 ]

@@ -1,4 +1,4 @@
-"""The base class of every group of settings."""
+"""The base class of every group of settings, and what is raised for wrong ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ from pydantic import (
     BaseModel,
     ConfigDict,
 )
+
+
+class SettingsError(Exception):
+    """The settings are invalid; the message names the place, and says what to do."""
+
+
+class SettingsUnreadableError(SettingsError):
+    """A source cannot be read at the moment; its content may be valid."""
+
+
+class WrongSetting(ValueError):  # noqa: N818 -- the setting is wrong, not the program
+    """What a validator finds wrong with a setting below the group that it validates."""
+
+    def __init__(self, message: str, *place: str) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class Section(BaseModel):

@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from proxy.config.settings import load
+from proxy.config.settings import read
 from proxy.config.sources import secrets_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from proxy.config.settings import Settings
+    from proxy.config.settings import Loaded, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,10 @@ class ServeArguments:
         """The secrets directory, which need not exist."""
         return secrets_directory(os.environ)
 
+    def read(self) -> Loaded:
+        """Read the sources; SettingsError if they are invalid."""
+        return read(self.path, arguments=self.arguments, upstream=self.upstream)
+
     def load(self) -> Settings:
-        """Read the settings again; SettingsError if they are invalid."""
-        return load(self.path, arguments=self.arguments, upstream=self.upstream)
+        """The settings of `read`."""
+        return self.read().settings

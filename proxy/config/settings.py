@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,9 +17,10 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 
 from proxy.config.blobs import BlobSettings
-from proxy.config.mistakes import sentence
+from proxy.config.mistakes import at, sentence
+from proxy.config.origins import Source, merge
 from proxy.config.peers import PeerSettings
-from proxy.config.section import Section
+from proxy.config.section import Section, SettingsError, WrongSetting
 from proxy.config.sections import (
     AccessSettings,
     Admin,
@@ -33,11 +35,9 @@ from proxy.config.sections import (
     TagSettings,
     TlsSettings,
 )
+from proxy.config.settings_file import read_file
 from proxy.config.sources import (
-    SettingsError,
-    merge,
     read_environment,
-    read_file,
     read_secrets,
     secrets_directory,
 )
@@ -53,6 +53,8 @@ from proxy.oci.reference import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from proxy.config.origins import Place
 
 
 class Settings(Section):
@@ -84,26 +86,34 @@ class Settings(Section):
         """The name of the upstream for images that name no registry."""
         return next(name for name, upstream in self.upstreams.items() if upstream.default)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_upstream_is_the_default(cls, values: Any) -> Any:
+        upstreams = values.get("upstreams") if isinstance(values, dict) else None
+        if not isinstance(upstreams, dict) or len(upstreams) != 1:
+            return values
+        ((name, upstream),) = upstreams.items()
+        if not isinstance(upstream, dict) or "default" in upstream:
+            return values
+        return {**values, "upstreams": {name: {**upstream, "default": True}}}
+
     @model_validator(mode="after")
     def _names_are_clear(self) -> Settings:
         defaults = [name for name, upstream in self.upstreams.items() if upstream.default]
         if len(defaults) != 1:
-            raise ValueError(f"exactly one upstream must be the default; {len(defaults)} are")
+            does = "set default: true in one of them" if not defaults else "remove it from one"
+            raise WrongSetting(
+                f"exactly one upstream must be the default; {len(defaults)} are: {does}",
+                "upstreams",
+                *defaults[1:2],
+            )
         seen: set[str] = set()
         for name, upstream in self.upstreams.items():
             for alias in (name, *upstream.aliases):
                 if alias in seen:
-                    raise ValueError(f"{alias!r} names two upstreams")
+                    raise WrongSetting(f"{alias!r} names two upstreams", "upstreams", name)
                 seen.add(alias)
-                if "/" in alias:
-                    raise ValueError(
-                        f"{alias!r} has a slash: an upstream's name is a host, HOST[:PORT]; a path "
-                        "there is its prefix"
-                    )
-                try:
-                    parse_name(re.sub(r":\d+$", "", alias))
-                except NameInvalid:
-                    raise ValueError(f"{alias!r} is not a valid name for an upstream") from None
+                _check_name(alias, name)
         return self
 
     @model_validator(mode="after")
@@ -112,12 +122,29 @@ class Settings(Section):
         allowed = self.listen.is_loopback or self.access.allow_anonymous
         names = [name for name, upstream in self.upstreams.items() if upstream.has_credentials]
         if names and not allowed:
-            raise ValueError(
+            raise WrongSetting(
                 f"every client that can reach {self.listen} would pull with the credentials for "
                 f"{', '.join(names)}; listen on 127.0.0.1, or set access.allow_anonymous: true if "
-                "you want that"
+                "you want that",
+                "listen",
             )
         return self
+
+
+def _check_name(alias: str, upstream: str) -> None:
+    """WrongSetting if `alias` cannot be a name of `upstream`."""
+    if "/" in alias:
+        raise WrongSetting(
+            f"{alias!r} has a slash: an upstream's name is a host, HOST[:PORT]; a path there is "
+            "its prefix",
+            "upstreams",
+            upstream,
+        )
+    try:
+        parse_name(re.sub(r":\d+$", "", alias))
+    except NameInvalid:
+        message = f"{alias!r} is not a valid name for an upstream; it is a host in lower case"
+        raise WrongSetting(message, "upstreams", upstream) from None
 
 
 class _SchemaAsWritten(GenerateJsonSchema):
@@ -136,6 +163,18 @@ def schema() -> dict[str, Any]:
     return Settings.model_json_schema(schema_generator=_SchemaAsWritten)
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each of them was said."""
+
+    settings: Settings
+    source: Source
+
+    def refusal(self, place: Place, message: str) -> str:
+        """`message` about the setting at `place`, after its origin and its name."""
+        return at(place, message, self.source)
+
+
 def load(
     path: Path | None = None,
     *,
@@ -143,27 +182,39 @@ def load(
     arguments: Mapping[str, Any] | None = None,
     upstream: str | None = None,
 ) -> Settings:
+    """The settings of `read`."""
+    return read(path, environ=environ, arguments=arguments, upstream=upstream).settings
+
+
+def read(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    upstream: str | None = None,
+) -> Loaded:
     """Read and merge all sources; SettingsError with one line for each mistake.
 
     `upstream`, a URL, replaces the default upstream and its credentials.
     """
     environ = os.environ if environ is None else environ
-    merged: dict[str, Any] = {}
-    for source in (
+    source = Source()
+    for stronger in (
         read_file(path),
         read_secrets(secrets_directory(environ)),
         read_environment(environ, Settings.model_fields),
-        arguments or {},
+        Source.of_arguments(arguments or {}),
     ):
-        merged = merge(merged, source)
-    merged = _complete_docker_hub(merged)
+        source = source.overridden_by(stronger)
+    source = Source(_complete_docker_hub(source.values), source.origins)
     if upstream is not None:
-        merged["upstreams"] = _replace_default(upstream, merged.get("upstreams", {}))
+        source = _replace_default(upstream, source)
     try:
-        return Settings.model_validate(merged)
+        return Loaded(Settings.model_validate(source.values), source)
     except ValidationError as error:
+        mistakes = error.errors(include_input=False)
         raise SettingsError(
-            "\n".join(sentence(each, Settings) for each in error.errors(include_input=False))
+            "\n".join(sentence(mistake, Settings, source) for mistake in mistakes)
         ) from None
 
 
@@ -180,10 +231,17 @@ def _complete_docker_hub(merged: dict[str, Any]) -> dict[str, Any]:
     return merge(merged, {"upstreams": {DOCKER_HUB_NAME: {**known, **hub}}})
 
 
-def _replace_default(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
+def _replace_default(url: str, source: Source) -> Source:
     name = urlsplit(url).netloc.rpartition("@")[2].lower() or url
+    upstreams = source.values.get("upstreams", {})
+    others = upstreams if isinstance(upstreams, dict) else {}
     kept = {key: value for key, value in others.items() if not _is_default(value)}
-    return {**kept, name: {"url": url, "default": True}}
+    # One upstream is the default, whether it says so or not.
+    if len(kept) == len(others) == 1:
+        kept = {}
+    chosen = {**kept, name: {"url": url, "default": True}}
+    origins: dict[Place, str] = {("upstreams", name): "--upstream"}
+    return Source({**source.values, "upstreams": chosen}, {**source.origins, **origins})
 
 
 def _is_default(upstream: object) -> bool:

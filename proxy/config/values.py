@@ -16,27 +16,37 @@ from pydantic import (
 
 from proxy.oci.platform import Platform
 
-_DURATIONS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_DURATIONS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+# With or without a B, as Kubernetes writes them.
+_SIZES: Final = {"": 1, **_BINARY, **{f"{unit}B": size for unit, size in _BINARY.items()}}
+_SIZE: Final = rf"(\d+|\d+\.\d+(?=\s*\w))\s*({'|'.join(_SIZES)})"
+_UNITS: Final = "ms|s|m|h|d"
+_PART: Final = rf"\d+(\.\d+)?\s*({_UNITS})"
+_PARTS: Final = rf"{_PART}(\s*{_PART})*"
 
 
 def _duration(value: object) -> object:
-    if isinstance(value, str) and (
-        found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|ms|s|m|h|d)", value.strip())
-    ):
-        return float(found[1]) * _DURATIONS[found[2]]
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(_PARTS, text):
+        parts = re.findall(rf"(\d+(?:\.\d+)?)\s*({_UNITS})", text)
+        return sum(float(number) * _DURATIONS[unit] for number, unit in parts)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
     if not _is_number(value):
-        raise ValueError("a duration is a number with ms, s, m, h or d after it, such as 90s")
+        raise ValueError(
+            "a duration is a number with ms, s, m, h or d after it, such as 90s or 1h30m"
+        )
     return value
 
 
 def _size(value: object) -> object:
-    if isinstance(value, str) and (
-        found := re.fullmatch(r"(\d+|\d+\.\d+(?=\s*\w))\s*(|KiB|MiB|GiB|TiB)", value.strip())
-    ):
+    if isinstance(value, str) and (found := re.fullmatch(_SIZE, value.strip())):
         return int(float(found[1]) * _SIZES[found[2]])
     if not _is_number(value):
-        raise ValueError("a size is in bytes, or a number with KiB, MiB, GiB or TiB after it")
+        raise ValueError(
+            "a size is in bytes, or a number with KiB, MiB, GiB or TiB after it, such as 100GiB"
+        )
     return value
 
 
@@ -103,7 +113,7 @@ Seconds = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$"},
+                {"type": "string", "pattern": f"^{_PARTS}$"},
             ]
         }
     ),
@@ -116,7 +126,10 @@ Bytes = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": r"^(\d+|\d+(\.\d+)?\s*(KiB|MiB|GiB|TiB))$"},
+                {
+                    "type": "string",
+                    "pattern": rf"^(\d+|\d+(\.\d+)?\s*({'|'.join(filter(None, _SIZES))}))$",
+                },
             ]
         }
     ),
@@ -142,6 +155,9 @@ Listen = Annotated[
 ]
 
 # Greater than 0. The pattern has no look-ahead, because helm's regular expressions have none.
+_MORE_THAN_NOTHING: Final = (
+    rf"^(0+(\.0+)?\s*({_UNITS})\s*)*(0*[1-9]\d*(\.\d+)?|0+\.0*[1-9]\d*)\s*({_UNITS})(\s*{_PART})*$"
+)
 Timeout = Annotated[
     Seconds,
     Field(gt=0),
@@ -151,7 +167,7 @@ Timeout = Annotated[
                 {"type": "number", "exclusiveMinimum": 0},
                 {
                     "type": "string",
-                    "pattern": r"^(0*[1-9]\d*(\.\d+)?|0+\.0*[1-9]\d*)\s*(ms|s|m|h|d)$",
+                    "pattern": _MORE_THAN_NOTHING,
                 },
             ]
         }

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def error_response(
-    request: web.BaseRequest, line: AccessLogLine, error: RegistryError
+    request: web.BaseRequest, line: AccessLogLine, error: RegistryError, hint: str = ""
 ) -> web.Response:
-    """The error's status, headers and body; no body for HEAD."""
-    body = body_of(error)
+    """The error's status, headers and body, with `hint` after its message; no body for HEAD."""
+    body = body_of(error, hint)
     headers = CIMultiDict(
         [
             API_VERSION,
@@ -41,6 +41,6 @@ def error_response(
         headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, Unsupported):
         headers["Allow"] = "GET, HEAD"
-    line.error = error.message
+    line.error = error.message + hint
     head = request.method == "HEAD"
     return web.Response(status=status_of(error), headers=headers, body=None if head else body)

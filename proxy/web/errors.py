@@ -67,9 +67,12 @@ def status_of(error: RegistryError) -> HTTPStatus:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def body_of(error: RegistryError) -> bytes:
-    """Encode an error as the spec's JSON body (distribution spec, "Error Codes")."""
-    entry: dict[str, object] = {"code": error.code, "message": error.message}
+def body_of(error: RegistryError, hint: str = "") -> bytes:
+    """Encode an error as the spec's JSON body (distribution spec, "Error Codes").
+
+    `hint` goes after its message.
+    """
+    entry: dict[str, object] = {"code": error.code, "message": error.message + hint}
     if error.detail is not None:
         entry["detail"] = error.detail
     return json.dumps({"errors": [entry]}).encode()

@@ -18,6 +18,8 @@ from multidict import CIMultiDict
 from proxy.blobs.limits import RETRY_AFTER
 from proxy.errors import (
     ApiRetired,
+    ManifestUnknown,
+    NameUnknown,
     Overloaded,
     RegistryError,
     RequestHeadTooLong,
@@ -25,6 +27,7 @@ from proxy.errors import (
     StorageFailure,
     StoreError,
     Unsupported,
+    UpstreamDenied,
 )
 from proxy.kit.lru import LruCache
 from proxy.oci.headers.accept import Accept
@@ -114,7 +117,7 @@ class Registry:
             if isinstance(line.target, ManifestTarget):
                 target = line.target
                 self._refusals.record(request.remote, target.repository, target.reference, error)
-            response = error_response(request, line, error)
+            response = error_response(request, line, error, self._hint(line.target, error))
         except (StoreError, OSError) as error:
             _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
             response = error_response(
@@ -133,6 +136,14 @@ class Registry:
         line.status = response.status
         self._access_log.write(request, line)
         return response
+
+    def _hint(self, target: Target | None, error: RegistryError) -> str:
+        """The upstreams there are, where a name begins with one that is not among them."""
+        if isinstance(target, ManifestTarget | TagsTarget) and isinstance(
+            error, ManifestUnknown | NameUnknown | UpstreamDenied
+        ):
+            return self._routes.hint(target.repository)
+        return ""
 
     def answer_malformed(
         self, request: web.BaseRequest, status: int, error: BaseException | None

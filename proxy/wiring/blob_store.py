@@ -25,13 +25,24 @@ def blob_store(settings: Settings) -> DiskBlobs | ObjectBlobs:
     """Build the store, without contacting it; OSError or ValueError if that is impossible."""
     if settings.blobs.store == "disk":
         return DiskBlobs(blob_path(settings), max_size=settings.blobs.max_size)
+    missing = missing_extra(settings)
+    if missing is not None:
+        raise ValueError(missing)
+    return _in_bucket(settings)
+
+
+def missing_extra(settings: Settings) -> str | None:
+    """Why the store cannot be used, if a package for it is not installed."""
+    if settings.blobs.store == "disk":
+        return None
     try:
-        return _in_bucket(settings)
+        import obstore  # noqa: F401, PLC0415 -- an extra
     except ImportError:
-        store = settings.blobs.store
-        raise ValueError(
-            f"blobs.store is {store}, which needs obstore: install lighterage[object]"
-        ) from None
+        return (
+            f"store: {settings.blobs.store} needs obstore, which is not installed: "
+            "pip install 'lighterage[object]'"
+        )
+    return None
 
 
 def _in_bucket(settings: Settings) -> ObjectBlobs:

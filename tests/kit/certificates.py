@@ -50,3 +50,13 @@ def self_signed() -> tuple[ssl.SSLContext, ssl.SSLContext]:
         both.write_bytes(private + certificate)
         server.load_cert_chain(both)
     return server, ssl.create_default_context(cadata=certificate.decode())
+
+
+def encrypted(private: bytes) -> bytes:
+    """The same private key, with a passphrase."""
+    key = serialization.load_pem_private_key(private, None)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"harbour"),
+    )

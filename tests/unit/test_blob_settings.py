@@ -142,7 +142,7 @@ def test_without_the_library_it_is_said_what_to_install(
         if name.startswith(("obstore", "proxy.stores.bucket")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(ValueError, match=r"blobs\.store is s3.*install lighterage\[object\]"):
+    with pytest.raises(ValueError, match=r"s3 needs obstore.*pip install 'lighterage\[object\]'"):
         blob_store(settings(path=str(tmp_path), store="s3", s3=S3))
 
 

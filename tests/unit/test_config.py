@@ -124,8 +124,47 @@ def test_json_in_the_environment() -> None:
     assert "starts like JSON" in mistake({"LIGHTERAGE_CONVERSION__PLATFORMS": "[linux/arm64"})
 
 
+def test_a_single_upstream_is_the_default() -> None:
+    assert given(upstreams={"quay.io": {"url": "https://quay.io"}}).default_upstream == "quay.io"
+    environ = {"LIGHTERAGE_UPSTREAMS__QUAY.IO__URL": "https://quay.io"}
+    assert given(environ).upstreams["quay.io"].default
+    upstreams = {"quay.io": {"url": "https://quay.io", "default": False}}
+    assert "0 are" in mistake(upstreams=upstreams)
+    chosen = load(
+        environ={},
+        arguments={"upstreams": {"quay.io": {"url": "https://quay.io"}}},
+        upstream="http://127.0.0.1:5001",
+    )
+    assert chosen.upstreams.keys() == {"127.0.0.1:5001"}
+
+
 @pytest.mark.parametrize(
-    "name", ["LIGHTERAGE_PORT", "LIGHTERAGE_SERVICE_HOST", "LIGHTERAGE_PORT_5000_TCP", "TAGS__TTL"]
+    ("name", "hint"),
+    [
+        ("LIGHTERAGE_WORKRES", "did you mean LIGHTERAGE_WORKERS?"),
+        ("LIGHTERAGE_TAG__TTL", "did you mean LIGHTERAGE_TAGS__TTL?"),
+        ("LIGHTERAGE_CONFGI", "did you mean LIGHTERAGE_CONFIG?"),
+        ("LIGHTERAGE_ZZZZZZZZ", "variables are called LIGHTERAGE_GROUP__SETTING"),
+        ("LIGHTERAGE_ADMIN_SERVICE_HOST", "set enableServiceLinks: false"),
+        ("LIGHTERAGE_ADMIN_PORT_5080_TCP_ADDR", "set enableServiceLinks: false"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_a_mistake(name: str, hint: str) -> None:
+    sentence = mistake({name: "1"})
+    assert sentence.startswith(f"{name}: there is no such setting; ")
+    assert hint in sentence
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LIGHTERAGE_PORT",
+        "LIGHTERAGE_SERVICE_HOST",
+        "LIGHTERAGE_SERVICE_PORT_REGISTRY",
+        "LIGHTERAGE_PORT_5000_TCP",
+        "LIGHTERAGE_CONFIG",
+        "TAGS__TTL",
+    ],
 )
 def test_what_kubernetes_puts_into_the_environment_is_not_for_us(name: str) -> None:
     assert given({name: "tcp://10.96.0.10:5000"}) == Settings()
@@ -318,6 +357,8 @@ def test_the_schema_accepts_the_shipped_file() -> None:
             },
         },
         {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0.5s", "default": True}}},
+        {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0m1.5s"}}},
+        {"blobs": {"max_size": "100Gi"}, "tags": {"ttl": "1h30m"}},
         {
             "manifests": {
                 "store": "redis",
@@ -350,6 +391,7 @@ def test_the_schema_accepts_what_the_proxy_does(right: dict[str, Any]) -> None:
         {"upstreams": {"x": {"url": "https://x", "proxy": "https://proxy:3128"}}},
         {"upstreams": {"x": {"url": "https://x", "connect_timeout": 0}}},
         {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0.0s"}}},
+        {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0m0s"}}},
         {"blobs": {"max_size": "5.5"}},
         {"budget": {"reserve": "101%"}},
         {"manifests": {"store": "redis", "redis": {"url": "http://redis:6379"}}},

@@ -57,30 +57,31 @@ def test_an_unknown_key_is_found_in_every_source(tmp_path: Path) -> None:
     (secrets / "tags__tll").write_text("1s")
     with pytest.raises(SettingsError) as raised:
         load(file, environ={})
-    assert str(raised.value) == sentence
-    assert mistake({"LIGHTERAGE_TAGS__TLL": "1s"}) == sentence
-    assert mistake({"LIGHTERAGE_SECRETS_DIR": str(secrets)}) == sentence
+    assert str(raised.value) == f"{file}:1:8: {sentence}"
+    assert mistake({"LIGHTERAGE_TAGS__TLL": "1s"}) == f"LIGHTERAGE_TAGS__TLL: {sentence}"
+    from_secret = mistake({"LIGHTERAGE_SECRETS_DIR": str(secrets)})
+    assert from_secret == f"the secret {secrets / 'tags__tll'}: {sentence}"
 
 
 def test_every_mistake_is_a_line() -> None:
     lines = mistake(listen="nowhere", tags={"ttl": "soon"}, workers=0).splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["listen", "workers", "tags.ttl"]
+    assert [line.partition(":")[0] for line in lines] == ["--listen", "--workers", "tags.ttl"]
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"tags: {", "is not YAML"),
-        (b"\xff\xfe\x00", "is not YAML"),
-        (b"tags: {ttl: 2026-13-45}", "is not YAML: month must be"),
-        (b"tags: {ttl: !!int ''}", "is not YAML"),
-        (b"tags: {ttl: !!bool x}", "is not YAML"),
-        (b"tags: {ttl: !!timestamp x}", "is not YAML"),
-        (b"tags: " + 5000 * b"[", "is not YAML: maximum recursion"),
-        (b"tags: {ttl: " + 5000 * b"9" + b"}", "is not YAML"),
-        (b"- a", "does not hold a mapping"),
+        (b"tags: {", ":1:8: a value is missing, or a bracket is not closed"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"tags: {ttl: 2026-13-45}", ":1:13: this value is not what its form"),
+        (b"tags: {ttl: !!int ''}", ":1:13: this value"),
+        (b"tags: {ttl: !!bool x}", ":1:13: this value"),
+        (b"tags: {ttl: !!timestamp x}", ":1:13: this value"),
+        (b"tags: " + 5000 * b"[", "too many brackets"),
+        (b"tags: {ttl: " + 5000 * b"9" + b"}", ":1:13: this value"),
+        (b"- a", ":1:1: settings are 'key: value'"),
         (b"tags: soon", "tags: "),
-        (b"!!python/object:os.system {}", "is not YAML"),
+        (b"!!python/object:os.system {}", ":1:1: tags such as !!python"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes, sentence: str) -> None:
@@ -93,7 +94,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes, sentence: st
 def test_a_file_that_is_empty_or_missing(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert load(tmp_path / "empty", environ={}) == Settings()
-    with pytest.raises(SettingsError, match="No such file"):
+    with pytest.raises(SettingsError, match="there is no settings file"):
         load(tmp_path / "missing", environ={})
 
 
@@ -106,7 +107,7 @@ def test_a_secret_that_cannot_be_read_is_not_repeated(tmp_path: Path) -> None:
 
 def test_upstreams_have_clear_names() -> None:
     x, y = {"url": "http://x", "default": True}, {"url": "http://y"}
-    assert "exactly one upstream must be the default; 0 are" in mistake(upstreams={"y": y})
+    assert "exactly one upstream must be the default; 0 are" in mistake(upstreams={"y": y, "z": y})
     assert "2 are" in mistake(upstreams={"x": x, "y": {**y, "default": True}})
     assert "'x' names two upstreams" in mistake(upstreams={"x": x, "y": {**y, "aliases": ["x"]}})
     assert "'UPPER' is not a valid name" in mistake(upstreams={"UPPER": x})
@@ -125,6 +126,8 @@ def test_upstreams_have_clear_names() -> None:
         ("1.5h", 5400),
         ("5 m", 300),
         ("30d", 2_592_000),
+        ("1h30m", 5400),
+        ("1d 12h", 129_600),
         ("7", 7),
         (7, 7),
         (0, 0),
@@ -135,7 +138,7 @@ def test_a_duration(text: object, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["soon", "1 minute", "1h30m", "-1s", "s", "inf", "nan", True, [], ""]
+    "text", ["soon", "1 minute", "1h30", "1h 30", "-1s", "s", "inf", "nan", True, [], ""]
 )
 def test_what_is_no_duration(text: object) -> None:
     assert "tags.ttl: a duration is " in mistake(tags={"ttl": text})
@@ -156,6 +159,8 @@ def test_a_duration_is_not_negative_or_endless() -> None:
         ("1.5 MiB", 1_572_864),
         ("50GiB", 50 * 2**30),
         ("2TiB", 2 * 2**40),
+        ("100Gi", 100 * 2**30),
+        ("1.5 Ki", 1536),
     ],
 )
 def test_a_size(text: object, size: int) -> None:

@@ -94,7 +94,7 @@ def test_the_environment_is_enough() -> None:
         ({"url": "redis://a", "password": "p", "password_file": "f"}, "either password_file or"),
         ({"url": "redis://a", "username": "u"}, "needs a password_file"),
         ({"url": "redis://u:p@a", "password_file": "f"}, "so does password or password_file"),
-        ({"url": "redis://a", "timeout": 0}, "greater than 0"),
+        ({"url": "redis://a", "timeout": 0}, "it must be more than 0"),
     ],
 )
 def test_what_is_missing_or_too_much_is_said(given: dict[str, Any], said: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
-from proxy.errors import StorageFailure
+from proxy.errors import ManifestUnknown, NameUnknown, StorageFailure
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.ports.catalog import Listing, Proof, TagEntry
 from proxy.stores.memory.cache import MemoryManifests
@@ -27,6 +27,9 @@ class OneRepository:
     def repository(self, *_arguments: object, **_more: object) -> Repository:
         return CARGO
 
+    def hint(self, *_arguments: object) -> str:
+        return "; nor is its upstream"
+
 
 @pytest.fixture
 def purges(world: ManifestWorld) -> Purges:
@@ -44,7 +47,7 @@ async def fill(world: ManifestWorld) -> None:
 
 @pytest.mark.parametrize(
     ("reference", "left"),
-    [(None, set()), (ONE, {TWO}), (Digest.of(b"x"), {ONE, TWO})],
+    [(None, set()), (ONE, {TWO}), (IMAGE.digest, {ONE, TWO})],
     ids=["repository", "tag", "digest"],
 )
 async def test_tags_and_listings_are_forgotten_and_content_stays(
@@ -70,3 +73,31 @@ async def test_a_layer_that_is_away_is_an_error_to_try_again(
     await purges.purge("cargo", None)
     lookup = await world.catalog.look(CARGO, ONE, fresh=lambda _: True)
     assert lookup.entry is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (Tag("3.0"), "docker.io/library/cargo:3.0 is not cached; nor is its upstream"),
+        (Digest.of(b"x"), f"docker.io/library/cargo@{Digest.of(b'x')} is not cached; nor"),
+    ],
+    ids=["tag", "digest"],
+)
+async def test_what_is_not_cached_is_an_error(
+    world: ManifestWorld, purges: Purges, reference: Digest | Tag, said: str
+) -> None:
+    """But refusals and listings are forgotten all the same."""
+    await fill(world)
+    with pytest.raises(ManifestUnknown) as raised:
+        await purges.purge("cargo", reference)
+    assert raised.value.message.startswith(said)
+    assert await world.catalog.listing(CARGO, "tags:") is None
+
+
+async def test_a_repository_of_which_nothing_is_cached_is_an_error(
+    world: ManifestWorld, purges: Purges
+) -> None:
+    with pytest.raises(NameUnknown, match=r"nothing of docker\.io/library/cargo is cached"):
+        await purges.purge("cargo", None)
+    await fill(world)
+    assert await purges.purge("cargo", None) == CARGO

@@ -114,7 +114,7 @@ async def test_a_file_that_is_gone_for_a_moment(proxy: Proxy, tmp_path: Path) ->
     """Also where the very same file comes back."""
     await proxy.look()
     proxy.file.rename(tmp_path / "elsewhere")
-    assert "No such file" in await proxy.look()
+    assert "there is no settings file" in await proxy.look()
     (tmp_path / "elsewhere").rename(proxy.file)
     assert await proxy.look() == ""
 
@@ -132,8 +132,8 @@ async def test_a_bad_file_is_refused_once_and_read_again_when_it_changes(proxy: 
     await proxy.look()
     with structlog.testing.capture_logs() as log:
         proxy.write(ttl="[")
-        assert "is not YAML" in await proxy.look()
-        assert "is not YAML" in await proxy.look()
+        assert "a bracket is not closed" in await proxy.look()
+        assert "a bracket is not closed" in await proxy.look()
     assert [line["event"] for line in log] == ["settings.refused"]
     proxy.write(ttl="3s")
     assert await proxy.look() == ""

@@ -1,0 +1,27 @@
+"""What `serve` and `check-config` find wrong with settings beyond their values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.cli.group import fail, warn
+
+if TYPE_CHECKING:
+    from proxy.config import Loaded
+
+
+def refuse_wrong(loaded: Loaded, *, ports_are_ours: bool = False) -> None:
+    """End the command if the proxy could not start with these settings."""
+    from proxy.runtime.preflight import find_wrong  # noqa: PLC0415 -- see the package's docstring
+
+    found = list(find_wrong(loaded.settings, ports_are_ours=ports_are_ours))
+    if found:
+        fail("\n".join(loaded.refusal(*wrong) for wrong in found))
+
+
+def warn_of_unreadable(loaded: Loaded) -> None:
+    """Print a warning for each secret without which the proxy would start all the same."""
+    from proxy.runtime.preflight import find_unreadable  # noqa: PLC0415
+
+    for wrong in find_unreadable(loaded.settings):
+        warn(loaded.refusal(*wrong))
