@@ -35,6 +35,7 @@ MAY_IMPORT: Final = {
     "wiring": _EVERYWHERE
     | {"blobs", "catalog", "config", "manifests", "peers", "ports", "stores", "upstream", "web"},
     "runtime": _EVERYWHERE | {"config", "stores", "web", "wiring"},
+    "__main__": {"cli"},
     "cli": {"config", "errors", "oci", "runtime", "stores"},
 }
 

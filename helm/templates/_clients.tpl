@@ -22,6 +22,7 @@ server = "{{ $upstream.url | trimSuffix "/" }}"
 
 [host."{{ $.scheme }}://{{ $.host }}"]
   capabilities = ["pull", "resolve"]
+  dial_timeout = "2s"
 {{ end }}
 {{- end -}}
 

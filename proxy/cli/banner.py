@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from proxy import __version__
-from proxy.cli.client_files import CLIENTS, ProxyAddress
+from proxy.cli.clients import CLIENTS, ProxyAddress
 
 if TYPE_CHECKING:
     from proxy.config import Settings
 
+_SHOWN = ("docker", "containerd", "podman")
 _TEXT = """
 [bold]Lighterage {version}[/bold]
   listens on     [cyan]{listens}[/cyan]   (health and metrics: http://{admin})
@@ -58,10 +59,10 @@ def announce(settings: Settings) -> None:
 
 
 def _clients(settings: Settings, at: ProxyAddress) -> str:
-    """The files of all clients, for the default upstream."""
+    """The files of the common clients, for the default upstream."""
     files = [
         file
-        for write in CLIENTS.values()
-        for file in write(settings, at, only=[settings.default_upstream])
+        for client in _SHOWN
+        for file in CLIENTS[client](settings, at, only=[settings.default_upstream])
     ]
     return "\n".join(f"  {file.path}\n{indent(file.text, '      ')}" for file in files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.cli.group import fail, warn
+from proxy.cli.group import fail
 
 if TYPE_CHECKING:
     from proxy.config import Loaded
@@ -19,9 +19,8 @@ def refuse_wrong(loaded: Loaded, *, ports_are_ours: bool = False) -> None:
         fail("\n".join(loaded.refusal(*wrong) for wrong in found))
 
 
-def warn_of_unreadable(loaded: Loaded) -> None:
-    """Print a warning for each secret without which the proxy would start all the same."""
+def warnings_of(loaded: Loaded) -> list[str]:
+    """A sentence for each secret without which the proxy would start all the same."""
     from proxy.runtime.preflight import find_unreadable  # noqa: PLC0415
 
-    for wrong in find_unreadable(loaded.settings):
-        warn(loaded.refusal(*wrong))
+    return [loaded.refusal(*wrong) for wrong in find_unreadable(loaded.settings)]

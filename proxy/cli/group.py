@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Never, NoReturn
 
 import click
 
+from proxy import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,6 +22,9 @@ FAILED: Final = 1
 USAGE: Final = 2
 # `scrub` found damage; for `status`, the proxy is not ready.
 NOT_WELL: Final = 3
+
+
+COMPLETION_VARIABLE: Final = "_LIGHTERAGE_COMPLETE"
 
 
 class _File(click.ParamType[Path]):
@@ -58,6 +63,7 @@ class _Commands(click.Group):
         """Run the command line, or the arguments given first, and exit."""
         given = args[0] if args else extra.pop("args", None)
         extra.pop("prog_name", None)
+        self._main_shell_completion(extra, "lighterage", COMPLETION_VARIABLE)
         arguments = list(sys.argv[1:] if given is None else given)
         try:
             with self.make_context("lighterage", arguments, **extra) as context:
@@ -113,6 +119,7 @@ def _name(parameter: click.Parameter) -> str:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lighterage", message="%(prog)s %(version)s")
 def main() -> None:
     """Lighterage: a caching pull-through proxy for container registries."""
 

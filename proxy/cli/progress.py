@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +24,17 @@ if TYPE_CHECKING:
 _LINE_EVERY: Final = 10.0
 
 
-def show(steps: Iterator[Progress]) -> Progress:
+def show(steps: Iterator[Progress], *, as_json: bool = False) -> Progress:
     """Run all `steps` and print the result; the last step."""
-    last = _as_bar(steps) if sys.stderr.isatty() else _as_lines(steps)
+    if sys.stderr.isatty():
+        last = _as_bar(steps)
+    elif as_json:
+        *_, last = steps
+    else:
+        last = _as_lines(steps)
+    if as_json:
+        click.echo(json.dumps(asdict(last), indent=2))
+        return last
     for damaged in last.damaged:
         click.echo(f"damaged: {damaged}")
     click.echo(

@@ -1,23 +1,17 @@
-"""`lighterage serve`, its hidden `worker`, and `version`."""
+"""`lighterage serve`, and its hidden `worker`."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy import __version__
 from proxy.cli.checks import refuse_wrong
 from proxy.cli.group import CONFIG, DATA, FILE, fail, from_arguments, main, read
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@main.command()
-def version() -> None:
-    """Print the version."""
-    click.echo(f"lighterage {__version__}")
 
 
 @main.command()
@@ -31,11 +25,17 @@ def version() -> None:
 @click.option("--peers", metavar="dns:NAME:PORT|HOST:PORT,...", help="Where other replicas are.")
 @click.option("--peer-secret-file", type=FILE, help="A secret that all replicas share.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that serve.")
-def serve(config: Path | None, upstream: str | None, **arguments: Any) -> None:
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    help="The form of the log on standard output; by default text at a terminal.",
+)
+def serve(config: Path | None, upstream: str | None, log: str | None, **arguments: Any) -> None:
     """Serve until SIGTERM."""
     from proxy.config import ServeArguments  # noqa: PLC0415 -- see the package's docstring
 
-    sources = ServeArguments(config, from_arguments(**arguments), upstream)
+    as_text = sys.stdout.isatty() if log is None else log == "text"
+    sources = ServeArguments(config, from_arguments(**arguments), upstream, as_text)
     loaded = read(sources.read)
     settings = loaded.settings
     refuse_wrong(loaded)

@@ -1,4 +1,4 @@
-"""Commands about settings: `check-config`, `config-schema` and `client-config`."""
+"""Commands about settings: `check-config` and `config-schema`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxy.cli.checks import refuse_wrong, warn_of_unreadable
-from proxy.cli.group import CONFIG, load, load_with_origins, main
+from proxy.cli.checks import refuse_wrong, warnings_of
+from proxy.cli.group import AS_JSON, CONFIG, load_with_origins, main, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config import Settings
 
-# The keys of `proxy.cli.client_files.CLIENTS`.
-_CLIENTS = ("containerd", "docker", "podman")
-
 
 @main.command("check-config")
 @CONFIG
-def check_config(config: Path | None) -> None:
+@AS_JSON
+def check_config(config: Path | None, *, as_json: bool) -> None:
     """Check the settings as `serve` does; exit status 1 if it would not start.
 
     Files are opened, and the addresses must be free or a running proxy's.
     """
     loaded = load_with_origins(config)
     refuse_wrong(loaded, ports_are_ours=_is_running(loaded.settings))
-    warn_of_unreadable(loaded)
-    click.echo("the settings are valid")
+    warnings = warnings_of(loaded)
+    for warning in warnings:
+        warn(warning)
+    valid = {"valid": True, "warnings": warnings}
+    click.echo(json.dumps(valid) if as_json else "the settings are valid")
 
 
 def _is_running(settings: Settings) -> bool:
@@ -48,24 +49,3 @@ def config_schema() -> None:
     from proxy.config import schema  # noqa: PLC0415
 
     click.echo(json.dumps(schema(), indent=2))
-
-
-@main.command("client-config")
-@click.argument("client", type=click.Choice(_CLIENTS))
-@CONFIG
-@click.option("--address", metavar="URL", help="The address at which the client reaches the proxy.")
-def client_config(client: str, config: Path | None, address: str | None) -> None:
-    """Print the configuration of a CLIENT that pulls through this proxy.
-
-    Remarks about what the files cannot express are printed on standard error.
-    """
-    settings = load(config)
-    from proxy.cli.client_files import CLIENTS, ProxyAddress  # noqa: PLC0415 -- see the package's docstring
-
-    files = list(CLIENTS[client](settings, ProxyAddress.of(settings, address)))
-    for number, file in enumerate(files):
-        if not file.path.endswith(".json"):  # which has no comments
-            click.echo(("\n" if number else "") + f"# {file.path}")
-        click.echo(file.text, nl=False)
-        for remark in file.remarks:
-            click.echo(remark, err=True)

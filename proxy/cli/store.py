@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from proxy.cli.group import (
+    AS_JSON,
     CONFIG,
     DATA,
     NOT_WELL,
@@ -17,6 +20,7 @@ from proxy.cli.group import (
     load_with_origins,
     main,
 )
+from proxy.cli.human import human
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +33,15 @@ if TYPE_CHECKING:
 @DATA
 @click.option("--max-size", metavar="SIZE", help="Override blobs.max_size.")
 @click.option("--dry-run", is_flag=True, help="Print what would be evicted, and evict nothing.")
-def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run: bool) -> None:
+@AS_JSON
+def gc(
+    config: Path | None,
+    data: Path | None,
+    max_size: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Evict the least recently used blobs until the store is within its limit.
 
     A serving proxy does so once a minute. Both may run at once.
@@ -41,17 +53,29 @@ def gc(config: Path | None, data: Path | None, max_size: str | None, *, dry_run:
     from proxy.cli.store_report import collect, plan_eviction  # noqa: PLC0415
 
     try:
-        for line in plan_eviction(settings) if dry_run else asyncio.run(collect(settings)):
-            click.echo(line)
+        if dry_run:
+            plan = plan_eviction(settings)
+            click.echo(
+                json.dumps(plan.document(), indent=2) if as_json else "\n".join(plan.lines())
+            )
+            return
+        swept = asyncio.run(collect(settings))
     except OSError as error:
-        fail(f"cannot clean up {settings.data}: {error}")
+        fail(f"cannot clean up {settings.data}: {error.strerror}")
+    if as_json:
+        click.echo(json.dumps(asdict(swept), indent=2))
+        return
+    click.echo(
+        f"removed {swept.blobs} blobs and {swept.spools} unfinished transfers, {human(swept.freed)}"
+    )
 
 
 @main.command()
 @CONFIG
 @DATA
 @click.option("--rate", metavar="SIZE", default="50MiB", show_default=True, help="Bytes a second.")
-def scrub(config: Path | None, data: Path | None, rate: str) -> None:
+@AS_JSON
+def scrub(config: Path | None, data: Path | None, rate: str, *, as_json: bool) -> None:
     """Verify all stored content against its digests; exit status 3 if something is damaged.
 
     Damaged files are quarantined, and fetched again on the next request. A proxy may serve
@@ -67,9 +91,9 @@ def scrub(config: Path | None, data: Path | None, rate: str) -> None:
     # The report has what the log would say.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     try:
-        report = show(verify(settings))
+        report = show(verify(settings), as_json=as_json)
     except OSError as error:
-        fail(f"cannot verify {settings.data}: {error}")
+        fail(f"cannot verify {settings.data}: {error.strerror}")
     if report.damaged:
         sys.exit(NOT_WELL)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.cli.human import ago, human
 from proxy.stores.disk.derived import DerivedFiles
-from proxy.stores.disk.janitor import Janitor
+from proxy.stores.disk.janitor import Janitor, Swept
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.scrub import Scrub
@@ -26,30 +26,59 @@ def root_of(settings: Settings) -> Path:
     return settings.blobs.path or settings.data
 
 
-def plan_eviction(settings: Settings) -> Iterator[str]:
-    """The blobs that `gc` would evict now, one a line, and their sum."""
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """The blobs that `gc` would evict: digest, size in bytes, and when each was used."""
+
+    blobs: int
+    taken: int
+    limit: int
+    evicted: list[tuple[str, int, float]]
+
+    def lines(self) -> Iterator[str]:
+        """Format for a person."""
+        now = time.time()
+        for digest, size, used_at in self.evicted:
+            yield f"{digest}  {human(size)}, used {ago(now - used_at)}"
+        yield f"{self.blobs} blobs take {human(self.taken)} of {human(self.limit)}"
+        if self.evicted:
+            freed = sum(size for _, size, _ in self.evicted)
+            yield f"would evict {len(self.evicted)} of them, {human(freed)}"
+        else:
+            yield "nothing would be evicted"
+
+    def document(self) -> dict[str, Any]:
+        """The same for a program."""
+        evicted = [
+            {"digest": digest, "size": size, "used_at": used_at}
+            for digest, size, used_at in self.evicted
+        ]
+        return {
+            "blobs": self.blobs,
+            "taken": self.taken,
+            "limit": self.limit,
+            "would_evict": evicted,
+        }
+
+
+def plan_eviction(settings: Settings) -> Eviction:
+    """What `gc` would evict now."""
     quota = DiskQuota(Layout(root_of(settings)), max_size=settings.blobs.max_size)
-    blobs, excess, now = list(quota.blobs()), quota.excess(), time.time()
-    for blob in excess:
-        yield f"{digest_of(blob.path)}  {human(blob.size)}, used {ago(now - blob.used_at)}"
-    taken, freed = sum(blob.size for blob in blobs), sum(blob.size for blob in excess)
-    limit = human(settings.blobs.max_size)
-    yield f"{len(blobs)} blobs take {human(taken)} of {limit}"
-    if excess:
-        yield f"would evict {len(excess)} of them, {human(freed)}"
-    else:
-        yield "nothing would be evicted"
+    blobs, excess = list(quota.blobs()), quota.excess()
+    return Eviction(
+        blobs=len(blobs),
+        taken=sum(blob.size for blob in blobs),
+        limit=settings.blobs.max_size,
+        evicted=[(digest_of(blob.path), blob.size, blob.used_at) for blob in excess],
+    )
 
 
-async def collect(settings: Settings) -> list[str]:
-    """Evict blobs beyond the limit and remove orphaned transfers; the result as lines."""
+async def collect(settings: Settings) -> Swept:
+    """Evict blobs beyond the limit, and remove orphaned transfers."""
     root = root_of(settings)
     janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=settings.blobs.max_size)
     await janitor.recount()
-    swept = await janitor.sweep()
-    return [
-        f"removed {swept.blobs} blobs and {swept.spools} unfinished transfers, {human(swept.freed)}"
-    ]
+    return await janitor.sweep()
 
 
 @dataclass(slots=True)

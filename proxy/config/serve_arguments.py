@@ -21,12 +21,13 @@ class ServeArguments:
     """The sources of the settings; the secrets directory and the environment are read, too.
 
     `path` is the settings file. `arguments` are the settings that the command line names.
-    `upstream` is the URL that replaces the default upstream.
+    `upstream` is the URL that replaces the default upstream. `log_as_text`: the log is for people.
     """
 
     path: Path | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     upstream: str | None = None
+    log_as_text: bool = False
 
     @property
     def secrets(self) -> Path:

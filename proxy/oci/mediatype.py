@@ -37,6 +37,11 @@ class MediaType(StrEnum):
         """A short name for metrics and messages, such as `v2s2`."""
         return self.name.lower()
 
+    @property
+    def form(self) -> str:
+        """The name that people use, such as `docker list`."""
+        return _FORMS[self]
+
 
 # RFC 6838, section 4.2.
 _MEDIA_TYPE: Final = re.compile(
@@ -45,6 +50,15 @@ _MEDIA_TYPE: Final = re.compile(
 _INDEXES: Final = frozenset({MediaType.DOCKER_LIST, MediaType.OCI_INDEX})
 _IMAGES: Final = frozenset({MediaType.V2S2, MediaType.OCI_MANIFEST})
 _SCHEMA1: Final = frozenset({MediaType.V2S1, MediaType.V2S1_SIGNED})
+
+_FORMS: Final = {
+    MediaType.V2S1: "schema 1",
+    MediaType.V2S1_SIGNED: "schema 1",
+    MediaType.V2S2: "docker image",
+    MediaType.DOCKER_LIST: "docker list",
+    MediaType.OCI_MANIFEST: "OCI image",
+    MediaType.OCI_INDEX: "OCI index",
+}
 
 # Of artifacts, before images with an `artifactType` took their place: the OCI's 1.1 release
 # candidates had the first (image spec v1.1.0-rc2, artifact.md), ORAS the second. Registries give
@@ -112,6 +126,12 @@ def bare(content_type: str) -> str:
 def is_media_type(text: str) -> bool:
     """Whether `text` is a media type without parameters."""
     return _MEDIA_TYPE.fullmatch(text) is not None
+
+
+def form_of(content_type: str) -> str:
+    """What people call content of this type; an unknown type as it is."""
+    known = manifest_type(content_type)
+    return content_type if known is None else known.form
 
 
 def manifest_type(content_type: str) -> MediaType | None:

@@ -56,7 +56,7 @@ _CUT_WITHIN: Final = 0.2
 def run(settings: Settings, *, arguments: ServeArguments, announce: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; OSError or ValueError if it cannot start."""
     keep_files_private(settings)
-    log = start_log()
+    log = start_log(as_text=arguments.log_as_text)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve_alone(settings, arguments, announce))

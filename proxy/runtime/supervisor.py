@@ -43,7 +43,7 @@ def run(settings: Settings, *, arguments: ServeArguments, announce: Callable[[],
     """Run `settings.workers` processes until SIGTERM or SIGINT; OSError if they cannot start."""
     keep_files_private(settings)
     with private_directory(settings.data) as directory:
-        log = start_log(lock=directory / "log")
+        log = start_log(lock=directory / "log", as_text=arguments.log_as_text)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_supervise(settings, arguments, directory, announce))

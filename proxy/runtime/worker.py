@@ -33,7 +33,11 @@ def run() -> None:
     supervisor = socket.socket(fileno=sys.stdin.fileno())
     assignment = control_channel.Assignment.receive(supervisor)
     keep_files_private(assignment.settings)
-    log = start_log(lock=assignment.directory / "log", worker=assignment.number)
+    log = start_log(
+        lock=assignment.directory / "log",
+        as_text=assignment.arguments.log_as_text,
+        worker=assignment.number,
+    )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(assignment, supervisor))

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, written by a thread of its own."""
+"""The log: one JSON object a line, or text, written by a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from proxy.telemetry import metrics
+from proxy.telemetry.log_text import RenderText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -161,16 +162,21 @@ class _Libraries(logging.Handler):
 
 
 def start_log(
-    descriptor: int | None = None, *, lock: Path | None = None, **always: Any
+    descriptor: int | None = None,
+    *,
+    lock: Path | None = None,
+    as_text: bool = False,
+    **always: Any,
 ) -> LogWriter:
     """Send the log to `descriptor` (default: standard output), one JSON object a line.
 
-    `always` is in every line; `lock` as in `LogWriter`.
+    `as_text`: lines for people instead. `always` is in every line of JSON; `lock` as in
+    `LogWriter`.
     """
     writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor, lock=lock)
     lines = _Lines(writer)
     structlog.configure(
-        processors=[_Render(always)],
+        processors=[RenderText() if as_text else _Render(always)],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,

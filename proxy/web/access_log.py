@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,8 @@ from proxy.telemetry.log import members
 from proxy.web.paths import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
     from prometheus_client import Counter, Histogram
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 # The maximum length of a client's header in the log.
 _MAX_QUOTED: Final = 200
+_REFUSED_LOGIN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _ids: Final = count(1)
 _PROCESS: Final = secrets.token_hex(4)
 
@@ -77,7 +81,10 @@ class AccessLog:
             encoded = _encode_request(request.method, route, line)
             if line.repeated is not None:
                 line.repeated[request.method] = encoded
-        self._log.info(
+        log = self._log.info
+        if line.status >= HTTPStatus.BAD_REQUEST:
+            log = self._method(line.status)
+        log(
             "request.served",
             id=line.id,
             client=request.remote,
@@ -85,6 +92,15 @@ class AccessLog:
             seconds=round(seconds, 6),
             members=encoded,
         )
+
+    def _method(self, status: int) -> Callable[..., object]:
+        """The level of an error: ours and the upstream's count more than the client's own."""
+        method: Callable[..., object] = self._log.info
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            method = self._log.error
+        elif status in _REFUSED_LOGIN:
+            method = self._log.warning
+        return method
 
     def _count(self, route: str, line: AccessLogLine, seconds: float) -> None:
         key = (route, line.status, line.outcome)

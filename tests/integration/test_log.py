@@ -134,3 +134,14 @@ async def test_the_metrics_count_what_the_lines_tell(proxy: Proxy) -> None:
     answer = await proxy.get(f"{CARGO}/blobs/{EMPTY_LAYER}")
     assert answer.status == 200
     assert metric("requests_total", **labels) == before + 1
+
+
+async def test_only_what_we_or_the_upstream_fail_at_is_an_error(
+    proxy: Proxy, upstream: ScriptedUpstream
+) -> None:
+    await proxy.get(f"{CARGO}/manifests/none")
+    assert (await proxy.line())["level"] == "info"
+    await upstream.stop()
+    answer = await proxy.get(f"{CARGO}/manifests/docker")
+    line = await proxy.line(reference="docker")
+    assert (answer.status, line["status"], line["level"]) == (502, 502, "error")

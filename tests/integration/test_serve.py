@@ -139,7 +139,7 @@ def test_a_port_that_is_taken_is_one_line_and_status_1(tmp_path: Path) -> None:
         listen = (f"--listen={LOOPBACK}:{port}", f"--admin-listen={LOOPBACK}:0")
         ended = _run("serve", *listen, f"--data={tmp_path}")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("lighterage: cannot start: ")
+    assert ended.stderr.startswith("lighterage: --listen: listen: another program listens on ")
     assert str(port) in ended.stderr
     assert ended.stderr.count("\n") == 1
 
@@ -149,8 +149,8 @@ def test_data_that_cannot_be_kept_is_one_line_and_status_1(tmp_path: Path) -> No
     listen = (f"--listen={LOOPBACK}:0", f"--admin-listen={LOOPBACK}:0")
     ended = _run("serve", *listen, f"--data={tmp_path / 'file' / 'data'}")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("lighterage: cannot start: ")
-    assert "Not a directory" in ended.stderr
+    assert ended.stderr.startswith("lighterage: --data: data: ")
+    assert "is not a directory" in ended.stderr
 
 
 def _listens(port: int) -> bool:

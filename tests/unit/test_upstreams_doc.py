@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import yaml
@@ -13,11 +15,42 @@ from click.testing import CliRunner
 from proxy.cli import main
 from proxy.config import CredentialSettings, Settings, UpstreamSettings
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
 DOCS: Final = Path(__file__).parents[2] / "docs"
 TEXT: Final = (DOCS / "upstreams.md").read_text()
 SETTINGS: Final = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 FOR_CLIENTS: Final = re.findall(r"^```(?:toml|json)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
+NAMES: Final = ("docker.io", "quay.io")
+QUAY: Final = "for quay.io: docker pull m:5000/quay.io/IMAGE\n"
+FLAGS: Final = "--registry-mirror=http://m:5000 --insecure-registry=m:5000"
+DAEMON: Final = """{
+  "registry-mirrors": [
+    "http://m:5000"
+  ],
+  "insecure-registries": [
+    "m:5000"
+  ]
+}
+"""
+HOSTS: Final = """# /etc/docker/certs.d/docker.io/hosts.toml
+server = "https://registry-1.docker.io"
+
+[host."http://m:5000"]
+  capabilities = ["pull", "resolve"]
+  dial_timeout = "2s"
+
+# /etc/docker/certs.d/quay.io/hosts.toml
+server = "https://quay.io"
+
+[host."http://m:5000"]
+  capabilities = ["pull", "resolve"]
+  dial_timeout = "2s"
+"""
 # What the page says its examples for clients are for.
 BOTH: Final = """
 upstreams:
@@ -90,6 +123,106 @@ def test_a_name_with_a_port_needs_an_alias_for_podman(tmp_path: Path) -> None:
     assert 'location = "mirror.example/other"' in printed
     assert '"registry.example:5000"' not in printed
     assert remarks.startswith("registry.example:5000 cannot be addressed by path")
+
+
+@pytest.mark.parametrize(
+    ("version", "printed", "remarks"),
+    [
+        ("1.6.2", "", "for docker.io: docker pull m:5000/IMAGE\n" + QUAY),
+        (
+            "1.9",
+            f'# /etc/default/docker\nDOCKER_OPTS="{FLAGS}"\n',
+            QUAY,
+        ),
+        ("v28.1", DAEMON, QUAY),
+        ("29.0", HOSTS, ""),
+    ],
+)
+def test_each_docker_gets_what_it_reads(
+    tmp_path: Path, version: str, printed: str, remarks: str
+) -> None:
+    file = tmp_path / "lighterage.yaml"
+    file.write_text(BOTH)
+    arguments = ["client-config", "docker", f"--config={file}", "--address=http://m:5000"]
+    result = CliRunner().invoke(main, [*arguments, f"--client-version={version}"])
+    assert result.exit_code == 0
+    if version == "1.6.2":
+        assert "--registry-mirror" not in result.stdout
+        assert result.stderr == remarks
+    else:
+        assert (result.stdout, result.stderr) == (printed, remarks)
+
+
+@pytest.mark.parametrize(
+    ("client", "parse", "expected"),
+    [
+        (
+            "k3s",
+            yaml.safe_load,
+            {"mirrors": {name: {"endpoint": ["http://m:5000"]} for name in NAMES}},
+        ),
+        (
+            "talos",
+            yaml.safe_load,
+            {
+                "machine": {
+                    "registries": {
+                        "mirrors": {name: {"endpoints": ["http://m:5000"]} for name in NAMES}
+                    }
+                }
+            },
+        ),
+        (
+            "buildkit",
+            tomllib.loads,
+            {
+                "registry": {
+                    **{name: {"mirrors": ["m:5000"]} for name in NAMES},
+                    "m:5000": {"http": True},
+                }
+            },
+        ),
+    ],
+)
+def test_each_client_gets_a_file_of_its_kind(
+    tmp_path: Path, client: str, parse: Callable[[str], object], expected: object
+) -> None:
+    printed, _ = client_config(client, BOTH, "http://m:5000", tmp_path)
+    assert parse(printed) == expected
+
+
+def test_files_are_written_and_checked(tmp_path: Path) -> None:
+    """What is in a daemon.json stays; another file that is there is never overwritten."""
+    settings, root = tmp_path / "lighterage.yaml", tmp_path / "root"
+    settings.write_text(BOTH)
+    daemon = root / "etc/docker/daemon.json"
+    daemon.parent.mkdir(parents=True)
+    daemon.write_text('{"debug": true, "registry-mirrors": ["https://other"]}')
+
+    def run(client: str, *options: str) -> Result:
+        # Nothing listens on port 1.
+        arguments = [f"--config={settings}", "--address=http://127.0.0.1:1", *options]
+        return CliRunner().invoke(main, ["client-config", client, *arguments])
+
+    for _ in range(2):
+        assert run("docker", f"--write={root}").exit_code == 0
+        assert json.loads(daemon.read_text()) == {
+            "debug": True,
+            "registry-mirrors": ["http://127.0.0.1:1", "https://other"],
+            "insecure-registries": ["127.0.0.1:1"],
+        }
+    assert run("containerd", f"--write={root}").exit_code == 0
+    checked = run("containerd", f"--write={root}", "--check")
+    assert checked.exit_code == 1
+    assert checked.stderr == (
+        "lighterage: warning: no registry answers at http://127.0.0.1:1: Connection refused\n"
+    )
+    hosts = root / "etc/containerd/certs.d/quay.io/hosts.toml"
+    hosts.write_text("mine")
+    assert f"{hosts} says something else" in run("containerd", f"--write={root}", "--check").stderr
+    refused = run("containerd", f"--write={root}")
+    assert (refused.exit_code, hosts.read_text()) == (1, "mine")
+    assert "is there already, and says something else; remove it first" in refused.stderr
 
 
 def test_docker_has_no_mirror_for_another_default_registry(tmp_path: Path) -> None:

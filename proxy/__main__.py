@@ -1,0 +1,5 @@
+"""`python -m proxy` is `lighterage`."""
+
+from proxy.cli import main
+
+main()
