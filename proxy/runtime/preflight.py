@@ -38,7 +38,8 @@ _READ_LATER: Final = frozenset(
         "access_key_file",
     }
 )
-_SHORTEST_HMAC_KEY: Final = 32
+# The least length in bytes of a secret that several proxies share.
+_SHORTEST: Final = {"hmac_key_file": 32, "secret_file": 16}
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared, not bound
 
 
@@ -188,11 +189,11 @@ class _Files:
             yield Wrong(place, f"{path} has no certificate in PEM")
         elif place[-1] == "signing_key_file":
             yield from _signing_key(place, path, content)
-        elif place[-1] == "hmac_key_file" and len(content.strip()) < _SHORTEST_HMAC_KEY:
+        elif len(content.strip()) < _SHORTEST.get(str(place[-1]), 0):
             yield Wrong(
                 place,
-                f"the key in {path} has {len(content.strip())} bytes, and must have at least "
-                f"{_SHORTEST_HMAC_KEY}; make one with: openssl rand -hex 32",
+                f"the secret in {path} has {len(content.strip())} bytes, and must have at least "
+                f"{_SHORTEST[str(place[-1])]}; make one with: openssl rand -hex 32",
             )
 
 

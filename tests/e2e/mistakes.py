@@ -192,9 +192,15 @@ SETTINGS: Final = {
         "conversion: {signing_key_file: '{here}/tls.pem'}\n",
     ),
     "a key for Redis": Wrong(
-        FILE + ":1:51: manifests.redis.hmac_key_file: the key in {here}/short has 5 bytes, and "
+        FILE + ":1:51: manifests.redis.hmac_key_file: the secret in {here}/short has 5 bytes, and "
         "must have at least 32; make one with: openssl rand -hex 32",
         "manifests: {store: redis, redis: {url: redis://a, hmac_key_file: '{here}/short'}}\n",
+    ),
+    "a secret of replicas": Wrong(
+        FILE + ":4:3: peers.secret_file: the secret in {here}/short has 5 bytes, and must have at "
+        "least 16; make one with: openssl rand -hex 32",
+        "peers:\n  listen: 127.0.0.1:0\n  discover: [127.0.0.1:{port}]\n"
+        "  secret_file: '{here}/short'\n",
     ),
     "data in a file": Wrong(
         "LIGHTERAGE_DATA: data: {here}/short is not a directory; choose another directory with "

@@ -60,7 +60,7 @@ def test_check_config_and_serve_say_what_is_wrong(name: str, tmp_path: Path) -> 
         for secret, value in case.secrets.items():
             (tmp_path / "secrets" / secret).write_text(value)
         free = {"LIGHTERAGE_LISTEN": "127.0.0.1:0", "LIGHTERAGE_ADMIN__LISTEN": "127.0.0.1:0"}
-        by_variable = {} if "listen:" in case.file else free
+        by_variable = {} if case.file.startswith("listen:") else free
         environ = {
             **by_variable,
             "LIGHTERAGE_SECRETS_DIR": str(tmp_path / "secrets"),
