@@ -91,8 +91,15 @@ class Blobs:
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
-    async def find_stored(self, repository: Repository, digest: Digest) -> Source | None:
-        """Return the blob if it is stored, and the repository is known to have it."""
+    async def find_stored(
+        self, repository: Repository, digest: Digest, *, or_running: bool = False
+    ) -> Source | None:
+        """Return the blob if it is stored, and the repository is known to have it.
+
+        `or_running`: or if its transfer through this repository is running.
+        """
+        if or_running and self._transfers.is_running(repository, digest):
+            return await self.fetch(repository, digest)
         if not await self._grants.exists(repository, digest):
             return None
         blob = await self._store.open(digest)

@@ -56,6 +56,10 @@ class LruCache(Generic[K, V]):
         if entry is not None:
             self._cost -= entry[1]
 
+    def values(self) -> list[V]:
+        """All values, the least recently used first."""
+        return [value for value, _ in self._entries.values()]
+
     def clear(self) -> None:
         """Remove all entries."""
         self._entries.clear()

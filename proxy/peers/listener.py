@@ -16,7 +16,7 @@ from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.peers.answers import Draining, NotStored, Value, frame_of_error
 from proxy.peers.client import BODY, NONCE, SENDER, SIGNATURE, TIME
 from proxy.peers.frames import Frame, Kind
-from proxy.peers.questions import PATH, Question, Subject
+from proxy.peers.questions import PATH, Effort, Question, Subject
 from proxy.peers.replicas import acting_for
 from proxy.peers.signing import ReplayWindow, Signed
 from proxy.telemetry import metrics, trace
@@ -156,7 +156,7 @@ class PeerListener:
             if question.subject is Subject.HEALTH:
                 about = {"version": self._version, "draining": self.draining}
                 await writer.send(Value(about).frame())
-            elif self.draining:
+            elif self.draining and question.effort is Effort.OWNER:
                 await writer.send(frame_of_error(Draining()))
             elif question.subject is Subject.BLOB:
                 await self._send_blob(writer, question)
@@ -175,6 +175,7 @@ class PeerListener:
             async for chunk in stream.chunks():
                 await writer.send(Frame(Kind.DATA, bytes(chunk)))
             await writer.send(Frame(Kind.END))
+            self._replicas.handover.remove(question.key)
 
 
 class _Writer:

@@ -61,6 +61,14 @@ class Membership:
         """The replicas that are not left out; this one is among them if it is a member."""
         return [address for address, member in self._members.items() if member.reason is None]
 
+    def present(self) -> list[str]:
+        """The live ones, and those that are draining: they still give what they have."""
+        return [
+            address
+            for address, member in self._members.items()
+            if member.reason in {None, Reason.DRAINING}
+        ]
+
     def states(self) -> dict[str, Reason | None]:
         """Why each of the others is left out; None for one that is not."""
         return {

@@ -24,6 +24,8 @@ class Subject(StrEnum):
     TAGS = "tags"
     REFERRERS = "referrers"
     DERIVED = "derived"
+    # Get the blob from a replica that has it, and keep it: that replica is about to end.
+    COPY = "copy"
     HEALTH = "health"
 
 
@@ -32,7 +34,8 @@ class Effort(StrEnum):
 
     # As the owner: it asks other replicas and the upstream, and answers for all who wait.
     OWNER = "owner"
-    # It looks at what it has, where that is as good as what the upstream would say now.
+    # It gives what it has, if that is as good as what the upstream would say now, and of a blob
+    # what it is fetching from upstream itself.
     STORED = "stored"
     # It also answers with a tag or a page that is stale: the upstream fails.
     STALE = "stale"
@@ -40,6 +43,7 @@ class Effort(StrEnum):
 
 _OF_DIGEST: Final = {
     *(Subject.BLOB, Subject.BLOB_SIZE, Subject.MANIFEST, Subject.REFERRERS, Subject.DERIVED),
+    Subject.COPY,
 }
 # The subjects that are the same in every repository.
 _OF_NO_REPOSITORY: Final = {Subject.HEALTH, Subject.DERIVED}
@@ -68,7 +72,7 @@ class Question:
     def key(self) -> str:
         """What has an owner. Content has one for each upstream, not for each repository."""
         match self.subject:
-            case Subject.BLOB | Subject.BLOB_SIZE | Subject.MANIFEST:
+            case Subject.BLOB | Subject.BLOB_SIZE | Subject.COPY | Subject.MANIFEST:
                 return f"{self.registry}/{self.reference}"
             case Subject.TAG:
                 return f"{self.registry}/{self.name}:{self.reference}"

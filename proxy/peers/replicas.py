@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -13,13 +14,14 @@ import structlog
 from proxy.errors import RegistryError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.peers.client import PeerFailed
+from proxy.peers.handover import Handover
 from proxy.peers.membership import Membership, Reason
 from proxy.peers.owners import above, rank
 from proxy.peers.questions import Question, Subject
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from proxy.kit.clock import Clock
     from proxy.peers.answers import Value
@@ -55,6 +57,8 @@ class Replicas:
         self._clock = clock
         self._sample = sample
         self._woken = asyncio.Event()
+        self._fetched: Counter[str] = Counter()
+        self.handover = Handover()
         self.membership = Membership()
 
     @property
@@ -74,7 +78,25 @@ class Replicas:
 
     def others(self, key: str, count: int) -> Sequence[str]:
         """Those that rank next, which owned `key` when there were fewer replicas, or more."""
-        return [address for address in self.ranking(key) if address != self.own][:count]
+        ranked = rank(key, self.membership.present())
+        return [address for address in ranked if address != self.own][:count]
+
+    @contextmanager
+    def fetching(self, question: Question) -> Iterator[None]:
+        """This process fetches a blob from upstream while the block runs: others may follow."""
+        key = question.key
+        self._fetched[key] += 1
+        self.handover.add(question)
+        try:
+            yield
+        finally:
+            self._fetched[key] -= 1
+            if not self._fetched[key]:
+                del self._fetched[key]
+
+    def is_fetching(self, key: str) -> bool:
+        """Whether this process fetches `key` from upstream now, and not from another replica."""
+        return key in self._fetched
 
     async def ask(
         self, address: str, question: Question, read: Callable[[Value], T], *, body: bytes = b""

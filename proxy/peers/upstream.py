@@ -117,13 +117,15 @@ class PeerUpstream:
                     await stack.enter_async_context(attempt.pop_all())
                 return followed
 
-            yield await self._resolve(
-                question,
-                follow,
-                lambda: stack.enter_async_context(
+            async def fetch() -> BlobStream:
+                stack.enter_context(
+                    self._replicas.fetching(self._question(Subject.BLOB, name, digest))
+                )
+                return await stack.enter_async_context(
                     self._upstream.blob(name, digest, start=start, end=end, validator=validator)
-                ),
-            )
+                )
+
+            yield await self._resolve(question, follow, fetch)
 
     async def tags(self, name: str, query: str) -> Page:
         """One page of tags; NameUnknown for 404."""

@@ -138,7 +138,7 @@ async def serve(
         # From here on every answer says `Connection: close`.
         services.readiness.draining = server.draining = True
         if services.peers is not None:
-            services.peers.drain()
+            services.peers.drain(services.flights)
         _log.info("proxy.draining", connections=server.open, transfers=len(services.transfers))
         # Without a delay, stop the listener at once: a client that is told to close its connection
         # would open a new one.

@@ -12,7 +12,7 @@ from proxy.peers.answers import NotStored, Value
 from proxy.peers.questions import Effort, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.listings import Listings
     from proxy.manifests.tags import Tags
-    from proxy.oci.headers.link import Page
     from proxy.oci.manifest import Manifest
     from proxy.peers.answers import Stream
     from proxy.peers.derived import DerivedContent
@@ -42,19 +41,27 @@ class PeerContent:
         blobs: Blobs,
         listings: Listings,
         derived: DerivedContent,
+        is_fetching: Callable[[str], bool],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`registries` are the names of the upstreams."""
+        """`registries` are the names of the upstreams.
+
+        `is_fetching`: whether something is fetched from upstream, and not from another replica. A
+        transfer from that one may wait for the question that is asked.
+        """
         self._registries = registries
         self._tags = tags
         self._upstream_manifests = upstream_manifests
         self._blobs = blobs
         self._listings = listings
         self._derived = derived
+        self._is_fetching = is_fetching
         self._clock = clock
 
     async def value(self, question: Question) -> Value:
         """The answer to a question about anything but the bytes of a blob."""
+        if question.subject in {Subject.TAGS, Subject.REFERRERS}:
+            return await self._page(question)
         if question.subject is Subject.DERIVED and isinstance(question.reference, Digest):
             return Value(raw=await self._derived.get(question.reference))
         repository = self._repository(question)
@@ -63,15 +70,10 @@ class PeerContent:
                 return await self._tag(repository, tag, question)
             case Subject.MANIFEST, Digest() as digest:
                 return _of_manifest(await self._manifest(repository, digest, question), question)
+            case Subject.COPY, Digest() as digest:
+                return await self._copy(repository, digest)
             case Subject.BLOB_SIZE, Digest() as digest:
                 return Value({"size": await self._size(repository, digest, question)})
-            case ((Subject.TAGS | Subject.REFERRERS), _) if question.effort is not Effort.OWNER:
-                raise NotStored
-            case Subject.TAGS, _:
-                return _of_page(await self._listings.tags(repository, question.query))
-            case Subject.REFERRERS, Digest() as digest:
-                page = await self._listings.referrers(repository, digest, question.query, None)
-                return _of_page(page)
         raise NotStored
 
     async def store(self, question: Question, body: bytes) -> Value:
@@ -103,6 +105,21 @@ class PeerContent:
         if question.registry not in self._registries:
             raise NameUnknown("this replica does not stand in front of that registry")
         return Repository(question.registry, question.name, question.name)
+
+    async def _page(self, question: Question) -> Value:
+        if question.effort is not Effort.OWNER:
+            raise NotStored
+        repository, query = self._repository(question), question.query
+        if isinstance(question.reference, Digest):
+            page = await self._listings.referrers(repository, question.reference, query, None)
+        else:
+            page = await self._listings.tags(repository, query)
+        about = {
+            "following": page.following,
+            "filtered": page.filtered,
+            "age": max(0.0, page.age),
+        }
+        return Value(about, page.raw)
 
     async def _tag(self, repository: Repository, tag: Tag, question: Question) -> Value:
         if question.effort is Effort.OWNER:
@@ -136,12 +153,25 @@ class PeerContent:
         blob.close()
         return blob.size
 
+    async def _copy(self, repository: Repository, digest: Digest) -> Value:
+        """Return when the blob is here, whole."""
+        source = await self._blobs.open(repository, digest)
+        try:
+            if source.size > 0:
+                await source.read(source.size - 1, 1)
+        finally:
+            source.close()
+        return Value()
+
     async def _source(
         self, repository: Repository, digest: Digest, question: Question
     ) -> Source | None:
         """The blob; None if a range of it is to be had from upstream only."""
         if question.effort is not Effort.OWNER:
-            if (blob := await self._blobs.find_stored(repository, digest)) is None:
+            blob = await self._blobs.find_stored(
+                repository, digest, or_running=self._is_fetching(question.key)
+            )
+            if blob is None:
                 raise NotStored
             return blob
         if question.start >= 0 and question.end is None:
@@ -184,12 +214,3 @@ def _of_manifest(manifest: Manifest, question: Question) -> Value:
         "age": 0.0,
     }
     return Value(about, manifest.raw if question.raw else b"")
-
-
-def _of_page(page: Page) -> Value:
-    about = {
-        "following": page.following,
-        "filtered": page.filtered,
-        "age": max(0.0, page.age),
-    }
-    return Value(about, page.raw)

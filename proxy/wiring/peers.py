@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, MutableMapping
 
     from proxy.config import PeerSettings
+    from proxy.kit.singleflight import SingleFlight
     from proxy.peers.answers import Content
     from proxy.ports import MonitoredUpstream
     from proxy.ports.catalog import DerivedStore
@@ -69,6 +70,7 @@ class Peers:
         if settings.listen is None:
             raise AssertionError("the settings have a listener where they have a secret")
         self._listen = settings.listen
+        self._handing_over = 0
         self._replicas = access.replicas
         self._listener = PeerListener(content, access.replicas, access.signer, version=__version__)
         self._discovery = Discovery(
@@ -88,12 +90,20 @@ class Peers:
 
     @property
     def busy(self) -> int:
-        """The number of questions of other replicas that are being answered."""
-        return self._listener.busy
+        """The number of questions of other replicas that are being answered, or to be."""
+        return self._listener.busy + self._handing_over
 
-    def drain(self) -> None:
-        """Answer no further questions: others ask the next replica in rank."""
+    def drain(self, flights: SingleFlight) -> None:
+        """Take no more work from others, who ask the next in rank, and give them what is here."""
         self._listener.draining = True
+        self._handing_over = 1
+        flights.start(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        try:
+            await self._replicas.handover.run(self._replicas)
+        finally:
+            self._handing_over = 0
 
     async def discover(self) -> None:
         """Look which replicas there are."""

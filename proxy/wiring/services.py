@@ -174,6 +174,7 @@ async def open_services(
             blobs=blobs,
             listings=listings,
             derived=DerivedContent(opened.derived),
+            is_fetching=lambda key: access is not None and access.replicas.is_fetching(key),
         )
         registry = Registry(
             routes=routes,

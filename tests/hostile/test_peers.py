@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME: Final = "library/cargo"
-_TIMEOUT: Final = 1.0
+_TIMEOUT: Final = 3.0
 _SMALL: Final = 1_000
 _LARGE: Final = 400_000
 
