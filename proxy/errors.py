@@ -7,6 +7,7 @@ RegistryError
 ├── NameUnknown, ManifestUnknown, BlobUnknown    no such content, or not for this client
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── ListingRefused                               the upstream refuses the page, with a reason
+├── Unauthorized, Denied                         the client must log in, or may not pull this
 ├── Unsupported                                  a pull-through proxy does not do this
 ├── ApiRetired                                   the v1 API; why docker was refused before
 ├── Overloaded                                   a limit of this proxy is reached; try again
@@ -135,6 +136,23 @@ class Unsupported(RegistryError):
     """A pull-through proxy does not support the operation."""
 
     code = "UNSUPPORTED"
+
+
+class Unauthorized(RegistryError):
+    """The client must log in, or must do so again. The answer has a challenge."""
+
+    code = "UNAUTHORIZED"
+
+    def __init__(self, message: str, *, invalid_token: bool = False) -> None:
+        """`invalid_token`: a token was sent, and a new one may serve (RFC 6750, 3.1)."""
+        super().__init__(message)
+        self.invalid_token = invalid_token
+
+
+class Denied(RegistryError):
+    """The client may not pull this, whether or not it exists."""
+
+    code = "DENIED"
 
 
 class ApiRetired(RegistryError):

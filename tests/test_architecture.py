@@ -29,14 +29,16 @@ MAY_IMPORT: Final = {
     "upstream": _EVERYWHERE | {"ports"},
     "catalog": _EVERYWHERE | {"ports"},
     "peers": _EVERYWHERE | {"ports"},
+    "access": _EVERYWHERE | {"catalog", "ports"},
     "blobs": _EVERYWHERE | {"catalog", "ports"},
     "manifests": _EVERYWHERE | {"blobs", "catalog", "ports"},
-    "web": _EVERYWHERE | {"blobs", "catalog", "manifests", "peers"},
+    "web": _EVERYWHERE | {"access", "blobs", "catalog", "manifests", "peers"},
     "wiring": _EVERYWHERE
-    | {"blobs", "catalog", "config", "manifests", "peers", "ports", "stores", "upstream", "web"},
-    "runtime": _EVERYWHERE | {"config", "stores", "web", "wiring"},
+    | {"access", "blobs", "catalog", "config", "manifests", "peers", "ports", "stores"}
+    | {"upstream", "web"},
+    "runtime": _EVERYWHERE | {"access", "config", "stores", "web", "wiring"},
     "__main__": {"cli"},
-    "cli": {"config", "errors", "oci", "runtime", "stores"},
+    "cli": {"access", "config", "errors", "oci", "runtime", "stores"},
 }
 
 # Who may know a library that is not the standard one. The domain knows none, but for the
@@ -44,12 +46,15 @@ MAY_IMPORT: Final = {
 _SERVES_HTTP: Final = {"peers", "runtime", "upstream", "web"}
 MAY_KNOW: Final = {
     "aiohttp": _SERVES_HTTP,
+    "argon2": {"access"},
+    "bcrypt": {"access"},
     "click": {"cli"},
     "cryptography": {"oci"},
+    "joserfc": {"access"},
     "multidict": _SERVES_HTTP,
     "orjson": {"telemetry"},
     "obstore": {"stores", "wiring"},
-    "prometheus_client": {"telemetry", "web"},
+    "prometheus_client": {"access", "telemetry", "web"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "redis": {"stores"},

@@ -76,7 +76,10 @@ SUITES: Final = {
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust"),
     ),
-    "hostile": ("redis-server",),
+    "hostile": (
+        "docker-registry",
+        "redis-server",
+    ),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
     "replicas": ("redis-server",),

@@ -237,6 +237,17 @@ tolerations:
 {{- with include "lighterage.redis.key.secret" . -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.redis.hmacKey.key "redis-hmac.key") | fromYaml) -}}
 {{- end -}}
+{{- with .Values.access.htpasswd -}}
+{{- if .existingSecret -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list .existingSecret .key "htpasswd") | fromYaml) -}}
+{{- end -}}
+{{- end -}}
+{{- with include "lighterage.access.key.secret" . -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.access.tokenKey.key "token-key") | fromYaml) -}}
+{{- end -}}
+{{- with .Values.access.clientCaSecret -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list . "ca.crt" "client-ca.crt") | fromYaml) -}}
+{{- end -}}
 {{ toYaml $sources }}
 {{- end -}}
 

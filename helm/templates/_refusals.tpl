@@ -83,7 +83,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- range $part := list "names" "release" "bucket" "redis" "upstreams" "network" -}}
+{{- range $part := list "names" "release" "access" "bucket" "redis" "upstreams" "network" -}}
 {{- $messages = concat $messages (include (printf "lighterage.refuse.%s" $part) $ | fromYamlArray) -}}
 {{- end -}}
 

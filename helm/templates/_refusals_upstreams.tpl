@@ -62,8 +62,8 @@
 {{- $messages = append $messages (printf "credentials.%s: %s has no username of its own. Remove usernameKey." $name $login.kind) -}}
 {{- end -}}
 {{- end -}}
-{{- if and $lent (not (dig "access" "allow_anonymous" false $config)) (not $values.existingConfigMap) -}}
-{{- $messages = append $messages (printf "Every client that can reach the proxy would pull with the credentials for %s, because there is no access control. If you want that, set config.access.allow_anonymous: true, and restrict the clients with networkPolicy.clients." ($lent | uniq | sortAlpha | join ", ")) -}}
+{{- if and $lent (not (dig "access" "allow_anonymous" false $config)) (not (include "lighterage.access.isClosed" .)) (not $values.existingConfigMap) -}}
+{{- $messages = append $messages (printf "Every client that can reach the proxy would pull with the credentials for %s, because config.access has no rules. If you want that, set config.access.allow_anonymous: true, and restrict the clients with networkPolicy.clients." ($lent | uniq | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- toYaml $messages -}}
 {{- end -}}

@@ -36,6 +36,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Whether some repositories are not open to every client. */}}
+{{- define "lighterage.access.isClosed" -}}
+{{- $access := (.Values.config | default dict).access | default dict -}}
+{{- if or (get $access "rules") (ne (get $access "mode" | default "open") "open") }}yes{{ end -}}
+{{- end -}}
+
+{{/* The Secret with the key of clients' tokens; nothing where every client may pull everything. */}}
+{{- define "lighterage.access.key.secret" -}}
+{{- if .Values.access.tokenKey.existingSecret -}}
+{{ .Values.access.tokenKey.existingSecret }}
+{{- else if and .Values.access.tokenKey.create (include "lighterage.access.isClosed" .) -}}
+{{ include "lighterage.fullname" . }}-token-key
+{{- end -}}
+{{- end -}}
+
 {{/* The settings that name the files of the Secrets in `credentials`, below /run/lighterage. */}}
 {{- define "lighterage.credentials.settings" -}}
 {{- $upstreams := dict -}}
@@ -78,6 +93,13 @@
 {{- $_ := merge $derived (dict "admin" $admin) -}}
 {{- if .Values.signingKey.existingSecret -}}
 {{- $_ := merge $derived (dict "conversion" (dict "signing_key_file" "/run/lighterage/signing-key.pem")) -}}
+{{- end -}}
+{{- $access := dict -}}
+{{- if .Values.access.htpasswd.existingSecret }}{{ $_ := set $access "htpasswd_file" "/run/lighterage/htpasswd" }}{{ end -}}
+{{- if include "lighterage.access.key.secret" . }}{{ $_ := set $access "token_key_file" "/run/lighterage/token-key" }}{{ end -}}
+{{- if $access }}{{ $_ := merge $derived (dict "access" $access) }}{{ end -}}
+{{- if .Values.access.clientCaSecret -}}
+{{- $_ := merge $derived (dict "tls" (dict "client_ca_file" "/run/lighterage/client-ca.crt")) -}}
 {{- end -}}
 {{- if .Values.tls.existingSecret -}}
 {{- $files := dict "certificate_file" "/run/lighterage/tls/tls.crt" "key_file" "/run/lighterage/tls/tls.key" -}}

@@ -33,6 +33,8 @@ _log = structlog.get_logger()
 
 # The number of blobs whose ranges are remembered.
 _MAX_RANGES: Final = 4096
+# How long anybody can use the URL of a blob that not everybody may read, in seconds.
+_PRIVATE_URL_LIFE: Final = 60.0
 
 
 class _Constant:
@@ -109,9 +111,14 @@ class Blobs:
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
-    async def url(self, digest: Digest) -> str | None:
-        """Return where the client may fetch the blob that `find` has just returned; None: here."""
-        return None if digest == EMPTY_LAYER else await self._store.url(digest)
+    async def url(self, digest: Digest, *, private: bool = False) -> str | None:
+        """Return where the client may fetch the blob that `find` has just returned; None: here.
+
+        `private`: not everybody may read it, so that the URL is for a short time.
+        """
+        if digest == EMPTY_LAYER:
+            return None
+        return await self._store.url(digest, seconds=_PRIVATE_URL_LIFE if private else None)
 
     async def open(
         self, repository: Repository, digest: Digest, *, in_parts: bool = False

@@ -53,10 +53,15 @@ class Catalog:
         derived: DerivedStore,
         *,
         memory: int,
+        is_open: Callable[[str], bool] = lambda _repository: True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`layers` are the shared cache, if there is one, and the durable index."""
+        """`layers` are the shared cache, if there is one, and the durable index.
+
+        `is_open`: whether every client may read all of a repository, named `registry/name`.
+        """
         self._layers = tuple(layers)
+        self._is_open = is_open
         self._derived = DerivedManifests(derived)
         self._memory = CatalogMemory(memory)
         self._clock = clock
@@ -251,7 +256,7 @@ class Catalog:
             best = merge(best, await layer.look_blob(name, digest))
             if best.grant is not None:
                 break
-        access = access_of(best)
+        access = access_of(best, name, self._is_open)
         if access is not None:
             self._memory.put_access(name, digest, access)
         return Lookup(access=access, delivered=bool(best.granted_to))
@@ -332,7 +337,7 @@ class Catalog:
 
     def _verify(self, name: str, digest: Digest, found: Found) -> Lookup:
         """What was found, with the manifest read and compared with its digest."""
-        access = access_of(found)
+        access = access_of(found, name, self._is_open)
         lookup = Lookup(
             access=access,
             raw=found.raw,

@@ -9,15 +9,25 @@ from proxy.oci.derivation import Origin
 from proxy.ports.catalog import MAX_CLOCK_SKEW, Found
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.ports.catalog import Claim, Grant, TagEntry
 
 # Equal entries differ by what some layers round: in seconds.
 _PRECISION: Final = 0.002
 
 
-def access_of(found: Found) -> Grant | Claim | None:
-    """The grant; or the claim, if the same upstream has delivered the bytes somewhere."""
-    return found.grant or (found.claim if found.granted_to else None)
+def access_of(
+    found: Found, repository: str, is_open: Callable[[str], bool]
+) -> Grant | Claim | None:
+    """The grant; or the claim, if it suffices.
+
+    It does in an open repository, for bytes that the same upstream has delivered to another one
+    that is open now: what everybody may read there, nobody learns by a claim.
+    """
+    if found.grant is not None or found.claim is None or not is_open(repository):
+        return found.grant
+    return found.claim if any(map(is_open, found.granted_to)) else None
 
 
 def origin_of(found: Found) -> Origin | None:

@@ -64,6 +64,10 @@ class Routes:
         upstreams = ", ".join(dict.fromkeys(self.names.values()))
         return f"{registry[:80]!r} is no upstream of this proxy, which has: {upstreams}"
 
+    def by_host_or_default(self, host: str) -> str:
+        """The upstream of a request that names no repository."""
+        return self._by_host(host) or self.default
+
     def _without_ns(self, addressed: str, host: str) -> Repository:
         if (registry := self._by_host(host)) is not None:
             return self._in(registry, addressed, addressed)

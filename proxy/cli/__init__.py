@@ -2,6 +2,7 @@
 
 from proxy.cli import (
     about,
+    access,
     client_config,
     convert,
     effective,
@@ -15,6 +16,7 @@ from proxy.cli.group import main
 
 __all__ = [
     "about",
+    "access",
     "client_config",
     "convert",
     "effective",

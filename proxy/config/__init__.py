@@ -3,6 +3,7 @@
 A secrets directory overrides the file, the environment overrides both, and arguments override all.
 """
 
+from proxy.config.access import AccessSettings
 from proxy.config.blobs import BlobSettings
 from proxy.config.peers import PeerSettings
 from proxy.config.redis import RedisSettings
@@ -14,6 +15,7 @@ from proxy.config.upstream import CredentialSettings, EndpointSettings, Upstream
 from proxy.config.values import Address
 
 __all__ = [
+    "AccessSettings",
     "Address",
     "BlobSettings",
     "ConversionSettings",

@@ -19,7 +19,7 @@ class SettingsUnreadableError(SettingsError):
 class WrongSetting(ValueError):  # noqa: N818 -- the setting is wrong, not the program
     """What a validator finds wrong with a setting below the group that it validates."""
 
-    def __init__(self, message: str, *place: str) -> None:
+    def __init__(self, message: str, *place: str | int) -> None:
         super().__init__(message)
         self.place = place
 

@@ -111,13 +111,6 @@ class CatalogSettings(Section):
     derived_unused: Seconds = 400 * 86400.0
 
 
-class AccessSettings(Section):
-    """Which clients may pull."""
-
-    mode: Literal["open"] = "open"
-    allow_anonymous: bool = False
-
-
 class PerClientLimits(Section):
     """Limits for each address of a client, or /64 of IPv6, in each worker."""
 
@@ -174,9 +167,14 @@ class TlsSettings(Section):
 
     certificate_file: Path | None = None
     key_file: Path | None = None
+    client_ca_file: Path | None = None
 
     @model_validator(mode="after")
     def _both(self) -> TlsSettings:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file are used together")
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError(
+                "client_ca_file needs a certificate_file: clients have certificates with TLS only"
+            )
         return self

@@ -16,13 +16,13 @@ from pydantic import (
 )
 from pydantic.json_schema import GenerateJsonSchema
 
+from proxy.config.access import AccessSettings
 from proxy.config.blobs import BlobSettings
 from proxy.config.mistakes import at, sentence
 from proxy.config.origins import Source, merge
 from proxy.config.peers import PeerSettings
 from proxy.config.section import Section, SettingsError, WrongSetting
 from proxy.config.sections import (
-    AccessSettings,
     Admin,
     BudgetSettings,
     CatalogSettings,
@@ -120,14 +120,24 @@ class Settings(Section):
     def _credentials_are_guarded(self) -> Settings:
         """Require consent before all clients of a public listener pull with our credentials."""
         allowed = self.listen.is_loopback or self.access.allow_anonymous
-        names = [name for name, upstream in self.upstreams.items() if upstream.has_credentials]
+        names = [
+            name
+            for name, upstream in self.upstreams.items()
+            if upstream.has_credentials and self.access.is_open_by_default(name)
+        ]
         if names and not allowed:
             raise WrongSetting(
                 f"every client that can reach {self.listen} would pull with the credentials for "
-                f"{', '.join(names)}; listen on 127.0.0.1, or set access.allow_anonymous: true if "
-                "you want that",
+                f"{', '.join(names)}; say in access.rules who may pull, listen on 127.0.0.1, or "
+                "set access.allow_anonymous: true if you want that",
                 "listen",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_fit_the_upstreams(self) -> Settings:
+        for place, message in self.access.mistakes(self.upstreams):
+            raise WrongSetting(message, "access", "rules", *place)
         return self
 
 

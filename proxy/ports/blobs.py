@@ -60,10 +60,10 @@ class BlobStore(Protocol):
         """Count those that are stored as used now: the least recently used are evicted first."""
         ...
 
-    async def url(self, digest: Digest) -> str | None:
-        """Return where clients may fetch a blob that was just found, for the next minutes.
+    async def url(self, digest: Digest, *, seconds: float | None = None) -> str | None:
+        """Return where clients may fetch a blob that was just found, for so many seconds.
 
-        None if the proxy has to send it. Raises nothing.
+        By default for some minutes. None if the proxy has to send it. Raises nothing.
         """
         ...
 

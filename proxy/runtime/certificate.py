@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.runtime.watched_files import entry
+from proxy.kit.watched_files import entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,15 @@ class Certificate:
     def __init__(self, settings: TlsSettings, readiness: Readiness) -> None:
         """OSError if the files are missing, or are not a certificate and its key."""
         self._certificate, self._key = settings.certificate_file, settings.key_file
+        self._authority = settings.client_ca_file
         self._readiness = readiness
         self._seen = self._entries()
         # None without a certificate: plain HTTP.
         self.context = _context(self._certificate, self._key) if self._certificate else None
+        if self.context is not None and self._authority is not None:
+            self.context.load_verify_locations(self._authority)
+            # A client without one is anonymous, or logs in.
+            self.context.verify_mode = ssl.CERT_OPTIONAL
 
     async def look(self) -> None:
         """Load changed files for new connections, if they are valid."""

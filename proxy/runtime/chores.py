@@ -32,6 +32,7 @@ _BACKOFF: Final = Backoff(first=1.0, longest=30.0)
 class ChoreName(StrEnum):
     """Every background task; a label of a metric, so the set is closed."""
 
+    ACCESS = "access"
     BUCKET = "bucket"
     CERTIFICATE = "certificate"
     DERIVED = "derived"

@@ -15,12 +15,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from proxy.access.htpasswd import Htpasswd
+from proxy.access.tokens import TokenKeys
 from proxy.config import Address, Section
 from proxy.oci.schema1.libtrust import SigningKey
 from proxy.wiring.blob_store import missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from proxy.config import Settings
 
@@ -40,6 +42,11 @@ _READ_LATER: Final = frozenset(
 )
 # The least length in bytes of a secret that several proxies share.
 _SHORTEST: Final = {"hmac_key_file": 32, "secret_file": 16}
+# What the access part reads from files.
+_PARSED: Final[dict[str, Callable[[str], object]]] = {
+    "htpasswd_file": Htpasswd.parse,
+    "token_key_file": TokenKeys.parse,
+}
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared, not bound
 
 
@@ -189,6 +196,8 @@ class _Files:
             yield Wrong(place, f"{path} has no certificate in PEM")
         elif place[-1] == "signing_key_file":
             yield from _signing_key(place, path, content)
+        elif (parse := _PARSED.get(str(place[-1]))) is not None:
+            yield from _check_parse(place, path, content, parse)
         elif len(content.strip()) < _SHORTEST.get(str(place[-1]), 0):
             yield Wrong(
                 place,
@@ -235,6 +244,17 @@ def _signing_key(place: Place, path: Path, content: bytes) -> Iterator[Wrong]:
             f"{path} is not a P-256 private key in PEM; make one with: "
             f"openssl ecparam -name prime256v1 -genkey -noout -out {path}",
         )
+
+
+def _check_parse(
+    place: Place, path: Path, content: bytes, parse: Callable[[str], object]
+) -> Iterator[Wrong]:
+    try:
+        parse(content.decode())
+    except UnicodeDecodeError:
+        yield Wrong(place, f"{path} is not UTF-8")
+    except ValueError as error:
+        yield Wrong(place, f"{path}: {error}")
 
 
 def _default_key(settings: Settings) -> Iterator[Wrong]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from proxy.config import Settings, SettingsError, SettingsUnreadableError
-from proxy.runtime.watched_files import entry
+from proxy.kit.watched_files import entry
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:

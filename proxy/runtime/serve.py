@@ -13,7 +13,8 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from proxy.runtime import rlimits, watched_files
+from proxy.kit import watched_files
+from proxy.runtime import rlimits
 from proxy.runtime.certificate import Certificate
 from proxy.runtime.chores import Chore, ChoreName, Chores
 from proxy.runtime.dependency_watch import DependencyWatch
@@ -176,6 +177,7 @@ def _chores(
     yield Chore(ChoreName.LOOP_LAG, metrics.measure_loop_lag)
     yield Chore(ChoreName.GENERATION, services.generation.look, every=_GENERATION_EVERY)
     yield Chore(ChoreName.SETTINGS, reload.look, every=watched_files.LOOK_EVERY)
+    yield Chore(ChoreName.ACCESS, services.access.look, every=watched_files.LOOK_EVERY)
     yield Chore(ChoreName.CERTIFICATE, certificate.look, every=watched_files.LOOK_EVERY)
     for name, dependency in services.dependencies.items():
         watch = DependencyWatch(name, dependency, services.readiness.warnings)

@@ -117,6 +117,15 @@ CUT = Counter(
     "Connections of clients closed before the end of a response, by reason.",
     ("reason",),
 )
+ACCESS = Counter(
+    f"{_PREFIX}_access_decisions_total",
+    "Requests for repositories that are not open, by mode of the rule, kind of principal and "
+    "decision.",
+    ("mode", "principal", "decision"),
+)
+LOGINS = Counter(
+    f"{_PREFIX}_logins_total", "Requests for tokens and logins, by how they ended.", ("outcome",)
+)
 CACHE_ERRORS = Counter(
     f"{_PREFIX}_cache_errors_total",
     "Operations on the manifest cache that failed and count as misses, by operation.",

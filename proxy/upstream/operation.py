@@ -17,6 +17,8 @@ class Kind(StrEnum):
     REFERRERS = "referrers"
     # Asked of a token server, on the way to the answer to one of the others.
     TOKEN = "token"  # noqa: S105 -- a label
+    # Whether a client's own login may pull.
+    RIGHT = "right"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
     from proxy.telemetry.trace import Trace
-    from proxy.web.paths import Target
+    from proxy.web.paths import Target, TokenTarget
 
 # The maximum length of a client's header in the log.
 _MAX_QUOTED: Final = 200
@@ -37,7 +37,7 @@ class AccessLogLine:
 
     began: float
     status: int = 0
-    target: Target | None = None
+    target: Target | TokenTarget | None = None
     outcome: str = "none"
     rule: str = ""
     media_type: str = ""
@@ -47,6 +47,9 @@ class AccessLogLine:
     mixed: bool = False
     error: str = ""
     id: str = ""
+    # Who a closed repository was opened for, and whether the response is for nobody else.
+    principal: str = ""
+    private: bool = False
     # The encoded members of a response that is sent repeatedly, by method.
     repeated: dict[str, bytes] | None = None
 
@@ -91,6 +94,7 @@ class AccessLog:
             agent=request.headers.get("User-Agent", "")[:_MAX_QUOTED],
             seconds=round(seconds, 6),
             members=encoded,
+            **({"principal": line.principal} if line.principal else {}),
         )
 
     def _method(self, status: int) -> Callable[..., object]:

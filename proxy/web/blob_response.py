@@ -15,7 +15,7 @@ from proxy.telemetry import trace
 from proxy.web.cold_requests import ColdRequests
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.connection import departure
-from proxy.web.headers import cache_status, content_headers
+from proxy.web.headers import cache_status, content_headers, make_private
 from proxy.web.ranges import ByteRange, parse_range
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class BlobResponder:
         headers["Accept-Ranges"] = "bytes"
         # Content-addressed, so clients never need to revalidate it.
         headers["Cache-Control"] = "max-age=31536000, immutable"
+        if line.private:
+            make_private(headers)
         line.media_type = _TYPE
         wanted = None
         if range_applies(request.headers.get("If-Range"), target.digest):
@@ -84,7 +86,7 @@ class BlobResponder:
                         return passed
                 if source is None:
                     source = await self._blobs.fetch(target.repository, target.digest)
-                if (url := await self._blobs.url(target.digest)) is not None:
+                if (url := await self._blobs.url(target.digest, private=line.private)) is not None:
                     return _redirect(headers, url)
                 return await self._send(request, source, headers, wanted, line)
         finally:

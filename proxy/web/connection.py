@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -18,6 +18,8 @@ from proxy.web.head_limit import HeadLimit
 from proxy.web.reading_rate import ReadingLimits, ReadingRate, unread_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
@@ -50,7 +52,7 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         *("_began", "_rate", "_registry", "_server", "_since", "_was_waiting", "_wire"),
-        *("address", "client", "over_limit", "peer", "reason"),
+        *("address", "certificate", "client", "over_limit", "peer", "reason"),
     )
 
     def __init__(self, server: RegistryServer, registry: Registry) -> None:
@@ -80,6 +82,8 @@ class Connection(web.RequestHandler):
         self.peer = ""
         self.address = ""
         self.client = ""
+        # The name in the certificate that the client has shown.
+        self.certificate: str | None = None
         # Why the connection ended, for the log.
         self.reason = CLIENT_LEFT
 
@@ -89,6 +93,7 @@ class Connection(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.peer = self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         self.client = client_of(self.address)
+        self.certificate = _name_in(transport.get_extra_info("peercert"))
 
     def turn_away(self) -> None:
         """Answer the only request that this connection may send with 503."""
@@ -199,6 +204,13 @@ class Request(web.BaseRequest):
         """Whether the connection stays open; otherwise the response has `Connection: close`."""
         # Unread, a body would be taken for the next request.
         return not (self.connection.is_last or self._message.should_close or self.body_exists)
+
+
+def _name_in(certificate: Mapping[str, Any] | None) -> str | None:
+    """The common name of a certificate that TLS has verified; None if there is none."""
+    subject = (certificate or {}).get("subject", ())
+    names = [value for part in subject for key, value in part if key == "commonName"]
+    return names[0] if len(names) == 1 and names[0].isprintable() else None
 
 
 def request_on(

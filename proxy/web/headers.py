@@ -47,6 +47,14 @@ def content_headers(digest: Digest, media_type: str, ns: str | None) -> CIMultiD
     return headers
 
 
+def make_private(headers: CIMultiDict[str]) -> None:
+    """Keep caches between us and the client from giving the response to another client."""
+    control, vary = headers.get("Cache-Control"), headers.get("Vary")
+    if control != "no-store":
+        headers["Cache-Control"] = f"private, {control}" if control else "private"
+    headers["Vary"] = f"{vary}, Authorization" if vary else "Authorization"
+
+
 def runs_in_browser(media_type: str) -> bool:
     """Whether a browser shows or runs content of this type; manifests are all `application/`."""
     kind, _, subtype = media_type.lower().partition("/")

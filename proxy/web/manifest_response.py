@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.blobs.recency import BlobUse
 from proxy.web.conditions import not_modified
-from proxy.web.headers import HIT, content_headers
+from proxy.web.headers import HIT, content_headers, make_private
 from proxy.web.prepared import PreparedResponse
 
 if TYPE_CHECKING:
@@ -40,14 +40,19 @@ class PreparedManifest:
     logged: dict[str, bytes] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, found: Representation, ns: str | None) -> Self:
-        """Prepare the response for a representation; `ns` is echoed as `OCI-Namespace`."""
+    def of(cls, found: Representation, ns: str | None, *, private: bool = False) -> Self:
+        """Prepare the response for a representation; `ns` is echoed as `OCI-Namespace`.
+
+        `private`: the repository is not open to everybody.
+        """
         manifest = found.manifest
         headers = content_headers(manifest.digest, manifest.media_type, ns)
         headers["Content-Length"] = str(len(manifest.raw))
         headers["Vary"] = "Accept"
         if found.converted_from is not None:
             headers["Lighterage-Converted-From"] = found.converted_from
+        if private:
+            make_private(headers)
         ready = headers.copy()
         ready["Cache-Status"] = HIT
         return cls(

@@ -84,6 +84,13 @@ class ReferrersTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenTarget:
+    """The token endpoint."""
+
+    route = "token"
+
+
+@dataclass(frozen=True, slots=True)
 class RetiredTarget:
     """A path of the v1 API, which old dockers ask about `repository` after a refusal."""
 

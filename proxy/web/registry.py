@@ -26,6 +26,7 @@ from proxy.errors import (
     RequestInvalid,
     StorageFailure,
     StoreError,
+    Unauthorized,
     Unsupported,
     UpstreamDenied,
 )
@@ -41,7 +42,7 @@ from proxy.web.blob_response import BlobResponder
 from proxy.web.connection import connection_of, departure
 from proxy.web.error_response import error_response
 from proxy.web.head_limit import HeadTooLongError
-from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER, cache_status
+from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER, cache_status, make_private
 from proxy.web.manifest_response import PreparedManifest, respond, respond_hit
 from proxy.web.paths import (
     BlobTarget,
@@ -55,11 +56,13 @@ from proxy.web.paths import (
 from proxy.web.recent_refusals import RecentRefusals
 
 if TYPE_CHECKING:
+    from proxy.blobs.closure import ClosureProofs
     from proxy.blobs.recency import RecencyTracker
     from proxy.blobs.serve import Blobs
     from proxy.catalog.routing import Routes
     from proxy.manifests.listings import Listings
     from proxy.manifests.serve import Manifests
+    from proxy.web.access_control import AccessControl
 
 _log = structlog.get_logger()
 
@@ -85,8 +88,16 @@ class Registry:
         range_on_miss: bool,
         memory: int,
         cold_per_client: int | None = None,
+        access: AccessControl | None = None,
+        closure: ClosureProofs | None = None,
     ) -> None:
-        """`memory` is the limit of the prepared responses, in bytes."""
+        """`memory` is the limit of the prepared responses, in bytes.
+
+        Without `access`, every client may pull everything. `closure` proves the blobs of images
+        in repositories that are not open.
+        """
+        self._access = access
+        self._closure = closure
         self._routes = routes
         self._manifests = manifests
         self._listings = listings
@@ -114,10 +125,7 @@ class Registry:
         try:
             response = await self._dispatch(request, line)
         except RegistryError as error:
-            if isinstance(line.target, ManifestTarget):
-                target = line.target
-                self._refusals.record(request.remote, target.repository, target.reference, error)
-            response = error_response(request, line, error, self._hint(line.target, error))
+            response = self._refuse(request, line, error)
         except (StoreError, OSError) as error:
             _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
             response = error_response(
@@ -137,13 +145,25 @@ class Registry:
         self._access_log.write(request, line)
         return response
 
-    def _hint(self, target: Target | None, error: RegistryError) -> str:
+    def _hint(self, target: object, error: RegistryError) -> str:
         """The upstreams there are, where a name begins with one that is not among them."""
         if isinstance(target, ManifestTarget | TagsTarget) and isinstance(
             error, ManifestUnknown | NameUnknown | UpstreamDenied
         ):
             return self._routes.hint(target.repository)
         return ""
+
+    def _refuse(
+        self, request: web.BaseRequest, line: AccessLogLine, error: RegistryError
+    ) -> web.Response:
+        target, challenge = line.target, None
+        # Others behind the same address may not learn what a repository has that is not theirs.
+        if isinstance(target, ManifestTarget) and not line.private:
+            self._refusals.record(request.remote, target.repository, target.reference, error)
+        if self._access is not None and isinstance(error, Unauthorized):
+            challenge = self._access.challenge(request, target, error)
+        hint = self._hint(target, error)
+        return error_response(request, line, error, hint, challenge=challenge)
 
     def answer_malformed(
         self, request: web.BaseRequest, status: int, error: BaseException | None
@@ -175,10 +195,14 @@ class Registry:
         return response
 
     async def _dispatch(self, request: web.BaseRequest, line: AccessLogLine) -> web.StreamResponse:
+        if self._access is not None and (response := await self._access.answer(request, line)):
+            return response
         # A push to the v1 API gets the answer for that API instead.
         if request.method not in {"GET", "HEAD"} and not request.raw_path.startswith("/v1/"):
             raise Unsupported("a pull-through proxy takes no pushes and no deletes")
         target = line.target = self._target(request)
+        if self._access is not None:
+            await self._access.admit(request, target, line)
         if isinstance(target, ManifestTarget):
             accept = Accept.parse(tuple(request.headers.getall("Accept", ())))
             answer = self._find_prepared(target, accept)
@@ -187,6 +211,7 @@ class Registry:
             line.outcome, line.rule = "hit", answer.rule
             if line.began >= answer.use.due:
                 self._usage.tell(answer.use, line.began)
+                self._prove(target, answer, line)
             return respond_hit(request, answer, line)
         if isinstance(target, BlobTarget):
             request_trace = trace.begin(connection_of(request))
@@ -239,6 +264,8 @@ class Registry:
         if target.ns is not None:
             response.headers["OCI-Namespace"] = target.ns
         response.headers["Cache-Status"] = cache_status(request_trace)
+        if line.private:
+            make_private(response.headers)
         line.sent = len(page.raw)
         return response
 
@@ -254,7 +281,7 @@ class Registry:
                 found = await self._manifests.by_tag(repository, reference, accept)
         finally:
             line.record(request_trace)
-        answer = PreparedManifest.of(found, target.ns)
+        answer = PreparedManifest.of(found, target.ns, private=line.private)
         if found.lasting:
             # The tag may have moved meanwhile, so the key has the digest that it named.
             key = (target, found.named, accept)
@@ -262,7 +289,14 @@ class Registry:
         if request_trace.outcome is not Outcome.MISS:
             # Of an image that was just fetched for the first time there are no blobs to touch.
             self._usage.tell(answer.use, line.began)
+        self._prove(target, answer, line)
         return respond(request, answer, cache_status(request_trace), line)
+
+    def _prove(self, target: ManifestTarget, answer: PreparedManifest, line: AccessLogLine) -> None:
+        """Have the grants of a closed image, so that an outage of the upstream does not cut it."""
+        if line.private and self._closure is not None:
+            blobs = answer.use.blobs
+            self._closure.start(target.repository, answer.digest, blobs, line.began)
 
 
 def _json(body: bytes, media_type: str = "application/json") -> web.Response:

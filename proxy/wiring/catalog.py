@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.open_only import OpenOnlyLayer
 from proxy.catalog.shared_cache import SharedCacheLayer
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.sqlite.index import SqliteIndex
+from proxy.wiring.access_rules import rules_of
 from proxy.wiring.blob_store import blob_path
 from proxy.wiring.cache import count_error, open_redis, seal
 
@@ -57,11 +59,15 @@ async def open_catalog(
     `tag_life`: for how many seconds a tag's entry may be of use. `share` makes of this machine's
     derived manifests those of all replicas.
     """
+    rules = rules_of(settings.access)
     redis = open_redis(settings)
     cache = None if redis is None else seal(redis, settings)
     layers: list[Layer] = []
     if cache is not None:
-        layers.append(SharedCacheLayer(cache, tag_life=tag_life, on_error=count_error))
+        shared_layer = SharedCacheLayer(cache, tag_life=tag_life, on_error=count_error)
+        is_sealed = settings.manifests.redis.hmac_key_file is not None
+        is_trusted = is_sealed or rules.all_open
+        layers.append(shared_layer if is_trusted else OpenOnlyLayer(shared_layer, rules.is_open))
     index: SqliteIndex | None = None
     derived: DerivedStore
     try:
@@ -83,7 +89,12 @@ async def open_catalog(
             derived = DerivedObjects(store.bucket)
         # Those in a bucket are all replicas' already.
         derived_of_all = share(derived) if isinstance(store, DiskBlobs) else derived
-        catalog = Catalog(layers, derived_of_all, memory=settings.manifests.memory)
+        catalog = Catalog(
+            layers,
+            derived_of_all,
+            memory=settings.manifests.memory,
+            is_open=rules.is_open,
+        )
 
         shared: ManifestCache | None = cache or index
         if shared is None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from proxy.blobs.closure import ClosureProofs
 from proxy.blobs.grants import BlobGrants
 from proxy.blobs.limits import TransferLimits
 from proxy.blobs.recency import RecencyTracker
@@ -40,6 +41,7 @@ from proxy.web.peer_content import PeerContent
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
 from proxy.web.server import ServerLimits
+from proxy.wiring.access import OpenAccess, open_access
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.endpoints import endpoint_name
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
 
     from proxy.catalog.catalog import Catalog
     from proxy.config import ConversionSettings, Limits, Settings, TagSettings
+    from proxy.stores.bucket.blobs import ObjectBlobs
     from proxy.upstream.health.resilient import ResilientUpstream
+    from proxy.wiring.catalog import OpenCatalog
     from proxy.wiring.dependency import Dependency
 
 _log = structlog.get_logger()
@@ -77,6 +81,7 @@ class Services:
     scrub: Scrub
     dependencies: Mapping[str, Dependency]
     catalog_upkeep: CatalogUpkeep
+    access: OpenAccess
     adopt: Callable[[Settings], None]
 
 
@@ -123,11 +128,6 @@ async def open_services(
         readiness = Readiness()
         _warn_of_old_format(settings, readiness)
         _warn_of_plain_logins(settings, readiness)
-        dependencies: dict[str, Dependency] = {"disk": store.health}
-        if opened.redis is not None:
-            dependencies["redis"] = opened.redis
-        if not isinstance(store, DiskBlobs):
-            dependencies["bucket"] = store.bucket
         upstream_manifests = UpstreamManifests(catalog=catalog, upstreams=asked, flights=flights)
         grants = BlobGrants(
             catalog=catalog,
@@ -164,6 +164,15 @@ async def open_services(
             policy=_policy(settings.conversion),
         )
         routes = _routes(settings)
+        guard = await stack.enter_async_context(
+            open_access(
+                settings,
+                routes=routes,
+                upstreams=upstreams,
+                flights=flights,
+                warnings=readiness.warnings,
+            )
+        )
         listings = Listings(
             catalog=catalog, tags=tags, upstreams=asked, flights=flights, lifetimes=lifetimes
         )
@@ -185,6 +194,8 @@ async def open_services(
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
             cold_per_client=settings.limits.per_client.cold,
+            access=guard.control,
+            closure=ClosureProofs(grants=grants, store=store, flights=flights),
         )
 
         def forget() -> None:
@@ -206,8 +217,9 @@ async def open_services(
             purges=Purges(routes=routes, catalog=catalog, generation=generation),
             janitor=janitor,
             scrub=Scrub(root),
-            dependencies=dependencies,
+            dependencies=_dependencies(opened, store),
             catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
+            access=guard,
             adopt=partial(_adopt, lifetimes, upstreams),
         )
 
@@ -242,6 +254,15 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
             catalog=opened.catalog,
             generation=Generation(opened.shared, lambda: None),
         )
+
+
+def _dependencies(opened: OpenCatalog, store: DiskBlobs | ObjectBlobs) -> dict[str, Dependency]:
+    found: dict[str, Dependency] = {"disk": store.health}
+    if opened.redis is not None:
+        found["redis"] = opened.redis
+    if not isinstance(store, DiskBlobs):
+        found["bucket"] = store.bucket
+    return found
 
 
 def _warn_of_old_format(settings: Settings, readiness: Readiness) -> None:

@@ -116,14 +116,25 @@ def _resilient_upstream(
     )
 
 
-def _observer(
-    upstream: str, budget: UpstreamMeter, rate: ClientRate | None
-) -> Callable[[Observed], None]:
+def count_requests(upstream: str) -> Callable[[Observed], None]:
+    """Count each request to the upstream in the metrics, and for the current request."""
+
     def observe(seen: Observed) -> None:
         metrics.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
         metrics.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
         metrics.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
+
+    return observe
+
+
+def _observer(
+    upstream: str, budget: UpstreamMeter, rate: ClientRate | None
+) -> Callable[[Observed], None]:
+    count = count_requests(upstream)
+
+    def observe(seen: Observed) -> None:
+        count(seen)
         if rate is not None and seen.kind is Kind.TOKEN:
             rate.charge()
         if seen.rate_limit is not None:

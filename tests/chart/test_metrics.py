@@ -31,6 +31,7 @@ SERIES: Final = r"lighterage_[a-z_]+"
 ADDED: Final = {"job", "namespace", "pod", "instance", "le"}
 # Panels about what a healthy proxy does not do.
 QUIET: Final = {
+    *("Access decisions", "Logins"),
     "Errors",
     "Pulls left",
     "Old answers, by reason",

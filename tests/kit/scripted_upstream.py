@@ -40,6 +40,7 @@ from tests.kit.faults import (
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
     from types import TracebackType
 
     from multidict import CIMultiDictProxy
@@ -81,7 +82,11 @@ class ScriptedUpstream:
     """A registry on a port of its own on 127.0.0.1, which remembers what it is asked."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
-        """`self.headers` are sent with every answer, as rate limits are."""
+        """`self.headers` are sent with every answer, as rate limits are.
+
+        With `self.lists_tags` it has an empty list of tags for every repository.
+        """
+        self.lists_tags = False
         self.requests: list[Request] = []
         self.headers: dict[str, str] = {}
         self._tls = tls
@@ -91,6 +96,7 @@ class ScriptedUpstream:
         self._arrival = asyncio.Event()
         self._plan = Plan()
         self._basic: str | None = None
+        self._users: dict[str, tuple[str, ...]] = {}
         self._tokens: _TokenRules | None = None
         self._issued: dict[str, tuple[str, float]] = {}
         self.port = 0
@@ -187,6 +193,15 @@ class ScriptedUpstream:
         """Let nobody in without this login."""
         self._basic = _basic(username, password)
 
+    def require_users(
+        self, users: Mapping[tuple[str, str], tuple[str, ...]], *, public: tuple[str, ...] = ()
+    ) -> None:
+        """Let each login into the repositories of its patterns, and everybody into `public` ones.
+
+        Without a login the answer elsewhere is 401, and with a wrong one; with another one, 403.
+        """
+        self._users = {_basic(*login): names for login, names in users.items()} | {"": public}
+
     def require_token(
         self,
         username: str | None = None,
@@ -237,14 +252,30 @@ class ScriptedUpstream:
         if path == "/token" and self._tokens is not None:
             return self._issue(request, self._tokens)
         parts = _PATH.fullmatch(path)
+        if self._users and (refused := self._refuse(request, path)) is not None:
+            return refused
         challenge = self._challenge(request, parts["name"] if parts else "")
         if challenge is not None:
             answer = error(401, "UNAUTHORIZED")
             answer.headers["WWW-Authenticate"] = challenge
             return answer
         if parts is None:
-            return content(b"{}", "application/json") if path == "/v2/" else error(404)
+            known = path == "/v2/" or (self.lists_tags and path.endswith("/tags/list"))
+            return content(b"{}", "application/json") if known else error(404)
         return self._content(parts["name"], parts["kind"], parts["reference"], byte_range)
+
+    def _refuse(self, request: Request, path: str) -> Answer | None:
+        name = path.removeprefix("/v2/").rpartition("/")[0].rpartition("/")[0]
+        sent = request.headers.get("Authorization", "")
+        if any(fnmatchcase(name, pattern) for pattern in self._users.get(sent, ())):
+            return None
+        if sent in self._users and sent:
+            return None if path == "/v2/" else error(403, "DENIED")
+        if path != "/v2/" and any(fnmatchcase(name, each) for each in self._users[""]):
+            return None
+        answer = error(401, "UNAUTHORIZED")
+        answer.headers["WWW-Authenticate"] = 'Basic realm="scripted"'
+        return answer
 
     def _content(self, name: str, kind: str, reference: str, byte_range: str | None) -> Answer:
         manifest = self._manifests.get((name, reference))

@@ -10,7 +10,9 @@ import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -35,8 +38,22 @@ _LIFETIME: Final = 60
 class TokenServer:
     """On a port of its own, in a thread. `asked` are the scopes that tokens were given for."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        users: Mapping[tuple[str, str], Sequence[str]] = MappingProxyType(
+            {(USERNAME, PASSWORD): ("*",)}
+        ),
+        *,
+        public: Sequence[str] | None = None,
+    ) -> None:
+        """Each login may pull what its patterns say.
+
+        With `public` there are tokens without a login, too, for the repositories of its patterns.
+        """
         self.asked: list[str] = []
+        self.users = {_basic(*login): tuple(names) for login, names in users.items()}
+        if public is not None:
+            self.users[""] = tuple(public)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = _certificate(self._key)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -67,11 +84,13 @@ class TokenServer:
             "rootcertbundle": str(bundle),
         }
 
-    def _issued(self, scope: str) -> str:
-        """A token for `repository:NAME:ACTIONS`."""
+    def _issued(self, scope: str, may: Sequence[str]) -> str:
+        """A token for `repository:NAME:ACTIONS`, which is good for nothing unless NAME is there."""
         kind, _, rest = scope.partition(":")
         name, _, actions = rest.rpartition(":")
         access = [{"type": kind, "name": name, "actions": actions.split(",")}]
+        if not any(fnmatchcase(name, pattern) for pattern in may):
+            access = []
         now = int(time.time())
         claims = {
             "iss": _ISSUER,
@@ -91,17 +110,17 @@ class TokenServer:
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
-        login = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 query = parse_qs(urlsplit(self.path).query)
-                if self.headers["Authorization"] != f"Basic {login}":
+                may = server.users.get(self.headers["Authorization"] or "")
+                if may is None:
                     self.send_error(401)
                     return
-                (scope,) = query["scope"]
+                (scope,) = query.get("scope", [""])
                 server.asked.append(scope)
-                body = json.dumps({"token": server._issued(scope), "expires_in": _LIFETIME})
+                body = json.dumps({"token": server._issued(scope, may), "expires_in": _LIFETIME})
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
@@ -111,6 +130,10 @@ class TokenServer:
                 """Nothing is written among the tests' own output."""
 
         return Handler
+
+
+def _basic(username: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

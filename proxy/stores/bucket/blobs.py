@@ -97,7 +97,7 @@ class ObjectBlobs:
         blob.close()
         return blob.size
 
-    async def url(self, digest: Digest) -> str | None:
+    async def url(self, digest: Digest, *, seconds: float | None = None) -> str | None:
         """A URL of a blob that was found; None to serve it ourselves.
 
         The bucket is asked again: a client gets what is there now. That must have been hashed, or
@@ -109,7 +109,7 @@ class ObjectBlobs:
         if known is None or not await self._is_trusted(digest, known):
             return None
         with suppress(OSError):
-            return await self.bucket.url(_key(digest), _URL_LIFETIME)
+            return await self.bucket.url(_key(digest), seconds or _URL_LIFETIME)
         return None
 
     async def touch(self, digests: Iterable[Digest]) -> None:

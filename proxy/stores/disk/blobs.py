@@ -87,7 +87,7 @@ class DiskBlobs:
             lambda: quarantine_blob(self._layout, self._quota, digest, blob, found_by="read")
         )
 
-    async def url(self, _digest: Digest) -> None:
+    async def url(self, _digest: Digest, *, seconds: float | None = None) -> None:
         """None: files cannot be read by URL."""
 
     async def upstreams(self, digest: Digest) -> frozenset[str]:

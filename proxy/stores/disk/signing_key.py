@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.oci.schema1.libtrust import SigningKey
-from proxy.stores.disk.fsync_batch import fsync_directory
+from proxy.stores.disk.secret_file import create_once
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def load_key(path: Path) -> SigningKey:
@@ -21,22 +22,5 @@ def load_or_create_key(path: Path) -> SigningKey:
     ValueError if the file is not a key, OSError if it cannot be written.
     """
     if not path.exists():
-        _create(path, SigningKey.generate().pem())
+        create_once(path, SigningKey.generate().pem())
     return SigningKey.load(path.read_bytes())
-
-
-def _create(path: Path, pem: bytes) -> None:
-    """Create the file atomically, readable by the owner only; an existing one is kept."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".key-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-        fsync_directory(path.parent)
-    finally:
-        Path(temporary).unlink()

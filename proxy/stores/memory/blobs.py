@@ -225,7 +225,7 @@ class MemoryBlobs:
         """Note their use; nothing is ever evicted."""
         self.used.extend(digests)
 
-    async def url(self, _digest: Digest) -> None:
+    async def url(self, _digest: Digest, *, seconds: float | None = None) -> None:
         """Return None: memory cannot be read by URL."""
 
     async def quarantine(self, digest: Digest, blob: Blob) -> None:

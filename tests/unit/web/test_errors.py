@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # distribution spec, "Error Codes"; the last three are distribution's own.
 CODES: Final = {
     *("BLOB_UNKNOWN", "DIGEST_INVALID", "MANIFEST_INVALID", "MANIFEST_UNKNOWN", "NAME_INVALID"),
-    *("NAME_UNKNOWN", "UNSUPPORTED", "TOOMANYREQUESTS"),
+    *("NAME_UNKNOWN", "UNSUPPORTED", "TOOMANYREQUESTS", "UNAUTHORIZED", "DENIED"),
     *("TAG_INVALID", "PAGINATION_NUMBER_INVALID", "UNAVAILABLE", "UNKNOWN"),
 }
 for module in pkgutil.walk_packages(proxy.__path__, "proxy."):

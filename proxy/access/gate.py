@@ -1,0 +1,115 @@
+"""Decides whether a client may pull from a repository, at each request, before anything is read.
+
+So the answer to a client that may not pull is the same for what exists and for what does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.access.principals import NOBODY, PrincipalKind
+from proxy.access.rules import Mode
+from proxy.errors import Denied, RegistryError, Unauthorized
+from proxy.telemetry import metrics
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+    from proxy.access.identities import Identities, Presented
+    from proxy.access.principals import Client
+    from proxy.access.rights import Rights
+    from proxy.access.rules import Rule, Rules
+    from proxy.oci.reference import Repository
+
+_LOG_IN: Final = "log in to pull from this repository"
+_NOT_YOURS: Final = "this login may not pull from this repository, or there is no such repository"
+_CLEARTEXT: Final = (
+    "this repository needs a login, and this proxy takes logins over TLS only "
+    "(access.allow_plain is false)"
+)
+_NO_RULE: Final = "no rule of this proxy allows this repository"
+
+
+class Gate:
+    """The rules, applied to requests."""
+
+    def __init__(self, rules: Rules, identities: Identities, rights: Rights) -> None:
+        self._rules = rules
+        self._identities = identities
+        self._rights = rights
+        # Metric children are bound once, because look-ups dominate the cost.
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+
+    @property
+    def want_logins(self) -> bool:
+        """Whether some repository can be pulled with a login only."""
+        return self._rules.want_logins
+
+    def rule(self, repository: Repository, tag: str) -> Rule:
+        """The rule for the repository, and for one of its tags if `tag` is not empty."""
+        return self._rules.of(str(repository), tag)
+
+    def recall(self, rule: Rule, repository: Repository, presented: Presented) -> Client | None:
+        """Who is admitted, if that is known without work; None: see `admit`."""
+        if rule.mode is Mode.DENY:
+            return None
+        client = self._identities.recall(presented)
+        if client is None:
+            return None
+        if rule.mode is Mode.BASIC:
+            may = self._rules.admits(rule, client.principal)
+        else:
+            may = self._rights.recall(repository, client.login) or False
+        if not may:
+            return None
+        self._count(rule, client, "admitted")
+        return client
+
+    async def admit(
+        self, rule: Rule, repository: Repository, subject: str, presented: Presented
+    ) -> Client:
+        """Who is admitted by a rule that is not open; else Unauthorized or Denied.
+
+        They say nothing of what exists. `subject` is what of the repository is wanted, for the
+        upstream that is asked about it. An UpstreamFailure if that cannot be asked.
+        """
+        client = NOBODY
+        try:
+            if rule.mode is not Mode.DENY:
+                client = await self._identities.identify(presented)
+            await self._require(rule, client, repository, subject)
+        except Unauthorized as error:
+            self._count(rule, client, "unauthorized")
+            raise error if presented.secure else Denied(_CLEARTEXT) from None
+        except Denied:
+            self._count(rule, client, "denied")
+            raise
+        except RegistryError:
+            self._count(rule, client, "unknown")
+            raise
+        self._count(rule, client, "admitted")
+        return client
+
+    async def _require(
+        self, rule: Rule, client: Client, repository: Repository, subject: str
+    ) -> None:
+        if rule.mode is Mode.DENY:
+            raise Denied(rule.reason or _NO_RULE)
+        if rule.mode is Mode.UPSTREAM:
+            if await self._rights.check(repository, subject, client.login):
+                return
+            knows_client = client.login is not None
+        else:
+            if self._rules.admits(rule, client.principal):
+                return
+            knows_client = client.principal.kind is not PrincipalKind.ANONYMOUS
+        if knows_client:
+            raise Denied(_NOT_YOURS)
+        raise Unauthorized("the login is wrong" if client.refused else _LOG_IN)
+
+    def _count(self, rule: Rule, client: Client, decision: str) -> None:
+        key = (rule.mode, client.principal.kind, decision)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = metrics.ACCESS.labels(*key)
+        counter.inc()

@@ -1,0 +1,143 @@
+"""Checks logins against the htpasswd file: one hash at a time, and none twice in a row."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy.access import htpasswd
+from proxy.access.htpasswd import Htpasswd
+from proxy.access.turns import Turns
+from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.kit.lru import LruCache
+from proxy.kit.threads import in_thread
+from proxy.kit.watched_files import entry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.kit.clock import Clock
+    from proxy.ports.rights import Login
+
+_log = structlog.get_logger()
+
+# How long a wrong login is wrong without being checked again, in seconds.
+_WRONG_LIFE: Final = 30.0
+_MEMORY: Final = 2**20
+_COST: Final = 256
+_MAX_FILE: Final = 4 * 2**20
+_MAX_PASSWORD: Final = 16 * 1024
+_WARNING: Final = "htpasswd"
+
+
+class Passwords:
+    """The users of the htpasswd file, which is read again when it changes."""
+
+    def __init__(
+        self,
+        file: Path,
+        warnings: dict[str, str],
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`warnings` are those of /readyz.
+
+        OSError if the file cannot be read, ValueError if it is malformed.
+        """
+        self._file = file
+        self._warnings = warnings
+        self._clock = clock
+        self._seen = entry(file)
+        self._users = _read(file)
+        self._turns = Turns()
+        # Nothing that is remembered can be tried offline: the key is this process' own.
+        self._key = secrets.token_bytes(32)
+        self._right: LruCache[bytes, str] = LruCache(_MEMORY)
+        self._wrong: LruCache[bytes, float] = LruCache(_MEMORY)
+
+    async def look(self) -> None:
+        """Read the file if it has changed. A malformed one is a warning, and changes nothing."""
+        found = entry(self._file)
+        if found == self._seen:
+            return
+        self._seen = found
+        try:
+            self._users = _read(self._file)
+        except (OSError, ValueError) as error:
+            self._warnings[_WARNING] = f"access.htpasswd_file was not taken over: {_why(error)}"
+            _log.error("htpasswd.refused", reason=_why(error))
+            return
+        # A login that was wrong may be right now.
+        self._wrong.clear()
+        self._warnings.pop(_WARNING, None)
+        _log.info("htpasswd.adopted", users=len(self._users.hashes))
+
+    def fingerprint(self, user: str) -> str | None:
+        """A value that changes with the user's line; None if there is no such user now."""
+        return self._users.fingerprints.get(user)
+
+    def recall(self, login: Login) -> bool | None:
+        """Whether the login is right, if that is known without work."""
+        key = self._digest(login)
+        right = self._right.get(key)
+        if right is not None and right == self.fingerprint(login.username):
+            return True
+        wrong_until = self._wrong.get(key)
+        if wrong_until is not None and self._clock.monotonic() < wrong_until:
+            return False
+        return None
+
+    async def check(self, login: Login, client: str) -> bool:
+        """Whether the login is right; Overloaded if `client`, an address, asks for too much.
+
+        The work is the same for users that do not exist.
+        """
+        if not htpasswd.is_user(login.username) or len(login.password) > _MAX_PASSWORD:
+            return False
+        known = self.recall(login)
+        if known is not None:
+            return known
+        async with self._turns.turn(client, login.username):
+            # Another request may have found it out while this one waited.
+            known = self.recall(login)
+            if known is None:
+                known = await self._compare(login)
+            return known
+
+    async def _compare(self, login: Login) -> bool:
+        users = self._users
+        hashed = users.hash_for(login.username)
+        right = await in_thread(partial(htpasswd.matches, hashed, login.password))
+        fingerprint = users.fingerprints.get(login.username)
+        if right and fingerprint is not None:
+            self._right.put(self._digest(login), fingerprint, _COST)
+            return fingerprint == self.fingerprint(login.username)
+        if users is self._users:
+            until = self._clock.monotonic() + _WRONG_LIFE
+            self._wrong.put(self._digest(login), until, _COST)
+        return False
+
+    def _digest(self, login: Login) -> bytes:
+        # Its length separates the name from the password.
+        text = f"{len(login.username)}:{login.username}{login.password}"
+        encoded = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(encoded, key=self._key, digest_size=16).digest()
+
+
+def _read(file: Path) -> Htpasswd:
+    with file.open("rb") as opened:
+        raw = opened.read(_MAX_FILE + 1)
+    if len(raw) > _MAX_FILE:
+        raise ValueError(f"it has more than {_MAX_FILE} bytes")
+    try:
+        return Htpasswd.parse(raw.decode())
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror or "unreadable") if isinstance(error, OSError) else str(error)

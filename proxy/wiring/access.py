@@ -1,0 +1,183 @@
+"""Access control as the settings describe it: a part of the composition root."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy.access.gate import Gate
+from proxy.access.identities import Identities
+from proxy.access.logins import Logins
+from proxy.access.passwords import Passwords
+from proxy.access.rights import Rights, RightsPolicy
+from proxy.access.tokens import TokenKeys, Tokens
+from proxy.kit.watched_files import entry
+from proxy.stores.disk.secret_file import load_or_create_secret
+from proxy.upstream.auth.rights import RegistryRights
+from proxy.web.access_control import AccessControl
+from proxy.wiring.access_rules import rules_of
+from proxy.wiring.endpoints import transport_of
+from proxy.wiring.upstreams import count_requests
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from proxy.access.rules import Rules
+    from proxy.catalog.routing import Routes
+    from proxy.config import Settings
+    from proxy.kit.singleflight import SingleFlight
+    from proxy.upstream.health.resilient import ResilientUpstream
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccess:
+    """`control` is None where every client may pull everything."""
+
+    rules: Rules
+    control: AccessControl | None = None
+    passwords: Passwords | None = None
+    keys: KeyFile | None = None
+
+    async def look(self) -> None:
+        """Read the files that have changed: one round of a chore."""
+        if self.passwords is not None:
+            await self.passwords.look()
+        if self.keys is not None:
+            self.keys.look()
+
+
+class KeyFile:
+    """The keys of tokens, which are read again when their file changes."""
+
+    def __init__(self, path: Path, tokens: Tokens, warnings: dict[str, str]) -> None:
+        """`warnings` are those of /readyz."""
+        self._path = path
+        self._tokens = tokens
+        self._warnings = warnings
+        self._seen = entry(path)
+
+    def look(self) -> None:
+        """Read the file if it has changed. One that cannot be used is a warning."""
+        found = entry(self._path)
+        if found == self._seen:
+            return
+        self._seen = found
+        try:
+            self._tokens.adopt(_read_keys(self._path))
+        except (OSError, ValueError) as error:
+            reason = f"access.token_key_file was not taken over: {error}"
+            self._warnings["token_key"] = reason
+            _log.error("token_key.refused", reason=reason)
+        else:
+            self._warnings.pop("token_key", None)
+            _log.info("token_key.adopted")
+
+
+@asynccontextmanager
+async def open_access(
+    settings: Settings,
+    *,
+    routes: Routes,
+    upstreams: Mapping[str, ResilientUpstream],
+    flights: SingleFlight,
+    warnings: dict[str, str],
+) -> AsyncIterator[OpenAccess]:
+    """Open what the rules need; no upstream is contacted yet.
+
+    `warnings` are those of /readyz. OSError or ValueError for a file that cannot be used.
+    """
+    access = settings.access
+    rules = rules_of(access)
+    if rules.all_open:
+        yield OpenAccess(rules)
+        return
+    _warn(settings, warnings)
+    tokens_file = access.token_key_file or settings.data / "token-key"
+    if access.token_key_file is None:
+        load_or_create_secret(tokens_file)
+    tokens = Tokens(_read_keys(tokens_file))
+    passwords = None
+    if access.htpasswd_file is not None:
+        try:
+            passwords = Passwords(access.htpasswd_file, warnings)
+        except ValueError as error:
+            raise ValueError(f"access.htpasswd_file {access.htpasswd_file}: {error}") from None
+    rights = Rights(
+        {
+            name: _rights_at(name, settings, upstream)
+            for name, upstream in upstreams.items()
+            if access.may_apply("upstream", name)
+        },
+        policy=RightsPolicy(
+            access.ttl, access.stale_if_error, min(access.ttl, settings.negative_cache.denied)
+        ),
+        flights=flights,
+    )
+    identities = Identities(tokens=tokens, passwords=passwords, ask_upstreams=rules.ask_upstreams)
+    control = AccessControl(
+        Gate(rules, identities, rights),
+        Logins(identities, rights),
+        routes,
+        allow_plain=access.allow_plain,
+        realm=access.realm,
+        trusted_proxies=settings.limits.trusted_proxies,
+    )
+    try:
+        yield OpenAccess(rules, control, passwords, KeyFile(tokens_file, tokens, warnings))
+    finally:
+        await rights.close()
+
+
+def _rights_at(name: str, settings: Settings, upstream: ResilientUpstream) -> RegistryRights:
+    endpoint = settings.upstreams[name]
+    return RegistryRights(
+        name=name,
+        url=endpoint.url,
+        prefix=endpoint.prefix,
+        transport=transport_of(endpoint),
+        realms=endpoint.realms,
+        is_offline=lambda: upstream.offline,
+        observe=count_requests(name),
+    )
+
+
+def _warn(settings: Settings, warnings: dict[str, str]) -> None:
+    """Warn of rules that cannot do what they say."""
+    access = settings.access
+    is_plain = settings.tls.certificate_file is None and not settings.limits.trusted_proxies
+    if (
+        access.modes & {"basic", "upstream"}
+        and is_plain
+        and not settings.listen.is_loopback
+        and not access.allow_plain
+    ):
+        message = (
+            "closed repositories can be pulled from this machine only: the listener is plain HTTP, "
+            "and takes no logins from others; give it a certificate (tls), name the proxies that "
+            "end TLS (limits.trusted_proxies), or set access.allow_plain"
+        )
+        warnings["access.plain"] = message
+        _log.warning("access.plain", message=message)
+    for name, upstream in settings.upstreams.items():
+        if access.may_apply("upstream", name) and not upstream.has_credentials:
+            message = (
+                f"logins are checked at {name}, and there is no login of ours that fetches from "
+                "it: only what everybody may read there can be pulled"
+            )
+            warnings[f"access.{name}"] = message
+            _log.warning("access.no_credentials", upstream=name, message=message)
+
+
+def _read_keys(path: Path) -> TokenKeys:
+    try:
+        return TokenKeys.parse(path.read_text())
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
