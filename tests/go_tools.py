@@ -21,10 +21,13 @@ _ROOT: Final = Path(__file__).parents[1]
 _HELM: Final = _ROOT / "tests/chart/tools"
 _GATEWAY: Final = _ROOT / "tests/contract/tools"
 _CONFORMANCE: Final = _ROOT / "tests/conformance/tools"
+_CLIENTS: Final = _ROOT / "tests/e2e/tools"
 # Each program, and the module that pins it. They are apart because none is to choose the
 # versions of another one's dependencies.
 _MODULES: Final = {
     "conformance": _CONFORMANCE,
+    "docker113": _CLIENTS / "docker113",
+    "ggcr": _CLIENTS / "ggcr",
     "helm": _HELM,
     "helm-unittest": _HELM,
     "versitygw": _GATEWAY,
@@ -101,7 +104,8 @@ def _run(command: list[str | Path], directory: Path) -> str:
 
 def _stamp(module: Path) -> Path:
     """What says what the module's programs were built from."""
-    return _BIN / f"{module.parent.name}.stamp"
+    name = module.parent.name if module.name == "tools" else module.name
+    return _BIN / f"{name}.stamp"
 
 
 def _is_current(module: Path) -> bool:
@@ -110,6 +114,7 @@ def _is_current(module: Path) -> bool:
 
 
 def _pins(module: Path) -> str:
-    return hashlib.sha256(
-        (module / "go.sum").read_bytes() + f"{_GO} {_linked(module)}".encode()
-    ).hexdigest()
+    # Some modules have a program of ours.
+    sources = (module / "go.sum", *sorted(module.glob("*.go")))
+    content = b"".join(source.read_bytes() for source in sources)
+    return hashlib.sha256(content + f"{_GO} {_linked(module)}".encode()).hexdigest()

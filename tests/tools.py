@@ -74,7 +74,7 @@ SUITES: Final = {
     "e2e": (
         *("containerd", "ctr", "docker", "dockerd", "podman", "setpriv", "skopeo", "unshare"),
         *("docker-registry", "redis-server", "versitygw"),
-        *("go", "distribution", "libtrust"),
+        *("go", "distribution", "libtrust", "docker113", "ggcr"),
     ),
     "hostile": (
         "docker-registry",
