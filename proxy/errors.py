@@ -5,6 +5,7 @@ RegistryError
 │   DigestInvalid, PaginationInvalid             the request is malformed
 │   └── RequestHeadTooLong                       its head is
 ├── NameUnknown, ManifestUnknown, BlobUnknown    no such content, or not for this client
+│   └── ManifestUnconfirmed                      or perhaps: ask by GET
 ├── RangeInvalid                                 no byte of the blob lies in the range
 ├── ListingRefused                               the upstream refuses the page, with a reason
 ├── Unauthorized, Denied                         the client must log in, or may not pull this
@@ -98,6 +99,10 @@ class ManifestUnknown(RegistryError):
     """There is no such manifest, or none in a representation that the client can read."""
 
     code = "MANIFEST_UNKNOWN"
+
+
+class ManifestUnconfirmed(ManifestUnknown):
+    """A HEAD was answered 404, and nothing in the answer shows that the registry has said so."""
 
 
 class BlobUnknown(RegistryError):

@@ -101,7 +101,8 @@ class Catalog:
             if best.tag is not None and fresh(best.tag):
                 break
         if best.tag is None:
-            return Lookup(ignorant=frozenset(ignorant))
+            is_new = len(ignorant) == len(self._layers)
+            return Lookup(ignorant=frozenset(ignorant), is_of_new_repository=is_new)
         self._memory.put_tag(name, tag, best.tag)
         lookup = self._verify(name, best.tag.digest, best)
         if lookup.manifest is None:

@@ -30,6 +30,8 @@ class Lookup:
     origin: Origin | None = None
     # The layers, by distance, that have nothing of the repository: they are not asked again.
     ignorant: frozenset[int] = frozenset()
+    # Whether that is all of them.
+    is_of_new_repository: bool = False
 
 
 UNKNOWN = Lookup()

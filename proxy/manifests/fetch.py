@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from proxy.catalog.lookup import UNKNOWN
 from proxy.errors import (
     ManifestInvalid,
+    ManifestUnconfirmed,
     ManifestUnknown,
     Phase,
     UpstreamFailure,
@@ -16,6 +17,7 @@ from proxy.errors import (
     UpstreamThrottled,
 )
 from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.kit.lru import LruCache
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
 from proxy.ports.catalog import Grant, Proof, TagEntry
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+# For how long the 404 to a GET confirms those to other HEADs in its repository, in seconds.
+_AGREES: Final = 5.0
+# The memory for such repositories, and for each of them, in bytes.
+_UNKNOWN_MEMORY: Final = 2**19
+_UNKNOWN_COST: Final = 512
+
 
 class UpstreamManifests:
     """What came from upstream, by digest; fetched by digest or tag."""
@@ -49,6 +57,8 @@ class UpstreamManifests:
         self._upstreams = upstreams
         self._flights = flights
         self._clock = clock
+        # Until when a 404 to HEAD is final, by repository.
+        self._unknown: LruCache[str, float] = LruCache(_UNKNOWN_MEMORY)
 
     async def get(self, repository: Repository, digest: Digest) -> Manifest:
         """The manifest, stored or from upstream; ManifestUnknown or an UpstreamFailure."""
@@ -100,7 +110,12 @@ class UpstreamManifests:
             return (await self._catalog.look_nearest_manifest(repository, reference)).manifest
 
         async def work() -> Manifest:
-            fetched, manifest = await self._fetch(repository, reference)
+            try:
+                fetched, manifest = await self._fetch(repository, reference)
+            except ManifestUnknown:
+                until = self._clock.monotonic() + _AGREES
+                self._unknown.put(str(repository), until, _UNKNOWN_COST)
+                raise
             validated_at = self._clock.wall() - max(age, fetched.age)
             entry = None if tag is None else (tag, TagEntry(manifest.digest, validated_at))
             await self._catalog.learn(repository, manifest, Proof.DELIVERED, tag=entry)
@@ -114,18 +129,27 @@ class UpstreamManifests:
         key = f"manifest:{repository}:{reference}"
         return await self._flights.do(key, work, elsewhere)
 
-    async def head(self, repository: Repository, reference: Digest | Tag) -> Head | None:
+    async def head(
+        self, repository: Repository, reference: Digest | Tag, *, has_copy: bool = True
+    ) -> Head | None:
         """What HEAD says; None where one GET has to decide.
 
         Many registries, and what stands before them, refuse HEAD where GET works, with any status.
         Only 429 is final: another request would be one too many. So is a 404 of a digest: what is
-        not stored is asked for once, and a second request would tell that others have it.
+        not stored is asked for once, and a second request would tell that others have it. And so is
+        the registry's own 404 of a tag without a stored copy (`has_copy`), where a GET in the same
+        repository has just been answered 404: HEAD and GET agree there.
         """
         upstream = self._upstreams[repository.registry]
         try:
             return await upstream.head_manifest(repository.name, reference)
-        except ManifestUnknown:
-            if isinstance(reference, Digest):
+        except ManifestUnknown as unknown:
+            is_final = (
+                not has_copy
+                and not isinstance(unknown, ManifestUnconfirmed)
+                and self._clock.monotonic() < (self._unknown.get(str(repository)) or 0.0)
+            )
+            if is_final or isinstance(reference, Digest):
                 raise
             return None
         except UpstreamThrottled:

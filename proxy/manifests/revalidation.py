@@ -46,10 +46,14 @@ class Revalidation:
     async def ask(self, repository: Repository, tag: Tag, lookup: Lookup) -> Resolved:
         """One HEAD; a GET for what is not stored, or where HEAD does not answer usefully.
 
+        In a repository of which nothing is stored the GET comes at once: it would follow anyway.
         A GET is a pull from the upstream's budget: BudgetReserved if that is nearly spent, and
         there is a copy that can be served instead.
         """
-        head = await self._upstream_manifests.head(repository, tag)
+        head = None
+        if not lookup.is_of_new_repository:
+            has_copy = lookup.manifest is not None
+            head = await self._upstream_manifests.head(repository, tag, has_copy=has_copy)
         if head is not None and head.digest is not None:
             if (kept := self._find_newer(head, lookup)) is not None:
                 return kept

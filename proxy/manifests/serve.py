@@ -106,12 +106,15 @@ class Manifests:
                 _log.info("manifest.left_unsigned", digest=digest, reason=str(refusal))
         return Representation(manifest, Rule.DIGEST, digest, origin.source if origin else None)
 
-    async def by_tag(self, repository: Repository, tag: Tag, accept: Accept) -> Representation:
+    async def by_tag(
+        self, repository: Repository, tag: Tag, accept: Accept, *, by_head: bool = False
+    ) -> Representation:
         """What the tag names, in the best form for `accept`; ManifestUnknown if none serves.
 
-        An UpstreamFailure if one might, and the upstream does not give what it needs.
+        An UpstreamFailure if one might, and the upstream does not give what it needs. `by_head` is
+        whether the client asks by HEAD.
         """
-        manifest = await self._tags.resolve(repository, tag)
+        manifest = await self._tags.resolve(repository, tag, by_head=by_head)
         with trace.keep_outcome():
             return await self._represent(repository, tag, manifest, accept)
 

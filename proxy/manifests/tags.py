@@ -7,6 +7,7 @@ notice; a later answer is for the next request. An upstream's failure never cost
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
@@ -33,7 +34,7 @@ from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from proxy.catalog.catalog import Catalog
     from proxy.catalog.lookup import Lookup
@@ -66,8 +67,11 @@ class Tags:
         upstreams: Mapping[str, MonitoredUpstream],
         flights: SingleFlight,
         lifetimes: Lifetimes,
+        head_first: Collection[str] = (),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """`head_first` are the upstreams where others deliver what a HEAD of the registry names."""
+        self._head_first = head_first
         self._catalog = catalog
         self._upstreams = upstreams
         self._flights = flights
@@ -95,13 +99,14 @@ class Tags:
             return None
         return entry.digest if self._is_fresh(repository, tag, entry) else None
 
-    async def resolve(self, repository: Repository, tag: Tag) -> Manifest:
+    async def resolve(self, repository: Repository, tag: Tag, *, by_head: bool = False) -> Manifest:
         """What the tag names: the fresh copy, else what the upstream says, else the stale copy.
 
         ManifestUnknown if the upstream has no such tag; an UpstreamFailure if it cannot be asked
-        and nothing is stored. The trace says which it is.
+        and nothing is stored. The trace says which it is. A client that asks `by_head` costs the
+        upstream a HEAD at first.
         """
-        return _record(await self.find(repository, tag))
+        return _record(await self.find(repository, tag, by_head=by_head))
 
     async def find_stored(
         self, repository: Repository, tag: Tag, *, may_be_stale: bool
@@ -118,11 +123,13 @@ class Tags:
             return None
         return Resolved.of_stale(lookup.manifest, lookup.entry, Reason.UNAVAILABLE)
 
-    async def find(self, repository: Repository, tag: Tag) -> Resolved:
+    async def find(self, repository: Repository, tag: Tag, *, by_head: bool = False) -> Resolved:
         """The same as `resolve`, with its age."""
         lookup = await self._catalog.look(
             repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
         )
+        if by_head or repository.registry in self._head_first:
+            lookup = replace(lookup, is_of_new_repository=False)
         manifest, entry = lookup.manifest, lookup.entry
         if manifest is None or entry is None:
             return await self._current(repository, tag, lookup)

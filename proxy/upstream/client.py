@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import (
     BlobUnknown,
     DigestInvalid,
+    ManifestUnconfirmed,
     ManifestUnknown,
     NameUnknown,
     RangeInvalid,
@@ -27,7 +28,7 @@ from proxy.upstream.blob import BlobAnswer, parse_answer, unsatisfied_size
 from proxy.upstream.listing import lacks_referrers_api, read_page
 from proxy.upstream.observation import Observation
 from proxy.upstream.operation import Kind
-from proxy.upstream.refusal import is_refused_request, read_refusal, require_registry
+from proxy.upstream.refusal import has_version, is_refused_request, read_refusal, require_registry
 from proxy.upstream.requests import AuthorizedRequests
 from proxy.upstream.session import Session, read_whole
 from proxy.upstream.slots import Slots
@@ -113,7 +114,10 @@ class RegistryClient:
         )
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
-        """HEAD; ManifestUnknown for 404. `digest` is None if the upstream names none."""
+        """HEAD; ManifestUnknown for the registry's own 404, ManifestUnconfirmed for any other.
+
+        `digest` is None if the upstream names none.
+        """
         async with self._operation(Kind.MANIFEST_HEAD) as tally:
             async with self._requests.deadline():
                 answer = await self._requests.send(
@@ -121,7 +125,8 @@ class RegistryClient:
                 )
             async with answer.response as response:
                 if response.status == HTTPStatus.NOT_FOUND:
-                    raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
+                    unknown = ManifestUnknown if has_version(answer) else ManifestUnconfirmed
+                    raise unknown(f"{self._name} has no manifest {name} {reference}")
                 self._requests.check(answer, HTTPStatus.OK)
                 size = response.content_length
                 return Head(_digest(answer), _content_type(answer), size)

@@ -54,7 +54,7 @@ async def require_registry(answer: Answer) -> None:
     It says so by errors in the spec's form, or by its header. A storage service that the registry
     redirects to has no such form.
     """
-    if answer.at is FailedAt.REDIRECT or _has_version(answer):
+    if answer.at is FailedAt.REDIRECT or has_version(answer):
         return
     if await _first_error(answer) is None:
         raise UpstreamUnavailable(
@@ -74,7 +74,8 @@ async def read_refusal(answer: Answer) -> ListingRefused | UpstreamFailure:
     return ListingRefused(f"{answer.endpoint} says: {message}", status=status, code=code)
 
 
-def _has_version(answer: Answer) -> bool:
+def has_version(answer: Answer) -> bool:
+    """Whether the answer has the header of a registry."""
     return "Docker-Distribution-Api-Version" in answer.response.headers
 
 

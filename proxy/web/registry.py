@@ -278,7 +278,9 @@ class Registry:
             if isinstance(reference, Digest):
                 found = await self._manifests.by_digest(repository, reference, accept)
             else:
-                found = await self._manifests.by_tag(repository, reference, accept)
+                found = await self._manifests.by_tag(
+                    repository, reference, accept, by_head=request.method == "HEAD"
+                )
         finally:
             line.record(request_trace)
         answer = PreparedManifest.of(found, target.ns, private=line.private)

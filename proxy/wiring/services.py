@@ -154,6 +154,11 @@ async def open_services(
             upstreams=asked,
             flights=flights,
             lifetimes=lifetimes,
+            head_first={
+                name
+                for name, each in settings.upstreams.items()
+                if each.mirrors or access is not None
+            },
         )
         conversions = _conversions(settings, catalog, upstream_manifests, blobs, flights)
         manifests = Manifests(

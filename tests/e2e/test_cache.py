@@ -94,7 +94,7 @@ def test_a_second_pull_asks_the_upstream_nothing(
 def test_the_first_pulls_ask_the_upstream_once_for_each_content(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
-    """One HEAD a tag, for all clients together, and at most one GET for each digest."""
+    """One request a tag, for all clients together, and at most one GET for each digest."""
     with Proxy(tmp_path / "proxy", upstream=registry.url, redis=store.redis) as proxy:
         registry.forget()
         pull_everything(proxy)
@@ -102,7 +102,8 @@ def test_the_first_pulls_ask_the_upstream_once_for_each_content(
     assert len(asked) == len(set(asked))
     by_tag = [(method, path) for method, path in asked if path.endswith("/manifests/1")]
     tags = [f"/v2/cargo/{kind.__name__}/manifests/1" for kind in KINDS]
-    assert sorted(by_tag) == [("HEAD", tag) for tag in sorted(tags)]
+    # A client that asks by HEAD, and Redis, cost a HEAD instead of the GET.
+    assert sorted(path for _, path in by_tag) == sorted(tags)
 
 
 def test_what_was_pulled_pulls_from_a_dead_upstream(

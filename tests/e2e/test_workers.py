@@ -98,7 +98,7 @@ async def test_a_hundred_clients_of_a_cold_image_are_one(
         served = {line.get("worker") for line in inside.log(proxy, "request.served")}
     asked = _asked(upstream)
     assert asked.pop(("GET", "/token")) == 1
-    assert asked.pop(("HEAD", "/v2/cargo/manifests/1")) == 1
+    assert ("GET", "/v2/cargo/manifests/1") in asked
     assert set(asked.values()) == {1}
     assert {method for method, _ in asked} == {"GET"}
     assert len(served) == workers

@@ -89,10 +89,10 @@ async def test_the_v1_api_is_declined_with_a_sentence(proxy: Proxy, method: str)
 @pytest.mark.parametrize(
     ("path", "code", "asked"),
     [
-        (f"{CARGO}/manifests/absent", "MANIFEST_UNKNOWN", 2),
+        (f"{CARGO}/manifests/absent", "MANIFEST_UNKNOWN", 1),
         (f"{CARGO}/manifests/{ABSENT}", "MANIFEST_UNKNOWN", 1),
         (f"{CARGO}/blobs/{ABSENT}", "BLOB_UNKNOWN", 1),
-        ("/v2/library/nothing/manifests/1", "MANIFEST_UNKNOWN", 2),
+        ("/v2/library/nothing/manifests/1", "MANIFEST_UNKNOWN", 1),
     ],
 )
 async def test_what_the_upstream_has_not_is_unknown(

@@ -44,7 +44,7 @@ async def test_a_thousand_warm_pulls_over_ten_lifetimes_cost_ten_heads(
     assert upstream.count() == upstream.count("HEAD")
 
 
-async def test_fifty_cold_clients_cost_one_head_and_each_manifest_once(
+async def test_fifty_cold_clients_cost_each_manifest_once(
     proxy: Proxy, upstream: ScriptedUpstream
 ) -> None:
     index = images.oci_index()
@@ -52,7 +52,7 @@ async def test_fifty_cold_clients_cost_one_head_and_each_manifest_once(
     assert {answer.body for answer in answers} == {index.manifest}
     child = index.children[0]
     await asyncio.gather(*(pull(proxy, child.digest) for _ in range(50)))
-    assert (upstream.count("HEAD"), upstream.count("GET")) == (1, 2)
+    assert (upstream.count("HEAD"), upstream.count("GET")) == (0, 2)
 
 
 async def test_fifty_cold_clients_of_a_conversion_cost_what_it_is_made_from(
@@ -62,7 +62,7 @@ async def test_fifty_cold_clients_of_a_conversion_cost_what_it_is_made_from(
         *(proxy.get(f"{CARGO}/index", Accept=MediaType.DOCKER_LIST) for _ in range(50))
     )
     assert {answer.headers["Content-Type"] for answer in answers} == {MediaType.DOCKER_LIST}
-    assert upstream.count("HEAD", f"{CARGO}/*") == 1
+    assert upstream.count("HEAD", f"{CARGO}/*") == 0
     children = len(images.oci_index().children)
     assert upstream.count("GET", f"{CARGO}/*") == 1 + children
 

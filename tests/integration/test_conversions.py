@@ -283,5 +283,4 @@ async def test_fifty_clients_are_one_conversion(proxy: Proxy, upstream: Scripted
     answers = await asyncio.gather(*(proxy.get(f"{CARGO}/docker") for _ in range(50)))
     assert len({answer.body for answer in answers}) == 1
     assert metric("conversions_total", edge="v2s2-v2s1") == before + 1
-    assert upstream.count("HEAD") == 1
-    assert upstream.count("GET") == 2
+    assert (upstream.count("HEAD"), upstream.count("GET")) == (0, 2)

@@ -43,6 +43,8 @@ HTML: Final = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 async def test_a_head_that_settles_nothing_is_followed_by_one_get(
     impatient: Proxy, upstream: ScriptedUpstream, fault: Fault
 ) -> None:
+    """A tag that is not stored in a repository that is known, and one with a stale copy."""
+    await impatient.get(f"{CARGO}/oci", Accept=MediaType.OCI_MANIFEST)
     upstream.fault("HEAD", "*", fault)
     for _ in range(2):
         upstream.requests.clear()

@@ -66,9 +66,10 @@ async def test_a_second_pull_within_the_ttl_asks_the_upstream_nothing(
 async def test_the_upstream_is_asked_for_everything_whatever_the_client_accepts(
     proxy: Proxy, upstream: ScriptedUpstream, accept: str
 ) -> None:
-    await proxy.get(f"{CARGO}/docker", Accept=accept, Authorization="Basic bm90OmZvciB5b3U=")
+    for tag in ("docker", "oci"):
+        await proxy.get(f"{CARGO}/{tag}", Accept=accept, Authorization="Basic bm90OmZvciB5b3U=")
     asked = [request for request in upstream.requests if "/manifests/" in request.path]
-    assert [request.method for request in asked] == ["HEAD", "GET"]
+    assert [request.method for request in asked] == ["GET", "HEAD", "GET"]
     assert {request.headers["Accept"] for request in asked} == {UPSTREAM_ACCEPT}
     assert not any("Authorization" in request.headers for request in upstream.requests)
 

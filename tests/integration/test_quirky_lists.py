@@ -283,7 +283,7 @@ async def test_a_head_that_is_throttled_is_not_followed_by_a_get(
 ) -> None:
     upstream.add_manifest(NAME, "1", IMAGE.manifest, IMAGE.media_type)
     upstream.fault("HEAD", "*/manifests/*", Fault(status=429))
-    assert (await impatient.get(f"/v2/{NAME}/manifests/1")).status == 429
+    assert (await impatient.head(f"/v2/{NAME}/manifests/1")).status == 429
     assert upstream.count("GET", "*/manifests/*") == 0
 
 

@@ -72,13 +72,13 @@ async def test_answers_that_have_begun_are_finished(
     with Proxy(tmp_path, upstream=upstream.url) as proxy:
         blob = f"{proxy.url}/v2/cargo/blobs/{LAYER}"
         upstream.fault("GET", f"*/{LAYER}", Fault(pace=0.005))
-        upstream.fault("HEAD", "*/manifests/*", Fault(delay=0.3))
+        upstream.fault("GET", "*/manifests/*", Fault(delay=0.3))
         manifest = f"{proxy.url}/v2/cargo/manifests/1"
         headers = {"Accept": MediaType.V2S2}
         async with client.get(blob) as first, asyncio.TaskGroup() as group:
             begun = await first.content.readexactly(1)
             waiting = group.create_task(_read(client, manifest, headers))
-            await until(lambda: upstream.count("HEAD") == 1)
+            await until(lambda: upstream.count("GET", "*/manifests/*") == 1)
             os.kill(proxy.pid, number)
             await until(lambda: not _listens(proxy.port))
             assert begun + await first.read() == IMAGE.blobs[LAYER]

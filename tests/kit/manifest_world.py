@@ -96,6 +96,8 @@ class ManifestWorld:
         self.store = MemoryBlobs()
         # None where no other process of the machine shares the catalog.
         self.leases: MemoryLeases | None = None
+        # The upstreams that have mirrors.
+        self.head_first: set[str] = set()
         self.restart()
 
     def restart(self) -> None:
@@ -133,6 +135,7 @@ class ManifestWorld:
             upstreams=upstreams,
             flights=flights,
             lifetimes=self.lifetimes,
+            head_first=self.head_first,
             clock=self.clock,
         )
         self.conversions = Conversions(
@@ -161,10 +164,12 @@ class ManifestWorld:
             clock=self.clock,
         )
 
-    async def resolve(self, repository: Repository, tag: Tag) -> tuple[Manifest, Trace]:
+    async def resolve(
+        self, repository: Repository, tag: Tag, *, by_head: bool = False
+    ) -> tuple[Manifest, Trace]:
         """What the tag names, and how that was found out, as a request records it."""
         current = trace.begin()
-        return await self.tags.resolve(repository, tag), current
+        return await self.tags.resolve(repository, tag, by_head=by_head), current
 
     def asked(self) -> list[str]:
         """What the upstream was asked since the last look."""

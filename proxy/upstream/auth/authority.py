@@ -16,6 +16,7 @@ from proxy.errors import (
 from proxy.kit.lru import LruCache
 from proxy.upstream.auth.challenge import Basic, Bearer, choose, parse_challenges
 from proxy.upstream.auth.credentials import CredentialsError
+from proxy.upstream.auth.site import suffixes
 from proxy.upstream.auth.tokens import Grant
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Authority:
         self._tokens = tokens
         self._challenge: Challenge | None = None
         self._scopes: LruCache[str, str] = LruCache(_SCOPES)
+        # Read before anybody waits for it.
+        suffixes()
 
     async def anticipate(self, repository: str) -> Authorization | None:
         """Return what the registry will ask for `repository`, judging by its last challenge.

@@ -47,15 +47,12 @@ def _domain_of(host: str) -> str | None:
     """The domain that somebody registered; None if `host` is a public suffix, or no domain."""
     try:
         # The list is in Unicode: to encode all of it takes ten times as long as to read it.
-        return _suffixes().privatesuffix(host.encode().decode("idna"))
+        return suffixes().privatesuffix(host.encode().decode("idna"))
     except UnicodeError:
         return None
 
 
 @cache
-def _suffixes() -> PublicSuffixList:
-    """The list as the library ships it, registries and hosting services included.
-
-    It is read when it is first needed: some 10 ms, and 3 MiB.
-    """
+def suffixes() -> PublicSuffixList:
+    """The list as the library ships it, hosting services included. To read it takes some 10 ms."""
     return PublicSuffixList(accept_encoded_idn=False)

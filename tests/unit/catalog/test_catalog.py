@@ -69,7 +69,7 @@ def place(data_dir: Path) -> Place:
 async def test_nothing_is_known_of_an_unknown_repository(place: Place) -> None:
     catalog = place.catalog()
     lookup = await catalog.look(CARGO, ONE, fresh=place.is_fresh)
-    assert lookup == Lookup(ignorant=frozenset({0, 1}))
+    assert lookup == Lookup(ignorant=frozenset({0, 1}), is_of_new_repository=True)
     assert catalog.remembered_tag(CARGO, ONE) is None
     assert (place.near.reads, place.far.reads) == (1, 1)
 

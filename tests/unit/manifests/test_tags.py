@@ -9,6 +9,7 @@ import pytest
 
 from proxy.errors import (
     FailureContext,
+    ManifestUnconfirmed,
     ManifestUnknown,
     UpstreamDenied,
     UpstreamFailure,
@@ -18,7 +19,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.manifests.freshness import Reason
-from proxy.oci.reference import Digest, Repository
+from proxy.oci.reference import Digest, Repository, Tag
 from proxy.ports.catalog import Grant, Proof, TagEntry
 from proxy.stores.memory.leases import MemoryLeases
 from proxy.telemetry.trace import Outcome
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 CARGO: Final = Repository("docker.io", "library/cargo", "cargo")
 OTHER: Final = Repository("docker.io", "library/other", "other")
 OLD, NEW = images.docker("old"), images.docker("new")
+ANOTHER: Final = images.docker("another")
+TWO: Final = Tag("2")
 DOWN: Final = UpstreamUnavailable("the registry is down")
 NOT_ALLOWED: Final = UpstreamUnavailable("405", context=FailureContext(status=405))
 
@@ -45,14 +48,20 @@ async def pull(world: ManifestWorld, content: images.Content = OLD) -> None:
     world.layer.reset()
 
 
-async def test_a_cold_tag_is_one_head_and_one_get_and_learnt_by_one_commit(
-    world: ManifestWorld,
-) -> None:
+async def know(world: ManifestWorld) -> None:
+    """Have another tag of the repository cached."""
+    world.upstream.push(ANOTHER, TWO)
+    await world.resolve(CARGO, TWO)
+    world.asked()
+    world.layer.reset()
+
+
+async def test_a_cold_tag_is_one_get_and_learnt_by_one_commit(world: ManifestWorld) -> None:
     manifest = world.upstream.push(OLD, ONE)
     found, trace = await world.resolve(CARGO, ONE)
     assert found == manifest
     assert (trace.outcome, trace.stored) == (Outcome.MISS, True)
-    assert world.asked() == ["manifest_head", "manifest"]
+    assert world.asked() == ["manifest"]
     assert world.layer.reads == world.layer.calls["commit"] == 1
     (batch,) = world.layer.batches
     assert batch.tags == [(str(CARGO), ONE, TagEntry(manifest.digest, world.clock.wall()))]
@@ -60,6 +69,33 @@ async def test_a_cold_tag_is_one_head_and_one_get_and_learnt_by_one_commit(
         (str(CARGO), manifest.digest, Grant(Proof.DELIVERED, manifest.media_type))
     ]
     assert world.tags.fresh(CARGO, ONE) == manifest.digest
+
+
+async def test_where_other_tags_are_stored_a_head_may_save_the_get(world: ManifestWorld) -> None:
+    await know(world)
+    world.upstream.push(ANOTHER, ONE)
+    await world.resolve(CARGO, ONE)
+    assert world.asked() == ["manifest_head"]
+    world.upstream.push(NEW, ONE)
+    world.clock.advance(100)
+    await world.resolve(CARGO, ONE)
+    assert world.asked() == ["manifest_head", "manifest"]
+
+
+async def test_a_client_that_asks_by_head_costs_a_head_first(world: ManifestWorld) -> None:
+    world.upstream.push(OLD, ONE)
+    await world.resolve(CARGO, ONE, by_head=True)
+    assert world.asked() == ["manifest_head", "manifest"]
+
+
+async def test_where_mirrors_deliver_the_registry_names_a_digest_first(
+    world: ManifestWorld,
+) -> None:
+    world.head_first = {"docker.io"}
+    world.restart()
+    world.upstream.push(OLD, ONE)
+    await world.resolve(CARGO, ONE)
+    assert world.asked() == ["manifest_head", "manifest"]
 
 
 async def test_what_another_process_has_learnt_under_the_lease_is_not_asked_again(
@@ -249,9 +285,44 @@ async def test_a_tag_that_the_upstream_has_no_more_is_forgotten(
     with pytest.raises(ManifestUnknown):
         await world.resolve(CARGO, ONE)
     # A 404 for HEAD proves nothing, so GET settles it.
-    assert world.asked() == ["manifest_head", "manifest"]
+    assert world.asked() == ["manifest_head"] * is_cached + ["manifest"]
     assert (await world.layer.look_tag(str(CARGO), ONE)).tag is None
     assert world.catalog.remembered_tag(CARGO, ONE) is None
+
+
+async def test_the_registry_s_404_to_head_is_final_where_a_get_has_just_confirmed_one(
+    world: ManifestWorld,
+) -> None:
+    await know(world)
+    for number, asked in enumerate((["manifest_head", "manifest"], *[["manifest_head"]] * 3)):
+        with pytest.raises(ManifestUnknown):
+            await world.resolve(CARGO, Tag(f"absent-{number}"))
+        assert world.asked() == asked
+    # Not for long, not in another repository, and not where something else has answered the HEAD.
+    with pytest.raises(ManifestUnknown):
+        await world.resolve(OTHER, ONE, by_head=True)
+    assert world.asked() == ["manifest_head", "manifest"]
+    world.upstream.scripts.append(Script(error=ManifestUnconfirmed("x")))
+    with pytest.raises(ManifestUnknown):
+        await world.resolve(CARGO, Tag("foreign"))
+    assert world.asked() == ["manifest_head", "manifest"]
+    world.clock.advance(10)
+    with pytest.raises(ManifestUnknown):
+        await world.resolve(CARGO, Tag("later"))
+    assert world.asked() == ["manifest_head", "manifest"]
+
+
+async def test_a_404_to_head_never_costs_a_stored_copy_by_itself(world: ManifestWorld) -> None:
+    """A client may have asked for what there is not a moment ago."""
+    await pull(world)
+    world.clock.advance(100)
+    with pytest.raises(ManifestUnknown):
+        await world.resolve(CARGO, Tag("absent"))
+    world.asked()
+    world.upstream.scripts.append(Script(error=ManifestUnknown("x")))
+    found, _ = await world.resolve(CARGO, ONE)
+    assert found.raw == OLD.manifest
+    assert world.asked() == ["manifest_head", "manifest"]
 
 
 @pytest.mark.parametrize("error", [None, ManifestUnknown("x"), NOT_ALLOWED])
@@ -262,7 +333,7 @@ async def test_a_head_that_names_nothing_is_settled_by_one_get(
     world.upstream.names_digests = False
     if error is not None:
         world.upstream.scripts.append(Script(error=error))
-    found, _ = await world.resolve(CARGO, ONE)
+    found, _ = await world.resolve(CARGO, ONE, by_head=True)
     assert found.raw == OLD.manifest
     assert world.asked() == ["manifest_head", "manifest"]
     assert world.tags.fresh(CARGO, ONE) == OLD.digest
@@ -273,7 +344,7 @@ async def test_a_tag_that_moves_between_head_and_get_is_asked_by_its_name(
 ) -> None:
     world.upstream.push(OLD, ONE)
     world.upstream.scripts += [Script(), Script(error=ManifestUnknown("gone"))]
-    found, _ = await world.resolve(CARGO, ONE)
+    found, _ = await world.resolve(CARGO, ONE, by_head=True)
     assert found.raw == OLD.manifest
     assert world.asked() == ["manifest_head", "manifest", "manifest"]
 
@@ -282,7 +353,7 @@ async def test_one_question_for_all_requests_that_need_it(world: ManifestWorld) 
     world.upstream.push(OLD, ONE)
     found = await asyncio.gather(*(world.tags.resolve(CARGO, ONE) for _ in range(50)))
     assert {manifest.raw for manifest in found} == {OLD.manifest}
-    assert world.asked() == ["manifest_head", "manifest"]
+    assert world.asked() == ["manifest"]
     assert world.layer.calls["commit"] == 1
 
 

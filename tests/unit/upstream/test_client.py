@@ -12,6 +12,7 @@ from proxy.errors import (
     BlobUnknown,
     FailedAt,
     ListingRefused,
+    ManifestUnconfirmed,
     ManifestUnknown,
     NameUnknown,
     Phase,
@@ -213,6 +214,11 @@ async def test_a_404_counts_only_in_the_registry_s_form(world: World) -> None:
     with pytest.raises(UpstreamUnavailable, match="not as a registry does") as raised:
         await world.client.manifest(NAME, TAG)
     assert raised.value.status == 404
+    world.answers(ScriptedAnswer(404, version), ScriptedAnswer(404))
+    for kind in (ManifestUnknown, ManifestUnconfirmed):
+        with pytest.raises(ManifestUnknown) as unknown:
+            await world.client.head_manifest(NAME, TAG)
+        assert type(unknown.value) is kind
     world.answers(*[ScriptedAnswer(404, body=b'{"message": "no route"}')] * 2)
     with pytest.raises(UpstreamUnavailable):
         await world.client.tags(NAME, "")
