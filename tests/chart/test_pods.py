@@ -35,6 +35,7 @@ LIGHTERAGE: Final = Path(sys.executable).with_name("lighterage")
 # Nobody is there: a pod must start and be ready without Redis.
 SECRETS: Final = {
     "manifests__redis__url": f"redis://:secret@{LOOPBACK}:9/0",
+    "htpasswd": "ann:$2b$04$.v1CstXZetlc9RB9CfyoEuEDzaruSAeqThWggr7SkzKgV75NYmKgS",
     "credentials/ghcr.io": json.dumps({"auths": {"ghcr.io": {"auth": "Y2FyZ286Y2FyZ28="}}}),
 }
 CARGO: Final = "library/cargo"
