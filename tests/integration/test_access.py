@@ -388,3 +388,19 @@ async def test_a_closed_image_survives_an_outage_whole(
             answer = await ask(proxy, SECRET, f"blobs/{digest}", Authorization=CI)
             assert answer.body == blob
         await upstream.start()
+
+
+# Old clients
+
+
+async def test_docker_1_9_logs_in_at_a_mirror(proxy: Proxy) -> None:
+    """It asks `////v2/`, follows the redirect, and takes a token for `push,pull`."""
+    found = await proxy.get("////v2/")
+    challenge = (await proxy.get(found.headers["Location"])).headers["WWW-Authenticate"]
+    assert "realm=" in challenge
+    header = await bearer(proxy, "ci", "s3cret", scope=f"repository:{SECRET}:push,pull")
+    answer = await proxy.get(f"/v2/{SECRET}/manifests/1", Authorization=header)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, MediaType.V2S1_SIGNED)
+    layer = f"/v2/{SECRET}/blobs/{Digest.of(LAYER)}"
+    assert (await proxy.head(layer, Authorization=header)).status == 200
+    assert (await proxy.get(layer, Authorization=header)).body == LAYER

@@ -6,6 +6,7 @@ image is removed again: the next pull finds nothing in the client's own store.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT: Final = 120.0
 _PLATFORM: Final = "linux/amd64"
+_CAPABILITIES: Final = 'capabilities = ["pull", "resolve"]\n'
 # Whatever is asked outside the loopback address fails at once: no test reaches a network.
 _OFFLINE: Final = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
 
@@ -106,15 +108,21 @@ class Podman:
             "--cgroup-manager=cgroupfs",
         ]
 
-    def pull(self, reference: str) -> Pulled:
-        """Pull, unpack, look, and remove."""
-        self._run("pull", "--quiet", "--tls-verify=false", reference)
+    def pull(self, reference: str, *, login: str = "") -> Pulled:
+        """Pull, unpack, look, and remove; `login` is USERNAME:PASSWORD."""
+        given = [f"--creds={login}"] if login else []
+        self._run("pull", "--quiet", "--tls-verify=false", *given, reference)
         try:
             inspected = json.loads(self._run("image", "inspect", reference))
             mounted = self._run("image", "mount", reference).decode().strip()
             return Pulled(inspected[0]["Digest"], tree(Path(mounted)))
         finally:
             self._run("rmi", "--force", reference)
+
+    def login(self, host: str, login: str) -> None:
+        """Log in; ClientError if the registry does not take it."""
+        username, _, password = login.partition(":")
+        self._run("login", "--tls-verify=false", f"-u={username}", f"-p={password}", host)
 
     def _run(self, *arguments: str) -> bytes:
         return run([*self._podman, *arguments], environment=self._environment)
@@ -148,22 +156,24 @@ class Containerd(Program):
             command, directory=directory, listens=(self._socket,), environment=_OFFLINE
         )
 
-    def mirror(self, registry: str, url: str) -> None:
+    def mirror(self, registry: str, url: str, more: str = "") -> None:
         """Pull what is named `registry/...` from `url`, which is then asked with `?ns=`.
 
-        Nothing else is asked, not even when that fails: no test reaches a network.
+        Nothing else is asked, not even when that fails: no test reaches a network. `more` are
+        further lines about it.
         """
         file = self._hosts / registry / "hosts.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f'server = "{url}"\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n')
+        file.write_text(f'server = "{url}"\n[host."{url}"]\n{_CAPABILITIES}{more}')
 
-    def pull(self, reference: str) -> Pulled:
-        """Pull, unpack, look, and remove."""
+    def pull(self, reference: str, *, login: str = "") -> Pulled:
+        """Pull, unpack, look, and remove; `login` is USERNAME:PASSWORD."""
         hosts = [f"--hosts-dir={self._hosts}"] if self._hosts.exists() else ["--plain-http"]
         native = ("--snapshotter=native", f"--platform={_PLATFORM}")
         target = self.directory / "mounted"
         target.mkdir(exist_ok=True)
-        self._run("images", "pull", *hosts, *native, reference)
+        given = [f"--user={login}"] if login else []
+        self._run("images", "pull", *hosts, *native, *given, reference)
         try:
             named = self._digest_of(reference)
             self._run("images", "mount", *native, reference, str(target))
@@ -223,9 +233,16 @@ class Docker(Program):
             environment={**_OFFLINE, "PATH": tools.SEARCH_PATH},
         )
 
-    def pull(self, reference: str) -> Pulled:
-        """Pull, unpack, look, and remove."""
-        self._run("pull", "--quiet", reference)
+    def pull(self, reference: str, *, login: str = "") -> Pulled:
+        """Pull, unpack, look, and remove; `login` is USERNAME:PASSWORD, for this pull."""
+        host = reference.partition("/")[0]
+        if login:
+            self.login(host, login)
+        try:
+            self._run("pull", "--quiet", reference)
+        finally:
+            if login:
+                self._run("logout", host)
         try:
             inspected = json.loads(self._run("image", "inspect", reference))
             named = inspected[0]["RepoDigests"][0].partition("@")[2]
@@ -236,6 +253,17 @@ class Docker(Program):
                 self._run("rm", container)
         finally:
             self._run("rmi", "--force", reference)
+
+    def login(self, host: str, login: str) -> None:
+        """Log in; ClientError if the registry does not take it."""
+        username, _, password = login.partition(":")
+        self._run("login", f"--username={username}", f"--password={password}", host)
+
+    def keep_login(self, registry: str, login: str) -> None:
+        """Keep a login, or none, as `docker login` would, without asking the registry."""
+        encoded = base64.b64encode(login.encode()).decode()
+        auths = {registry: {"auth": encoded}} if login else {}
+        (self.directory / "config.json").write_text(json.dumps({"auths": auths}))
 
     def _run(self, *arguments: str) -> bytes:
         return run([*self._docker, *arguments])
