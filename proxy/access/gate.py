@@ -5,6 +5,7 @@ So the answer to a client that may not pull is the same for what exists and for 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from proxy.access.principals import NOBODY, PrincipalKind
@@ -49,21 +50,21 @@ class Gate:
         """The rule for the repository, and for one of its tags if `tag` is not empty."""
         return self._rules.of(str(repository), tag)
 
-    def recall(self, rule: Rule, repository: Repository, presented: Presented) -> Client | None:
-        """Who is admitted, if that is known without work; None: see `admit`."""
-        if rule.mode is Mode.DENY:
-            return None
-        client = self._identities.recall(presented)
-        if client is None:
-            return None
-        if rule.mode is Mode.BASIC:
-            may = self._rules.admits(rule, client.principal)
+    def admits_until(
+        self, rule: Rule, repository: Repository, presented: Presented
+    ) -> float | None:
+        """Until when a client that was just admitted needs no other decision, monotonic.
+
+        None if that is not known. Changes of users and keys end it earlier.
+        """
+        if rule.mode is Mode.UPSTREAM:
+            client = self._identities.recall(presented)
+            login = None if client is None else client.login
+            granted = self._rights.granted_until(repository, login)
         else:
-            may = self._rights.recall(repository, client.login) or False
-        if not may:
-            return None
-        self._count(rule, client, "admitted")
-        return client
+            granted = math.inf
+        known = self._identities.known_until(presented)
+        return None if granted is None or known is None else min(granted, known)
 
     async def admit(
         self, rule: Rule, repository: Repository, subject: str, presented: Presented
@@ -79,15 +80,15 @@ class Gate:
                 client = await self._identities.identify(presented)
             await self._require(rule, client, repository, subject)
         except Unauthorized as error:
-            self._count(rule, client, "unauthorized")
+            self.counter(rule, client, "unauthorized").inc()
             raise error if presented.secure else Denied(_CLEARTEXT) from None
         except Denied:
-            self._count(rule, client, "denied")
+            self.counter(rule, client, "denied").inc()
             raise
         except RegistryError:
-            self._count(rule, client, "unknown")
+            self.counter(rule, client, "unknown").inc()
             raise
-        self._count(rule, client, "admitted")
+        self.counter(rule, client, "admitted").inc()
         return client
 
     async def _require(
@@ -107,9 +108,10 @@ class Gate:
             raise Denied(_NOT_YOURS)
         raise Unauthorized("the login is wrong" if client.refused else _LOG_IN)
 
-    def _count(self, rule: Rule, client: Client, decision: str) -> None:
+    def counter(self, rule: Rule, client: Client, decision: str) -> Counter:
+        """The metric of such decisions."""
         key = (rule.mode, client.principal.kind, decision)
         counter = self._counters.get(key)
         if counter is None:
             counter = self._counters[key] = metrics.ACCESS.labels(*key)
-        counter.inc()
+        return counter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -76,6 +77,16 @@ class Identities:
         if known is None or self._clock.wall() > known.until or not self._is_valid(known):
             return None
         return self._with_certificate(known.client, presented)
+
+    def known_until(self, presented: Presented) -> float | None:
+        """Until when `recall` knows the client, monotonic; None if it does not."""
+        value = presented.authorization
+        if not presented.secure or value is None:
+            return math.inf
+        known = self._known.get(self._digest(value))
+        if known is None:
+            return None
+        return self._clock.monotonic() + known.until - self._clock.wall()
 
     async def identify(self, presented: Presented) -> Client:
         """Whom the request comes from; Unauthorized if what was sent cannot be read, or is void.

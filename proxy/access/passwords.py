@@ -59,22 +59,26 @@ class Passwords:
         self._right: LruCache[bytes, str] = LruCache(_MEMORY)
         self._wrong: LruCache[bytes, float] = LruCache(_MEMORY)
 
-    async def look(self) -> None:
-        """Read the file if it has changed. A malformed one is a warning, and changes nothing."""
+    def look(self) -> bool:
+        """Read the file if it has changed; whether there are other users now.
+
+        A malformed one is a warning, and changes nothing.
+        """
         found = entry(self._file)
         if found == self._seen:
-            return
+            return False
         self._seen = found
         try:
             self._users = _read(self._file)
         except (OSError, ValueError) as error:
             self._warnings[_WARNING] = f"access.htpasswd_file was not taken over: {_why(error)}"
             _log.error("htpasswd.refused", reason=_why(error))
-            return
+            return False
         # A login that was wrong may be right now.
         self._wrong.clear()
         self._warnings.pop(_WARNING, None)
         _log.info("htpasswd.adopted", users=len(self._users.hashes))
+        return True
 
     def fingerprint(self, user: str) -> str | None:
         """A value that changes with the user's line; None if there is no such user now."""

@@ -76,6 +76,14 @@ class Rights:
             return True
         return None if login is None else self._recall(self._digest(str(repository), login))
 
+    def granted_until(self, repository: Repository, login: Login | None) -> float | None:
+        """Until when the right is kept that the login has, or everybody; None if there is none."""
+        for asked in (None, login):
+            known = self._known.get(self._digest(str(repository), asked))
+            if known is not None and known.granted:
+                return known.at + self._policy.ttl
+        return None
+
     async def check(self, repository: Repository, subject: str, login: Login | None) -> bool:
         """Whether the login may pull. The registry is asked without a login first.
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from http import HTTPStatus
-from ipaddress import ip_address
+from secrets import token_bytes
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from proxy.access.authorization import login_of, parse_authorization
 from proxy.access.identities import Presented
 from proxy.errors import Denied, NameUnknown, RequestInvalid, Unauthorized
+from proxy.kit.lru import LruCache
 from proxy.oci.reference import Tag
 from proxy.web.client_address import ClientAddresses
 from proxy.web.connection import connection_of
@@ -26,26 +30,42 @@ from proxy.web.paths import (
     ManifestTarget,
     Ping,
     ReferrersTarget,
+    RetiredTarget,
     TagsTarget,
     TokenTarget,
 )
 
 if TYPE_CHECKING:
+    from prometheus_client import Counter
+
     from proxy.access.gate import Gate
     from proxy.access.logins import Logins
     from proxy.catalog.routing import Routes
     from proxy.web.access_log import AccessLogLine
-    from proxy.web.paths import Target
+    from proxy.web.connection import Connection
+    from proxy.web.paths import RepositoryTarget, Target
 
 # A header with the same content as `Authorization`, for what already uses that one.
-_OWN_HEADER: Final = "Lighterage-Authorization"
+_OWN_HEADER: Final = istr("Lighterage-Authorization")
+_AUTHORIZATION: Final = istr("Authorization")
 _MAX_FORM: Final = 64 * 1024
 _FORM_TIMEOUT: Final = 10.0
 _MAX_FIELDS: Final = 32
+_MEMORY: Final = 2 * 2**20
+_COST: Final = 512
 _HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,300}")
 # docker 1.8 and 1.9 ask a mirror for this, and send a login only after a redirect to the real one.
 _SLASHES: Final = re.compile(r"/{2,}v2/?")
 _TOKEN_PATH: Final = "/token"  # noqa: S105 -- a path
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A client that was admitted; `until` is monotonic."""
+
+    principal: str
+    until: float
+    counter: Counter
 
 
 class AccessControl:
@@ -67,10 +87,15 @@ class AccessControl:
         """
         self._gate = gate
         self._logins = logins
+        self._secret = token_bytes(32)
         self._routes = routes
         self._allow_plain = allow_plain
         self._realm = realm
         self._trusted = ClientAddresses(trusted_proxies)
+        self._has_proxies = bool(trusted_proxies)
+        # Admissions that hold for a while, and rules that are open, by repository and tag.
+        self._admitted: LruCache[tuple[object, ...], _Admitted] = LruCache(_MEMORY)
+        self._open: LruCache[tuple[str, str, str], bool] = LruCache(_MEMORY)
 
     async def answer(
         self, request: web.BaseRequest, line: AccessLogLine
@@ -94,15 +119,50 @@ class AccessControl:
             await self._check_version(request)
         if not isinstance(target, ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget):
             return
-        rule = self._gate.rule(target.repository, _tag_of(target))
+        repository, tag = target.repository, _tag_of(target)
+        rule = self._gate.rule(repository, tag)
         if rule.is_open:
+            self._open.put((repository.registry, repository.name, tag), value=True, cost=_COST)
             return
         line.private = True
         presented = self._credentials_of(request)
-        client = self._gate.recall(rule, target.repository, presented)
-        if client is None:
-            client = await self._gate.admit(rule, target.repository, _subject(target), presented)
+        client = await self._gate.admit(rule, repository, _subject(target), presented)
         line.principal = str(client.principal)
+        if (until := self._gate.admits_until(rule, repository, presented)) is not None:
+            counter = self._gate.counter(rule, client, "admitted")
+            admitted = _Admitted(line.principal, until, counter)
+            self._admitted.put(self._key(request, target), admitted, _COST)
+
+    def recall(self, request: web.BaseRequest, target: Target, line: AccessLogLine) -> bool:
+        """Whether an admission from before still holds: else `admit` decides."""
+        if isinstance(target, Ping | RetiredTarget):
+            return False
+        repository = target.repository
+        if (repository.registry, repository.name, _tag_of(target)) in self._open:
+            return True
+        admitted = self._admitted.get(self._key(request, target))
+        if admitted is None or monotonic() >= admitted.until:
+            return False
+        line.private, line.principal = True, admitted.principal
+        admitted.counter.inc()
+        return True
+
+    def forget(self) -> None:
+        """Decide again: users or keys have changed."""
+        self._admitted.clear()
+
+    def _key(self, request: web.BaseRequest, target: RepositoryTarget) -> tuple[object, ...]:
+        """All that an admission depends on; of a credential its hash only."""
+        headers = request.headers
+        value = headers.get(_OWN_HEADER) or headers.get(_AUTHORIZATION) or ""
+        connection = connection_of(request)
+        repository, tag = target.repository, _tag_of(target)
+        hashed = blake2b(value.encode("utf-8", "surrogateescape"), key=self._secret).digest()
+        if connection is None:
+            return repository.registry, repository.name, tag, hashed
+        secure = self._is_secure(request, connection)
+        certificate = connection.certificate
+        return repository.registry, repository.name, tag, hashed, certificate, secure
 
     def challenge(self, request: web.BaseRequest, target: object, error: Unauthorized) -> str:
         """The `WWW-Authenticate` of a 401."""
@@ -158,20 +218,19 @@ class AccessControl:
     def _credentials_of(self, request: web.BaseRequest) -> Presented:
         connection = connection_of(request)
         headers = request.headers
-        value = headers.get(_OWN_HEADER) or headers.get("Authorization")
+        value = headers.get(_OWN_HEADER) or headers.get(_AUTHORIZATION)
         if connection is None:
             return Presented(value)
-        return Presented(value, connection.certificate, connection.client, self._is_secure(request))
+        secure = self._is_secure(request, connection)
+        return Presented(value, connection.certificate, connection.client, secure)
 
-    def _is_secure(self, request: web.BaseRequest) -> bool:
+    def _is_secure(self, request: web.BaseRequest, connection: Connection) -> bool:
         """Whether nobody between the client and us could read its credentials."""
-        if self._allow_plain or request.transport is None or _is_tls(request):
+        if self._allow_plain:
             return True
-        connection = connection_of(request)
-        peer = "" if connection is None else connection.peer
-        if self._trusted.trusts(peer):
+        if self._has_proxies and not _is_tls(request) and self._trusted.trusts(connection.peer):
             return request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
-        return _is_loopback(peer)
+        return connection.is_private
 
     def _token_url(self, request: web.BaseRequest) -> str:
         if self._realm is not None:
@@ -187,14 +246,14 @@ class AccessControl:
         return self._routes.by_host_or_default(request.headers.get("Host", ""))
 
 
-def _tag_of(target: Target) -> str:
+def _tag_of(target: RepositoryTarget) -> str:
     """The tag that is asked for, or ""."""
     if isinstance(target, ManifestTarget) and isinstance(target.reference, Tag):
-        return str(target.reference)
+        return target.reference
     return ""
 
 
-def _subject(target: ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget) -> str:
+def _subject(target: RepositoryTarget) -> str:
     """What of its repository an upstream is asked about, to see whether a login may pull."""
     if isinstance(target, ManifestTarget):
         return f"manifests/{target.reference}"
@@ -232,11 +291,3 @@ def _host(request: web.BaseRequest) -> str:
 def _is_tls(request: web.BaseRequest) -> bool:
     transport = request.transport
     return transport is not None and transport.get_extra_info("sslcontext") is not None
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback

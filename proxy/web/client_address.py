@@ -54,6 +54,12 @@ def client_of(address: str) -> str:
     return address if found is None else str(found)
 
 
+def is_loopback(address: str) -> bool:
+    """Whether the address is this machine's own."""
+    found = _parse(address)
+    return found is not None and found.is_loopback
+
+
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         found = ip_address(text.partition("%")[0])

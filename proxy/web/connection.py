@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.errors import RequestInvalid
 from proxy.telemetry import metrics
-from proxy.web.client_address import client_of
+from proxy.web.client_address import client_of, is_loopback
 from proxy.web.errors import body_of
 from proxy.web.head_limit import HeadLimit
 from proxy.web.reading_rate import ReadingLimits, ReadingRate, unread_bytes
@@ -52,7 +52,7 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         *("_began", "_rate", "_registry", "_server", "_since", "_was_waiting", "_wire"),
-        *("address", "certificate", "client", "over_limit", "peer", "reason"),
+        *("address", "certificate", "client", "is_private", "over_limit", "peer", "reason"),
     )
 
     def __init__(self, server: RegistryServer, registry: Registry) -> None:
@@ -84,6 +84,8 @@ class Connection(web.RequestHandler):
         self.client = ""
         # The name in the certificate that the client has shown.
         self.certificate: str | None = None
+        # Whether nobody on the way can read it: TLS, or this machine alone.
+        self.is_private = False
         # Why the connection ended, for the log.
         self.reason = CLIENT_LEFT
 
@@ -94,6 +96,8 @@ class Connection(web.RequestHandler):
         self.peer = self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         self.client = client_of(self.address)
         self.certificate = _name_in(transport.get_extra_info("peercert"))
+        is_tls = transport.get_extra_info("sslcontext") is not None
+        self.is_private = is_tls or is_loopback(self.peer)
 
     def turn_away(self) -> None:
         """Answer the only request that this connection may send with 503."""

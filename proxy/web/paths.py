@@ -98,6 +98,7 @@ class RetiredTarget:
     route = "other"
 
 
+RepositoryTarget: TypeAlias = ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget
 Target: TypeAlias = (
     Ping | ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget | RetiredTarget
 )

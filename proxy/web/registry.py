@@ -195,13 +195,17 @@ class Registry:
         return response
 
     async def _dispatch(self, request: web.BaseRequest, line: AccessLogLine) -> web.StreamResponse:
-        if self._access is not None and (response := await self._access.answer(request, line)):
+        if (
+            self._access is not None
+            and not request.raw_path.startswith("/v2/")
+            and (response := await self._access.answer(request, line))
+        ):
             return response
         # A push to the v1 API gets the answer for that API instead.
         if request.method not in {"GET", "HEAD"} and not request.raw_path.startswith("/v1/"):
             raise Unsupported("a pull-through proxy takes no pushes and no deletes")
         target = line.target = self._target(request)
-        if self._access is not None:
+        if self._access is not None and not self._access.recall(request, target, line):
             await self._access.admit(request, target, line)
         if isinstance(target, ManifestTarget):
             accept = Accept.parse(tuple(request.headers.getall("Accept", ())))

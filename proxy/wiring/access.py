@@ -46,10 +46,10 @@ class OpenAccess:
 
     async def look(self) -> None:
         """Read the files that have changed: one round of a chore."""
-        if self.passwords is not None:
-            await self.passwords.look()
-        if self.keys is not None:
-            self.keys.look()
+        changed = self.passwords is not None and self.passwords.look()
+        changed |= self.keys is not None and self.keys.look()
+        if changed and self.control is not None:
+            self.control.forget()
 
 
 class KeyFile:
@@ -62,11 +62,14 @@ class KeyFile:
         self._warnings = warnings
         self._seen = entry(path)
 
-    def look(self) -> None:
-        """Read the file if it has changed. One that cannot be used is a warning."""
+    def look(self) -> bool:
+        """Read the file if it has changed; whether other keys are used now.
+
+        One that cannot be used is a warning.
+        """
         found = entry(self._path)
         if found == self._seen:
-            return
+            return False
         self._seen = found
         try:
             self._tokens.adopt(_read_keys(self._path))
@@ -74,9 +77,10 @@ class KeyFile:
             reason = f"access.token_key_file was not taken over: {error}"
             self._warnings["token_key"] = reason
             _log.error("token_key.refused", reason=reason)
-        else:
-            self._warnings.pop("token_key", None)
-            _log.info("token_key.adopted")
+            return False
+        self._warnings.pop("token_key", None)
+        _log.info("token_key.adopted")
+        return True
 
 
 @asynccontextmanager
