@@ -37,6 +37,8 @@ QUIET: Final = {
     "Old answers, by reason",
     "Not kept, turned away",
     "Cache errors, evicted bytes",
+    "Replicas passed over",
+    "Other replicas, as each sees them",
 }
 # Seconds: until Prometheus has two samples of everything, on a busy machine.
 SCRAPED: Final = 60.0
