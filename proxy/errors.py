@@ -12,6 +12,7 @@ RegistryError
 ├── Unsupported                                  a pull-through proxy does not do this
 ├── ApiRetired                                   the v1 API; why docker was refused before
 ├── Overloaded                                   a limit of this proxy is reached; try again
+├── ConversionPending                            what was asked for is being made; try again
 ├── StorageFailure                               what must be durable cannot be written
 ├── ManifestInvalid                              bytes that are not one unambiguous manifest
 └── UpstreamFailure                              serve a cached copy instead, however old
@@ -172,6 +173,12 @@ class Overloaded(RegistryError):
     code = "TOOMANYREQUESTS"
 
 
+class ConversionPending(RegistryError):
+    """A conversion takes longer than a request waits, and goes on in the background."""
+
+    code = "UNAVAILABLE"
+
+
 class StorageFailure(RegistryError):
     """Content that must be durable before it is served cannot be written."""
 
@@ -330,6 +337,7 @@ class RefusalReason(StrEnum):
     ABSENT = "absent"
     SIZE = "size"
     FORMAT = "format"
+    HISTORY = "history"
 
 
 class ConversionRefused(Exception):

@@ -35,12 +35,13 @@ def batch_of(name: str, lookup: Lookup, tag: tuple[Tag, TagEntry] | None = None)
 
 
 def batch_of_derived(record: DerivedRecord) -> Batch:
-    """A derived manifest with the grants of all of its repositories; nothing if it is damaged."""
-    if record.manifest is None:
+    """Derived content with the grants of all of its repositories; nothing if it is damaged."""
+    if record.content is None:
         return Batch()
-    grant = Grant(Proof.DERIVED, record.manifest.media_type)
+    manifest = record.manifest
+    grant = Grant(Proof.DERIVED, None if manifest is None else manifest.media_type)
     return Batch(
-        manifests=[(record.manifest, record.origin)],
+        manifests=[] if manifest is None else [(manifest, record.origin)],
         grants=[(name, record.digest, grant) for name in record.repositories],
     )
 

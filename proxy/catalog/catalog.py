@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.catalog.batches import batch_of, batch_of_derived, representation_key
-from proxy.catalog.derived import DerivedManifests
+from proxy.catalog.derived import DerivedContent
 from proxy.catalog.lookup import UNKNOWN, Lookup
 from proxy.catalog.memory import CatalogMemory
 from proxy.catalog.merging import access_of, merge, origin_of, supersedes
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from proxy.kit.clock import Clock
-    from proxy.oci.derivation import ConversionInputs, Origin
+    from proxy.oci.derivation import ConversionInputs, DerivedBlob, Origin
+    from proxy.oci.derived_record import DerivedRecord
     from proxy.oci.manifest import Manifest
     from proxy.oci.mediatype import MediaType
     from proxy.oci.reference import Repository
@@ -62,7 +63,7 @@ class Catalog:
         """
         self._layers = tuple(layers)
         self._is_open = is_open
-        self._derived = DerivedManifests(derived)
+        self._derived = DerivedContent(derived)
         self._memory = CatalogMemory(memory)
         self._clock = clock
         self._touched: LruCache[Digest, float] = LruCache(_TOUCH_MEMORY)
@@ -276,7 +277,7 @@ class Catalog:
         self._memory.put_access(name, digest, grant)
         return self._write(Batch(grants=[(name, digest, grant)]))
 
-    # -- derived manifests -------------------------------------------------------------------
+    # -- derived content ---------------------------------------------------------------------
 
     async def derive(
         self, repository: Repository, manifest: Manifest, origin: Origin, *, replaces: bool = False
@@ -294,6 +295,20 @@ class Catalog:
     async def origin(self, digest: Digest) -> Origin | None:
         """What a derived manifest was made from; None if `digest` is not one of ours."""
         return await self._derived.origin(digest)
+
+    async def derive_blob(
+        self, repository: Repository, blob: DerivedBlob, origin: Origin, *, replaces: bool = False
+    ) -> None:
+        """Store a config that was made here, durably; StoreError if it cannot be."""
+        name, grant = str(repository), Grant(Proof.DERIVED)
+        await self._derived.put_blob(name, blob, origin, replaces=replaces)
+        self._memory.put_access(name, blob.digest, grant)
+        await self._write(Batch(grants=[(name, blob.digest, grant)]))
+
+    async def derived_blob(self, repository: Repository, digest: Digest) -> DerivedRecord | None:
+        """The record of a config that was made for this repository; its content may be damaged."""
+        record = await self._derived.record(str(repository), digest)
+        return None if record is None or record.manifest is not None else record
 
     async def representation(
         self, repository: Repository, source: Manifest, target: MediaType, inputs: ConversionInputs
@@ -317,7 +332,7 @@ class Catalog:
         """Put what is in the derived store back into an index that is new; how much that was."""
         count = 0
         async for record in self._derived.records():
-            if record.manifest is not None:
+            if record.content is not None:
                 await self._write(batch_of_derived(record))
                 count += 1
         return count

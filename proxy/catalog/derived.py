@@ -1,4 +1,4 @@
-"""Derived manifests, as the catalog asks for them: a store that fails has none."""
+"""Derived content, as the catalog asks for it: a store that fails has none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import structlog
 
 from proxy.catalog.lookup import Lookup
 from proxy.errors import StoreError
+from proxy.oci.derivation import DerivedBlob
 from proxy.oci.derived_record import DerivedRecord
 from proxy.ports.catalog import Grant, Proof
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
-class DerivedManifests:
+class DerivedContent:
     """Reads tolerate a store that fails, writes do not."""
 
     def __init__(self, store: DerivedStore) -> None:
@@ -33,8 +34,8 @@ class DerivedManifests:
 
         Without its bytes, which are damaged, the look-up has its origin.
         """
-        record = await self._get(digest, name)
-        if record is None or name not in record.repositories:
+        record = await self.record(name, digest)
+        if record is None or isinstance(record.content, DerivedBlob):
             return None
         if record.manifest is None:
             return Lookup(access=Grant(Proof.DERIVED), origin=record.origin)
@@ -44,7 +45,21 @@ class DerivedManifests:
     async def origin(self, digest: Digest) -> Origin | None:
         """What a derived manifest was made from; None if `digest` is not one of ours."""
         record = await self._get(digest)
-        return None if record is None else record.origin
+        if record is None or isinstance(record.content, DerivedBlob):
+            return None
+        return record.origin
+
+    async def record(self, name: str, digest: Digest) -> DerivedRecord | None:
+        """The record of derived content, if it was made for the repository `name`."""
+        record = await self._get(digest, name)
+        return None if record is None or name not in record.repositories else record
+
+    async def put_blob(
+        self, name: str, blob: DerivedBlob, origin: Origin, *, replaces: bool = False
+    ) -> None:
+        """Store a config that was made here; StoreError if it cannot be."""
+        record = DerivedRecord(blob.digest, blob, origin, frozenset({name}))
+        await (self._store.replace(record) if replaces else self._store.put(record))
 
     async def put(
         self, name: str, manifest: Manifest, origin: Origin, *, replaces: bool = False

@@ -9,6 +9,7 @@ from proxy.ports.catalog import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.oci.layer import LayerFacts
     from proxy.oci.reference import Digest, Tag
     from proxy.ports.catalog import Batch, Found, Layer, Listing
 
@@ -46,6 +47,10 @@ class OpenOnlyLayer:
         if not self._is_open(repository):
             return None
         return await self._layer.look_listing(repository, name)
+
+    async def look_layer(self, digest: Digest) -> LayerFacts | None:
+        """What the layer has: whether the repository has the image layer is found out apart."""
+        return await self._layer.look_layer(digest)
 
     async def commit(self, batch: Batch) -> None:
         """Write all of it."""

@@ -115,6 +115,9 @@ class SharedCacheLayer:
         listing = self._decode_dated(decode_listing, value)
         return listing if listing is not None and listing.fetched_at > marks.listings else None
 
+    async def look_layer(self, _digest: Digest) -> None:
+        """Nothing: a conversion is durable, so what another program wrote must not decide it."""
+
     async def commit(self, batch: Batch) -> None:
         """All keys at once; what the cache does not take is counted there."""
         writes: list[Awaitable[None]] = []

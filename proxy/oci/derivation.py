@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from proxy.errors import ConversionRefused, DigestInvalid, ManifestInvalid
+from proxy.oci.layer import LayerFacts
 from proxy.oci.manifest import Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
@@ -32,8 +33,8 @@ class ConversionInputs:
     """The inputs of a conversion besides its source and the content that it needs.
 
     Schema 1 contains `name` (as the client addressed it) and `tag`. `platforms`, `max_children` and
-    `max_depth` select the entries of a list or index; those in `absent` were not there. The key
-    changes a signature, but no digest.
+    `max_depth` select the entries of a list or index; those in `absent` were not there. `layers`
+    are the facts of schema 1's layers. The key changes a signature, but no digest.
     """
 
     name: str = ""
@@ -42,6 +43,7 @@ class ConversionInputs:
     max_children: int = 64
     max_depth: int = 1
     absent: frozenset[Digest] = frozenset()
+    layers: tuple[LayerFacts, ...] = ()
     key: SigningKey | None = field(default=None, repr=False, compare=False)
 
     def cache_key_for(self, target: MediaType) -> str:
@@ -54,15 +56,27 @@ class ConversionInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class DerivedBlob:
+    """A config that a conversion made, and that no registry has."""
+
+    media_type: str
+    digest: Digest
+    raw: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Derived:
     """The manifest that a conversion built, with the children that were converted for it.
 
-    `absent` are the entries of an index that its registry does not have.
+    `absent` are the entries of an index that its registry does not have. `blobs` are the configs
+    that were made, and `layers` what had to be found out about layers.
     """
 
     manifest: Manifest
     children: tuple[tuple[Manifest, Origin], ...] = ()
     absent: frozenset[Digest] = frozenset()
+    blobs: tuple[DerivedBlob, ...] = ()
+    layers: tuple[LayerFacts, ...] = ()
 
 
 def serialize(document: Mapping[str, object], media_type: MediaType) -> Manifest:
@@ -102,9 +116,15 @@ class Origin:
                 "max_children": self.inputs.max_children,
                 "max_depth": self.inputs.max_depth,
                 "absent": sorted(self.inputs.absent),
+                **self._layers(),
             },
             separators=(",", ":"),
         ).encode()
+
+    def _layers(self) -> dict[str, object]:
+        """What only conversions from schema 1 have."""
+        layers = [facts.encode() for facts in self.inputs.layers]
+        return {"layers": layers} if layers else {}
 
     @classmethod
     def decode(cls, record: bytes) -> Self:
@@ -122,6 +142,7 @@ class Origin:
                     max_children=_of(int, value["max_children"]),
                     max_depth=_of(int, value.get("max_depth", 1)),
                     absent=frozenset(map(Digest, _of(list, value.get("absent", [])))),
+                    layers=tuple(map(LayerFacts.decode, _of(list, value.get("layers", [])))),
                 ),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DigestInvalid):

@@ -106,16 +106,11 @@ OCI_TO_DOCKER: Final = {
 }
 DOCKER_TO_OCI: Final = {docker: oci for oci, docker in OCI_TO_DOCKER.items()}
 
-GZIP_LAYERS: Final = frozenset(
-    {
-        "application/vnd.oci.image.layer.v1.tar+gzip",
-        "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    }
-)
-PLAIN_LAYERS: Final = GZIP_LAYERS | {
-    "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.docker.image.rootfs.diff.tar",
-}
+# Docker's types of plain layers.
+GZIP_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+TAR_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar"
+GZIP_LAYERS: Final = frozenset({"application/vnd.oci.image.layer.v1.tar+gzip", GZIP_LAYER})
+PLAIN_LAYERS: Final = GZIP_LAYERS | {"application/vnd.oci.image.layer.v1.tar", TAR_LAYER}
 
 
 def bare(content_type: str) -> str:

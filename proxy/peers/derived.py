@@ -1,4 +1,4 @@
-"""Derived manifests of all replicas: each is with the owners of its digest, too.
+"""Derived manifests and configs of all replicas: each is with the owners of its digest, too.
 
 A digest that one replica has handed out can so be pulled from every other one, also where each has
 a disk of its own, and after the one that made it has gone.
@@ -59,13 +59,13 @@ class PeerDerived:
         """The record; if it is to be served through `repository`, also that of another replica."""
         own = await self._store.get(digest, repository)
         if repository is None or (
-            own is not None and own.manifest is not None and repository in own.repositories
+            own is not None and own.content is not None and repository in own.repositories
         ):
             return own
         found = await self._find(digest, repository)
         if found is None:
             return own
-        if own is not None and own.manifest is None:
+        if own is not None and own.content is None:
             await self._store.replace(found)
             return found
         return await self._store.put(found)
@@ -136,12 +136,12 @@ class DerivedContent:
         self._store = store
 
     async def get(self, digest: Digest) -> bytes:
-        """The record; NotStored if there is none with a manifest."""
+        """The record; NotStored if there is none with content."""
         try:
             record = await self._store.get(digest)
         except StoreError:
             raise NotStored from None
-        if record is None or record.manifest is None:
+        if record is None or record.content is None:
             raise NotStored
         return record.encode()
 
@@ -162,6 +162,6 @@ def _question(digest: Digest) -> Question:
 def _read(digest: Digest, value: Value) -> DerivedRecord:
     """The record in an answer; ManifestInvalid or ValueError for another one."""
     record = DerivedRecord.decode(digest, value.raw)
-    if record.manifest is None:
-        raise ValueError("its manifest is not what the digest names")
+    if record.content is None:
+        raise ValueError("its content is not what the digest names")
     return record

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from proxy.oci.derivation import Origin
     from proxy.oci.derived_record import DerivedRecord
+    from proxy.oci.layer import LayerFacts
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Tag
 
@@ -102,6 +103,7 @@ class Batch:
     claims: list[tuple[str, Digest, Digest, Claim]] = field(default_factory=list)
     representations: list[tuple[str, Digest]] = field(default_factory=list)
     listings: list[tuple[str, str, Listing]] = field(default_factory=list)
+    layers: list[LayerFacts] = field(default_factory=list)
     touched: list[Digest] = field(default_factory=list)
 
 
@@ -132,6 +134,10 @@ class Layer(Protocol):
         """The stored page of tags or referrers called `name`."""
         ...
 
+    async def look_layer(self, digest: Digest) -> LayerFacts | None:
+        """What is known of the layer's bytes, whichever repository they came through."""
+        ...
+
     async def commit(self, batch: Batch) -> None:
         """Write all of it; returns when the death of this process no longer loses it.
 
@@ -160,13 +166,16 @@ class Layer(Protocol):
 
 
 class DerivedStore(Protocol):
-    """The derived manifests, which no upstream has: durable, and apart from every bounded layer."""
+    """What was made here, and no upstream has: durable, and apart from every bounded layer.
+
+    These are manifests, and configs that were made with them.
+    """
 
     async def get(self, digest: Digest, repository: str | None = None) -> DerivedRecord | None:
         """The record, or None if there is none that can be read. It counts as used today.
 
-        It names `repository`, if that is given and has been granted the manifest. One
-        without its manifest is damaged: its origin is enough to make it again. StoreError if the
+        It names `repository`, if that is given and has been granted the content. One
+        without its content is damaged: its origin is enough to make it again. StoreError if the
         store cannot be asked.
         """
         ...
@@ -174,7 +183,7 @@ class DerivedStore(Protocol):
     async def put(self, record: DerivedRecord) -> DerivedRecord:
         """Store it durably, with the repositories of a record that exists added to its own.
 
-        The manifest that is stored first stays, so that all processes send the same signature.
+        The content that is stored first stays, so that all processes send the same signature.
         Returns what is stored now; StoreError if it cannot be.
         """
         ...

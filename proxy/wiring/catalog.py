@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.known_layers import KnownLayers
 from proxy.catalog.open_only import OpenOnlyLayer
 from proxy.catalog.shared_cache import SharedCacheLayer
 from proxy.stores.disk.blobs import DiskBlobs
@@ -44,6 +45,7 @@ class OpenCatalog:
     redis: RedisManifests | None
     index: SqliteIndex | None
     derived: DerivedStore
+    known_layers: KnownLayers
 
 
 @asynccontextmanager
@@ -99,7 +101,7 @@ async def open_catalog(
         shared: ManifestCache | None = cache or index
         if shared is None:
             raise AssertionError("without Redis there is an index")
-        yield OpenCatalog(catalog, shared, redis, index, derived)
+        yield OpenCatalog(catalog, shared, redis, index, derived, KnownLayers(layers))
     finally:
         for layer in reversed(layers):
             await layer.close()

@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 
 from proxy.errors import ManifestInvalid, StoreError
-from proxy.oci.derivation import ConversionInputs, Origin
+from proxy.oci.derivation import ConversionInputs, DerivedBlob, Origin
 from proxy.oci.derived_record import DerivedRecord
+from proxy.oci.layer import LayerFacts
 from proxy.oci.manifest import Manifest, Schema1, read_manifest
-from proxy.oci.mediatype import MediaType
+from proxy.oci.mediatype import DOCKER_CONFIG, MediaType
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.libtrust import SigningKey
 from proxy.stores.bucket.derived import DerivedObjects
@@ -102,6 +103,31 @@ async def test_the_value_can_be_read_by_hand(place: Place, store: DerivedStore) 
     head, _, raw = place.value_of(IMAGE.digest).read_bytes().partition(b"\n")
     assert head.startswith(b'{"format":1,')
     assert Digest.of(raw) == IMAGE.digest
+
+
+async def test_a_config_is_kept_as_a_manifest_is(place: Place) -> None:
+    """With the origin of the manifest that was made with it, the facts of layers included."""
+    layer = LayerFacts(IMAGE.digest, 5, IMAGE.digest, 6, is_gzip=True)
+    origin = replace(ORIGIN, inputs=replace(ORIGIN.inputs, layers=(layer,)))
+    blob = DerivedBlob(DOCKER_CONFIG, Digest.of(b"{\n}"), b"{\n}")
+    record = DerivedRecord(blob.digest, blob, origin, frozenset({CARGO}))
+    assert await place.make().put(record) == record
+    assert await place.make().get(blob.digest, CARGO) == record
+    assert record.manifest is None
+    other = replace(record, repositories=frozenset({OTHER}))
+    assert (await place.make().put(other)).content == blob
+    found = await place.make().get(blob.digest, CARGO)
+    assert found is not None
+    assert CARGO in found.repositories
+    file = place.value_of(blob.digest)
+    file.write_bytes(file.read_bytes()[:-1] + b"]")
+    damaged = await place.make().get(blob.digest)
+    assert damaged is not None
+    assert (damaged.content, damaged.origin) == (None, origin)
+    await place.make().replace(record)
+    again = await place.make().get(blob.digest)
+    assert again is not None
+    assert again.content == blob
 
 
 async def test_the_first_writer_wins_and_the_second_learns_what_it_wrote(place: Place) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.oci.derivation import Origin
+from proxy.oci.layer import LayerFacts
 from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import NOTHING, Batch, Claim, Grant, Listing, Proof, TagEntry
 from tests.kit import images
@@ -256,6 +257,19 @@ async def test_a_representation_is_found_under_its_key(opened: Opened) -> None:
     assert await layer.look_representation("rep:1:b") is None
     await opened.layer.commit(Batch(representations=[(keys[0], SHA512)]))
     assert await layer.look_representation(keys[0]) == SHA512
+
+
+@pytest.mark.parametrize("digest", [BLOB, SHA512], ids=["sha256", "sha512"])
+async def test_the_facts_of_an_image_layer(opened: Opened, digest: Digest) -> None:
+    """Sizes may exceed 32 bits. They are kept where nobody else writes."""
+    facts = LayerFacts(digest, 2**33, Digest.of(b"archive"), 2**36, is_gzip=True)
+    plain = LayerFacts(Digest.of(b"plain"), 1024, Digest.of(b"plain"), 1024, is_gzip=False)
+    assert await opened.layer.look_layer(digest) is None
+    await opened.layer.commit(Batch(layers=[facts, plain]))
+    for layer in (opened.layer, opened.again()):
+        found = [await layer.look_layer(each.digest) for each in (facts, plain)]
+        assert found == ([facts, plain] if opened.can.layer_facts else [None, None])
+    assert await opened.layer.look_layer(IMAGE.digest) is None
 
 
 # -- listings and purges -------------------------------------------------------------------------

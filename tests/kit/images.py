@@ -100,6 +100,13 @@ def layer(
     return Layer(gzip.compress(content, compression, mtime=0), digest(content))
 
 
+def sparse_header(name: str, size: int) -> bytes:
+    """The header of a file of `size` zeros, which follow it in an archive."""
+    entry = _entry(name, tarfile.REGTYPE, mode=0o644)
+    entry.size = size
+    return entry.tobuf(tarfile.PAX_FORMAT)
+
+
 def image(  # what an image can differ in
     form: Format,
     layers: Sequence[Layer],

@@ -35,6 +35,7 @@ class Capabilities:
     representations: bool = True
     origins: bool = True
     knows_repositories: bool = True
+    layer_facts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Opened:
     again: Callable[[], Layer]
 
 
-_SHARED: Final = Capabilities(claims=False, knows_repositories=False)
+_SHARED: Final = Capabilities(claims=False, knows_repositories=False, layer_facts=False)
 CAPABILITIES: Final = {
     "memory": Capabilities(),
     "sqlite": Capabilities(),

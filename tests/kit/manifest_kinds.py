@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.build import from_image
-from proxy.oci.schema1.libtrust import SigningKey
-from tests.kit import images
+from tests.kit import images, schema1
 from tests.kit.images import DOCKER, OCI, Content
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-KEY: Final = SigningKey.generate()
+KEY: Final = schema1.KEY
 _V2S1: Final = "application/vnd.docker.distribution.manifest.v1+json"
 _V2S1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 _ATTESTATION: Final = {
@@ -199,6 +198,8 @@ def empty_config() -> Content:
 KINDS: Final[dict[str, Content]] = {
     "signed": signed(),
     "unsigned": unsigned(),
+    "quay": schema1.quay(schema1.two_layers("quay")),
+    "damaged": schema1.quay([b"no archive"]),
     "v2s2": images.docker_with_empty_steps(),
     "list": images.docker_list(),
     "oci": images.oci(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from proxy.ports.catalog import NOTHING, Batch
 
 if TYPE_CHECKING:
+    from proxy.oci.layer import LayerFacts
     from proxy.oci.reference import Digest, Tag
     from proxy.ports.catalog import Found, Layer, Listing
 
@@ -52,6 +53,10 @@ class WatchedLayer:
     async def look_listing(self, repository: str, name: str) -> Listing | None:
         self.calls["look_listing"] += 1
         return None if self.away else await self._layer.look_listing(repository, name)
+
+    async def look_layer(self, digest: Digest) -> LayerFacts | None:
+        self.calls["look_layer"] += 1
+        return None if self.away else await self._layer.look_layer(digest)
 
     async def commit(self, batch: Batch) -> None:
         self.calls["commit"] += 1

@@ -1,4 +1,4 @@
-"""Derived manifests in a bucket, below `keep/`, which no lifecycle rule may touch.
+"""Derived manifests and configs in a bucket, below `keep/`, which no lifecycle rule may touch.
 
 `keep/derived/DIGEST` is the record. A repository that was granted the manifest later has an empty
 object, `keep/grants/DIGEST/+/REPOSITORY`: objects cannot be changed by two proxies at once.
@@ -53,7 +53,7 @@ class DerivedObjects:
                 return record
             there = await self._read(record.digest)
             stored = record.over(there)
-            if there is None or stored.manifest != there.manifest:
+            if there is None or stored.content != there.content:
                 await self._bucket.put(_key(record.digest), stored.encode())
             for repository in record.repositories - (there.repositories if there else set()):
                 await self._bucket.put(_grant(record.digest, repository), b"")

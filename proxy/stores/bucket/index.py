@@ -17,6 +17,7 @@ from proxy.errors import DigestInvalid
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.kit.moment import parse_moment
+from proxy.oci.layer import LayerFacts
 from proxy.oci.mediatype import is_media_type
 from proxy.oci.reference import Digest
 from proxy.ports.catalog import NOTHING, Found, Grant, Proof, TagEntry
@@ -85,6 +86,11 @@ class BucketIndex:
         """Nothing: pages change too often for a request each."""
         return None
 
+    async def look_layer(self, digest: Digest) -> LayerFacts | None:
+        """What is known of the layer's bytes: one request."""
+        value = await self._get(_layer_key(digest))
+        return None if value is None else _decode_layer(value)
+
     async def commit(self, batch: Batch) -> None:
         """Write all objects at once. Derived manifests have a store of their own."""
         now = self._clock.wall()
@@ -107,6 +113,9 @@ class BucketIndex:
             elif (raw := bodies.get(digest)) is not None:
                 value = _encode(grant) + b"\n" + raw
                 writes.append(self._put(_key("manifests", name, digest), value))
+        for facts in batch.layers:
+            value = json.dumps(facts.encode(), separators=(",", ":")).encode()
+            writes.append(self._put(_layer_key(facts.digest), value))
         if writes:
             await asyncio.gather(*writes)
 
@@ -160,6 +169,17 @@ class BucketIndex:
 def _key(kind: str, repository: str, leaf: str) -> str:
     """`+` is in no repository's name, so no repository's objects are among another one's."""
     return f"again/{kind}/{repository}/+/{leaf}"
+
+
+def _layer_key(digest: Digest) -> str:
+    return f"again/layers/{digest}"
+
+
+def _decode_layer(value: bytes) -> LayerFacts | None:
+    try:
+        return LayerFacts.decode(json.loads(value))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DigestInvalid):
+        return None
 
 
 def _encode(grant: Grant) -> bytes:

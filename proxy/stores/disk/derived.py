@@ -1,4 +1,4 @@
-"""Derived manifests as files: `derived/DIGEST`, each with all that is needed to make it again.
+"""Derived manifests and configs as files: `derived/DIGEST`, each with all that makes it again.
 
 The directory and the signing key are the whole backup of a proxy: everything else can be had from
 the upstreams again.
@@ -105,11 +105,11 @@ class DerivedFiles:
         return await in_store_thread(work)
 
     def verify(self) -> Iterator[tuple[Digest, bool]]:
-        """Each digest, and whether its file has the manifest that it names. Blocks."""
+        """Each digest, and whether its file has the content that it names. Blocks."""
         for name in self._names():
             with suppress(DigestInvalid, OSError):
                 record = self._read(Digest(name))
-                yield Digest(name), record is not None and record.manifest is not None
+                yield Digest(name), record is not None and record.content is not None
 
     def _names(self) -> list[str]:
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from proxy.ports.catalog import NOTHING, Claim, Found, Grant
 
 if TYPE_CHECKING:
+    from proxy.oci.layer import LayerFacts
     from proxy.oci.reference import Digest, Tag
     from proxy.ports.catalog import Batch, Listing, TagEntry
 
@@ -34,6 +35,7 @@ class MemoryIndex:
         self._repositories: dict[str, _Repository] = {}
         self._contents: dict[Digest, tuple[bytes, bytes | None]] = {}
         self._representations: dict[str, Digest] = {}
+        self._layers: dict[Digest, LayerFacts] = {}
 
     async def look_tag(self, repository: str, tag: Tag) -> Found:
         """The tag's entry, unless it was purged, with the manifest and grant for what it names."""
@@ -76,6 +78,10 @@ class MemoryIndex:
         listing = known.listings.get(name)
         return None if listing is None or listing.fetched_at <= known.listings_purged else listing
 
+    async def look_layer(self, digest: Digest) -> LayerFacts | None:
+        """What is known of the layer's bytes."""
+        return self._layers.get(digest)
+
     async def commit(self, batch: Batch) -> None:
         """Take all of it."""
         for name, tag, entry in batch.tags:
@@ -89,6 +95,7 @@ class MemoryIndex:
         for name, _, digest, claim in batch.claims:
             self._of(name).claims[digest] = claim
         self._representations.update(batch.representations)
+        self._layers.update((facts.digest, facts) for facts in batch.layers)
         for name, page, listing in batch.listings:
             self._of(name).listings[page] = listing
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import sqlite3
 
-_TABLES: Final = ("contents", "grants", "tags", "representations", "listings")
+_TABLES: Final = ("contents", "grants", "tags", "representations", "listings", "layers")
 # Rows are deleted in portions, so that no transaction keeps other processes waiting, nor writes
 # more than a small part of all pages: each row may be on some pages of its own.
 _PORTION: Final = 500
@@ -27,6 +27,7 @@ _KEYS: Final = {
     "tags": "repository, name",
     "representations": "key",
     "listings": "repository, name",
+    "layers": "digest",
 }
 _ORPHANS: Final = """
 DELETE FROM repositories WHERE max(tags_purged, listings_purged) < ? AND id NOT IN (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.errors import DigestInvalid
 from proxy.kit.threads import in_thread
+from proxy.oci.layer import LayerFacts
 from proxy.oci.reference import Digest
 from proxy.ports.catalog import NOTHING, Claim, Found, Grant, Listing, Proof, TagEntry
 from proxy.stores.sqlite.reader import Reader
@@ -70,6 +71,7 @@ _LISTING: Final = """
 SELECT value, fetched, listings_purged FROM repositories AS r
 JOIN listings ON listings.repository = r.id AND listings.name = ? WHERE r.name = ?
 """
+_LAYER: Final = "SELECT size, diff_id, unpacked, gzip FROM layers WHERE digest = ?"
 _SHARED: Final = "SELECT value FROM shared WHERE key = ? AND expires > ?"
 
 
@@ -167,6 +169,19 @@ class SqliteIndex:
         def work(database: sqlite3.Connection) -> Listing | None:
             row = database.execute(_LISTING, (name, repository)).fetchone()
             return None if row is None or row[1] <= row[2] else Listing(row[0], row[1])
+
+        return await self._read(work)
+
+    async def look_layer(self, digest: Digest) -> LayerFacts | None:
+        """What is known of the layer's bytes."""
+        key = digest_key(digest)
+
+        def work(database: sqlite3.Connection) -> LayerFacts | None:
+            row = database.execute(_LAYER, (key,)).fetchone()
+            if row is None:
+                return None
+            size, diff_id, unpacked, is_gzip = row
+            return LayerFacts(digest, size, _digest(diff_id), unpacked, bool(is_gzip))
 
         return await self._read(work)
 

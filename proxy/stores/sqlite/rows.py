@@ -59,6 +59,7 @@ DELETE FROM tags WHERE (repository, name) IN (
 )
 """
 _REPRESENTATIONS: Final = "REPLACE INTO representations (key, derived, used) VALUES {rows}"
+_LAYERS: Final = "REPLACE INTO layers (digest, size, diff_id, unpacked, gzip, used) VALUES {rows}"
 _LISTINGS: Final = """
 WITH given (name, page, value, fetched, used) AS (VALUES {rows})
 REPLACE INTO listings (repository, name, value, fetched, used)
@@ -94,6 +95,7 @@ class Rows:
     tags: dict[tuple[str, str], Row | None] = field(default_factory=dict)
     representations: dict[str, Row] = field(default_factory=dict)
     listings: dict[Row, Row] = field(default_factory=dict)
+    layers: dict[bytes, Row] = field(default_factory=dict)
     purges: dict[str, Row] = field(default_factory=dict)
     shared: dict[str, Row | None] = field(default_factory=dict)
     touched: dict[bytes, Row] = field(default_factory=dict)
@@ -132,6 +134,11 @@ class Rows:
             self.listings[name, page] = (name, page, listing.value, listing.fetched_at, now)
             self.repositories[name] = (name,)
             size += _OVERHEAD + len(page) + len(listing.value)
+        for facts in batch.layers:
+            digest = digest_key(facts.digest)
+            values = (facts.size, digest_key(facts.diff_id), facts.unpacked, facts.is_gzip)
+            self.layers[digest] = (digest, *values, now)
+            size += _OVERHEAD
         for used in batch.touched:
             digest = digest_key(used)
             self.touched[digest] = (digest,)
@@ -165,6 +172,7 @@ class Rows:
             (_DROP_TAGS, [key for key, row in self.tags.items() if row is None]),
             (_REPRESENTATIONS, self.representations.values()),
             (_LISTINGS, self.listings.values()),
+            (_LAYERS, self.layers.values()),
             (_SHARED, [row for row in self.shared.values() if row is not None]),
             (_DROP_SHARED, [(key,) for key, row in self.shared.items() if row is None]),
         ):

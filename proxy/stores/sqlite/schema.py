@@ -88,6 +88,18 @@ CREATE TABLE shared (
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
+# A file of an earlier release of this format may lack it.
+_LAYERS: Final = """
+CREATE TABLE IF NOT EXISTS layers (
+    digest BLOB PRIMARY KEY,
+    size INTEGER NOT NULL,
+    diff_id BLOB NOT NULL,
+    unpacked INTEGER NOT NULL,
+    gzip INTEGER NOT NULL,
+    used INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS layers_by_use ON layers (used);
+"""
 # How long a writer waits for a transaction of another process, in seconds.
 _TIMEOUT: Final = 5.0
 # At most so many seconds of a start are spent on a search for damage.
@@ -193,6 +205,7 @@ def _open(path: Path, max_size: int) -> tuple[sqlite3.Connection, bool]:
         database.execute(f"PRAGMA journal_size_limit = {2 * log * PAGE}")
         database.execute(f"PRAGMA max_page_count = {max(256, max_size // PAGE * 24 // 25)}")
         is_new = _require_format(database)
+        database.executescript(_LAYERS)
         _check(database)
     except BaseException:
         database.close()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.known_layers import KnownLayers
 from proxy.errors import StoreError
-from proxy.oci.derivation import ConversionInputs, Origin
-from proxy.oci.mediatype import MediaType
+from proxy.oci.derivation import ConversionInputs, DerivedBlob, Origin
+from proxy.oci.layer import LayerFacts
+from proxy.oci.mediatype import DOCKER_CONFIG, MediaType
 from proxy.oci.reference import Digest, Repository
 from proxy.ports.catalog import Grant, Proof
 from proxy.stores.disk.derived import DerivedFiles
@@ -90,6 +92,48 @@ async def test_it_is_served_in_the_repositories_only_where_it_was_sent(place: Pl
     for repository in (CARGO, OTHER):
         lookup = await place.catalog().look_manifest(repository, IMAGE.digest)
         assert lookup.manifest == IMAGE
+
+
+CONFIG: Final = DerivedBlob(DOCKER_CONFIG, Digest.of(b"{}"), b"{}")
+
+
+async def test_a_derived_config_is_a_blob_and_no_manifest(place: Place) -> None:
+    """Granted to the repository that it was made for, whatever is lost."""
+    await place.catalog().derive_blob(CARGO, CONFIG, ORIGIN)
+    for _ in range(2):
+        catalog = place.catalog()
+        record = await catalog.derived_blob(CARGO, CONFIG.digest)
+        assert record is not None
+        assert (record.content, record.origin) == (CONFIG, ORIGIN)
+        assert await catalog.derived_blob(OTHER, CONFIG.digest) is None
+        assert (await catalog.look_manifest(CARGO, CONFIG.digest)).manifest is None
+        assert await catalog.origin(CONFIG.digest) is None
+        place.lose_layers()
+    assert (await place.catalog().look_blob(CARGO, CONFIG.digest)).access is None
+    assert await place.catalog().restore_derived() == 1
+    assert (await place.catalog().look_blob(CARGO, CONFIG.digest)).access == Grant(Proof.DERIVED)
+
+
+async def test_a_derived_manifest_is_no_blob(place: Place) -> None:
+    await place.catalog().derive(CARGO, IMAGE, ORIGIN)
+    assert await place.catalog().derived_blob(CARGO, IMAGE.digest) is None
+
+
+async def test_a_config_that_cannot_be_stored_is_an_error_and_known_nowhere(place: Place) -> None:
+    catalog = place.catalog()
+    with files_limited_to(100), pytest.raises(StoreError):
+        await catalog.derive_blob(CARGO, CONFIG, ORIGIN)
+    assert not catalog.remembers_access(CARGO, CONFIG.digest)
+
+
+async def test_what_is_known_of_layers_is_kept_by_every_layer(place: Place) -> None:
+    facts = LayerFacts(IMAGE.digest, 1, SOURCE.digest, 2, is_gzip=True)
+    known = KnownLayers([place.near, place.far])
+    assert await known.get(IMAGE.digest) is None
+    await known.put(facts)
+    assert await known.get(IMAGE.digest) == facts
+    place.near.away = True
+    assert await known.get(IMAGE.digest) == facts
 
 
 async def test_what_cannot_be_stored_is_an_error_and_known_nowhere(place: Place) -> None:

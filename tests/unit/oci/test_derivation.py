@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from proxy.errors import ConversionRefused, ManifestInvalid
 from proxy.oci import conversion
 from proxy.oci.derivation import CONVERTER, ConversionInputs, Origin, serialize
+from proxy.oci.layer import LayerFacts
 from proxy.oci.manifest import Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
@@ -27,6 +28,14 @@ SOURCE: Final = Digest("sha256:" + "ab" * 32)
 
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789._-", min_size=1, max_size=9)
 platforms = st.builds(Platform, words, words, st.just("") | words)
+facts = st.builds(
+    LayerFacts,
+    digest=st.binary(max_size=2).map(Digest.of),
+    size=st.integers(0),
+    diff_id=st.binary(max_size=2).map(Digest.of),
+    unpacked=st.integers(0),
+    is_gzip=st.booleans(),
+)
 origins = st.builds(
     Origin,
     source=st.binary(max_size=2).map(Digest.of),
@@ -39,6 +48,7 @@ origins = st.builds(
         max_children=st.integers(0),
         max_depth=st.integers(1, 16),
         absent=st.frozensets(st.binary(max_size=2).map(Digest.of), max_size=3),
+        layers=st.lists(facts, max_size=3).map(tuple),
     ),
     converter=st.integers(1),
 )
