@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import BlobUnknown, StoreError, UpstreamInvalid
-from proxy.ports.catalog import Proof
+from proxy.ports.catalog import Grant, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,11 @@ class BlobGrants:
             await write
         else:
             self._flights.start(write)
+
+    async def is_derived(self, repository: Repository, digest: Digest) -> bool:
+        """Whether the catalog knows that the blob was made here, for this repository."""
+        access = (await self._catalog.look_blob(repository, digest)).access
+        return isinstance(access, Grant) and access.proof is Proof.DERIVED
 
     async def require(self, repository: Repository, digest: Digest, blob: Blob) -> None:
         """Return if the repository may serve the stored blob.

@@ -10,7 +10,14 @@ import structlog
 
 from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.self_healing import StoredBlob, discard, open_verified
-from proxy.errors import ClientThrottled, ConversionRefused, RefusalReason, StoreError
+from proxy.errors import (
+    BlobUnknown,
+    ClientThrottled,
+    ConversionRefused,
+    RefusalReason,
+    StoreError,
+    UpstreamFailure,
+)
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from proxy.blobs.grants import BlobGrants
-    from proxy.blobs.source import Source
+    from proxy.blobs.source import DerivedBlobs, Source
     from proxy.blobs.transfers import Transfers
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
@@ -38,15 +45,17 @@ _PRIVATE_URL_LIFE: Final = 60.0
 
 
 class _Constant:
-    """The empty layer: conversions to schema 1 name it, and upstreams need not have it."""
+    """What no upstream needs to have: the empty layer, and configs that were made here."""
 
-    size = len(EMPTY_LAYER_BYTES)
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.size = len(content)
 
     def is_near(self, _offset: int) -> bool:
         return True
 
     async def read(self, offset: int, length: int) -> bytes:
-        return EMPTY_LAYER_BYTES[offset : offset + length]
+        return self._content[offset : offset + length]
 
     def close(self) -> None:
         """Nothing is open."""
@@ -63,6 +72,7 @@ class Blobs:
         transfers: Transfers,
         upstreams: Mapping[str, Upstream],
         flights: SingleFlight,
+        derived: DerivedBlobs,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._grants = grants
@@ -70,6 +80,7 @@ class Blobs:
         self._transfers = transfers
         self._upstreams = upstreams
         self._flights = flights
+        self._derived = derived
         self._clock = clock
         # The blobs of which one small range was delivered.
         self._ranges: LruCache[tuple[str, Digest], None] = LruCache(_MAX_RANGES)
@@ -84,10 +95,12 @@ class Blobs:
         """
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
-            return _Constant()
+            return _Constant(EMPTY_LAYER_BYTES)
         if self._transfers.is_running(repository, digest):
             return await self.fetch(repository, digest)
         if (blob := await self._open_stored(repository, digest, in_parts=in_parts)) is None:
+            if await self._grants.is_derived(repository, digest):
+                return await self._find_derived(repository, digest)
             return None
         return StoredBlob(
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
@@ -111,12 +124,12 @@ class Blobs:
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
-    async def url(self, digest: Digest, *, private: bool = False) -> str | None:
-        """Return where the client may fetch the blob that `find` has just returned; None: here.
+    async def url(self, digest: Digest, source: Source, *, private: bool = False) -> str | None:
+        """Return where the client may fetch `source`, which is the blob `digest`; None: here.
 
         `private`: not everybody may read it, so that the URL is for a short time.
         """
-        if digest == EMPTY_LAYER:
+        if isinstance(source, _Constant):
             return None
         return await self._store.url(digest, seconds=_PRIVATE_URL_LIFE if private else None)
 
@@ -129,6 +142,22 @@ class Blobs:
 
     async def fetch(self, repository: Repository, digest: Digest) -> Source:
         """Return the blob from its transfer, which is started if need be; raises as `open` does."""
+        try:
+            return await self._transfer(repository, digest)
+        except (BlobUnknown, UpstreamFailure):
+            # The catalog may have lost that it was made here.
+            if (derived := await self._find_derived(repository, digest)) is not None:
+                return derived
+            raise
+
+    async def _find_derived(self, repository: Repository, digest: Digest) -> Source | None:
+        content = await self._derived.get(repository, digest)
+        if content is None:
+            return None
+        trace.current().outcome = Outcome.HIT
+        return _Constant(content)
+
+    async def _transfer(self, repository: Repository, digest: Digest) -> Source:
         while True:
             reader = self._transfers.join(repository, digest)
             trace.current().outcome = Outcome.HIT if reader.verified else Outcome.MISS
@@ -159,15 +188,33 @@ class Blobs:
         trace.current().outcome = Outcome.MISS
         if (size := self._transfers.length(repository, digest)) is not None:
             return size
+        if await self._grants.is_derived(repository, digest) and (
+            derived := await self._find_derived(repository, digest)
+        ):
+            return derived.size
         upstream = self._upstreams[repository.registry]
-        size = await self._flights.do(
-            f"size:{repository}:{digest}", lambda: upstream.blob_size(repository.name, digest)
-        )
+        try:
+            size = await self._flights.do(
+                f"size:{repository}:{digest}", lambda: upstream.blob_size(repository.name, digest)
+            )
+        except (BlobUnknown, UpstreamFailure):
+            if (derived := await self._find_derived(repository, digest)) is not None:
+                return derived.size
+            raise
         if size is None:
             source = await self.open(repository, digest)
             size = source.size
             source.close()
         return size
+
+    async def has_access(self, repository: Repository, digest: Digest) -> bool:
+        """Whether the repository may serve the blob, as far as the catalog knows."""
+        return await self._grants.exists(repository, digest)
+
+    async def prefetch(self, repository: Repository, digest: Digest) -> None:
+        """Begin to fetch the blob in the background, unless it is stored."""
+        if await self._store.size(digest) is None:
+            self._transfers.prefetch(repository, digest)
 
     async def has_begun(self, repository: Repository, digest: Digest, offset: int) -> bool:
         """Whether the byte at `offset` is in a spool, though no transfer may be running."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from proxy.oci.reference import Digest, Repository
 
 
 class Source(Protocol):
@@ -23,4 +26,15 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Stop reading. Called once."""
+        ...
+
+
+class DerivedBlobs(Protocol):
+    """What was made here, and no upstream has."""
+
+    async def get(self, repository: Repository, digest: Digest) -> bytes | None:
+        """Return the blob that was made for this repository; None if there is none.
+
+        An UpstreamFailure if it is damaged, and cannot be made again now.
+        """
         ...

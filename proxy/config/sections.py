@@ -100,6 +100,10 @@ class ConversionSettings(Section):
     )
     max_children: int = Field(default=64, ge=1, le=1000)
     max_depth: int = Field(default=3, ge=1, le=16)
+    max_input: Bytes = 8 * 2**30
+    max_unpacked: Bytes = 64 * 2**30
+    timeout: Timeout = 20.0
+    concurrency: int = Field(default=1, ge=1, le=64)
     signing_key_file: Path | None = None
 
 

@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import (
-    BlobUnknown,
     ConversionRefused,
-    ManifestUnknown,
-    RefusalReason,
     StorageFailure,
     StoreError,
 )
 from proxy.manifests.nesting import NestedIndexes
+from proxy.manifests.walk import GraphWalk
 from proxy.oci import conversion
 from proxy.oci.derivation import ConversionInputs, Derived, Origin
 from proxy.oci.index import for_platform
-from proxy.oci.manifest import MANIFEST_LIMIT, Index, Schema1
+from proxy.oci.manifest import Index, Schema1
 from proxy.oci.mediatype import MediaType
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from proxy.blobs.serve import Blobs
     from proxy.catalog.catalog import Catalog
     from proxy.kit.singleflight import SingleFlight
     from proxy.manifests.fetch import UpstreamManifests
+    from proxy.manifests.measuring import LayerMeasuring
+    from proxy.manifests.pending import PendingConversions
     from proxy.oci.conversion import Conversion
     from proxy.oci.manifest import Descriptor, Manifest
     from proxy.oci.platform import Platform
@@ -41,8 +41,6 @@ _log = structlog.get_logger()
 
 # docker up to 1.9 refuses an image of more steps, with a layer or without (moby graph/history.go).
 _DEEPEST: Final = 125
-# Above it a conversion takes longer than other requests should wait for the loop.
-_SMALL: Final = 64 * 1024
 
 
 class Conversions:
@@ -55,6 +53,8 @@ class Conversions:
         upstream_manifests: UpstreamManifests,
         blobs: Blobs,
         flights: SingleFlight,
+        measuring: LayerMeasuring,
+        pending: PendingConversions,
         key: SigningKey,
         platforms: Sequence[Platform],
         max_children: int,
@@ -62,13 +62,20 @@ class Conversions:
     ) -> None:
         self._catalog = catalog
         self._upstream_manifests = upstream_manifests
-        self._blobs = blobs
         self._flights = flights
+        self._pending = pending
         self._key = key
         self._platforms = tuple(platforms)
         self._max_children = max_children
         self._max_depth = max_depth
         self._nested = NestedIndexes(upstream_manifests)
+        self._walk = GraphWalk(
+            upstream_manifests=upstream_manifests,
+            blobs=blobs,
+            measuring=measuring,
+            nested=self._nested,
+            key=key,
+        )
 
     async def convert(
         self,
@@ -81,17 +88,28 @@ class Conversions:
 
         ConversionRefused if the content does not allow it; StorageFailure if it cannot be
         recorded, because a digest that cannot be pulled later must not be handed out.
+        ConversionPending or Overloaded if it reads layers, and that takes too long.
         """
         target = path[-1].target
-        if isinstance(source, Schema1):
+        if isinstance(source, Schema1) and target.is_schema1:
             return await self.sign(source)
         inputs = self._inputs(repository, tag, target)
-        known = await self._catalog.representation(repository, source, target, inputs)
-        # Somebody may have pushed the same payload unsigned: it has the same digest.
-        if known is not None and known.media_type == target:
+
+        async def find() -> Manifest | None:
+            known = await self._catalog.representation(repository, source, target, inputs)
+            # Somebody may have pushed the same payload unsigned: it has the same digest.
+            return known if known is not None and known.media_type == target else None
+
+        if (known := await find()) is not None:
             return known
+
+        def work() -> Coroutine[None, None, Manifest]:
+            return self._record(repository, source, path, inputs)
+
         key = f"convert:{repository}:{source.digest}:{target}:{inputs.cache_key_for(target)}"
-        return await self._flights.do(key, lambda: self._record(repository, source, path, inputs))
+        if any(edge.needs_layers for edge in path):
+            return await self._pending.run(key, work, find)
+        return await self._flights.do(key, work)
 
     async def sign(self, manifest: Schema1) -> Manifest:
         """Sign unsigned schema 1: the payload stays the same, and so does the digest.
@@ -123,7 +141,7 @@ class Conversions:
         try:
             source = await self._upstream_manifests.get(repository, origin.source)
             path = conversion.path(source.media_type, origin.target) or ()
-            made = await self._convert(repository, source, path, origin.inputs) if path else None
+            made = await self._walk.make(repository, source, path, origin.inputs) if path else None
         except ConversionRefused as refusal:
             made = None
             _log.error("manifest.not_rebuilt", digest=digest, reason=str(refusal))
@@ -153,94 +171,41 @@ class Conversions:
         inputs: ConversionInputs,
     ) -> Manifest:
         """Convert, and store the result before anybody learns its digest."""
-        made = await self._convert(repository, source, path, inputs)
+        made = await self._walk.make(repository, source, path, inputs)
         steps = len(made.manifest.layers) if isinstance(made.manifest, Schema1) else 0
         if steps > _DEEPEST:
             _log.warning(
                 "manifest.too_deep", repository=str(repository), tag=inputs.tag, steps=steps
             )
         target = path[-1].target
-        # Without what is missing now, so that it can be made again when that is there.
+        # Without what is missing now, so that it can be made again when that is there; and with
+        # what was found out about layers, so that they are not needed for that.
         origin = Origin(
-            source=source.digest, target=target, inputs=replace(inputs, absent=made.absent)
+            source=source.digest,
+            target=target,
+            inputs=replace(inputs, absent=made.absent, layers=made.layers),
         )
         manifest = await self._store(repository, made, origin)
         await self._catalog.put_representation(source, target, inputs, manifest.digest)
         return manifest
 
-    async def _convert(
-        self,
-        repository: Repository,
-        source: Manifest,
-        path: tuple[Conversion, ...],
-        inputs: ConversionInputs,
-    ) -> Derived:
-        signing = replace(inputs, key=self._key)
-        made = Derived(source)
-        for edge in path:
-            name = f"{edge.source.short}-{edge.target.short}"
-            try:
-                made = await self._expand(repository, made, inputs)
-                content = await self._contents(repository, edge, made.manifest, inputs)
-                step = await _apply(edge, made.manifest, content, signing)
-            except ConversionRefused as refusal:
-                metrics.REFUSALS.labels(name, refusal.reason).inc()
-                raise
-            metrics.CONVERSIONS.labels(name).inc()
-            made = Derived(
-                step.manifest, (*made.children, *step.children), made.absent | step.absent
-            )
-        return made
-
-    async def _expand(
-        self, repository: Repository, made: Derived, inputs: ConversionInputs
-    ) -> Derived:
-        """Put the entries of nested indexes in their place."""
-        if not isinstance(made.manifest, Index) or not made.manifest.nested:
-            return made
-        index, absent = await self._nested.expand(
-            repository,
-            made.manifest,
-            inputs.platforms,
-            max_depth=inputs.max_depth,
-            max_indexes=inputs.max_children,
-            absent=inputs.absent,
-        )
-        return replace(made, manifest=index, absent=made.absent | absent)
-
-    async def _contents(
-        self, repository: Repository, edge: Conversion, manifest: Manifest, inputs: ConversionInputs
-    ) -> dict[Digest, bytes]:
-        """What the edge needs; children that the upstream does not have are left out."""
-        found: dict[Digest, bytes] = {}
-        for need in edge.needs(manifest, inputs):
-            try:
-                found[need.digest] = await self._content(repository, edge, need)
-            except ConversionRefused:
-                if not edge.needs_manifests:
-                    raise
-        return found
-
-    async def _content(self, repository: Repository, edge: Conversion, need: Descriptor) -> bytes:
-        try:
-            if edge.needs_manifests:
-                return (await self._upstream_manifests.get(repository, need.digest)).raw
-            return await self._blobs.read(repository, need.digest, limit=MANIFEST_LIMIT)
-        except (ManifestUnknown, BlobUnknown):
-            raise ConversionRefused(
-                f"the upstream has no {need.digest}, which it names", RefusalReason.ABSENT
-            ) from None
-
     async def _store(
         self, repository: Repository, made: Derived, origin: Origin, *, replaces: bool = False
     ) -> Manifest:
-        """What is stored under the digest now: another process may have signed it first."""
+        """What is stored under the digest now: another process may have signed it first.
+
+        What the manifest names is durable before the manifest is.
+        """
         try:
             await asyncio.gather(
                 *(
+                    self._catalog.derive_blob(repository, blob, origin, replaces=replaces)
+                    for blob in made.blobs
+                ),
+                *(
                     self._catalog.derive(repository, child, child_origin)
                     for child, child_origin in made.children
-                )
+                ),
             )
             return await self._catalog.derive(repository, made.manifest, origin, replaces=replaces)
         except StoreError as error:
@@ -248,11 +213,3 @@ class Conversions:
             raise StorageFailure(
                 "a converted manifest cannot be recorded, so it is not served"
             ) from None
-
-
-async def _apply(
-    edge: Conversion, manifest: Manifest, content: dict[Digest, bytes], inputs: ConversionInputs
-) -> Derived:
-    if sum(map(len, content.values())) <= _SMALL:
-        return edge.apply(manifest, content, inputs)
-    return await asyncio.to_thread(edge.apply, manifest, content, inputs)

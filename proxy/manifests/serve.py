@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, assert_never
 
 import structlog
 
-from proxy.errors import ConversionRefused, ManifestUnknown, RefusalReason, UpstreamFailure
+from proxy.errors import (
+    ConversionPending,
+    ConversionRefused,
+    ManifestUnknown,
+    Overloaded,
+    RefusalReason,
+    UpstreamFailure,
+)
 from proxy.oci.conversion import is_mixed
 from proxy.oci.manifest import Index, Manifest, Schema1
 from proxy.oci.mediatype import MediaType
@@ -23,7 +30,7 @@ from proxy.oci.negotiation import (
     negotiate_child,
 )
 from proxy.ports.catalog import Grant, Proof
-from proxy.telemetry import trace
+from proxy.telemetry import metrics, trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
@@ -44,7 +51,8 @@ class Representation:
 
     `named` is what was asked for: the tag's digest when it was resolved, whatever it is by now.
     `mixed` is whether what the upstream has mixes OCI and docker types. It is not `lasting` if
-    something better could not be made only because the upstream did not give what that needs.
+    something better could not be made only because the upstream did not give what that needs, or
+    because that takes longer than a request waits.
     """
 
     manifest: Manifest
@@ -111,8 +119,9 @@ class Manifests:
     ) -> Representation:
         """What the tag names, in the best form for `accept`; ManifestUnknown if none serves.
 
-        An UpstreamFailure if one might, and the upstream does not give what it needs. `by_head` is
-        whether the client asks by HEAD.
+        An UpstreamFailure if one might, and the upstream does not give what it needs;
+        ConversionPending or Overloaded if one might later. `by_head` is whether the client asks by
+        HEAD.
         """
         manifest = await self._tags.resolve(repository, tag, by_head=by_head)
         with trace.keep_outcome():
@@ -123,8 +132,13 @@ class Manifests:
     ) -> Representation:
         reasons: list[str] = []
         lasting = True
-        failure: UpstreamFailure | None = None
+        failure: UpstreamFailure | ConversionPending | Overloaded | None = None
+        is_busy = False
         for option in negotiate(manifest, accept, self._policy):
+            # What the client reads for sure may stand in for what takes long. A wildcard says
+            # nothing about that, and another conversion would take as long.
+            if is_busy and option != Stored(Rule.NAMED):
+                continue
             try:
                 found = await self._take(option, repository, tag, manifest, accept)
             except ConversionRefused as refusal:
@@ -133,11 +147,17 @@ class Manifests:
             except UpstreamFailure as error:
                 # A client that also accepts what is stored gets that.
                 failure = failure or error
+            except (ConversionPending, Overloaded) as error:
+                failure, is_busy = failure or error, True
             else:
+                if is_busy:
+                    metrics.CONVERSIONS_PENDING.labels("stored").inc()
                 trace.current().rule = found.rule
                 lasting = lasting and failure is None
                 return replace(found, mixed=is_mixed(manifest), lasting=lasting)
         if failure is not None:
+            if is_busy:
+                metrics.CONVERSIONS_PENDING.labels("error").inc()
             raise failure
         raise ManifestUnknown(
             explain_refusal(manifest, accept, reasons),

@@ -27,6 +27,7 @@ from proxy.oci.manifest import (
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import build, libtrust
+from proxy.oci.schema1.to_image import layers_to_measure, to_image
 
 Content: TypeAlias = Mapping[Digest, bytes]
 Needs: TypeAlias = Callable[[Manifest, ConversionInputs], tuple[Descriptor, ...]]
@@ -53,6 +54,11 @@ class Conversion:
         """Whether the needed content consists of manifests rather than blobs."""
         return self.source.is_index
 
+    @property
+    def needs_layers(self) -> bool:
+        """Whether facts of layers are needed, as `ConversionInputs.layers`, and no content."""
+        return self.source.is_schema1 and not self.target.is_schema1
+
 
 def _nothing(_manifest: Manifest, _inputs: ConversionInputs) -> tuple[Descriptor, ...]:
     return ()
@@ -66,6 +72,11 @@ def _config(manifest: Manifest, _inputs: ConversionInputs) -> tuple[Descriptor, 
             "its config is too large to be put into a schema 1 manifest", RefusalReason.SIZE
         )
     return (source.config,)
+
+
+def _layers(manifest: Manifest, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
+    layers = layers_to_measure(_as_schema1(manifest), inputs.layers)
+    return tuple(Descriptor("", layer, None) for layer in layers)
 
 
 def _children(manifest: Manifest, inputs: ConversionInputs) -> tuple[Descriptor, ...]:
@@ -99,9 +110,12 @@ def _to_schema1(manifest: Manifest, content: Content, inputs: ConversionInputs) 
     return Derived(read_manifest(payload, MediaType.V2S1))
 
 
+def _to_image(manifest: Manifest, _content: Content, inputs: ConversionInputs) -> Derived:
+    return to_image(_as_schema1(manifest), inputs.layers)
+
+
 def _sign(manifest: Manifest, _content: Content, inputs: ConversionInputs) -> Derived:
-    if not isinstance(manifest, Schema1):
-        raise ConversionRefused(_UNREADABLE)
+    _as_schema1(manifest)
     if inputs.key is None:
         raise ConversionRefused("there is no key to sign it with")
     try:
@@ -126,6 +140,12 @@ def _as_image(manifest: Manifest) -> Image:
     return manifest
 
 
+def _as_schema1(manifest: Manifest) -> Schema1:
+    if not isinstance(manifest, Schema1):
+        raise ConversionRefused(_UNREADABLE)
+    return manifest
+
+
 def _as_index(manifest: Manifest) -> Index:
     if not isinstance(manifest, Index):
         raise ConversionRefused(_UNREADABLE)
@@ -136,6 +156,8 @@ def _as_index(manifest: Manifest) -> Index:
 CONVERSIONS: Final = (
     Conversion(MediaType.V2S2, MediaType.V2S1, needs=_config, apply=_to_schema1),
     Conversion(MediaType.V2S1, MediaType.V2S1_SIGNED, needs=_nothing, apply=_sign),
+    Conversion(MediaType.V2S1, MediaType.V2S2, needs=_layers, apply=_to_image),
+    Conversion(MediaType.V2S1_SIGNED, MediaType.V2S2, needs=_layers, apply=_to_image),
     Conversion(MediaType.OCI_MANIFEST, MediaType.V2S2, needs=_nothing, apply=_to_docker),
     Conversion(MediaType.V2S2, MediaType.OCI_MANIFEST, needs=_nothing, apply=_to_oci),
     Conversion(MediaType.OCI_INDEX, MediaType.DOCKER_LIST, needs=_children, apply=_to_docker_list),
@@ -157,8 +179,10 @@ def _shortest_paths() -> dict[tuple[MediaType, MediaType], tuple[Conversion, ...
     while ahead:
         start, end = ahead.popleft()
         for edge in CONVERSIONS:
-            # A path never returns to its first type: only that type's own row does.
-            if edge.source == end and edge.target not in {start, end}:
+            # A path never returns to its first type: only that type's own row does. Schema 1 is one
+            # type here, signed or not.
+            returns = start.is_schema1 and edge.target.is_schema1
+            if edge.source == end and edge.target not in {start, end} and not returns:
                 step = (start, edge.target)
                 if step not in paths:
                     paths[step] = (*paths[start, end], edge)

@@ -60,6 +60,22 @@ REFUSALS = Counter(
     "Conversions refused because of the content, by edge of the graph and reason.",
     ("edge", "reason"),
 )
+CONVERSIONS_RUNNING = Gauge(
+    f"{_PREFIX}_layer_conversions_running",
+    "Conversions from schema 1 that read layers, or wait for their turn to.",
+    multiprocess_mode="livesum",
+)
+CONVERSIONS_PENDING = Counter(
+    f"{_PREFIX}_conversions_pending_total",
+    "Responses sent before a conversion had ended, by what was served instead.",
+    ("served",),
+)
+LAYERS_MEASURED = Counter(
+    f"{_PREFIX}_layers_measured_total",
+    "Layers that were read to convert schema 1, by outcome.",
+    ("outcome",),
+)
+UNPACKED_BYTES = Counter(f"{_PREFIX}_unpacked_bytes_total", "Bytes that measured layers unpack to.")
 MIXED = Counter(
     f"{_PREFIX}_mixed_images_total",
     "Responses with an image that mixes OCI and docker types, by whether it was converted.",

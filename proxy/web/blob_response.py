@@ -12,7 +12,6 @@ from aiohttp import web
 
 from proxy.errors import RegistryError, StoreError
 from proxy.telemetry import trace
-from proxy.web.cold_requests import ColdRequests
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.connection import departure
 from proxy.web.headers import cache_status, content_headers, make_private
@@ -21,6 +20,7 @@ from proxy.web.ranges import ByteRange, parse_range
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
+    from proxy.blobs.cold_requests import ColdRequests
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
     from proxy.oci.reference import Digest, Repository
@@ -41,16 +41,14 @@ _TYPE: Final = "application/octet-stream"
 class BlobResponder:
     """Answers GET and HEAD of blobs."""
 
-    def __init__(
-        self, blobs: Blobs, *, range_on_miss: bool, cold_per_client: int | None = None
-    ) -> None:
+    def __init__(self, blobs: Blobs, *, range_on_miss: bool, cold: ColdRequests) -> None:
         """`range_on_miss`: forward a range of a blob that is not cached to the upstream.
 
-        `cold_per_client` is how many such blobs one client may request at once.
+        `cold` counts requests for such blobs.
         """
         self._blobs = blobs
         self._range_on_miss = range_on_miss
-        self._cold = ColdRequests(cold_per_client)
+        self._cold = cold
         self._sending = 0
 
     async def answer(
@@ -86,7 +84,8 @@ class BlobResponder:
                         return passed
                 if source is None:
                     source = await self._blobs.fetch(target.repository, target.digest)
-                if (url := await self._blobs.url(target.digest, private=line.private)) is not None:
+                url = await self._blobs.url(target.digest, source, private=line.private)
+                if url is not None:
                     return _redirect(headers, url)
                 return await self._send(request, source, headers, wanted, line)
         finally:

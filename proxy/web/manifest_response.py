@@ -51,6 +51,9 @@ class PreparedManifest:
         headers["Vary"] = "Accept"
         if found.converted_from is not None:
             headers["Lighterage-Converted-From"] = found.converted_from
+        if not found.lasting:
+            # The next request may get something better.
+            headers["Cache-Control"] = "no-store"
         if private:
             make_private(headers)
         ready = headers.copy()

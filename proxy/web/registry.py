@@ -57,6 +57,7 @@ from proxy.web.recent_refusals import RecentRefusals
 
 if TYPE_CHECKING:
     from proxy.blobs.closure import ClosureProofs
+    from proxy.blobs.cold_requests import ColdRequests
     from proxy.blobs.recency import RecencyTracker
     from proxy.blobs.serve import Blobs
     from proxy.catalog.routing import Routes
@@ -87,7 +88,7 @@ class Registry:
         usage: RecencyTracker,
         range_on_miss: bool,
         memory: int,
-        cold_per_client: int | None = None,
+        cold: ColdRequests,
         access: AccessControl | None = None,
         closure: ClosureProofs | None = None,
     ) -> None:
@@ -102,9 +103,7 @@ class Registry:
         self._manifests = manifests
         self._listings = listings
         self._usage = usage
-        self._blobs = BlobResponder(
-            blobs, range_on_miss=range_on_miss, cold_per_client=cold_per_client
-        )
+        self._blobs = BlobResponder(blobs, range_on_miss=range_on_miss, cold=cold)
         self._access_log = AccessLog()
         self._refusals = RecentRefusals()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)

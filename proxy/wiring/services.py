@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from proxy.blobs.closure import ClosureProofs
+from proxy.blobs.cold_requests import ColdRequests
 from proxy.blobs.grants import BlobGrants
 from proxy.blobs.limits import TransferLimits
 from proxy.blobs.recency import RecencyTracker
@@ -20,7 +21,7 @@ from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
 from proxy.catalog.routing import Routes
 from proxy.kit.singleflight import SingleFlight
-from proxy.manifests.convert import Conversions
+from proxy.manifests.derived_configs import DerivedConfigs
 from proxy.manifests.fetch import UpstreamManifests
 from proxy.manifests.freshness import Lifetime
 from proxy.manifests.lifetimes import Lifetimes
@@ -34,7 +35,6 @@ from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases
 from proxy.stores.disk.old_format import describe_old_format
 from proxy.stores.disk.scrub import Scrub
-from proxy.stores.disk.signing_key import load_key, load_or_create_key
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.app import Readiness
 from proxy.web.peer_content import PeerContent
@@ -44,6 +44,7 @@ from proxy.web.server import ServerLimits
 from proxy.wiring.access import OpenAccess, open_access
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
+from proxy.wiring.conversions import open_conversions
 from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.peers import Peers, behind_derived, behind_owners, open_replicas
 from proxy.wiring.upstreams import resilient_upstreams
@@ -51,7 +52,6 @@ from proxy.wiring.upstreams import resilient_upstreams
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from proxy.catalog.catalog import Catalog
     from proxy.config import ConversionSettings, Limits, Settings, TagSettings
     from proxy.stores.bucket.blobs import ObjectBlobs
     from proxy.upstream.health.resilient import ResilientUpstream
@@ -126,8 +126,7 @@ async def open_services(
         asked = behind_owners(upstreams, access)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
-        _warn_of_old_format(settings, readiness)
-        _warn_of_plain_logins(settings, readiness)
+        _warn(settings, readiness)
         upstream_manifests = UpstreamManifests(catalog=catalog, upstreams=asked, flights=flights)
         grants = BlobGrants(
             catalog=catalog,
@@ -146,7 +145,12 @@ async def open_services(
             finish_abandoned=settings.blobs.finish_abandoned,
         )
         blobs = Blobs(
-            grants=grants, store=store, transfers=transfers, upstreams=asked, flights=flights
+            grants=grants,
+            store=store,
+            transfers=transfers,
+            upstreams=asked,
+            flights=flights,
+            derived=DerivedConfigs(catalog, upstream_manifests),
         )
         tags = Tags(
             catalog=catalog,
@@ -160,7 +164,15 @@ async def open_services(
                 if each.mirrors or access is not None
             },
         )
-        conversions = _conversions(settings, catalog, upstream_manifests, blobs, flights)
+        cold = ColdRequests(settings.limits.per_client.cold)
+        conversions = open_conversions(
+            settings,
+            opened,
+            upstream_manifests=upstream_manifests,
+            blobs=blobs,
+            flights=flights,
+            cold=cold,
+        )
         manifests = Manifests(
             catalog=catalog,
             tags=tags,
@@ -198,7 +210,7 @@ async def open_services(
             usage=RecencyTracker(blobs, flights),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
-            cold_per_client=settings.limits.per_client.cold,
+            cold=cold,
             access=guard.control,
             closure=ClosureProofs(grants=grants, store=store, flights=flights),
         )
@@ -270,6 +282,12 @@ def _dependencies(opened: OpenCatalog, store: DiskBlobs | ObjectBlobs) -> dict[s
     return found
 
 
+def _warn(settings: Settings, readiness: Readiness) -> None:
+    """Say what an operator should know before anything goes wrong."""
+    _warn_of_old_format(settings, readiness)
+    _warn_of_plain_logins(settings, readiness)
+
+
 def _warn_of_old_format(settings: Settings, readiness: Readiness) -> None:
     if (old_format := describe_old_format(settings.data)) is not None:
         readiness.warnings["data_directory"] = old_format
@@ -286,26 +304,6 @@ def _warn_of_plain_logins(settings: Settings, readiness: Readiness) -> None:
                 )
                 readiness.warnings[f"plain_login.{name}"] = message
                 _log.warning("upstream.plain_login", upstream=name, message=message)
-
-
-def _conversions(
-    settings: Settings,
-    catalog: Catalog,
-    upstream_manifests: UpstreamManifests,
-    blobs: Blobs,
-    flights: SingleFlight,
-) -> Conversions:
-    given = settings.conversion.signing_key_file
-    return Conversions(
-        catalog=catalog,
-        upstream_manifests=upstream_manifests,
-        blobs=blobs,
-        flights=flights,
-        key=load_key(given) if given else load_or_create_key(settings.data / "signing-key.pem"),
-        platforms=settings.conversion.platforms,
-        max_children=settings.conversion.max_children,
-        max_depth=settings.conversion.max_depth,
-    )
 
 
 def _policy(conversion: ConversionSettings) -> Policy:

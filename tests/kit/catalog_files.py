@@ -25,6 +25,17 @@ def damage_derived(data: Path, digest: str, raw: bytes = b"garbage") -> None:
     forget_content(data, digest)
 
 
+def derived_in(data: Path) -> list[str]:
+    """The digests of all that was made."""
+    return sorted(file.name for file in data.glob("derived/sha256*"))
+
+
+def remove_blob(data: Path, digest: str) -> None:
+    """Lose a stored blob."""
+    (found,) = data.glob(f"blobs/**/{digest.partition(':')[2]}")
+    found.unlink()
+
+
 def edit_origin(data: Path, digest: str, edit: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Change what a derived manifest is said to be made from."""
     file = derived_file(data, digest)

@@ -83,6 +83,13 @@ def skopeo_copy(
     }
 
 
+def skopeo_convert(source: str, target: str, *, form: str) -> None:
+    """Have skopeo make `form`, such as `v2s2`, of an image; both have a transport's name."""
+    command: list[str | Path] = [tools.require("skopeo"), "--insecure-policy", "copy", "--quiet"]
+    tls = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    run([*command, *tls, f"--format={form}", source, target])
+
+
 class Podman:
     """podman with its store in `directory`, as plain files."""
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from proxy.blobs.cold_requests import ColdRequests
 from proxy.blobs.grants import BlobGrants
 from proxy.blobs.limits import TransferLimits
 from proxy.blobs.serve import Blobs
 from proxy.blobs.transfers import Transfers
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.known_layers import KnownLayers
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.convert import Conversions
+from proxy.manifests.derived_configs import DerivedConfigs
 from proxy.manifests.fetch import UpstreamManifests
 from proxy.manifests.lifetimes import Lifetimes
 from proxy.manifests.listings import Listings
+from proxy.manifests.measuring import LayerMeasuring
+from proxy.manifests.pending import PendingConversions
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
 from proxy.oci.manifest import read_manifest
@@ -94,6 +99,9 @@ class ManifestWorld:
         self.derived = MemoryDerived()
         self.lifetimes = Lifetimes(life, revalidation_timeout=timeout)
         self.store = MemoryBlobs()
+        self.max_input = self.max_unpacked = 2**24
+        self.conversion_timeout = 30.0
+        self.cold: int | None = None
         # None where no other process of the machine shares the catalog.
         self.leases: MemoryLeases | None = None
         # The upstreams that have mirrors.
@@ -105,6 +113,9 @@ class ManifestWorld:
         upstreams = {"docker.io": self.upstream, "quay.io": self.other_upstream}
         flights = self.flights = SingleFlight(self.leases, clock=self.clock)
         self.catalog = Catalog([self.layer], self.derived, memory=2**20, clock=self.clock)
+        self.fetches = UpstreamManifests(
+            catalog=self.catalog, upstreams=upstreams, flights=flights, clock=self.clock
+        )
         grants = BlobGrants(
             catalog=self.catalog, store=self.store, upstreams=upstreams, flights=flights
         )
@@ -124,10 +135,8 @@ class ManifestWorld:
             transfers=transfers,
             upstreams=upstreams,
             flights=flights,
+            derived=DerivedConfigs(self.catalog, self.fetches),
             clock=self.clock,
-        )
-        self.fetches = UpstreamManifests(
-            catalog=self.catalog, upstreams=upstreams, flights=flights, clock=self.clock
         )
         self.tags = Tags(
             catalog=self.catalog,
@@ -143,6 +152,19 @@ class ManifestWorld:
             upstream_manifests=self.fetches,
             blobs=self.blobs,
             flights=flights,
+            measuring=LayerMeasuring(
+                blobs=self.blobs,
+                known=KnownLayers([self.layer]),
+                max_input=self.max_input,
+                max_unpacked=self.max_unpacked,
+                concurrency=1,
+            ),
+            pending=PendingConversions(
+                flights=flights,
+                cold=ColdRequests(self.cold),
+                concurrency=1,
+                timeout=self.conversion_timeout,
+            ),
             key=KEY,
             platforms=[AMD64],
             max_children=8,

@@ -17,10 +17,13 @@ from proxy.oci.derived_record import DerivedRecord
 from proxy.oci.headers.accept import Accept
 from proxy.oci.headers.link import LinkInvalid, following
 from proxy.oci.headers.ratelimit import RateLimit
-from proxy.oci.manifest import read_manifest
+from proxy.oci.layer import LayerMeter
+from proxy.oci.manifest import Schema1, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, parse_name, parse_reference
 from proxy.oci.schema1 import build, imageconfig, rfc3339
+from proxy.oci.schema1.to_image import to_image
+from proxy.oci.schema1.verification import find_damage
 from proxy.peers.answers import Value, read_error
 from proxy.peers.frames import Frame, FrameInvalid, FrameReader, Kind
 from proxy.peers.questions import Question
@@ -34,7 +37,7 @@ from proxy.upstream.health.rate_limit import MeterReading
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.paths import parse_target
 from proxy.web.ranges import parse_range
-from tests.kit import images
+from tests.kit import images, schema1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +101,22 @@ def _target(text: str) -> None:
     parse_target(target, host, _ROUTES)
 
 
+def _steps(data: bytes) -> None:
+    manifest = read_manifest(data)
+    if isinstance(manifest, Schema1):
+        find_damage(manifest)
+        to_image(manifest, [_FACTS])
+
+
+def _layer(data: bytes) -> None:
+    meter = LayerMeter(_DIGEST, max_unpacked=2**16)
+    for start in range(0, len(data), 100):
+        meter.feed(data[start : start + 100])
+    meter.finish()
+
+
+_OLD: Final = schema1.old_docker(schema1.two_layers()[:1])
+_FACTS: Final = schema1.facts_of(schema1.two_layers()[0])
 _ORIGIN: Final = json.dumps(
     {
         "source": str(_DIGEST),
@@ -107,6 +126,7 @@ _ORIGIN: Final = json.dumps(
         "tag": "1",
         "platforms": ["linux/amd64"],
         "max_children": 64,
+        "layers": [_FACTS.encode()],
     }
 ).encode()
 _RECORD: Final = json.dumps(
@@ -135,6 +155,14 @@ PARSERS: Final[dict[str, Parser]] = {
         _text(imageconfig.read_config),
         list(_IMAGE.blobs.values())[:1],
         (ValueError, RecursionError),
+    ),
+    "steps of schema 1": Parser(
+        _steps, [_OLD.manifest, schema1.quay([]).manifest], (RegistryError, ConversionRefused)
+    ),
+    "layer": Parser(
+        _layer,
+        [schema1.two_layers()[0], schema1.plain(schema1.two_layers()[0])[:2048]],
+        (ConversionRefused,),
     ),
     "time": Parser(_text(rfc3339.in_utc), [b"2026-01-01T00:00:00.5+02:00"], (ValueError,)),
     "Accept": Parser(
@@ -208,6 +236,7 @@ PARSERS: Final[dict[str, Parser]] = {
     "question of a peer": Parser(
         _text(Question.decode), [f"/peers/1/blob?name=a&reference={_DIGEST}".encode()], _REGISTRY
     ),
+    "layer in a bucket": Parser(bucket_index._decode_layer, [json.dumps(_FACTS.encode()).encode()]),
     "origin": Parser(Origin.decode, [_ORIGIN], _REGISTRY),
     "derived record": Parser(
         lambda data: DerivedRecord.decode(_DIGEST, data),

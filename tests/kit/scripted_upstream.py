@@ -25,6 +25,8 @@ from urllib.parse import parse_qs
 from aiohttp import web
 from multidict import CIMultiDict
 
+from proxy.oci.manifest import read_manifest
+from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from tests.kit.faults import (
     Answer,
@@ -141,8 +143,12 @@ class ScriptedUpstream:
     # Content
 
     def add_manifest(self, name: str, tag: str | None, raw: bytes, media_type: str) -> Digest:
-        """Serve `raw` under its digest, and under `tag` from now on."""
-        digest = Digest.of(raw)
+        """Serve `raw` under its digest, and under `tag` from now on.
+
+        The digest of signed schema 1 is that of its payload.
+        """
+        is_signed = media_type == MediaType.V2S1_SIGNED
+        digest = read_manifest(raw, media_type).digest if is_signed else Digest.of(raw)
         self._manifests[name, digest] = raw, media_type
         if tag is not None:
             self._manifests[name, tag] = raw, media_type
@@ -282,7 +288,11 @@ class ScriptedUpstream:
         blob = self._blobs.get((name, reference))
         if kind == "manifests" and manifest is not None:
             answer = content(*manifest)
-            answer.headers["Docker-Content-Digest"] = Digest.of(manifest[0])
+            raw, media_type = manifest
+            same = (key for key, value in self._manifests.items() if value == (raw, media_type))
+            answer.headers["Docker-Content-Digest"] = next(
+                digest for _, digest in same if ":" in digest
+            )
             return answer
         if kind == "blobs" and blob is not None:
             answer = content(blob, "application/octet-stream", byte_range)

@@ -76,6 +76,16 @@ class DamagedBlob(MemoryBlob):
         return await super().read(offset, length)
 
 
+class Made:
+    """What was made here for the repository. Fits DerivedBlobs."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[Digest, bytes] = {}
+
+    async def get(self, repository: Repository, digest: Digest) -> bytes | None:
+        return self.blobs.get(digest) if repository == REPOSITORY else None
+
+
 class World:
     def __init__(self) -> None:
         self.upstream = MemoryUpstream()
@@ -84,6 +94,7 @@ class World:
         self.store = DamagedStore()
         self.flights = SingleFlight(MemoryLeases(), clock=self.clock)
         self.catalog = memory_catalog()
+        self.made = Made()
         upstreams = {"docker.io": self.upstream}
         grants = BlobGrants(
             catalog=self.catalog,
@@ -106,6 +117,7 @@ class World:
             ),
             upstreams=upstreams,
             flights=self.flights,
+            derived=self.made,
             clock=self.clock,
         )
 
@@ -216,9 +228,37 @@ async def test_the_empty_layer_needs_no_upstream(world: World) -> None:
     source = await world.blobs.open(REPOSITORY, EMPTY_LAYER)
     assert source.is_near(0)
     assert await read(source) == EMPTY_LAYER_BYTES
-    assert await world.blobs.url(EMPTY_LAYER) is None
-    assert await world.blobs.url(world.digest) is None
+    assert await world.blobs.url(EMPTY_LAYER, source) is None
     assert world.upstream.asked == []
+
+
+MADE: Final = Digest.of(b"a config")
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_config_that_was_made_here_is_served_where_it_was_made(
+    world: World, *, is_known: bool
+) -> None:
+    """Also where the catalog has forgotten that: only then the upstream is asked first."""
+    world.made.blobs[MADE] = b"a config"
+    if is_known and (write := world.catalog.grant_blob(REPOSITORY, MADE, Proof.DERIVED)):
+        await write
+    assert await world.blobs.size(REPOSITORY, MADE) == len(b"a config")
+    source = await world.blobs.open(REPOSITORY, MADE)
+    assert await read(source) == b"a config"
+    assert await world.blobs.url(MADE, source) is None
+    assert bool(world.upstream.asked) is not is_known
+    with pytest.raises(BlobUnknown):
+        await world.blobs.open(OTHER, MADE)
+    with pytest.raises(BlobUnknown):
+        await world.blobs.size(OTHER, MADE)
+
+
+async def test_a_config_that_was_made_here_outlives_the_upstream(world: World) -> None:
+    world.made.blobs[MADE] = b"a config"
+    world.upstream.scripts += [Script(error=DOWN)] * 2
+    assert await world.blobs.size(REPOSITORY, MADE) == len(b"a config")
+    assert await read(await world.blobs.open(REPOSITORY, MADE)) == b"a config"
 
 
 async def test_a_small_blob_is_read_and_a_large_one_refused(world: World) -> None:

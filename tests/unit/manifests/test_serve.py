@@ -252,7 +252,7 @@ async def test_a_derived_digest_is_pulled_only_where_it_was_handed_out(
 async def lose_the_bytes(world: ManifestWorld, made: Manifest) -> None:
     """Leave the origin only, as where the bytes are damaged."""
     record = world.derived.stored[made.digest]
-    world.derived.stored[made.digest] = replace(record, manifest=None)
+    world.derived.stored[made.digest] = replace(record, content=None)
     world.layer._layer._contents.clear()  # type: ignore[attr-defined]
     world.restart()
 

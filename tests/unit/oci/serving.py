@@ -27,6 +27,7 @@ from proxy.oci.negotiation import (
 from proxy.oci.platform import Platform
 from proxy.oci.reference import Digest
 from tests.kit.manifest_kinds import KEY
+from tests.kit.schema1 import facts_of
 
 if TYPE_CHECKING:
     from proxy.oci.conversion import Conversion
@@ -104,8 +105,13 @@ def convert(source: Manifest, path: tuple[Conversion, ...], here: dict[Digest, b
         needs = [need.digest for need in edge.needs(made.manifest, INPUTS)]
         if missing := [need for need in needs if need not in here]:
             raise ConversionRefused(f"the upstream has no {missing[0]}, which it names")
-        step = edge.apply(made.manifest, {need: here[need] for need in needs}, INPUTS)
-        made = Derived(step.manifest, (*made.children, *step.children))
+        inputs = INPUTS
+        if edge.needs_layers:
+            inputs = replace(INPUTS, layers=tuple(facts_of(here[need]) for need in needs))
+        step = edge.apply(made.manifest, {need: here[need] for need in needs}, inputs)
+        made = Derived(
+            step.manifest, (*made.children, *step.children), blobs=(*made.blobs, *step.blobs)
+        )
     return made
 
 

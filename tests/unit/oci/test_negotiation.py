@@ -31,8 +31,10 @@ V2S1, SIGNED, V2S2, LIST, OCI, INDEX = MediaType
 # as it is or converted, or nothing.
 TABLE: Final = """
                   docker-1.9 docker-1.13 docker-28 containerd skopeo crane  kaniko curl   json   v2s2-only  v2s1-only  oci-only
-signed            stored     stored      stored    stored     stored stored 404    stored stored 404        stored     404
-unsigned          v2s1       v2s1        v2s1      stored     v2s1   v2s1   404    stored stored 404        stored     404
+signed            stored     v2s2        v2s2      v2s2       v2s2   v2s2   v2s2   stored stored v2s2       stored     oci
+unsigned          v2s1       v2s2        v2s2      v2s2       v2s2   v2s2   v2s2   stored stored v2s2       stored     oci
+quay              v2s1       v2s2        v2s2      v2s2       v2s2   v2s2   v2s2   stored stored v2s2       stored     oci
+damaged           v2s1       v2s1        v2s1      stored     v2s1   v2s1   404    stored stored 404        stored     404
 v2s2              v2s1       stored      stored    stored     stored stored stored stored stored stored     v2s1       oci
 list              child:v2s1 stored      stored    stored     stored stored stored stored stored child      child:v2s1 index
 oci               v2s1       v2s2        stored    stored     stored stored stored stored stored v2s2       v2s1       stored
@@ -56,7 +58,7 @@ referrers         stored     404         stored    stored     stored stored stor
 without-platform  child:v2s1 child:v2s2  stored    stored     stored stored stored stored stored child:v2s2 child:v2s1 stored
 elsewhere         404        404         stored    stored     stored stored stored stored stored 404        404        stored
 nested            child:v2s1 list        stored    stored     stored stored stored stored stored child:v2s2 child:v2s1 stored
-list-of-schema1   child      stored      stored    stored     stored stored stored stored stored 404        child      404
+list-of-schema1   child      stored      stored    stored     stored stored stored stored stored child:v2s2 child      404
 list-of-zstd      404        stored      stored    stored     stored stored stored stored stored 404        404        index
 
 zstd              404        404         stored    stored     stored stored stored stored stored 404        404        stored
@@ -143,9 +145,9 @@ def test_clients_without_accept_may_get_what_is_stored(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_containerd_gets_what_it_saw(kind: str) -> None:
     """If it asks for a tag once more, with the type that it saw and a wildcard."""
-    seen = serve(KINDS[kind], accept_of("containerd")).manifest.media_type
-    again = serve(KINDS[kind], Accept.parse(containerd_by_digest(seen)))
-    assert again.word == "stored"
+    seen = serve(KINDS[kind], accept_of("containerd")).manifest
+    again = serve(KINDS[kind], Accept.parse(containerd_by_digest(seen.media_type)))
+    assert again.manifest == seen
 
 
 def test_the_platform_is_the_operators() -> None:
@@ -170,9 +172,12 @@ def test_the_platform_is_the_operators() -> None:
         ("v2s2", f"{V2S2};q=0.1, {OCI}", "stored"),
         ("index", f"{INDEX};q=0.001, {OCI};q=0.001, {LIST}, {V2S2}", "stored"),
         # Schema 1 is, once there is a way: whoever names more refuses it.
-        ("signed", f"{SIGNED}, {V2S2}", "stored"),
+        ("signed", f"{SIGNED}, {V2S2}", "v2s2 stored"),
+        ("signed", f"{V2S1}, {OCI}", "v2s2>oci stored"),
+        ("signed", f"{V2S2}, {OCI}, */*", "v2s2 v2s2>oci stored"),
+        ("signed", f"{V2S2};q=0.9, {OCI}, */*;q=0", "v2s2>oci v2s2"),
         ("signed", f"{SIGNED}", "stored"),
-        ("unsigned", f"{V2S1}, {SIGNED}, {OCI}", "v2s1 stored"),
+        ("unsigned", f"{V2S1}, {SIGNED}, {OCI}", "v2s2>oci v2s1 stored"),
         ("unsigned", f"{V2S1}, {SIGNED}", "stored"),
         # One platform only for who names no index at all; a wildcard comes after all that is named.
         ("index", f"{LIST}, {V2S2}", "list"),
@@ -237,10 +242,11 @@ def test_options_for_a_mixed_image_made_consistent() -> None:
         ("artifact", "docker-1.9", Rule.ABSENT),
         ("index", "docker-1.9", Rule.ABSENT),
         ("oci", "skopeo", Rule.NAMED),
-        ("signed", "crane", Rule.NAMED),
+        ("signed", "crane", Rule.CONVERTED),
         ("oci", "docker-1.13", Rule.CONVERTED),
         ("index", "v2s2-only", Rule.CONVERTED),
-        ("signed", "containerd", Rule.WILDCARD),
+        ("signed", "containerd", Rule.CONVERTED),
+        ("signed", "curl", Rule.WILDCARD),
         ("index", "curl", Rule.WILDCARD),
         ("index", "json", Rule.UNNAMED),
     ],
@@ -287,7 +293,7 @@ def test_a_refusal_says_what_and_why(kind: str, client: str) -> None:
             "it has no image for any of linux/amd64, linux/arm64 (it has windows/amd64)",
         ),
         ("referrers", "docker-1.13", "(it has none)"),
-        ("signed", "kaniko", "nothing that was accepted can be made from it"),
+        ("damaged", "kaniko", "is neither gzip nor a tar archive"),
         ("unknown", "skopeo", "nothing that was accepted can be made from it"),
     ],
 )

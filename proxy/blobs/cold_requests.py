@@ -1,4 +1,4 @@
-"""How many blobs that are not cached one client may request at once."""
+"""How much that is not cached one client may request at once: blobs, and conversions of layers."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ class ColdRequests:
         self._shares: Shares[object] = Shares()
 
     @contextmanager
-    def count(self) -> Iterator[None]:
-        """Count the current request while the block runs, unless it is a hit; Overloaded."""
+    def count(self, *, is_cold: bool = False) -> Iterator[None]:
+        """Count the current request while the block runs; Overloaded.
+
+        A hit does not count, unless what it needs `is_cold`.
+        """
         current = trace.current()
-        if self._limit is None or current.holder is None or current.outcome is Outcome.HIT:
+        is_free = current.outcome is Outcome.HIT and not is_cold
+        if self._limit is None or current.holder is None or is_free:
             yield
             return
         client, place = current.holder.client, object()
         if self._shares.count(client) >= self._limit:
             metrics.TURNED_AWAY.labels("cold").inc()
             raise Overloaded(
-                "this client requests as many uncached blobs as it may at once",
+                "this client requests as much uncached content as it may at once",
                 retry_after=_RETRY_AFTER,
             )
         self._shares.add(client, place)

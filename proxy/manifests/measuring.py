@@ -1,0 +1,152 @@
+"""The facts of an image's layers: known from before, or found out by reading each layer once.
+
+Layers are read as they arrive, and decompressed in a thread, one piece a turn. So a layer that
+arrives slowly keeps no other conversion waiting, and a large image only a little.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy.errors import BlobUnknown, ConversionRefused, RefusalReason
+from proxy.kit.lru import LruCache
+from proxy.kit.threads import in_thread
+from proxy.kit.turns import FairTurns
+from proxy.oci.layer import LayerMeter
+from proxy.telemetry import metrics, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.blobs.serve import Blobs
+    from proxy.blobs.source import Source
+    from proxy.catalog.known_layers import KnownLayers
+    from proxy.oci.layer import LayerFacts
+    from proxy.oci.reference import Digest, Repository
+
+_log = structlog.get_logger()
+
+# How much of a layer is read at a time, in bytes. It may unpack to a thousand times as much.
+_PIECE: Final = 256 * 1024
+# So many of the next layers are fetched while one is read.
+_AHEAD: Final = 2
+# Images whose layers were refused are remembered, so that asking again costs nothing.
+_MEMORY: Final = 2**20
+_COST: Final = 600
+
+
+class LayerMeasuring:
+    """Finds the facts of layers, within limits for one image."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Blobs,
+        known: KnownLayers,
+        max_input: int,
+        max_unpacked: int,
+        concurrency: int,
+    ) -> None:
+        """`max_input` and `max_unpacked` limit the layers of an image together, in bytes.
+
+        `concurrency` is how many threads may decompress at once.
+        """
+        self._blobs = blobs
+        self._known = known
+        self._max_input = max_input
+        self._max_unpacked = max_unpacked
+        self._turns = FairTurns(concurrency)
+        self._refused: LruCache[tuple[str, Digest], ConversionRefused] = LruCache(_MEMORY)
+
+    async def measure(
+        self, repository: Repository, image: Digest, layers: Sequence[Digest]
+    ) -> tuple[LayerFacts, ...]:
+        """The facts of the layers of `image`, base first; each counts once for the limits.
+
+        ConversionRefused if a layer is missing, is no gzip or tar, or there is too much of them;
+        UpstreamFailure, Overloaded or StorageFailure if one cannot be had now.
+        """
+        key = (str(repository), image)
+        if (before := self._refused.get(key)) is not None:
+            raise ConversionRefused(str(before), before.reason)
+        try:
+            return await self._measure_all(repository, layers)
+        except ConversionRefused as refusal:
+            # What is missing may come; what is wrong stays wrong.
+            if refusal.reason is not RefusalReason.ABSENT:
+                self._refused.put(key, refusal, _COST + len(key[0]))
+            raise
+
+    async def _measure_all(
+        self, repository: Repository, layers: Sequence[Digest]
+    ) -> tuple[LayerFacts, ...]:
+        found: list[LayerFacts] = []
+        for place, layer in enumerate(layers):
+            facts = await self._facts(repository, layer, layers[place + 1 :], found)
+            found.append(facts)
+            _require_within(self._max_input, sum(each.size for each in found))
+            _require_within(self._max_unpacked, sum(each.unpacked for each in found), "unpack to")
+        return tuple(found)
+
+    async def _facts(
+        self,
+        repository: Repository,
+        layer: Digest,
+        following: Sequence[Digest],
+        found: Sequence[LayerFacts],
+    ) -> LayerFacts:
+        known = await self._known.get(layer)
+        if known is not None and await self._blobs.has_access(repository, layer):
+            return known
+        try:
+            # A layer that another repository has is measured, but not this one's yet.
+            source = await self._blobs.open(repository, layer)
+        except BlobUnknown:
+            raise ConversionRefused(
+                f"the upstream has no layer {layer}, which it names", RefusalReason.ABSENT
+            ) from None
+        try:
+            if known is not None:
+                return known
+            _require_within(self._max_input, sum(each.size for each in found) + source.size)
+            await self._fetch_ahead(repository, following[:_AHEAD])
+            unpacked = sum(each.unpacked for each in found)
+            facts = await self._read(layer, source, max_unpacked=self._max_unpacked - unpacked)
+        except ConversionRefused:
+            metrics.LAYERS_MEASURED.labels("refused").inc()
+            raise
+        finally:
+            source.close()
+        metrics.LAYERS_MEASURED.labels("measured").inc()
+        metrics.UNPACKED_BYTES.inc(facts.unpacked)
+        await self._known.put(facts)
+        _log.info("layer.measured", digest=layer, size=facts.size, unpacked=facts.unpacked)
+        return facts
+
+    async def _fetch_ahead(self, repository: Repository, layers: Sequence[Digest]) -> None:
+        for layer in layers:
+            if await self._known.get(layer) is None:
+                await self._blobs.prefetch(repository, layer)
+
+    async def _read(self, layer: Digest, source: Source, *, max_unpacked: int) -> LayerFacts:
+        meter = LayerMeter(layer, max_unpacked=max_unpacked)
+        holder = trace.current().holder
+        client = "" if holder is None else holder.client
+        offset = 0
+        while offset < source.size:
+            piece = await source.read(offset, min(_PIECE, source.size - offset))
+            async with self._turns.take(client):
+                await in_thread(partial(meter.feed, piece))
+            offset += len(piece)
+        async with self._turns.take(client):
+            return await in_thread(meter.finish)
+
+
+def _require_within(limit: int, size: int, verb: str = "have") -> None:
+    if size > limit:
+        raise ConversionRefused(
+            f"its layers {verb} more than {limit} bytes, which is the limit", RefusalReason.SIZE
+        )

@@ -1,0 +1,55 @@
+"""The conversions that the settings describe: a part of the composition root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.manifests.convert import Conversions
+from proxy.manifests.measuring import LayerMeasuring
+from proxy.manifests.pending import PendingConversions
+from proxy.stores.disk.signing_key import load_key, load_or_create_key
+
+if TYPE_CHECKING:
+    from proxy.blobs.cold_requests import ColdRequests
+    from proxy.blobs.serve import Blobs
+    from proxy.config import Settings
+    from proxy.kit.singleflight import SingleFlight
+    from proxy.manifests.fetch import UpstreamManifests
+    from proxy.wiring.catalog import OpenCatalog
+
+
+def open_conversions(
+    settings: Settings,
+    opened: OpenCatalog,
+    *,
+    upstream_manifests: UpstreamManifests,
+    blobs: Blobs,
+    flights: SingleFlight,
+    cold: ColdRequests,
+) -> Conversions:
+    """The conversions; the signing key is created where there is none."""
+    given = settings.conversion.signing_key_file
+    concurrency = -(-settings.conversion.concurrency // settings.workers)
+    return Conversions(
+        catalog=opened.catalog,
+        upstream_manifests=upstream_manifests,
+        blobs=blobs,
+        flights=flights,
+        measuring=LayerMeasuring(
+            blobs=blobs,
+            known=opened.known_layers,
+            max_input=settings.conversion.max_input,
+            max_unpacked=settings.conversion.max_unpacked,
+            concurrency=concurrency,
+        ),
+        pending=PendingConversions(
+            flights=flights,
+            cold=cold,
+            concurrency=concurrency,
+            timeout=settings.conversion.timeout,
+        ),
+        key=load_key(given) if given else load_or_create_key(settings.data / "signing-key.pem"),
+        platforms=settings.conversion.platforms,
+        max_children=settings.conversion.max_children,
+        max_depth=settings.conversion.max_depth,
+    )
