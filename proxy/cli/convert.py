@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
 from proxy.cli.group import FILE, fail, main
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # The keys of `proxy.cli.offline_conversion.TARGETS`.
 _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
@@ -19,6 +17,13 @@ _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
 @main.command()
 @click.argument("manifest", type=FILE)
 @click.option("--config", type=FILE, help="The image's config blob, needed for v2s1.")
+@click.option("--layer", "layers", type=FILE, multiple=True, help="A layer of schema 1.")
+@click.option(
+    "--write-config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where to write the config that is made from schema 1.",
+)
 @click.option("--child", "children", type=FILE, multiple=True, help="A manifest of an index.")
 @click.option("--to", "target", type=click.Choice(_TARGETS), required=True)
 @click.option("--name", default="", help="The repository's name, inside v2s1.")
@@ -33,11 +38,11 @@ _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
     show_default=True,
     help="The platforms of an index to convert.",
 )
-def convert(manifest: Path, **options: Any) -> None:
+def convert(manifest: Path, write_config: Path | None, **options: Any) -> None:
     """Convert MANIFEST, a file, and write the result to standard output byte for byte.
 
     Content that is not given is searched beside MANIFEST, in the layouts of `skopeo copy` to `dir:`
-    and `oci:`.
+    and `oci:`. From schema 1, v2s2 and oci are made by reading every layer.
     """
     from proxy.cli.offline_conversion import Request, convert_file  # noqa: PLC0415
     from proxy.errors import ConversionRefused, ManifestInvalid  # noqa: PLC0415
@@ -48,12 +53,14 @@ def convert(manifest: Path, **options: Any) -> None:
         # The message quotes the manifest, which may contain anything.
         fail(_in_one_line(f"cannot convert {manifest}: {refusal}"))
     try:
-        sys.stdout.buffer.write(converted)
+        if write_config is not None and converted.config is not None:
+            write_config.write_bytes(converted.config)
+        sys.stdout.buffer.write(converted.manifest)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise  # `| head` has closed the pipe: click ends silently
     except OSError as error:
-        fail(f"cannot write the converted manifest: {error.strerror}")
+        fail(f"cannot write what was converted: {error.strerror}")
 
 
 def _in_one_line(text: str) -> str:

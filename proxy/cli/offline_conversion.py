@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import file_digest
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ConversionRefused
 from proxy.oci import conversion
 from proxy.oci.derivation import ConversionInputs
 from proxy.oci.index import for_platform
+from proxy.oci.layer import LayerFacts, LayerMeter
 from proxy.oci.manifest import Image, Index, Manifest, read_manifest
 from proxy.oci.mediatype import MediaType
 from proxy.oci.platform import Platform
+from proxy.oci.reference import Digest
 from proxy.oci.schema1.libtrust import SigningKey
 
 if TYPE_CHECKING:
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.oci.manifest import Descriptor
-    from proxy.oci.reference import Digest
+
+# How much of a layer is read at a time, in bytes.
+_PIECE: Final = 256 * 1024
+_UNLIMITED: Final = 2**63
 
 TARGETS: Final = {
     "v2s1": MediaType.V2S1_SIGNED,
@@ -36,6 +42,7 @@ class Request:
 
     target: str
     config: Path | None = None
+    layers: Sequence[Path] = ()
     children: Sequence[Path] = ()
     name: str = ""
     tag: str = ""
@@ -44,7 +51,15 @@ class Request:
     platforms: Sequence[str] = ()
 
 
-def convert_file(path: Path, request: Request) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The bytes of a manifest, and of the config that was made with it."""
+
+    manifest: bytes
+    config: bytes | None = None
+
+
+def convert_file(path: Path, request: Request) -> Converted:
     """Convert the manifest in `path` to `request.target`.
 
     ConversionRefused or ManifestInvalid if it cannot be converted; ValueError for an invalid
@@ -63,7 +78,7 @@ def convert_file(path: Path, request: Request) -> bytes:
     if request.unsigned and wanted is MediaType.V2S1_SIGNED:
         wanted = MediaType.V2S1
     if manifest.media_type == wanted and not conversion.is_mixed(manifest):
-        return manifest.raw
+        return Converted(manifest.raw)
     path_there = conversion.path(manifest.media_type, wanted)
     if path_there is None:
         raise ConversionRefused(f"there is no conversion from {manifest.media_type} to {wanted}")
@@ -73,12 +88,18 @@ def convert_file(path: Path, request: Request) -> bytes:
         platforms=platforms,
         key=SigningKey.load(request.key.read_bytes()) if request.key else SigningKey.generate(),
     )
+    config: bytes | None = None
     for edge in path_there:
-        content = {
-            need.digest: beside.content(manifest, need) for need in edge.needs(manifest, inputs)
-        }
-        manifest = edge.apply(manifest, content, inputs).manifest
-    return manifest.raw
+        needs = edge.needs(manifest, inputs)
+        if edge.needs_layers:
+            layers = tuple(beside.layer(need.digest) for need in needs)
+            content, inputs = {}, replace(inputs, layers=layers)
+        else:
+            content = {need.digest: beside.content(manifest, need) for need in needs}
+        made = edge.apply(manifest, content, inputs)
+        manifest = made.manifest
+        config = next((blob.raw for blob in made.blobs), config)
+    return Converted(manifest.raw, config)
 
 
 class _Beside:
@@ -89,6 +110,7 @@ class _Beside:
         self._config = request.config
         raws = [child.read_bytes() for child in request.children]
         self._children = {read_manifest(raw).digest: raw for raw in raws}
+        self._layers = {_digest_of(layer): layer for layer in request.layers}
 
     def content(self, manifest: Manifest, need: Descriptor) -> bytes:
         """Read the content of `need`; ConversionRefused if there is no file."""
@@ -103,9 +125,27 @@ class _Beside:
         option = "--config" if is_config else "--child"
         raise ConversionRefused(f"it needs {need.digest}: give it with {option}")
 
+    def layer(self, digest: Digest) -> LayerFacts:
+        """Read a layer; ConversionRefused if there is no file, or it is no layer."""
+        given = self._layers.get(digest)
+        places = self._places(digest) if given is None else (given,)
+        for path in places:
+            if path.is_file():
+                meter = LayerMeter(digest, max_unpacked=_UNLIMITED)
+                with path.open("rb") as file:
+                    while piece := file.read(_PIECE):
+                        meter.feed(piece)
+                return meter.finish()
+        raise ConversionRefused(f"it needs the layer {digest}: give it with --layer")
+
     def _places(self, digest: Digest) -> Sequence[Path]:
         return (
             self._directory / digest.hex,
             self._directory / f"{digest.hex}.manifest.json",
             self._directory / "blobs" / digest.algorithm / digest.hex,
         )
+
+
+def _digest_of(path: Path) -> Digest:
+    with path.open("rb") as file:
+        return Digest(f"sha256:{file_digest(file, 'sha256').hexdigest()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.e2e.test_commands import LIGHTERAGE
 from tests.kit import images
 from tests.kit.accept_lines import DOCKER_1_13, NOTHING, ONLY_V2S2, Lines, accept
-from tests.kit.clients import run, skopeo_copy
+from tests.kit.clients import ClientError, run, skopeo_convert, skopeo_copy
 from tests.kit.images import OCI
 from tests.kit.processes import Proxy
 from tests.kit.raw_http import ask
@@ -48,6 +49,36 @@ def proxy(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """In front of the upstream."""
     with Proxy(tmp_path_factory.mktemp("proxy"), upstream=registry.url) as proxy:
         yield proxy
+
+
+@pytest.mark.parametrize(
+    ("target", "accepted"), [("v2s2", ONLY_V2S2), ("oci", accept(OCI.manifest))]
+)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "beside"])
+def test_schema_1_is_made_what_the_proxy_serves(
+    registry: Registry, proxy: Proxy, tmp_path: Path, target: str, accepted: Lines, *, given: bool
+) -> None:
+    """With the config that is made with it; the layers are options, or files as skopeo has them."""
+    source, name = f"docker://{registry.host}/cargo/docker:1", "cargo/schema1"
+    skopeo_convert(source, f"docker://{registry.host}/{name}:1", form="v2s1")
+    skopeo_copy(f"{registry.host}/{name}:1", tmp_path / "copied")
+    served = ask(f"{proxy.url}/v2/{name}/manifests/1", headers=accepted).body
+    parts = json.loads(served)
+    layers = [tmp_path / f"layer{number}" for number in range(len(parts["layers"]))]
+    options: list[str | Path] = []
+    for place, layer in zip(layers, parts["layers"], strict=True):
+        if given:
+            (tmp_path / "copied" / layer["digest"].partition(":")[2]).rename(place)
+            options += ["--layer", place]
+    config = tmp_path / "config.json"
+    manifest = tmp_path / "copied/manifest.json"
+    command = [LIGHTERAGE, "convert", manifest, "--to", target, "--write-config", config, *options]
+    assert run(command) == served
+    blob = f"{proxy.url}/v2/{name}/blobs/{parts['config']['digest']}"
+    assert config.read_bytes() == ask(blob).body
+    if given:
+        with pytest.raises(ClientError, match="give it with --layer"):
+            run([LIGHTERAGE, "convert", manifest, "--to", target])
 
 
 @pytest.mark.parametrize(("kind", "target", "accepted"), CASES)
