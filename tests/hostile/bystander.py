@@ -29,3 +29,8 @@ async def pull_from(port: int) -> None:
     for digest, content in IMAGE.blobs.items():
         blob = await load.get(port, f"/v2/{NAME}/blobs/{digest}", source=ADDRESS)
         assert (blob.status, blob.body) == (200, content)
+
+
+async def get_from(port: int, path: str, accept: str) -> load.Answer:
+    """Ask for anything else, from the same address."""
+    return await load.get(port, path, accept, source=ADDRESS)
