@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from proxy.catalog.purge_journal import ALL_TAGS, LISTINGS, Purged, mark_of, read_all
 from proxy.errors import ManifestUnknown, NameUnknown, RegistryError, StorageFailure
 from proxy.oci.reference import Digest, Tag
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from proxy.catalog.catalog import Catalog
     from proxy.catalog.generation import Generation
+    from proxy.catalog.purge_journal import PurgeJournal
     from proxy.catalog.routing import Routes
     from proxy.oci.reference import Repository
 
 _log = structlog.get_logger()
 
+# A purge from before has come to all processes, in seconds.
+_LATELY: Final = 60.0
+
 
 class Purges:
     """Forgets on demand, in every process that shares the cache. Content stays: a digest is one."""
 
-    def __init__(self, *, routes: Routes, catalog: Catalog, generation: Generation) -> None:
-        """`generation` tells the other processes."""
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        catalog: Catalog,
+        generation: Generation,
+        journal: PurgeJournal | None = None,
+        announce: Callable[[Repository], None] = lambda _repository: None,
+    ) -> None:
+        """`generation` tells the other processes, and `journal` other replicas if there are any.
+
+        `announce` is called with each repository that was purged, by whichever replica.
+        """
         self._routes = routes
         self._catalog = catalog
         self._generation = generation
+        self._journal = journal
+        self._announce = announce
+        self._announced: frozenset[Purged] = frozenset()
+        self._mark = mark_of(())
 
     async def purge(self, addressed: str, reference: Digest | Tag | None) -> Repository:
         """Forget one tag of a repository, or all; and its listings, and what was refused, always.
@@ -36,10 +60,9 @@ class Purges:
         """
         repository = self._routes.repository(addressed, ns=None, host="")
         was_known = await self._catalog.knows(repository, reference)
-        if isinstance(reference, Tag):
-            await self._catalog.drop_tag(repository, reference)
-        is_taken = await self._catalog.purge(repository, tags=reference is None)
-        if not await self._generation.advance() or not is_taken:
+        tag = reference if isinstance(reference, Tag) else LISTINGS if reference else ALL_TAGS
+        done = Purged(time.time(), repository.registry, repository.name, tag)
+        if not await self._forget([done]):
             raise StorageFailure(
                 "the catalog does not take it: other processes may not have forgotten; try again"
             )
@@ -54,3 +77,48 @@ class Purges:
             return NameUnknown(f"nothing of {repository} is cached{hint}")
         mark = "@" if isinstance(reference, Digest) else ":"
         return ManifestUnknown(f"{repository}{mark}{reference} is not cached{hint}")
+
+    # -- other replicas ----------------------------------------------------------------------
+
+    async def mark(self) -> str:
+        """A mark of all purges that are known here."""
+        if self._journal is None:
+            return ""
+        entries = await self._journal.entries()
+        if entries != self._announced:
+            # Another process of this machine has done some of them.
+            for each in entries - self._announced:
+                if time.time() - each.at < _LATELY:
+                    self._announce(each.repository)
+            self._announced, self._mark = entries, mark_of(entries)
+        return self._mark
+
+    async def news(self, mark: str) -> list[Any]:
+        """All that are known here, for a replica that knows others; nothing if it knows them."""
+        if self._journal is None or mark == await self.mark():
+            return []
+        return list(map(astuple, await self._journal.entries()))
+
+    async def learn(self, news: Any) -> None:
+        """Do what other replicas were asked to do; ValueError if that is no purge."""
+        if self._journal is None:
+            return
+        new = read_all(news) - await self._journal.entries()
+        registries = set(self._routes.names.values())
+        ours = {each for each in new if each.registry in registries}
+        if new - ours:
+            await self._journal.add(new - ours)
+        if ours and await self._forget(ours):
+            _log.info("repository.purged_elsewhere", count=len(ours))
+
+    async def _forget(self, purged: Collection[Purged]) -> bool:
+        """Forget what was purged; whether every process will have forgotten it."""
+        for each in purged:
+            self._announce(each.repository)
+            if each.tag not in {ALL_TAGS, LISTINGS}:
+                await self._catalog.drop_tag(each.repository, Tag(each.tag))
+            if not await self._catalog.purge(each.repository, tags=each.tag == ALL_TAGS):
+                return False
+        if self._journal is not None:
+            await self._journal.add(purged)
+        return await self._generation.advance()

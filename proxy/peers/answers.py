@@ -103,6 +103,38 @@ class Content(Protocol):
         ...
 
 
+class News(Protocol):
+    """What replicas tell each other in every answer about their health: purges."""
+
+    async def mark(self) -> str:
+        """A mark that is the same where the same is known."""
+        ...
+
+    async def news(self, mark: str) -> list[Any]:
+        """What is known here, as JSON; nothing for a replica with the same mark."""
+        ...
+
+    async def learn(self, news: Any) -> None:
+        """Do the same here; ValueError for what is no news."""
+        ...
+
+
+class NoNews:
+    """Nothing is known. Fits News."""
+
+    async def mark(self) -> str:
+        """The mark of nothing."""
+        return ""
+
+    async def news(self, mark: str) -> list[Any]:
+        """Nothing."""
+        del mark
+        return []
+
+    async def learn(self, news: Any) -> None:
+        """What is told is asked for again later."""
+
+
 def frame_of_error(error: RegistryError | NotStored | Draining) -> Frame:
     """The error as a frame. One that is not for peers to know is an upstream's failure."""
     about: dict[str, Any] = {"error": type(error).__name__}

@@ -154,7 +154,11 @@ class PeerListener:
         """Send the answer; an error after the first bytes is one more frame."""
         try:
             if question.subject is Subject.HEALTH:
-                about = {"version": self._version, "draining": self.draining}
+                about = {
+                    "version": self._version,
+                    "draining": self.draining,
+                    "news": await self._replicas.news.news(question.query),
+                }
                 await writer.send(Value(about).frame())
             elif self.draining and question.effort is Effort.OWNER:
                 await writer.send(frame_of_error(Draining()))

@@ -7,12 +7,14 @@ import random
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
 from proxy.errors import RegistryError
 from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.kit.lru import LruCache
+from proxy.peers.answers import NoNews
 from proxy.peers.client import PeerFailed
 from proxy.peers.handover import Handover
 from proxy.peers.membership import Membership, Reason
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from proxy.kit.clock import Clock
-    from proxy.peers.answers import Value
+    from proxy.oci.reference import Repository
+    from proxy.peers.answers import News, Value
     from proxy.peers.client import PeerClient, PeerStream
 
 _log = structlog.get_logger()
@@ -37,6 +40,12 @@ _OWNERS_TRIED: Final = 2
 
 # The interval at which replicas are probed, in seconds.
 _PROBE_EVERY: Final = 1.0
+
+# By then all replicas have learnt of a purge: each asks three others each second. In seconds.
+_PURGE_SPREADS: Final = 30.0
+_PURGE_MEMORY: Final = 2**20
+_PURGE_COST: Final = 300
+_CHANGING: Final = {Subject.TAG, Subject.TAGS, Subject.REFERRERS}
 
 # The key that this task answers for as its owner, because another replica has asked.
 acting_for: ContextVar[str | None] = ContextVar("acting_for", default=None)
@@ -59,7 +68,11 @@ class Replicas:
         self._woken = asyncio.Event()
         self._fetched: Counter[str] = Counter()
         self.handover = Handover()
+        # When each repository was purged.
+        self._purged: LruCache[str, float] = LruCache(_PURGE_MEMORY)
         self.membership = Membership()
+        # What replicas tell each other. There is none before all of this process is there.
+        self.news: News = NoNews()
 
     @property
     def own(self) -> str | None:
@@ -152,18 +165,37 @@ class Replicas:
         self._woken.clear()
 
     async def probe(self) -> None:
-        """Ask those that are left out, and a few others, how they are."""
+        """Ask those that are left out, and a few others, how they are, and what is new."""
         due = self.membership.due(self._clock.monotonic(), self._sample)
-        await asyncio.gather(*map(self._probe, due))
+        question = Question(Subject.HEALTH, query=await self.news.mark())
+        for told in await asyncio.gather(*(self._probe(address, question) for address in due)):
+            if told:
+                with suppress(ValueError):
+                    await self.news.learn(told)
 
-    async def _probe(self, address: str) -> None:
+    async def _probe(self, address: str, question: Question) -> Any:
+        """What a replica knows that we do not; None if it does not answer."""
         try:
-            await self.ask(address, Question(Subject.HEALTH), lambda value: value)
-        except PeerFailed:
-            return
+            told = await self.ask(address, question, lambda value: value.about["news"])
+        except (PeerFailed, RegistryError):
+            return None
         if self.membership.confirm(address, self._clock.monotonic()):
             _log.info("peer.taken_back", peer=address)
             self._count()
+        return told
+
+    def note_purge(self, repository: Repository) -> None:
+        """Ask the registry itself about the repository's tags until all replicas have forgotten."""
+        self._purged.put(str(repository), self._clock.monotonic(), _PURGE_COST)
+
+    async def is_purged(self, question: Question) -> bool:
+        """Whether the question is about what was purged so lately that not all may know it."""
+        if question.subject not in _CHANGING:
+            return False
+        # Another process of this machine may have been asked to purge it.
+        await self.news.mark()
+        purged = self._purged.get(f"{question.registry}/{question.name}")
+        return purged is not None and self._clock.monotonic() - purged < _PURGE_SPREADS
 
     async def close(self) -> None:
         """Close every connection."""

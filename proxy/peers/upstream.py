@@ -170,6 +170,8 @@ class PeerUpstream:
         ask_upstream: Callable[[], Awaitable[T]],
     ) -> T:
         """What the owner answers; as the owner, what another replica has, or the registry."""
+        if await self._replicas.is_purged(question):
+            return await ask_upstream()
         owners = self._replicas.owners(question.key)
         for address in owners:
             try:

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     from proxy.config import PeerSettings
     from proxy.kit.singleflight import SingleFlight
-    from proxy.peers.answers import Content
+    from proxy.peers.answers import Content, News
     from proxy.ports import MonitoredUpstream
     from proxy.ports.catalog import DerivedStore
 
 
 @dataclass(frozen=True, slots=True)
-class PeerAccess:
+class OpenReplicas:
     """One side: how this replica asks the others."""
 
     replicas: Replicas
     signer: Signer
 
 
-def open_replicas(settings: PeerSettings) -> PeerAccess | None:
+def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
     """The other replicas, if the settings name any; none is contacted yet.
 
     OSError or ValueError if the secret cannot be used.
@@ -44,37 +44,40 @@ def open_replicas(settings: PeerSettings) -> PeerAccess | None:
         signer = Signer(settings.secret_file.read_bytes().strip())
     except ValueError as error:
         raise ValueError(f"peers.secret_file {settings.secret_file}: {error}") from error
-    return PeerAccess(Replicas(PeerClient(signer, timeout=settings.timeout)), signer)
+    return OpenReplicas(Replicas(PeerClient(signer, timeout=settings.timeout)), signer)
 
 
 def behind_owners(
-    upstreams: Mapping[str, MonitoredUpstream], access: PeerAccess | None
+    upstreams: Mapping[str, MonitoredUpstream], others: OpenReplicas | None
 ) -> Mapping[str, MonitoredUpstream]:
     """The upstreams, each asked by way of the replica that owns what is asked for."""
-    if access is None:
+    if others is None:
         return upstreams
     return {
-        name: PeerUpstream(name, upstream, access.replicas) for name, upstream in upstreams.items()
+        name: PeerUpstream(name, upstream, others.replicas) for name, upstream in upstreams.items()
     }
 
 
-def behind_derived(access: PeerAccess | None, derived: DerivedStore) -> DerivedStore:
+def behind_derived(others: OpenReplicas | None, derived: DerivedStore) -> DerivedStore:
     """The derived manifests of this replica, and of the others."""
-    return derived if access is None else PeerDerived(derived, access.replicas)
+    return derived if others is None else PeerDerived(derived, others.replicas)
 
 
 class Peers:
     """Both sides together, for one process."""
 
-    def __init__(self, settings: PeerSettings, access: PeerAccess, content: Content) -> None:
+    def __init__(
+        self, settings: PeerSettings, others: OpenReplicas, content: Content, news: News
+    ) -> None:
         if settings.listen is None:
             raise AssertionError("the settings have a listener where they have a secret")
         self._listen = settings.listen
         self._handing_over = 0
-        self._replicas = access.replicas
-        self._listener = PeerListener(content, access.replicas, access.signer, version=__version__)
+        self._replicas = others.replicas
+        self._listener = PeerListener(content, others.replicas, others.signer, version=__version__)
+        others.replicas.news = news
         self._discovery = Discovery(
-            access.replicas,
+            others.replicas,
             [Place.parse(place) for place in settings.discover],
             port=settings.listen.port,
             advertise=None if settings.advertise is None else Place(*settings.advertise),

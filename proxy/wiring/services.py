@@ -19,6 +19,7 @@ from proxy.blobs.serve import Blobs
 from proxy.blobs.transfers import Transfers
 from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
+from proxy.catalog.purge_journal import PurgeJournal
 from proxy.catalog.routing import Routes
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.derived_configs import DerivedConfigs
@@ -106,15 +107,15 @@ async def open_services(
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
         lifetimes = _lifetimes(settings.tags)
-        access = open_replicas(settings.peers)
-        if access is not None:
-            stack.push_async_callback(access.replicas.close)
+        others = open_replicas(settings.peers)
+        if others is not None:
+            stack.push_async_callback(others.replicas.close)
         opened = await stack.enter_async_context(
             open_catalog(
                 settings,
                 store,
                 tag_life=lambda: lifetimes.default.longest,
-                share=partial(behind_derived, access),
+                share=partial(behind_derived, others),
             )
         )
         catalog = opened.catalog
@@ -123,7 +124,7 @@ async def open_services(
         upstreams = resilient_upstreams(settings, opened.shared, flights, sharing)
         for upstream in upstreams.values():
             stack.push_async_callback(upstream.close)
-        asked = behind_owners(upstreams, access)
+        asked = behind_owners(upstreams, others)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         _warn(settings, readiness)
@@ -200,7 +201,7 @@ async def open_services(
             blobs=blobs,
             listings=listings,
             derived=DerivedContent(opened.derived),
-            is_fetching=lambda key: access is not None and access.replicas.is_fetching(key),
+            is_fetching=lambda key: others is not None and others.replicas.is_fetching(key),
         )
         registry = Registry(
             routes=routes,
@@ -215,7 +216,11 @@ async def open_services(
             closure=ClosureProofs(grants=grants, store=store, flights=flights),
         )
 
+        journal = PurgeJournal(opened.shared) if others is not None else None
+
         def forget() -> None:
+            if journal is not None:
+                journal.forget()
             catalog.forget_mutable()
             registry.forget_mutable()
             tags.forget()
@@ -223,15 +228,22 @@ async def open_services(
                 upstream.forget()
 
         generation = Generation(opened.shared, forget)
+        purges = Purges(
+            routes=routes,
+            catalog=catalog,
+            generation=generation,
+            journal=journal,
+            announce=others.replicas.note_purge if others is not None else lambda _: None,
+        )
         yield Services(
             registry=registry,
             limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
-            peers=None if access is None else Peers(settings.peers, access, content),
+            peers=None if others is None else Peers(settings.peers, others, content, purges),
             readiness=readiness,
             flights=flights,
             generation=generation,
-            purges=Purges(routes=routes, catalog=catalog, generation=generation),
+            purges=purges,
             janitor=janitor,
             scrub=Scrub(root),
             dependencies=_dependencies(opened, store),
@@ -270,6 +282,7 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
             routes=_routes(settings),
             catalog=opened.catalog,
             generation=Generation(opened.shared, lambda: None),
+            journal=PurgeJournal(opened.shared) if settings.peers.listen is not None else None,
         )
 
 

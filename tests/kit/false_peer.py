@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 
+from proxy.peers.answers import Value
 from proxy.peers.client import NONCE
-from proxy.peers.frames import Frame, Kind
 from proxy.peers.questions import Question, Subject
 from proxy.peers.signing import Signer
 from tests.kit.processes import LOOPBACK
@@ -18,6 +18,8 @@ from tests.kit.processes import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
+
+    from proxy.peers.frames import Frame
 
 SECRET: Final = b"a secret that all of them share"
 
@@ -67,7 +69,7 @@ class FalsePeer:
         question = Question.decode(request.raw_path)
         script = self.script
         if question.subject is Subject.HEALTH:
-            script = Script([Frame(Kind.VALUE, b"{}\n")])
+            script = Script([Value({"news": []}).frame()])
         else:
             self.asked.append(question)
         if script.status != 200:

@@ -1,0 +1,66 @@
+"""A purge of one replica is one of all, also of those that were away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.kit import images
+from tests.kit.accept_lines import EVERYTHING
+from tests.kit.proxy import push
+from tests.kit.raw_http import ask
+from tests.kit.replicas import Replicas
+from tests.kit.scripted_upstream import ScriptedUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.kit.processes import Proxy
+
+_SOON: Final = 60.0
+
+
+async def _digest(proxy: Proxy) -> str:
+    answer = await asyncio.to_thread(
+        ask, f"{proxy.url}/v2/library/cargo/manifests/1", headers=EVERYTHING
+    )
+    assert answer.status == 200
+    return str(answer.headers["Docker-Content-Digest"])
+
+
+async def _all_serve(proxies: Sequence[Proxy], digest: str) -> None:
+    async with asyncio.timeout(_SOON):
+        while {await _digest(proxy) for proxy in proxies} != {digest}:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_purge_of_one_is_one_of_all(tmp_path: Path, workers: int) -> None:
+    async with ScriptedUpstream() as upstream:
+        before = push(upstream, "library/cargo", "1", images.oci())
+        upstreams = {"docker.io": {"url": upstream.url, "default": True}}
+        with Replicas(
+            tmp_path, 3, upstreams=upstreams, workers=workers, settings={"tags": {"ttl": "1d"}}
+        ) as replicas:
+            first, second, third = replicas.running
+            await _all_serve(replicas.running, before)
+            after = push(upstream, "library/cargo", "1", images.docker())
+            assert await _digest(second) == before
+            await asyncio.to_thread(third.stop)
+            answer = await asyncio.to_thread(
+                ask,
+                f"{first.admin_url}/purge",
+                method="POST",
+                headers=[("Content-Type", "application/json")],
+                body=json.dumps({"repository": "library/cargo", "tag": "1"}).encode(),
+            )
+            assert answer.status == 200
+            if workers == 1:
+                assert await _digest(first) == after
+            await _all_serve([first, second], after)
+            await asyncio.to_thread(third.start)
+            await _all_serve([third], after)
