@@ -162,7 +162,7 @@ async def open_services(
             head_first={
                 name
                 for name, each in settings.upstreams.items()
-                if each.mirrors or access is not None
+                if each.mirrors or others is not None
             },
         )
         cold = ColdRequests(settings.limits.per_client.cold)
