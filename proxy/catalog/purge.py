@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# A purge from before has come to all processes, in seconds.
+# All processes know of an older purge, in seconds.
 _LATELY: Final = 60.0
 
 
@@ -41,7 +41,7 @@ class Purges:
     ) -> None:
         """`generation` tells the other processes, and `journal` other replicas if there are any.
 
-        `announce` is called with each repository that was purged, by whichever replica.
+        `announce` is called with each repository that was purged, here or on another replica.
         """
         self._routes = routes
         self._catalog = catalog
