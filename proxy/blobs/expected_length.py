@@ -23,6 +23,6 @@ async def expected_length(
         return stream.total
     try:
         # Some registries state 0 for a length that they do not know.
-        return await upstream.blob_size(name, digest) or None
+        return await upstream.blob_size(name, digest, may_get=False) or None
     except RegistryError:
         return None

@@ -59,6 +59,10 @@ class BlobGrants:
         """Whether the repository may serve the blob, as far as the catalog knows."""
         return (await self._catalog.look_blob(repository, digest)).access is not None
 
+    async def claimed_size(self, repository: Repository, digest: Digest) -> int | None:
+        """The blob's size as a manifest of the repository states it; None if none is known."""
+        return await self._catalog.claimed_size(repository, digest)
+
     async def add(self, repository: Repository, digest: Digest) -> None:
         """The repository's upstream has delivered the whole blob there, and it was verified.
 
@@ -93,7 +97,7 @@ class BlobGrants:
 
     async def _prove(self, repository: Repository, digest: Digest, blob: Blob) -> None:
         upstream = self._upstreams[repository.registry]
-        size = await upstream.blob_size(repository.name, digest)
+        size = await upstream.blob_size(repository.name, digest, expected=blob.size)
         delivered = await self._has_delivered(repository.registry, digest)
         if delivered and size == blob.size:
             proof = Proof.HEAD

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import StorageFailure
 
 if TYPE_CHECKING:
-    from proxy.errors import RegistryError
+    from proxy.errors import RegistryError, UpstreamFailure
     from proxy.ports import Readable
 
 # The end of each blob that is sent only after the digest was verified, in bytes. A blob that is not
@@ -27,6 +27,12 @@ class Prefix:
     total: int
 
 
+class _Change(asyncio.Event):
+    """What readers wait for; `late` is why they should stop waiting."""
+
+    late: UpstreamFailure | None = None
+
+
 class Progress:
     """What has arrived of a blob. One transfer advances it; any number of readers wait on it."""
 
@@ -37,7 +43,7 @@ class Progress:
         self._failure: RegistryError | None = None
         # The spool's reader first, and what was committed after it: the same file.
         self._sources: list[Readable] = []
-        self._changed = asyncio.Event()
+        self._changed = _Change()
 
     # -- for readers -------------------------------------------------------------------------
 
@@ -72,7 +78,11 @@ class Progress:
     async def _wait(self) -> None:
         if self._failure is not None:
             raise self._failure
-        await self._changed.wait()
+        changed = self._changed
+        await changed.wait()
+        if changed.late is not None:
+            # A new one, because each of the waiting readers raises it.
+            raise type(changed.late)(changed.late.message, context=changed.late.context)
 
     # -- for the transfer --------------------------------------------------------------------
 
@@ -107,13 +117,18 @@ class Progress:
         """Have every reader raise `failure` as soon as it has read what there is."""
         self._failure = failure
 
+    def report_late(self, failure: UpstreamFailure) -> None:
+        """Have every reader that waits now raise `failure`, though the transfer goes on."""
+        self._changed.late = failure
+        self._notify()
+
     def wake_readers(self) -> None:
         """Have every reader look again."""
         self._notify()
 
     def _notify(self) -> None:
         self._changed.set()
-        self._changed = asyncio.Event()
+        self._changed = _Change()
 
     def close(self) -> None:
         """Close every source, when the last reader has gone and the transfer has ended."""

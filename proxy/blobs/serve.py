@@ -178,7 +178,24 @@ class Blobs:
                 return reader
 
     async def size(self, repository: Repository, digest: Digest) -> int:
-        """Return the blob's size in bytes, without fetching it if the upstream states it."""
+        """Return the blob's size in bytes, without fetching it if that is known or stated.
+
+        The upstream is not asked where the repository has a grant, or a claim that suffices.
+        """
+        if (size := await self._find_size(repository, digest)) is not None:
+            return size
+        claimed = await self._grants.claimed_size(repository, digest)
+        if claimed is not None and await self._grants.exists(repository, digest):
+            return claimed
+        try:
+            return await self._ask_size(repository, digest, claimed)
+        except (BlobUnknown, UpstreamFailure):
+            if (derived := await self._find_derived(repository, digest)) is not None:
+                return derived.size
+            raise
+
+    async def _find_size(self, repository: Repository, digest: Digest) -> int | None:
+        """The size of what is here, or being fetched."""
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return len(EMPTY_LAYER_BYTES)
@@ -188,23 +205,25 @@ class Blobs:
         trace.current().outcome = Outcome.MISS
         if (size := self._transfers.length(repository, digest)) is not None:
             return size
-        if await self._grants.is_derived(repository, digest) and (
-            derived := await self._find_derived(repository, digest)
-        ):
-            return derived.size
+        if not await self._grants.is_derived(repository, digest):
+            return None
+        derived = await self._find_derived(repository, digest)
+        return None if derived is None else derived.size
+
+    async def _ask_size(self, repository: Repository, digest: Digest, claimed: int | None) -> int:
+        """What the upstream says; if it says nothing, and a manifest does not, it is fetched."""
         upstream = self._upstreams[repository.registry]
-        try:
-            size = await self._flights.do(
-                f"size:{repository}:{digest}", lambda: upstream.blob_size(repository.name, digest)
-            )
-        except (BlobUnknown, UpstreamFailure):
-            if (derived := await self._find_derived(repository, digest)) is not None:
-                return derived.size
-            raise
+        size = await self._flights.do(
+            f"size:{repository}:{digest}",
+            lambda: upstream.blob_size(repository.name, digest, expected=claimed),
+        )
+        if claimed is not None:
+            # That the upstream has it is what was in question: the manifest knows its length.
+            return claimed
         if size is None:
             source = await self.open(repository, digest)
-            size = source.size
             source.close()
+            return source.size
         return size
 
     async def has_access(self, repository: Repository, digest: Digest) -> bool:

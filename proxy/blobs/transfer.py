@@ -7,13 +7,14 @@ that is wrong: its connection is cut instead.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from proxy.blobs.limits import NotStored, Reason
 from proxy.blobs.progress import Progress
-from proxy.blobs.resumable import ContentChanged, ResumableBody
+from proxy.blobs.resumable import ContentChanged, NotEncoded, ResumableBody
 from proxy.blobs.self_healing import open_verified
 from proxy.errors import RangeInvalid, RegistryError, StoreError, UpstreamFailure
 from proxy.kit.clock import SYSTEM_CLOCK
@@ -21,6 +22,7 @@ from proxy.ports.blobs import spool_key
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
+    from proxy.blobs.codings import Codings
     from proxy.blobs.grants import BlobGrants
     from proxy.blobs.limits import Room, TransferLimits
     from proxy.kit.clock import Clock
@@ -48,8 +50,11 @@ class Transfer:
         leases: Leases,
         limits: TransferLimits,
         grants: BlobGrants,
+        codings: Codings,
+        tell_readers: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """`tell_readers`: those that wait get an error if the upstream is late; this goes on."""
         self.digest = digest
         self.repository = repository
         self.readers = 0
@@ -62,6 +67,8 @@ class Transfer:
         self._leases = leases
         self._limits = limits
         self._grants = grants
+        self._codings = codings
+        self._tell_readers = tell_readers
         self._clock = clock
         self._key = spool_key(repository.registry, digest)
 
@@ -160,28 +167,58 @@ class Transfer:
             spool.close()
 
     async def _fill(self, spool: Spool, room: Room) -> None:
-        """Have all bytes in the spool; those that it has already are not fetched again."""
+        """Have all bytes in the spool; those that it has already are not fetched again.
+
+        Where a label leaves open whether they are encoded, and they turn out to be the wrong ones,
+        they are fetched again and read the other way.
+        """
+        registry = self.repository.registry
+        encoded = self._codings.is_encoded(registry, self.digest)
+        coding = await self._receive(spool, room, decode=encoded)
+        if coding is not None and not spool.matches:
+            encoded = not encoded
+            if self.progress.total is None:
+                await spool.restart()
+                self.progress.advance(0)
+                await self._receive(spool, room, decode=encoded)
+        if coding is not None and (spool.matches or self.progress.total is not None):
+            # If clients have been sent something else, the next transfer reads it the other way.
+            self._codings.learn(registry, self.digest, encoded=encoded)
+
+    async def _receive(self, spool: Spool, room: Room, *, decode: bool) -> str | None:
+        """Append what comes to the spool; returns what the upstream says it is encoded in."""
         async with ResumableBody(
             self.digest,
             self.repository.name,
             self._upstream,
             total=self.progress.total,
+            decode=decode,
+            late=self._report_late,
             clock=self._clock,
         ) as body:
             try:
                 await body.begin(spool.size)
             except RangeInvalid:
                 # There is nothing after what the spool has: it is the blob, or it is wrong.
-                return
+                return None
             self.delivered = True
             await body.find_length()
             await self._make_room(body, spool, room)
-            async for chunk in body.chunks(spool.size):
-                if self.progress.total is None:
-                    await self._make_room(body, spool, room)
-                room.grow(spool.size + len(chunk))
-                await spool.append(chunk)
-                self.progress.advance(spool.size)
+            with suppress(NotEncoded):
+                await self._copy(body, spool, room)
+            return body.coding
+
+    async def _copy(self, body: ResumableBody, spool: Spool, room: Room) -> None:
+        async for chunk in body.chunks(spool.size):
+            if self.progress.total is None and body.coding is None:
+                await self._make_room(body, spool, room)
+            room.grow(spool.size + len(chunk))
+            await spool.append(chunk)
+            self.progress.advance(spool.size)
+
+    def _report_late(self, failure: UpstreamFailure) -> None:
+        if self._tell_readers:
+            self.progress.report_late(failure)
 
     async def _make_room(self, body: ResumableBody, spool: Spool, room: Room) -> None:
         """Announce the length as soon as it is known; NotStored if there is no room for it."""
@@ -195,6 +232,10 @@ class Transfer:
         missing = total - spool.size
         if not await self._store.has_room(self.repository.registry, self.digest, missing):
             raise NotStored(Reason.DISK)
+        registry = self.repository.registry
+        if body.coding is not None and not self._codings.is_known(registry, self.digest):
+            # What is announced is sent to clients, and this may not be the blob yet.
+            return
         self.progress.total = total
         await spool.expect(total)
         self.progress.expect(total)

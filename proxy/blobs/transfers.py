@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.blobs.codings import Codings
 from proxy.blobs.limits import NotStored
 from proxy.blobs.passthrough import PassThrough
 from proxy.blobs.transfer import Transfer
@@ -109,6 +110,7 @@ class Transfers:
         self._flights = flights
         self._limits = limits
         self._grants = grants
+        self._codings = Codings()
         self._finish_abandoned = finish_abandoned
         self._clock = clock
         # By repository, too: one of another repository is followed through its lease, as one of
@@ -190,6 +192,9 @@ class Transfers:
             leases=self._leases,
             limits=self._limits,
             grants=self._grants,
+            codings=self._codings,
+            # The last reader that leaves would end a transfer that is not to be finished.
+            tell_readers=self._finish_abandoned,
             clock=self._clock,
         )
         happened = trace.current()

@@ -263,6 +263,14 @@ class Catalog:
             self._memory.put_access(name, digest, access)
         return Lookup(access=access, delivered=bool(best.granted_to))
 
+    async def claimed_size(self, repository: Repository, digest: Digest) -> int | None:
+        """The blob's size as a manifest of the repository states it; None if none is known."""
+        for layer in self._layers:
+            claim = (await layer.look_blob(str(repository), digest)).claim
+            if claim is not None and claim.size is not None:
+                return claim.size
+        return None
+
     def grant_blob(
         self, repository: Repository, digest: Digest, proof: Proof
     ) -> Coroutine[object, object, None] | None:

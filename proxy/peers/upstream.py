@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from proxy.peers.answers import Value
     from proxy.peers.client import PeerStream
     from proxy.peers.replicas import Replicas
-    from proxy.ports import BlobStream, MonitoredUpstream
+    from proxy.ports import BlobStream, Late, MonitoredUpstream
 
 T = TypeVar("T")
 
@@ -84,12 +84,14 @@ class PeerUpstream:
             lambda: self._upstream.manifest(name, reference),
         )
 
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
-        """HEAD; BlobUnknown for 404."""
+    async def blob_size(
+        self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
+    ) -> int | None:
+        """HEAD; BlobUnknown for 404. An owner knows itself what to expect."""
         return await self._ask(
             self._question(Subject.BLOB_SIZE, name, digest),
             lambda value: int(value.about["size"]),
-            lambda: self._upstream.blob_size(name, digest),
+            lambda: self._upstream.blob_size(name, digest, expected=expected, may_get=may_get),
         )
 
     @asynccontextmanager
@@ -101,6 +103,8 @@ class PeerUpstream:
         start: int = 0,
         end: int | None = None,
         validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
     ) -> AsyncIterator[BlobStream]:
         """GET; BlobUnknown for 404."""
         question = replace(self._question(Subject.BLOB, name, digest), start=start, end=end)
@@ -122,7 +126,15 @@ class PeerUpstream:
                     self._replicas.fetching(self._question(Subject.BLOB, name, digest))
                 )
                 return await stack.enter_async_context(
-                    self._upstream.blob(name, digest, start=start, end=end, validator=validator)
+                    self._upstream.blob(
+                        name,
+                        digest,
+                        start=start,
+                        end=end,
+                        validator=validator,
+                        late=late,
+                        is_retry=is_retry,
+                    )
                 )
 
             yield await self._resolve(question, follow, fetch)
@@ -202,6 +214,8 @@ class _FollowedStream:
     """Bytes that a replica sends. Fits BlobStream; a replica that sent something wrong is named."""
 
     validator: str | None = None
+    # What replicas send is the content.
+    coding: str | None = None
 
     def __init__(
         self, stream: PeerStream, digest: Digest, address: str, replicas: Replicas
@@ -244,6 +258,7 @@ class _VerifiedStream:
     content: bytes
     start: int
     validator: str | None = None
+    coding: str | None = None
 
     @property
     def total(self) -> int:

@@ -16,7 +16,7 @@ from proxy.ports.blobs import (
 )
 from proxy.ports.cache import ManifestCache
 from proxy.ports.leases import Lease, Leases
-from proxy.ports.upstream import BlobStream, Fetched, Head, MonitoredUpstream, Upstream
+from proxy.ports.upstream import BlobStream, Fetched, Head, Late, MonitoredUpstream, Upstream
 
 __all__ = [
     "Blob",
@@ -27,6 +27,7 @@ __all__ = [
     "Fetched",
     "Growing",
     "Head",
+    "Late",
     "Lease",
     "Leases",
     "ManifestCache",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,6 +41,10 @@ class Fetched:
     stale: str | None = None
 
 
+# Who is told that an answer has not begun in time, and is awaited all the same.
+Late = Callable[["UpstreamFailure"], None]
+
+
 class BlobStream(Protocol):
     """One upstream answer to a GET of a blob."""
 
@@ -56,6 +61,11 @@ class BlobStream(Protocol):
     @property
     def validator(self) -> str | None:
         """The strong ETag of the answer (RFC 9110, 8.8.3), or None."""
+        ...
+
+    @property
+    def coding(self) -> str | None:
+        """What the bytes may be encoded in, or None if they are the blob's own for sure."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -78,8 +88,14 @@ class Upstream(Protocol):
         """GET; ManifestUnknown for 404."""
         ...
 
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
-        """HEAD; None if the upstream does not state the size. BlobUnknown for 404."""
+    async def blob_size(
+        self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
+    ) -> int | None:
+        """HEAD; None if the upstream does not state the size. BlobUnknown for 404.
+
+        With `may_get`, the head of a GET decides where HEAD fails but GET need not, or states a
+        size that cannot be right: one that is not the `expected` one, if that is given.
+        """
         ...
 
     def blob(
@@ -90,12 +106,18 @@ class Upstream(Protocol):
         start: int = 0,
         end: int | None = None,
         validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
     ) -> AbstractAsyncContextManager[BlobStream]:
         """GET from byte `start` to byte `end` (inclusive; None is the last). BlobUnknown for 404.
 
         `start` below 0 means that many last bytes; some upstreams send the whole blob instead.
         With the `validator` of an earlier answer, the whole blob is sent if it has changed since.
         RangeInvalid if the upstream answers 416.
+
+        An answer that has not begun in time is a failure. With `late`, that is called with the
+        failure instead, and the answer is awaited several times longer. `is_retry`: the same
+        question has just failed, and counts once, however many requests it takes.
         """
         ...
 

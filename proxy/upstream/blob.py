@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import UpstreamFailure, UpstreamInvalid, UpstreamUnavailable
+from proxy.kit.content_coding import can_decode, parse_coding
 from proxy.upstream.failures import failures
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from proxy.upstream.session import Answer
 
+# The statuses of an answer with the whole content: 203 says that a proxy has changed something.
+WHOLE: Final = (HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION)
+CONTENT: Final = (*WHOLE, HTTPStatus.PARTIAL_CONTENT)
 # RFC 9110, 14.4; 18 digits are more than any blob has.
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
 # RFC 9110, 8.8.3. Some registries send an ETag that is empty.
@@ -41,6 +45,12 @@ class BlobAnswer:
         """Its ETag, if that is a strong one."""
         tag = self._answer.response.headers.get("ETag", "").strip()
         return tag if _STRONG.fullmatch(tag) else None
+
+    @property
+    def coding(self) -> str | None:
+        """What the bytes may be encoded in, if that can be undone; None if they are the blob's."""
+        coding = parse_coding(self._answer.response.headers.getall("Content-Encoding", []))
+        return coding if coding is not None and can_decode(coding) else None
 
     @property
     def finished(self) -> bool:
@@ -93,10 +103,13 @@ def parse_answer(answer: Answer, *, start: int, end: int | None) -> BlobAnswer:
     """
     response, endpoint = answer.response, answer.endpoint
     announced = response.content_length
-    if response.status == HTTPStatus.OK:
+    content_range = response.headers.get("Content-Range", "").strip()
+    is_whole = start == 0 and end is None
+    # Some send 206 for the whole, without saying which part that is. Its digest will.
+    if response.status in WHOLE or (is_whole and not content_range):
         return BlobAnswer(answer, start=0, length=announced, total=announced)
-    parts = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-    if parts is None or (start == 0 and end is None):
+    parts = _CONTENT_RANGE.fullmatch(content_range)
+    if parts is None:
         raise UpstreamInvalid(
             f"{endpoint} answered 206 without stating which part of the blob it is"
         )

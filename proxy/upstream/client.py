@@ -22,15 +22,17 @@ from proxy.oci.reference import Digest
 from proxy.ports import Fetched, Head
 from proxy.upstream.auth.authority import Authority
 from proxy.upstream.auth.credentials import Credentials
+from proxy.upstream.auth.elsewhere import RedirectAuthorities
 from proxy.upstream.auth.token_server import TokenServer
 from proxy.upstream.auth.tokens import Tokens
-from proxy.upstream.blob import BlobAnswer, parse_answer, unsatisfied_size
+from proxy.upstream.blob import CONTENT, WHOLE, BlobAnswer, parse_answer, unsatisfied_size
+from proxy.upstream.blob_length import BlobLengths
 from proxy.upstream.listing import lacks_referrers_api, read_page
 from proxy.upstream.observation import Observation
 from proxy.upstream.operation import Kind
 from proxy.upstream.refusal import has_version, is_refused_request, read_refusal, require_registry
 from proxy.upstream.requests import AuthorizedRequests
-from proxy.upstream.session import Session, read_whole
+from proxy.upstream.session import Session, read_content
 from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from proxy.kit.clock import Clock
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
+    from proxy.ports import Late
     from proxy.upstream.auth.token_board import Sharing
     from proxy.upstream.client_rate import ClientRate
     from proxy.upstream.observation import Observed, Tally
@@ -92,26 +95,25 @@ class RegistryClient:
             clock=clock,
         )
         self._flights = SingleFlight(None if shared is None else shared.leases)
-        authority = Authority(
-            name=name,
-            url=url,
-            realms=realms,
-            credentials=credentials,
-            tokens=Tokens(
-                server.ask,
-                registry=name,
-                flights=self._flights,
-                board=None if shared is None else shared.board,
-                clock=clock,
-            ),
+        tokens = Tokens(
+            server.ask,
+            registry=name,
+            flights=self._flights,
+            board=None if shared is None else shared.board,
+            clock=clock,
         )
         self._requests = AuthorizedRequests(
             name=name,
             session=self._session,
-            authority=authority,
+            authority=Authority(
+                name=name, url=url, realms=realms, credentials=credentials, tokens=tokens
+            ),
+            redirected=RedirectAuthorities(name=name, realms=realms, tokens=tokens),
             timeout=transport.answer_timeout,
+            silence=transport.idle_timeout,
             clock=clock,
         )
+        self._lengths = BlobLengths(self._requests, name=name, prefix=self._prefix)
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """HEAD; ManifestUnknown for the registry's own 404, ManifestUnconfirmed for any other.
@@ -127,7 +129,7 @@ class RegistryClient:
                 if response.status == HTTPStatus.NOT_FOUND:
                     unknown = ManifestUnknown if has_version(answer) else ManifestUnconfirmed
                     raise unknown(f"{self._name} has no manifest {name} {reference}")
-                self._requests.check(answer, HTTPStatus.OK)
+                self._requests.check(answer, *WHOLE)
                 size = response.content_length
                 return Head(_digest(answer), _content_type(answer), size)
 
@@ -142,23 +144,22 @@ class RegistryClient:
                     if response.status == HTTPStatus.NOT_FOUND:
                         await require_registry(answer)
                         raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
-                    self._requests.check(answer, HTTPStatus.OK)
-                    raw = await read_whole(answer, MAX_MANIFEST)
+                    self._requests.check(answer, *WHOLE)
+                    expected = reference if isinstance(reference, Digest) else _digest(answer)
+                    raw = await read_content(answer, MAX_MANIFEST, expected)
             tally.received = len(raw)
             return Fetched(raw, _content_type(answer), _digest(answer))
 
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
-        """HEAD; None if the upstream does not say. BlobUnknown for 404."""
-        async with self._operation(Kind.BLOB_HEAD) as tally:
-            async with self._requests.deadline():
-                answer = await self._requests.send(
-                    tally, "HEAD", self._prefix + name, f"blobs/{digest}", {}
-                )
-            async with answer.response as response:
-                if response.status == HTTPStatus.NOT_FOUND:
-                    raise BlobUnknown(f"{self._name} has no blob {name} {digest}")
-                self._requests.check(answer, HTTPStatus.OK)
-                return response.content_length
+    async def blob_size(
+        self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
+    ) -> int | None:
+        """HEAD; None if the upstream does not say. BlobUnknown for 404.
+
+        With `may_get`, an answer that is neither, or a length that cannot be right, is settled by
+        the head of a GET. `expected` is the length as somebody else states it.
+        """
+        async with self._operation(Kind.BLOB_HEAD) as tally, self._requests.deadline():
+            return await self._lengths.read(tally, name, digest, expected=expected, may_get=may_get)
 
     @asynccontextmanager
     async def blob(
@@ -169,13 +170,17 @@ class RegistryClient:
         start: int = 0,
         end: int | None = None,
         validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
     ) -> AsyncIterator[BlobAnswer]:
         """GET from byte `start` to byte `end` (inclusive; None is the last). BlobUnknown for 404.
 
         `start` below 0 means that many last bytes, if the registry supports such ranges. With the
         `validator` of an earlier answer, the whole blob is sent if it has changed since.
-        RangeInvalid for 416. Leaving before the end of the body closes the connection.
+        RangeInvalid for 416. Leaving before the end of the body closes the connection. An answer
+        that has not begun in time is a failure, unless there is someone to tell that it is `late`.
         """
+        del is_retry
         headers = {}
         if start != 0 or end is not None:
             wanted = start if start < 0 else f"{start}-{'' if end is None else end}"
@@ -183,9 +188,14 @@ class RegistryClient:
             if validator is not None:
                 headers["If-Range"] = validator
         async with self._operation(Kind.BLOB) as tally:
-            async with self._requests.deadline():
+            async with self._requests.deadline(late):
                 answer = await self._requests.send(
-                    tally, "GET", self._prefix + name, f"blobs/{digest}", headers
+                    tally,
+                    "GET",
+                    self._prefix + name,
+                    f"blobs/{digest}",
+                    headers,
+                    may_be_late=late is not None,
                 )
             async with answer.response as response:
                 if response.status == HTTPStatus.NOT_FOUND:
@@ -193,7 +203,7 @@ class RegistryClient:
                     raise BlobUnknown(f"{self._name} has no blob {name} {digest}")
                 if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
                     raise await self._range_invalid(answer, name, digest)
-                self._requests.check(answer, HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+                self._requests.check(answer, *CONTENT)
                 blob = parse_answer(answer, start=start, end=end)
                 try:
                     yield blob
@@ -214,7 +224,7 @@ class RegistryClient:
                     raise NameUnknown(f"{self._name} has no repository {name}")
                 if is_refused_request(response.status):
                     raise await read_refusal(answer)
-                self._requests.check(answer, HTTPStatus.OK)
+                self._requests.check(answer, *WHOLE)
                 return await read_page(tally, answer)
 
     async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
@@ -230,7 +240,7 @@ class RegistryClient:
                 async with answer.response as response:
                     if lacks_referrers_api(response.status):
                         return None
-                    self._requests.check(answer, HTTPStatus.OK)
+                    self._requests.check(answer, *WHOLE)
                     page = await read_page(tally, answer)
             # Some registries answer every path that they do not know with a page for people.
             return page if page.raw.lstrip()[:1] == b"{" else None

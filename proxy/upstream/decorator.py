@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Digest, Tag
-    from proxy.ports import BlobStream, Fetched, Head, Upstream
+    from proxy.ports import BlobStream, Fetched, Head, Late, Upstream
 
 T = TypeVar("T")
 
@@ -46,11 +46,13 @@ class UpstreamDecorator(ABC):
             lambda upstream: upstream.manifest(name, reference),
         )
 
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
-        """HEAD; BlobUnknown for 404."""
+    async def blob_size(
+        self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
+    ) -> int | None:
+        """HEAD, perhaps settled by the head of a GET; BlobUnknown for 404."""
         return await self._apply(
             Operation(Kind.BLOB_HEAD, name, digest),
-            lambda upstream: upstream.blob_size(name, digest),
+            lambda upstream: upstream.blob_size(name, digest, expected=expected, may_get=may_get),
         )
 
     @asynccontextmanager
@@ -62,13 +64,23 @@ class UpstreamDecorator(ABC):
         start: int = 0,
         end: int | None = None,
         validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
     ) -> AsyncIterator[BlobStream]:
         """GET; BlobUnknown for 404."""
         async with AsyncExitStack() as stack:
             yield await self._apply(
-                Operation(Kind.BLOB, name, digest),
+                Operation(Kind.BLOB, name, digest, is_retry=is_retry),
                 lambda upstream: stack.enter_async_context(
-                    upstream.blob(name, digest, start=start, end=end, validator=validator)
+                    upstream.blob(
+                        name,
+                        digest,
+                        start=start,
+                        end=end,
+                        validator=validator,
+                        late=late,
+                        is_retry=is_retry,
+                    )
                 ),
             )
 

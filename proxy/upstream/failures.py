@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 # A longer wait is a mistake of the upstream's, or would be forgotten anyway.
 MAX_RETRY_AFTER: Final = 86_400.0
 _DENIED: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+# Besides 5xx: it has given up waiting for us, or does not answer HEAD, say, but may answer GET.
+_MAY_PASS: Final = {
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_EARLY,
+}
 _SERVER_ERROR: Final = 500
 
 
@@ -154,7 +160,7 @@ def refusal(
         return UpstreamThrottled(sentence, retry_after=wait, context=context)
     # A storage service that denies what the registry has redirected us to has a fault, which may
     # pass: the registry has admitted us.
-    if status in _DENIED | {HTTPStatus.METHOD_NOT_ALLOWED} or status >= _SERVER_ERROR:
+    if status in _DENIED | _MAY_PASS or status >= _SERVER_ERROR:
         return UpstreamUnavailable(sentence, retry_after=wait, context=context)
     return UpstreamInvalid(sentence, context=context)
 

@@ -55,7 +55,7 @@ def read_head(raw: bytes, *, to_head: bool) -> Head:
     - To HEAD a length that is no length says nothing.
     """
     start, *lines = re.split(rb"\r?\n", raw.rstrip(b"\r\n"))
-    fields = [_trimmed(line) for line in lines]
+    fields = [_trim(line) for line in lines]
     codings = _members(fields, _CODING)
     if codings and all(coding.lower() == b"identity" for coding in codings):
         fields = _without(fields, _CODING)
@@ -71,7 +71,7 @@ def read_head(raw: bytes, *, to_head: bool) -> Head:
     return Head(b"\r\n".join([start, *fields, b"", b""]), length, ambiguous)
 
 
-def _trimmed(line: bytes) -> bytes:
+def _trim(line: bytes) -> bytes:
     name, colon, value = line.partition(b":")
     # What begins with a blank continues the line before it.
     return line if not colon or name[:1].isspace() else name.rstrip(b" \t") + colon + value

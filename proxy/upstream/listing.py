@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import UpstreamInvalid
 from proxy.oci.headers.link import LinkInvalid, Page, following
 from proxy.upstream.refusal import is_refused_request
-from proxy.upstream.session import read_whole
+from proxy.upstream.session import read_content
 
 if TYPE_CHECKING:
     from proxy.upstream.observation import Tally
@@ -28,7 +28,7 @@ async def read_page(tally: Tally, answer: Answer) -> Page:
             f"the list of {answer.endpoint} has further pages, but its Link {error}",
             context=answer.context,
         ) from None
-    raw = await read_whole(answer, MAX_LISTING)
+    raw = await read_content(answer, MAX_LISTING)
     tally.received = len(raw)
     filters = ",".join(headers.getall("OCI-Filters-Applied", [])).lower()
     return Page(raw, query, filtered="artifacttype" in filters)

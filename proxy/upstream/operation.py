@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -32,6 +32,8 @@ class Operation:
     kind: Kind
     repository: str
     subject: str
+    # Asked again at once after a failure, which has been counted.
+    is_retry: bool = field(default=False, compare=False)
 
     @property
     def scope(self) -> tuple[str, Kind]:

@@ -10,6 +10,8 @@ from yarl import URL
 from proxy.errors import UpstreamInvalid
 
 STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+# RFC 9110, 15.4: after these a POST stays one, with its body.
+SAME_METHOD: Final = frozenset({307, 308})
 # A registry that sends us to its storage needs one, behind a load balancer two.
 MAX_REDIRECTS: Final = 5
 
@@ -24,7 +26,7 @@ def origin(url: URL) -> tuple[str, str, int | None]:
 def follow(endpoint: str, current: URL, location: str | None) -> URL:
     """The URL that `location` names, seen from `current`, to the letter: its query may be signed.
 
-    UpstreamInvalid, in a sentence about `place`, if it is none, gives up TLS or carries user
+    UpstreamInvalid, in a sentence about `endpoint`, if it is none, gives up TLS or carries user
     information, which would become an `Authorization` header of its own.
     """
     if location is None or not _PRINTABLE.fullmatch(location):
@@ -39,5 +41,8 @@ def follow(endpoint: str, current: URL, location: str | None) -> URL:
     if user is not None or target.raw_password is not None:
         raise UpstreamInvalid(f"{endpoint} redirects to a URL with user information in it")
     if current.scheme == "https" and target.scheme == "http":
-        raise UpstreamInvalid(f"{endpoint} redirects from https to plain http")
+        raise UpstreamInvalid(
+            f"{endpoint} redirects from https to plain http: nothing was sent there, "
+            "and no setting allows it"
+        )
     return target

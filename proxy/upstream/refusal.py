@@ -17,7 +17,7 @@ from proxy.errors import (
     UpstreamInvalid,
     UpstreamUnavailable,
 )
-from proxy.upstream.session import read_whole
+from proxy.upstream.session import read_content
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ def has_version(answer: Answer) -> bool:
 
 async def _first_error(answer: Answer) -> Mapping[str, object] | None:
     try:
-        document = json.loads(await read_whole(answer, _MAX_BODY))
+        document = json.loads(await read_content(answer, _MAX_BODY))
     except (ValueError, RecursionError, UpstreamFailure):
         return None
     errors = document.get("errors") if isinstance(document, dict) else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from proxy import __version__
+from proxy.upstream.connection import UpstreamConnector
 
 if TYPE_CHECKING:
     import ssl
@@ -52,10 +53,19 @@ class Transport:
         """How to speak TLS with the registry's `own` origin, or with another; True is as usual."""
         return (self.own_tls if own else None) or self.tls or True
 
+    def timeout(self, silence: float | None = None) -> aiohttp.ClientTimeout:
+        """The limits of one request; `silence` in place of the idle timeout if it is longer."""
+        return aiohttp.ClientTimeout(
+            total=None,
+            connect=self.connect_timeout,
+            sock_connect=self.connect_timeout,
+            sock_read=max(self.idle_timeout, silence or 0.0),
+        )
+
     def open(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
         """A session in the running loop: no cookies, no environment, nothing decompressed."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=UpstreamConnector(
                 # `Slots` is the limit: nobody waits here.
                 limit=0,
                 resolver=resolver,
@@ -66,12 +76,7 @@ class Transport:
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             # aiohttp's `*/*` would let an upstream choose what it likes to send.
             skip_auto_headers=("Accept",),
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                connect=self.connect_timeout,
-                sock_connect=self.connect_timeout,
-                sock_read=self.idle_timeout,
-            ),
+            timeout=self.timeout(),
             auto_decompress=False,
             trust_env=False,
             read_bufsize=_READ_BUFFER,

@@ -163,13 +163,14 @@ class BlobResponder:
     ) -> web.StreamResponse | None:
         """Send the range from the upstream, unverified.
 
-        None if the upstream does not support ranges, so that the whole blob must be fetched.
+        None if the whole blob must be fetched: the upstream does not support ranges, or they may
+        be ranges of something else, which the blob is encoded in.
         """
         repository, digest = target.repository, target.digest
         if wanted.first is None and not wanted.last:
             wanted.within(await self._blobs.size(repository, digest))
         async with self._blobs.open_range(repository, digest, wanted.first, wanted.last) as part:
-            if part.total is None:
+            if part.total is None or part.coding is not None:
                 return None
             first, last = wanted.within(part.total)
             if part.start != first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +46,12 @@ LIES: Final = {
     "an image and an index": Fault(body=_document(manifests=[])),
     "two spellings": Fault(body=_document(Layers=[])),
     "another type": Fault(headers={"Content-Type": MediaType.OCI_INDEX}),
-    "gzip": Fault(headers={"Content-Encoding": "gzip"}),
+    "another one in gzip": Fault(
+        headers={"Content-Encoding": "gzip"}, body=gzip.compress(NEWER.manifest)
+    ),
+    "half of it in gzip": Fault(
+        headers={"Content-Encoding": "gzip"}, body=gzip.compress(DOCKER.manifest)[:-20]
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import zlib
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from errno import ENOSPC
@@ -135,7 +136,10 @@ async def test_chunks_without_a_length(upstream: ScriptedUpstream, client: Upstr
     assert await read(client, BLOB) == (0, None, CONTENT)
     assert await read(client, BLOB, start=5) == (5, len(CONTENT), CONTENT[5:])
     assert (await client.manifest(NAME, TAG)).raw == RAW
+    upstream.requests.clear()
+    assert await client.blob_size(NAME, BLOB, may_get=False) is None
     assert await client.blob_size(NAME, BLOB) is None
+    assert [request.method for request in upstream.requests] == ["HEAD", "HEAD", "GET"]
 
 
 @pytest.mark.parametrize("header", [f"bytes */{len(CONTENT)}", None, "nonsense"])
@@ -181,10 +185,17 @@ async def test_a_part_that_is_not_the_one_asked_for(
         await read(client, BLOB, start=5)
 
 
-async def test_a_part_that_nobody_asked_for(upstream: ScriptedUpstream, client: Upstream) -> None:
-    parts = {"Content-Range": f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"}
-    upstream.fault("GET", "*", Fault(status=206, headers=parts, body=CONTENT))
-    with pytest.raises(UpstreamInvalid, match="206"):
+async def test_a_part_that_nobody_asked_for_is_taken_if_it_is_the_whole(
+    upstream: ScriptedUpstream, client: Upstream
+) -> None:
+    size = len(CONTENT)
+    for said in (f"bytes 0-{size - 1}/{size}", f"bytes 0-{size - 1}/*", None):
+        headers = {"Content-Range": said}
+        upstream.fault("GET", "*", Fault(status=206, headers=headers, body=CONTENT))
+        assert await read(client, BLOB) == (0, None if said and "*" in said else size, CONTENT)
+    parts = {"Content-Range": f"bytes 0-{size - 2}/{size}"}
+    upstream.fault("GET", "*", Fault(status=206, headers=parts, body=CONTENT[:-1]))
+    with pytest.raises(UpstreamInvalid, match="another part"):
         await read(client, BLOB)
 
 
@@ -359,19 +370,40 @@ async def test_a_content_type_that_is_none(upstream: ScriptedUpstream, client: U
     assert (await client.manifest(NAME, TAG)).content_type == "application/octet-stream"
 
 
-async def test_bytes_that_were_encoded(upstream: ScriptedUpstream, client: Upstream) -> None:
-    encoded = Fault(headers={"Content-Encoding": "gzip"}, body=gzip.compress(RAW))
-    upstream.fault("*", "*", encoded)
-    for question in (
-        client.head_manifest(NAME, TAG),
-        client.manifest(NAME, TAG),
-        client.blob_size(NAME, BLOB),
-        read(client, BLOB),
-    ):
-        with pytest.raises(UpstreamInvalid, match="Content-Encoding"):
-            await question
-    upstream.fault("*", "*", Fault(headers={"Content-Encoding": "identity"}))
+@pytest.mark.parametrize("label", ["gzip", "x-gzip", "GZIP", "deflate", "identity, gzip"])
+async def test_bytes_that_were_encoded_are_decoded_if_that_is_what_the_digest_names(
+    upstream: ScriptedUpstream, client: Upstream, label: str
+) -> None:
+    compress = zlib.compress if label == "deflate" else gzip.compress
+    encoded = Fault(headers={"Content-Encoding": label}, body=compress(RAW))
+    upstream.fault("GET", "*/manifests/*", encoded)
+    for reference in (TAG, Digest.of(RAW)):
+        assert (await client.manifest(NAME, reference)).raw == RAW
+    async with client.blob(NAME, BLOB) as blob:
+        assert blob.coding is None
+    upstream.fault("GET", "*/blobs/*", encoded)
+    async with client.blob(NAME, BLOB) as blob:
+        assert blob.coding == label.lower().removeprefix("identity, ")
+
+
+@pytest.mark.parametrize("label", ["gzip", "aws-chunked", "x-gzip", "br", "none", "utf-8", "*"])
+async def test_a_label_is_no_encoding(
+    upstream: ScriptedUpstream, client: Upstream, label: str
+) -> None:
+    upstream.fault("*", "*", Fault(headers={"Content-Encoding": label}))
     assert (await client.manifest(NAME, TAG)).raw == RAW
+    assert (await client.head_manifest(NAME, TAG)).digest == Digest.of(RAW)
+    assert (await read(client, BLOB))[2] == CONTENT
+    assert await client.blob_size(NAME, BLOB, expected=len(CONTENT)) == len(CONTENT)
+
+
+async def test_an_encoding_that_cannot_be_undone_is_named(
+    upstream: ScriptedUpstream, client: Upstream
+) -> None:
+    encoded = Fault(headers={"Content-Encoding": "br"}, body=b"\x0b\x02\x80")
+    upstream.fault("GET", "*", encoded)
+    with pytest.raises(UpstreamInvalid, match="Content-Encoding that was not requested"):
+        await client.manifest(NAME, TAG)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
+    from proxy.errors import UpstreamFailure
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
-    from proxy.ports import Upstream
+    from proxy.ports import Late, Upstream
 
 _PIECE = 10_000
 
@@ -27,7 +28,8 @@ class Script:
     """How one question is answered, where not as it should be.
 
     `error` comes instead of an answer. `cut` bytes come of a body, and then `failure`, or its end.
-    `content` replaces the content. `gate` is waited for before the first byte.
+    `content` replaces the content. `gate` is waited for before the first byte; before
+    that, the answer is `late`. `coding` is what the bytes may be encoded in.
     """
 
     error: RegistryError | None = None
@@ -38,6 +40,8 @@ class Script:
     knows_ranges: bool = True
     validator: str | None = None
     gate: asyncio.Event | None = None
+    coding: str | None = None
+    late: UpstreamFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Question:
     start: int = 0
     end: int | None = None
     validator: str | None = None
+    is_retry: bool = False
 
 
 @dataclass(slots=True)
@@ -61,6 +66,10 @@ class MemoryStream:
     validator: str | None
     body: bytes
     script: Script
+
+    @property
+    def coding(self) -> str | None:
+        return self.script.coding
 
     async def chunks(self) -> AsyncIterator[bytes]:
         if self.script.gate is not None:
@@ -105,7 +114,10 @@ class MemoryUpstream:
         self._next(Question("manifest", name, str(reference)))
         return self._manifest(name, reference)
 
-    async def blob_size(self, name: str, digest: Digest) -> int | None:
+    async def blob_size(
+        self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
+    ) -> int | None:
+        del expected, may_get
         script = self._next(Question("blob_head", name, digest))
         return len(self._blob(name, digest, script)) if script.states_length else None
 
@@ -118,8 +130,15 @@ class MemoryUpstream:
         start: int = 0,
         end: int | None = None,
         validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
     ) -> AsyncIterator[MemoryStream]:
-        script = self._next(Question("blob", name, digest, start, end, validator))
+        question = Question("blob", name, digest, start, end, validator, is_retry=is_retry)
+        script = self._next(question)
+        if script.late is not None:
+            if late is None:
+                raise script.late
+            late(script.late)
         content = self._blob(name, digest, script)
         if not script.knows_ranges or (validator is not None and validator != script.validator):
             start, end = 0, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.catalog import shared_values
 from proxy.catalog.routing import Routes
 from proxy.errors import ConversionRefused, RegistryError
+from proxy.kit.content_coding import choose_content, looks_like_json, parse_coding
 from proxy.manifests import stored_page
 from proxy.oci.derivation import Origin
 from proxy.oci.derived_record import DerivedRecord
@@ -33,6 +35,7 @@ from proxy.upstream.auth.challenge import Bearer, parse_challenges, vet_realm
 from proxy.upstream.auth.credentials import CredentialsError
 from proxy.upstream.auth.docker_config import credentials_for
 from proxy.upstream.auth.token_server import parse_token
+from proxy.upstream.framing import end_of_head, is_interim, read_head
 from proxy.upstream.health.rate_limit import MeterReading
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.paths import parse_target
@@ -80,6 +83,20 @@ def _challenges(text: str) -> None:
     for challenge in parse_challenges((text,)):
         if isinstance(challenge, Bearer):
             vet_realm(challenge.realm, registry="https://registry.example")
+
+
+def _head(data: bytes) -> None:
+    end = end_of_head(data) or len(data)
+    is_interim(data[:end])
+    for to_head in (True, False):
+        again = read_head(data[:end], to_head=to_head)
+        assert read_head(again.raw, to_head=to_head).length == again.length
+
+
+def _encoded(data: bytes) -> None:
+    label, _, raw = data.partition(_MARKER)
+    coding = parse_coding([label.decode("latin-1")])
+    choose_content(raw, coding, looks_like_json, limit=2**20, sender="it")
 
 
 def _rate_limit(text: str) -> None:
@@ -196,6 +213,16 @@ PARSERS: Final[dict[str, Parser]] = {
         _text(_challenges),
         [b'Bearer realm="https://auth.registry.example/token",service="x",scope="y", Basic'],
         _REGISTRY,
+    ),
+    "head of an answer": Parser(
+        _head,
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length : 5, 5\r\nX: a\r\n b\r\n\r\n",
+            b"HTTP/1.1 103 Hints\n\nHTTP/1.0 200\nTransfer-Encoding: identity, chunked\n\n",
+        ],
+    ),
+    "encoded answer": Parser(
+        _encoded, [b"gzip\n" + gzip.compress(b"{}"), b"deflate\nx"], _REGISTRY
     ),
     "token": Parser(
         lambda data: parse_token(data, "it", datetime.fromtimestamp(_NOW, UTC)), [_TOKEN], _REGISTRY

@@ -55,6 +55,12 @@ class ScriptedResponse:
         else:
             self.content.feed_eof()
 
+    # As of a body that has come with its head.
+    connection = None
+
+    def close(self) -> None:
+        """Nothing is connected."""
+
     @property
     def content_length(self) -> int | None:
         length = self.headers.get("Content-Length")

@@ -16,12 +16,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.client_proto import ResponseHandler
 from packaging.requirements import Requirement
 from packaging.version import Version
 from prometheus_client import values
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 
+from proxy.upstream.connection import UpstreamConnection, UpstreamConnector
 from tests.kit.locks import pins
 
 if TYPE_CHECKING:
@@ -74,6 +76,17 @@ def test_a_connection_uses_its_parser_as_the_limit_of_heads_expects() -> None:
 def test_a_request_has(attribute: str) -> None:
     source = ast.parse(Path(web.BaseRequest.__init__.__code__.co_filename).read_text())
     assert attribute in _assigned(source)
+
+
+async def test_an_upstream_s_connection_has_a_parser_and_its_connector_a_factory() -> None:
+    async with aiohttp.TCPConnector() as connector:
+        made = connector._factory()
+        assert isinstance(made, ResponseHandler)
+        made.set_response_params()
+        assert made._parser is not None
+        assert hasattr(made._parser, "feed_data")
+    async with UpstreamConnector() as ours:
+        assert isinstance(ours._factory(), UpstreamConnection)
 
 
 @pytest.mark.parametrize("attribute", sorted(BODY))

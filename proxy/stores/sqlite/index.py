@@ -60,6 +60,7 @@ FROM repositories AS r
 LEFT JOIN grants ON grants.digest = ? AND grants.repository = r.id
 LEFT JOIN claims ON claims.digest = ? AND claims.repository = r.id
 WHERE r.name = ?
+ORDER BY size IS NULL
 LIMIT 1
 """
 _GRANTED_TO: Final = f"""

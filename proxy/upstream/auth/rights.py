@@ -19,6 +19,7 @@ from proxy.ports.rights import Right
 from proxy.upstream.auth.authority import Authority
 from proxy.upstream.auth.challenge import Basic, Bearer, choose, parse_challenges
 from proxy.upstream.auth.credentials import Credentials
+from proxy.upstream.auth.elsewhere import RedirectAuthorities
 from proxy.upstream.auth.token_server import TokenServer
 from proxy.upstream.auth.tokens import Grant, Tokens
 from proxy.upstream.observation import Observation
@@ -157,19 +158,21 @@ class RegistryRights:
     def _requests_as(self, login: Login | None) -> AuthorizedRequests:
         """Requests with this login, and with nothing that an earlier question has left."""
         credentials = None if login is None else _credentials(login)
+        tokens = Tokens(
+            self._server.ask, registry=self._name, flights=self._flights, clock=self._clock
+        )
         authority = Authority(
             name=self._name,
             url=self._url,
             realms=self._realms,
             credentials=lambda: credentials,
-            tokens=Tokens(
-                self._server.ask, registry=self._name, flights=self._flights, clock=self._clock
-            ),
+            tokens=tokens,
         )
         return AuthorizedRequests(
             name=self._name,
             session=self._session,
             authority=authority,
+            redirected=RedirectAuthorities(name=self._name, realms=self._realms, tokens=tokens),
             timeout=self._timeout,
             clock=self._clock,
         )

@@ -25,7 +25,7 @@ from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.upstream.auth.tokens import Token
 from proxy.upstream.failures import refusal
 from proxy.upstream.operation import Kind
-from proxy.upstream.session import read_whole
+from proxy.upstream.session import read_content
 
 if TYPE_CHECKING:
     from proxy.kit.clock import Clock
@@ -143,7 +143,7 @@ class TokenServer:
                     response.headers,
                     now=self._clock.wall(),
                 )
-            raw = await read_whole(answer, MAX_ANSWER)
+            raw = await read_content(answer, MAX_ANSWER)
             now = datetime.fromtimestamp(self._clock.wall(), UTC)
             token = parse_token(raw, answer.endpoint, now)
         _log.debug("token.fetched", upstream=self._name, lifetime=token.lifetime)

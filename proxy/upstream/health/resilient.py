@@ -6,7 +6,7 @@ what they have in common: see `circuits`.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from proxy.errors import (
@@ -19,15 +19,16 @@ from proxy.errors import (
     UpstreamOffline,
 )
 from proxy.upstream.decorator import UpstreamDecorator
+from proxy.upstream.operation import Kind, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from proxy.ports import Upstream
+    from proxy.oci.reference import Digest
+    from proxy.ports import BlobStream, Late, Upstream
     from proxy.upstream.health.circuits import Circuits
     from proxy.upstream.health.negative_cache import NegativeCache
     from proxy.upstream.health.rate_limit import UpstreamMeter
-    from proxy.upstream.operation import Operation
 
 T = TypeVar("T")
 
@@ -86,6 +87,41 @@ class ResilientUpstream(UpstreamDecorator):
         """Close the upstream."""
         await self._upstream.close()
 
+    @asynccontextmanager
+    async def blob(
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
+    ) -> AsyncIterator[BlobStream]:
+        """GET; that it is late is a failure of the question, also while it is still awaited."""
+        operation = Operation(Kind.BLOB, name, digest)
+        counted = is_retry
+
+        def report(failure: UpstreamFailure) -> None:
+            nonlocal counted
+            if not counted:
+                counted = True
+                self._circuits.record_failure(operation, failure)
+            if late is not None:
+                late(failure)
+
+        async with super().blob(
+            name,
+            digest,
+            start=start,
+            end=end,
+            validator=validator,
+            late=None if late is None else report,
+            is_retry=is_retry,
+        ) as stream:
+            yield stream
+
     async def _apply(self, operation: Operation, ask: Callable[[Upstream], Awaitable[T]]) -> T:
         with self._guard(operation):
             return await ask(self._upstream)
@@ -105,7 +141,8 @@ class ResilientUpstream(UpstreamDecorator):
             self._negative_cache.add(operation, refusal)
             raise
         except UpstreamFailure as failure:
-            self._circuits.record_failure(operation, failure)
+            if not operation.is_retry:
+                self._circuits.record_failure(operation, failure)
             raise
         except RegistryError:
             self._circuits.record_success(operation)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from proxy.oci.reference import Tag
-    from proxy.ports import BlobStream, Fetched, Upstream
+    from proxy.ports import BlobStream, Fetched, Late, Upstream
     from proxy.upstream.operation import Operation
 
 T = TypeVar("T")
@@ -62,11 +62,19 @@ class VerifiedMirror(UpstreamDecorator):
         start: int = 0,
         end: int | None = None,
         validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
     ) -> AsyncIterator[BlobStream]:
-        """GET; UpstreamInvalid for a blob that was wrong before."""
+        """GET; UpstreamInvalid for a blob that was wrong before.
+
+        A late answer is a failure all the same: there is another place to get the blob from.
+        """
+        del late
         if digest in self._wrong:
             raise UpstreamInvalid(f"{self._name} has sent a blob that was not {digest}")
-        async with super().blob(name, digest, start=start, end=end, validator=validator) as stream:
+        async with super().blob(
+            name, digest, start=start, end=end, validator=validator, is_retry=is_retry
+        ) as stream:
             whole = start == 0 and end is None
             yield _HashedStream(stream, self, digest) if whole else stream
 
@@ -106,6 +114,10 @@ class _HashedStream:
     @property
     def validator(self) -> str | None:
         return self.stream.validator
+
+    @property
+    def coding(self) -> str | None:
+        return self.stream.coding
 
     async def chunks(self) -> AsyncIterator[bytes]:
         running = self.digest.hasher()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.blobs.resumable import ContentChanged, ResumableBody
+from proxy.blobs.resumable import ContentChanged, NotEncoded, ResumableBody
 from proxy.errors import (
     BlobUnknown,
+    FailedAt,
     FailureContext,
     Phase,
     RangeInvalid,
     UpstreamDenied,
+    UpstreamFailure,
     UpstreamInvalid,
     UpstreamUnavailable,
 )
@@ -178,14 +181,78 @@ async def test_a_first_answer_that_fails_is_tried_again_where_a_client_waits_for
     assert await world.receive(body, 1000) == CONTENT[1000:]
 
 
-async def test_a_connection_that_breaks_before_the_first_answer_is_made_once_more(
-    world: World,
+SIGNATURE: Final = UpstreamUnavailable(
+    "the storage answered 403", context=FailureContext(at=FailedAt.REDIRECT, status=403)
+)
+UNREACHABLE: Final = UpstreamUnavailable(
+    "the storage cannot be reached",
+    context=FailureContext(at=FailedAt.REDIRECT, phase=Phase.CONNECT),
+)
+SERVER_ERROR: Final = UpstreamUnavailable("503", context=FailureContext(status=503))
+
+
+@pytest.mark.parametrize("error", [BROKEN, SIGNATURE, UNREACHABLE, SERVER_ERROR])
+async def test_a_hiccup_before_the_first_answer_is_as_one_after_it(
+    world: World, error: UpstreamUnavailable
 ) -> None:
-    world.script(Script(error=BROKEN))
+    world.script(*[Script(error=error)] * 3)
     assert await world.receive(world.body()) == CONTENT
-    world.script(Script(error=BROKEN), Script(error=BROKEN))
-    with pytest.raises(UpstreamUnavailable, match="broke"):
+    # One question counts once, however many requests it takes.
+    assert [asked.is_retry for asked in world.upstream.asked] == [False, True, True, True]
+    world.script(*[Script(error=error)] * 4)
+    with pytest.raises(UpstreamUnavailable, match=error.message):
         await world.receive(world.body())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamUnavailable("501", context=FailureContext(status=501)),
+        UpstreamUnavailable("503", retry_after=5.0, context=FailureContext(status=503)),
+        UpstreamUnavailable("500", context=FailureContext(at=FailedAt.TOKEN_SERVER, status=500)),
+        UpstreamUnavailable("late", context=FailureContext(phase=Phase.WAIT)),
+        UpstreamUnavailable("late", context=FailureContext(at=FailedAt.REDIRECT, phase=Phase.WAIT)),
+        UpstreamUnavailable("refused", context=FailureContext(phase=Phase.CONNECT)),
+    ],
+)
+async def test_what_does_not_pass_at_once_is_the_answer(
+    world: World, error: UpstreamUnavailable
+) -> None:
+    world.script(Script(error=error))
+    with pytest.raises(UpstreamUnavailable, match=error.message):
+        await world.receive(world.body())
+    assert len(world.starts) == 1
+
+
+async def test_a_late_answer_is_reported_and_awaited(world: World) -> None:
+    late = UpstreamUnavailable("late")
+    told: list[UpstreamFailure] = []
+    world.script(Script(late=late))
+    body = ResumableBody(world.digest, "cargo", world.upstream, late=told.append, clock=world.clock)
+    assert await world.receive(body) == CONTENT
+    assert told == [late]
+
+
+@pytest.mark.parametrize("cut", [None, 100])
+async def test_what_is_encoded_is_decoded(world: World, cut: int | None) -> None:
+    """Offsets of such a body are not the blob's: it is never asked for by Range."""
+    encoded = gzip.compress(CONTENT)
+    world.script(
+        Script(content=encoded, coding="gzip", cut=cut), Script(content=encoded, coding="gzip")
+    )
+    body = ResumableBody(world.digest, "cargo", world.upstream, decode=True, clock=world.clock)
+    assert await world.receive(body) == CONTENT
+    assert (body.total, body.coding) == (None, "gzip")
+    assert set(world.starts) == {0}
+    assert world.upstream.count("blob_head") == 0
+    world.upstream.scripts.clear()
+
+
+async def test_what_is_not_encoded_is_not_decoded(world: World) -> None:
+    world.script(Script(coding="gzip"))
+    body = ResumableBody(world.digest, "cargo", world.upstream, decode=True, clock=world.clock)
+    with pytest.raises(NotEncoded):
+        await world.receive(body)
 
 
 async def test_a_range_behind_the_end_is_an_error(world: World) -> None:

@@ -143,7 +143,6 @@ async def test_a_range_of_a_blob(
         ScriptedAnswer(206, {}, CONTENT[10:20]),
         ScriptedAnswer(206, {"Content-Range": "bytes 10-19/200", "Content-Length": "9"}),
         ScriptedAnswer(headers=LENGTH, body=CONTENT + b"x"),
-        ScriptedAnswer(headers={"Content-Encoding": "gzip"}, body=CONTENT),
         ScriptedAnswer(418),
     ],
 )
@@ -178,6 +177,7 @@ async def test_a_range_behind_the_end_has_the_size(world: World) -> None:
         ScriptedAnswer(416),
         ScriptedAnswer(headers=LENGTH),
         ScriptedAnswer(416),
+        ScriptedAnswer(),
         ScriptedAnswer(),
     )
     for _ in range(2):
