@@ -20,7 +20,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast test-313 coverage check fuzz bench chart lock \
+.PHONY: help run test test-fast test-313 coverage check fuzz siege bench chart lock \
 	cluster cluster-stop cluster-test cluster-all
 
 help: ## this list
@@ -53,6 +53,9 @@ check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproje
 
 fuzz: .venv/fuzz.stamp ## every parser of foreign bytes, guided by coverage; SECONDS=30 for a short run
 	$(BIN)/python -m tests.fuzz -max_total_time=$(SECONDS) $(ARGS)
+
+siege: .venv/dev.stamp ## four attacks of a minute each, and how somebody else fares meanwhile
+	LIGHTERAGE_SLOW_TESTS=1 $(BIN)/python -m pytest -s tests/hostile/test_for_a_minute.py $(ARGS)
 
 bench: .venv/dev.stamp ## this proxy beside distribution's proxy mode and nginx, in one run
 	@$(BIN)/python tests/tools.py bench
