@@ -16,62 +16,18 @@ from proxy.stores.sqlite.index import SqliteIndex
 from proxy.stores.sqlite.reader import Reader
 from proxy.stores.sqlite.writer import GroupCommit
 from tests.kit import images
+from tests.kit.costs import Costs, of_redis
 from tests.kit.proxy import Proxy, push, settings
 from tests.kit.redis import RedisServer
 from tests.kit.s3_gateway import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
     from tests.kit.scripted_upstream import ScriptedUpstream
 
 _PROXY: Final = str(Path(sys.modules["proxy"].__path__[0]))
 COLD: Final = "/v2/library/new/manifests/1.0"
-
-
-class Costs:
-    """What was called, by what; and how many ways there and back it took."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.calls: list[str] = []
-        self.round_trips = 0
-        self._patch = patch
-        self._running = 0
-
-    def watch(self, kind: type, name: str, describe: Callable[..., str | None]) -> None:
-        """Count the calls of an asynchronous method; those for which None is said do not count."""
-        real = getattr(kind, name)
-
-        async def counting(*arguments: Any, **more: Any) -> Any:
-            said = describe(*arguments[1:])
-            if said is None:
-                return await real(*arguments, **more)
-            self.calls.append(said)
-            # Those that run at once are one way there and back.
-            self.round_trips += self._running == 0
-            self._running += 1
-            try:
-                return await real(*arguments, **more)
-            finally:
-                self._running -= 1
-
-        self._patch.setattr(kind, name, counting)
-
-    def watch_thread(self, kind: type, name: str, describe: Callable[..., str | None]) -> None:
-        """The same for a method that blocks."""
-        real = getattr(kind, name)
-
-        def counting(*arguments: Any, **more: Any) -> Any:
-            if (said := describe(*arguments[1:])) is not None:
-                self.calls.append(said)
-            return real(*arguments, **more)
-
-        self._patch.setattr(kind, name, counting)
-
-    def reset(self) -> None:
-        self.calls.clear()
-        self.round_trips = 0
 
 
 @pytest.fixture
@@ -84,12 +40,6 @@ def cold(upstream: ScriptedUpstream) -> ScriptedUpstream:
     """A registry with an image in a repository that no proxy has heard of."""
     push(upstream, "library/new", "1.0", images.oci("new"))
     return upstream
-
-
-def of_redis(_operation: str, command: str, key: str, *_arguments: object) -> str | None:
-    """What is asked for the request; others are asked by the clock."""
-    kind = key.partition(":")[0]
-    return None if kind in {"generation", "budget"} else f"{command} {kind}"
 
 
 async def test_a_cold_manifest_is_one_read_and_one_commit(
