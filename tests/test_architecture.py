@@ -54,7 +54,7 @@ MAY_KNOW: Final = {
     "multidict": _SERVES_HTTP,
     "orjson": {"telemetry"},
     "obstore": {"stores", "wiring"},
-    "prometheus_client": {"access", "telemetry", "web"},
+    "prometheus_client": {"access", "peers", "telemetry", "web"},
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "redis": {"stores"},

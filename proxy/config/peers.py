@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from proxy.config.section import Section
 from proxy.config.values import Listen, Timeout
@@ -28,7 +28,9 @@ class PeerSettings(Section):
     listen: Listen | None = None
     discover: Places = ()
     advertise: Listen | None = None
+    zone: str | None = None
     secret_file: Path | None = None
+    fan_out: int = Field(default=8, ge=1)
     timeout: Timeout = 2.0
 
     @field_validator("discover")

@@ -51,6 +51,14 @@ class Draining(Exception):  # noqa: N818 -- no error: an answer
     """The replica is about to end, and takes no more questions."""
 
 
+class SeeOther(Exception):  # noqa: N818 -- no error: an answer
+    """Enough replicas read the blob from this one; another one reads it already."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.address = address
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A short answer: what is said about it, and bytes."""
@@ -135,12 +143,14 @@ class NoNews:
         """What is told is asked for again later."""
 
 
-def frame_of_error(error: RegistryError | NotStored | Draining) -> Frame:
+def frame_of_error(error: RegistryError | NotStored | Draining | SeeOther) -> Frame:
     """The error as a frame. One that is not for peers to know is an upstream's failure."""
     about: dict[str, Any] = {"error": type(error).__name__}
     if isinstance(error, RegistryError):
         about |= {"message": error.message, "retry_after": error.retry_after}
     match error:
+        case SeeOther():
+            about["address"] = error.address
         case RangeInvalid():
             about["size"] = error.size
         case ListingRefused():
@@ -152,7 +162,7 @@ def frame_of_error(error: RegistryError | NotStored | Draining) -> Frame:
     return Frame(Kind.ERROR, json.dumps(about).encode())
 
 
-def read_error(frame: Frame) -> RegistryError | NotStored | Draining:
+def read_error(frame: Frame) -> RegistryError | NotStored | Draining | SeeOther:
     """The error in a frame; FrameInvalid if there is none."""
     about = _read_object(frame, Kind.ERROR, frame.payload)
     match about:
@@ -160,6 +170,8 @@ def read_error(frame: Frame) -> RegistryError | NotStored | Draining:
             return NotStored()
         case {"error": "Draining"}:
             return Draining()
+        case {"error": "SeeOther", "address": str(address)}:
+            return SeeOther(address)
         case {"error": "RangeInvalid", "message": str(message), "size": int(size)}:
             return RangeInvalid(message, size=size)
         case {

@@ -17,11 +17,14 @@ from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.peers.answers import Draining, Value, read_error
 from proxy.peers.frames import FrameInvalid, FrameReader, Kind
 from proxy.peers.membership import Reason
+from proxy.peers.questions import Effort
 from proxy.peers.signing import Signed
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from prometheus_client import Counter
 
     from proxy.kit.clock import Clock
     from proxy.peers.frames import Frame
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 # Connections to one replica, each with one question. Above it questions wait for each other.
 _CONNECTIONS: Final = 256
+# A replica that is no owner may send heartbeats only for so many times `peers.timeout`.
+_STALLED: Final = 3
 BODY: Final = "Lighterage-Body"
 SENDER: Final = "Lighterage-Replica"
 TIME: Final = "Lighterage-Time"
@@ -56,6 +61,8 @@ class PeerClient:
         `own` is where other replicas reach this one, once that is known.
         """
         self.own: str | None = None
+        # Whether a replica is in this one's zone, as the label of a metric.
+        self.zone_label: Callable[[str], str] = lambda _address: "own"
         self._signer = signer
         self._timeout = timeout
         self._clock = clock
@@ -134,22 +141,39 @@ class PeerClient:
                     f"it answers {response.status}",
                 )
             reader = FrameReader(self._signer.seal(request.nonce))
-            yield _Answer(response, reader, self._timeout)
+            longest = None if question.effort is not Effort.FOLLOW else _STALLED * self._timeout
+            received = metrics.PEER_RECEIVED_BYTES.labels(self.zone_label(address))
+            yield _Answer(response, reader, received, self._timeout, longest)
 
 
 class _Answer:
     """The frames of one answer, as they arrive."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, reader: FrameReader, timeout: float
+        self,
+        response: aiohttp.ClientResponse,
+        reader: FrameReader,
+        received: Counter,
+        timeout: float,
+        longest: float | None,
     ) -> None:
+        """No sign of life may take longer than `timeout`, no frame longer than `longest`."""
         self._response = response
         self._reader = reader
+        self._received = received
         self._timeout = timeout
+        self._longest = longest
         self._frames: deque[Frame] = deque()
 
     async def next(self) -> Frame:
         """The next frame that is no heartbeat; raises the error that a frame names."""
+        try:
+            async with asyncio.timeout(self._longest):
+                return await self._next()
+        except TimeoutError:
+            raise PeerFailed(Reason.STALLED, "it sends heartbeats only") from None
+
+    async def _next(self) -> Frame:
         while True:
             while self._frames:
                 frame = self._frames.popleft()
@@ -172,7 +196,7 @@ class _Answer:
             raise PeerFailed(Reason.REFUSED, f"{type(error).__name__}: {error}") from None
         if not data:
             raise PeerFailed(Reason.REFUSED, "its answer ends early")
-        metrics.PEER_RECEIVED_BYTES.inc(len(data))
+        self._received.inc(len(data))
         return data
 
     def _error_in(self, frame: Frame) -> Exception:

@@ -13,16 +13,19 @@ from aiohttp import web
 
 from proxy.errors import RegistryError, RequestInvalid, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
-from proxy.peers.answers import Draining, NotStored, Value, frame_of_error
+from proxy.peers.answers import Draining, NotStored, SeeOther, Value, frame_of_error
 from proxy.peers.client import BODY, NONCE, SENDER, SIGNATURE, TIME
 from proxy.peers.frames import Frame, Kind
 from proxy.peers.questions import PATH, Effort, Question, Subject
+from proxy.peers.readers import Readers
 from proxy.peers.replicas import acting_for
 from proxy.peers.signing import ReplayWindow, Signed
 from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+
+    from prometheus_client import Counter
 
     from proxy.kit.clock import Clock
     from proxy.peers.answers import Content
@@ -57,12 +60,14 @@ class PeerListener:
         signer: Signer,
         *,
         version: str,
+        fan_out: int,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._content = content
         self._replicas = replicas
         self._signer = signer
         self._version = version
+        self._readers = Readers(fan_out)
         self._clock = clock
         self._window = ReplayWindow()
         # The connections with a question.
@@ -135,13 +140,16 @@ class PeerListener:
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        writer = _Writer(response, self._signer.seal(request.headers[NONCE]), self._clock)
-        acting_for.set(question.key)
+        sender = request.headers[SENDER]
+        sent = metrics.PEER_SENT_BYTES.labels(self._replicas.zone_label(sender))
+        seal = self._signer.seal(request.headers[NONCE])
+        writer = _Writer(response, seal, sent, self._clock)
+        acting_for.set(None if question.effort is Effort.FOLLOW else question.key)
         try:
             async with asyncio.TaskGroup() as group:
                 heart = group.create_task(writer.beat())
                 try:
-                    await self._send(writer, question, body)
+                    await self._send(writer, question, body, sender)
                 finally:
                     heart.cancel()
             await response.write_eof()
@@ -150,30 +158,39 @@ class PeerListener:
             _abort(request)
         return response
 
-    async def _send(self, writer: _Writer, question: Question, body: bytes) -> None:
+    async def _send(self, writer: _Writer, question: Question, body: bytes, sender: str) -> None:
         """Send the answer; an error after the first bytes is one more frame."""
         try:
             if question.subject is Subject.HEALTH:
                 about = {
                     "version": self._version,
                     "draining": self.draining,
+                    "zone": self._replicas.zone,
                     "news": await self._replicas.news.news(question.query),
                 }
                 await writer.send(Value(about).frame())
-            elif self.draining and question.effort is Effort.OWNER:
+            elif self.draining and question.effort in {Effort.OWNER, Effort.FOLLOW}:
                 await writer.send(frame_of_error(Draining()))
             elif question.subject is Subject.BLOB:
-                await self._send_blob(writer, question)
+                await self._send_blob(writer, question, sender)
             elif body:
                 await writer.send((await self._content.store(question, body)).frame())
             else:
                 await writer.send((await self._content.value(question)).frame())
-        except (RegistryError, NotStored, Draining) as error:
+        except (RegistryError, NotStored, SeeOther) as error:
             await writer.send(frame_of_error(error))
         except StoreError:
             await writer.send(frame_of_error(NotStored()))
 
-    async def _send_blob(self, writer: _Writer, question: Question) -> None:
+    async def _send_blob(self, writer: _Writer, question: Question, sender: str) -> None:
+        if not question.direct and question.effort in {Effort.OWNER, Effort.FOLLOW}:
+            other = self._readers.another(question.key, sender)
+            if other is not None:
+                raise SeeOther(other)
+        with self._readers.reading(question.key, sender):
+            await self._stream_blob(writer, question)
+
+    async def _stream_blob(self, writer: _Writer, question: Question) -> None:
         async with self._content.stream(question) as stream:
             await writer.send(Frame.of_extent(stream.start, stream.total))
             async for chunk in stream.chunks():
@@ -185,9 +202,12 @@ class PeerListener:
 class _Writer:
     """Writes the frames of one answer, and heartbeats while there is nothing else."""
 
-    def __init__(self, response: web.StreamResponse, seal: AnswerSeal, clock: Clock) -> None:
+    def __init__(
+        self, response: web.StreamResponse, seal: AnswerSeal, sent: Counter, clock: Clock
+    ) -> None:
         self._response = response
         self._seal = seal
+        self._sent = sent
         self._clock = clock
         self._writing = False
         self._last = 0.0
@@ -198,7 +218,7 @@ class _Writer:
         encoded = frame.encode(self._seal)
         async with asyncio.timeout(_SEND_TIMEOUT):
             await self._response.write(encoded)
-        metrics.PEER_SENT_BYTES.inc(len(encoded))
+        self._sent.inc(len(encoded))
         self._last = self._clock.monotonic()
         self._writing = False
 

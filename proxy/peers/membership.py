@@ -33,6 +33,8 @@ class Reason(StrEnum):
     DRAINING = "draining"
     LYING = "lying"
     FORMAT = "format"
+    # It sends nothing but signs of life, and is no owner: it may wait for us. It is not left out.
+    STALLED = "stalled"
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class _Member:
     failures: int = 0
     # While it is left out: no probe before this moment.
     not_before: float = 0.0
+    # What it says of itself.
+    zone: str = ""
 
 
 class Membership:
@@ -61,6 +65,16 @@ class Membership:
         """The replicas that are not left out; this one is among them if it is a member."""
         return [address for address, member in self._members.items() if member.reason is None]
 
+    def place(self, address: str, zone: str) -> None:
+        """The replica is in this zone."""
+        if (member := self._members.get(address)) is not None:
+            member.zone = zone
+
+    def zone_of(self, address: str) -> str:
+        """The replica's zone; "" if it has none, or that is not known yet."""
+        member = self._members.get(address)
+        return "" if member is None else member.zone
+
     def present(self) -> list[str]:
         """The live ones, and those that are draining: they still give what they have."""
         return [
@@ -80,7 +94,7 @@ class Membership:
     def leave_out(self, address: str, reason: Reason, now: float) -> bool:
         """Leave a replica out from `now` on; whether it was not left out before."""
         member = self._members.get(address)
-        if member is None or address == self.own:
+        if member is None or address == self.own or reason is Reason.STALLED:
             return False
         is_new = member.reason is None
         member.failures += 1

@@ -37,6 +37,8 @@ class Effort(StrEnum):
     # It gives what it has, if that is as good as what the upstream would say now, and of a blob
     # what it is fetching from upstream itself.
     STORED = "stored"
+    # As for a client: it is no owner, but reads the blob already, or is the first of its zone.
+    FOLLOW = "follow"
     # It also answers with a tag or a page that is stale: the upstream fails.
     STALE = "stale"
 
@@ -55,7 +57,7 @@ class Question:
 
     `registry` and `name` are those of the repository. `query` is that of a listing. `start` and
     `end` are of a blob, as `ports.Upstream.blob` has them. `raw`: a manifest's bytes are wanted
-    with what a tag names.
+    with what a tag names. `direct`: the asker is not to be sent to another replica.
     """
 
     subject: Subject
@@ -66,6 +68,7 @@ class Question:
     start: int = 0
     end: int | None = None
     raw: bool = False
+    direct: bool = False
     effort: Effort = Effort.OWNER
 
     @property
@@ -93,6 +96,7 @@ class Question:
             "start": str(self.start or ""),
             "end": "" if self.end is None else str(self.end),
             "raw": "1" if self.raw else "",
+            "direct": "1" if self.direct else "",
             "effort": "" if self.effort is Effort.OWNER else self.effort,
         }
         given = {key: value for key, value in parts.items() if value}
@@ -120,6 +124,7 @@ class Question:
                 start=int(given.get("start", "0")),
                 end=int(given["end"]) if "end" in given else None,
                 raw="raw" in given,
+                direct="direct" in given,
                 effort=Effort(given.get("effort", Effort.OWNER)),
             )
         except (ValueError, RegistryError):

@@ -58,11 +58,14 @@ class Replicas:
         self,
         client: PeerClient,
         *,
+        zone: str = "",
         clock: Clock = SYSTEM_CLOCK,
         sample: Callable[[Sequence[str], int], Iterable[str]] = random.sample,
     ) -> None:
-        """`sample` chooses which of them are probed."""
+        """`zone` is this replica's, "" for none; `sample` chooses which of them are probed."""
+        self.zone = zone
         self._client = client
+        client.zone_label = self.zone_label
         self._clock = clock
         self._sample = sample
         self._woken = asyncio.Event()
@@ -88,6 +91,26 @@ class Replicas:
         if acting_for.get() == key:
             return ()
         return above(self.own, self.ranking(key))[:_OWNERS_TRIED]
+
+    def first_of_zone(self, key: str) -> str | None:
+        """The replica of this zone that asks the owner for all of the zone, if it is another one.
+
+        None if this is the zone of the owner. It ranks above this replica: questions only go up.
+        """
+        if not self.zone:
+            return None
+        ranked = self.owners(key) and self.ranking(key)
+        mine = [one for one in ranked if one == self.own or self._is_near(one)]
+        if not mine or mine[0] in {self.own, ranked[0]}:
+            return None
+        return mine[0]
+
+    def zone_label(self, address: str) -> str:
+        """Whether the replica is in this one's zone, as the label of a metric."""
+        return "own" if self._is_near(address) else "other"
+
+    def _is_near(self, address: str) -> bool:
+        return self.membership.zone_of(address) == self.zone
 
     def others(self, key: str, count: int) -> Sequence[str]:
         """Those that rank next, which owned `key` when there were fewer replicas, or more."""
@@ -176,9 +199,10 @@ class Replicas:
     async def _probe(self, address: str, question: Question) -> Any:
         """What a replica knows that we do not; None if it does not answer."""
         try:
-            told = await self.ask(address, question, lambda value: value.about["news"])
+            told, zone = await self.ask(address, question, _read_health)
         except (PeerFailed, RegistryError):
             return None
+        self.membership.place(address, zone)
         if self.membership.confirm(address, self._clock.monotonic()):
             _log.info("peer.taken_back", peer=address)
             self._count()
@@ -205,3 +229,8 @@ class Replicas:
         left_out = sum(reason is not None for reason in self.membership.states().values())
         metrics.PEERS.labels("left_out").set(left_out)
         metrics.PEERS.labels("live").set(len(self.membership.states()) - left_out)
+
+
+def _read_health(value: Value) -> tuple[Any, str]:
+    """The news of a replica, and its zone."""
+    return value.about["news"], str(value.about.get("zone", ""))

@@ -23,6 +23,7 @@ from proxy.peers.answers import NotStored
 from proxy.peers.client import PeerFailed
 from proxy.peers.membership import Reason
 from proxy.peers.questions import Effort, Question, Subject
+from proxy.peers.tree import Tree
 from proxy.ports import Fetched, Head
 from proxy.telemetry import metrics, trace
 
@@ -53,6 +54,7 @@ class PeerUpstream:
         self._registry = registry
         self._upstream = upstream
         self._replicas = replicas
+        self._tree = Tree(replicas)
 
     @property
     def offline(self) -> bool:
@@ -121,6 +123,9 @@ class PeerUpstream:
                     await stack.enter_async_context(attempt.pop_all())
                 return followed
 
+            async def join(address: str, question: Question) -> BlobStream:
+                return await self._tree.join(address, question, follow)
+
             async def fetch() -> BlobStream:
                 stack.enter_context(
                     self._replicas.fetching(self._question(Subject.BLOB, name, digest))
@@ -137,7 +142,7 @@ class PeerUpstream:
                     )
                 )
 
-            yield await self._resolve(question, follow, fetch)
+            yield await self._resolve(question, join, fetch)
 
     async def tags(self, name: str, query: str) -> Page:
         """One page of tags; NameUnknown for 404."""

@@ -174,9 +174,15 @@ PEER_DUPLICATES = Counter(
     ("question",),
 )
 PEER_RECEIVED_BYTES = Counter(
-    f"{_PREFIX}_peer_received_bytes_total", "Bytes received from other replicas."
+    f"{_PREFIX}_peer_received_bytes_total",
+    "Bytes received from other replicas, by whether they are in this one's zone.",
+    ("zone",),
 )
-PEER_SENT_BYTES = Counter(f"{_PREFIX}_peer_sent_bytes_total", "Bytes sent to other replicas.")
+PEER_SENT_BYTES = Counter(
+    f"{_PREFIX}_peer_sent_bytes_total",
+    "Bytes sent to other replicas, by whether they are in this one's zone.",
+    ("zone",),
+)
 STORED_BYTES = Gauge(
     f"{_PREFIX}_stored_bytes",
     "Bytes that the blobs take on the disk, as last counted.",

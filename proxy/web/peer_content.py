@@ -167,7 +167,7 @@ class PeerContent:
         self, repository: Repository, digest: Digest, question: Question
     ) -> Source | None:
         """The blob; None if a range of it is to be had from upstream only."""
-        if question.effort is not Effort.OWNER:
+        if question.effort in {Effort.STORED, Effort.STALE}:
             blob = await self._blobs.find_stored(
                 repository, digest, or_running=self._is_fetching(question.key)
             )

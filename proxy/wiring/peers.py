@@ -44,7 +44,9 @@ def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
         signer = Signer(settings.secret_file.read_bytes().strip())
     except ValueError as error:
         raise ValueError(f"peers.secret_file {settings.secret_file}: {error}") from error
-    return OpenReplicas(Replicas(PeerClient(signer, timeout=settings.timeout)), signer)
+    return OpenReplicas(
+        Replicas(PeerClient(signer, timeout=settings.timeout), zone=settings.zone or ""), signer
+    )
 
 
 def behind_owners(
@@ -74,7 +76,9 @@ class Peers:
         self._listen = settings.listen
         self._handing_over = 0
         self._replicas = others.replicas
-        self._listener = PeerListener(content, others.replicas, others.signer, version=__version__)
+        self._listener = PeerListener(
+            content, others.replicas, others.signer, version=__version__, fan_out=settings.fan_out
+        )
         others.replicas.news = news
         self._discovery = Discovery(
             others.replicas,

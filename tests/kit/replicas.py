@@ -30,8 +30,12 @@ class Replicas:
         spare: int = 0,
         settings: Mapping[str, Any] | None = None,
         peers: Mapping[str, Any] | None = None,
+        zones: Sequence[str] = (),
     ) -> None:
-        """`spare` further ones are known to all, but not started with the others."""
+        """`spare` further ones are known to all, but not started with the others.
+
+        `zones` are those of the replicas, in turn.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self._secret = directory / "peer-secret"
         self._secret.write_text(secrets.token_hex(32))
@@ -48,6 +52,7 @@ class Replicas:
                         "listen": address,
                         "discover": self.addresses,
                         "secret_file": str(self._secret),
+                        **({"zone": zones[number % len(zones)]} if zones else {}),
                         **(peers or {}),
                     },
                     **(settings or {}),

@@ -1,0 +1,61 @@
+"""A crowd of readers is spread over those that already read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+
+from proxy.peers.readers import Readers
+
+KEY = "docker.io/sha256:00"
+
+
+def test_as_many_as_may_read_from_here() -> None:
+    readers = Readers(2)
+    with readers.reading(KEY, "a"):
+        assert readers.another(KEY, "b") is None
+        with readers.reading(KEY, "b"):
+            assert readers.another(KEY, "c") in {"a", "b"}
+            assert readers.another("another", "c") is None
+        assert readers.another(KEY, "c") is None
+    assert readers.another(KEY, "c") is None
+
+
+def test_nobody_is_sent_to_itself() -> None:
+    readers = Readers(1)
+    with readers.reading(KEY, "a"):
+        assert readers.another(KEY, "a") is None
+        with readers.reading(KEY, "b"):
+            assert readers.another(KEY, "a") == "b"
+
+
+def test_one_that_reads_twice_is_one() -> None:
+    readers = Readers(2)
+    with readers.reading(KEY, "a"):
+        with readers.reading(KEY, "a"):
+            assert readers.another(KEY, "b") is None
+        assert readers.another(KEY, "b") is None
+    assert readers.another(KEY, "b") is None
+
+
+def test_each_gets_its_part_of_the_others() -> None:
+    readers = Readers(4)
+    with ExitStack() as stack:
+        for name in "abcd":
+            stack.enter_context(readers.reading(KEY, name))
+        sent = Counter(readers.another(KEY, f"further {number}") for number in range(40))
+    assert set(sent.values()) == {10}
+
+
+def test_a_thousand_replicas_are_a_tree_of_few_levels() -> None:
+    """Each that is sent on asks there, and may be sent on again."""
+    nodes = {"owner": Readers(8)}
+    depth = {"owner": 0}
+    with ExitStack() as stack:
+        for number in range(3000):
+            name, at = f"replica {number}", "owner"
+            while (other := nodes[at].another(KEY, name)) is not None:
+                at = other
+            stack.enter_context(nodes[at].reading(KEY, name))
+            nodes[name], depth[name] = Readers(8), depth[at] + 1
+    assert max(depth.values()) == 4
