@@ -17,6 +17,7 @@ from proxy.kit.lru import LruCache
 
 if TYPE_CHECKING:
     from proxy.access.passwords import Passwords
+    from proxy.access.service_accounts import ServiceAccounts
     from proxy.access.tokens import Issued, Tokens
     from proxy.kit.clock import Clock
     from proxy.ports.rights import Login
@@ -56,12 +57,14 @@ class Identities:
         *,
         tokens: Tokens,
         passwords: Passwords | None,
+        accounts: ServiceAccounts | None = None,
         ask_upstreams: bool,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`ask_upstreams`: an upstream may know a login that `passwords` do not."""
         self._tokens = tokens
         self._passwords = passwords
+        self._accounts = accounts
         self._ask_upstreams = ask_upstreams
         self._clock = clock
         # By a hash of the header, under a key of this process: tokens that were read before.
@@ -110,13 +113,20 @@ class Identities:
 
     async def check(self, login: Login, address: str) -> Client:
         """Whose login it is; anonymous and `refused` if it is none of this proxy's users'."""
+        if self._accounts is not None and self._accounts.recognizes(login.password):
+            # Never sent upstream, whether it is good or not.
+            account = await self._accounts.check(login.password)
+            if account is None:
+                return Client(ANONYMOUS, refused=True)
+            return Client(account.principal, until=account.until)
         if self._passwords is not None and await self._passwords.check(login, address):
             return Client(Principal(PrincipalKind.BASIC, login.username))
         return Client(ANONYMOUS, login if self._ask_upstreams else None, refused=True)
 
     def issue(self, client: Client) -> Issued:
         """A token for the client."""
-        return self._tokens.issue(client, fingerprint=self._fingerprint(client.principal))
+        fingerprint = self._fingerprint(client.principal)
+        return self._tokens.issue(client, fingerprint=fingerprint, until=client.until)
 
     def _read(self, header: str, token: str) -> Client:
         try:
@@ -133,7 +143,8 @@ class Identities:
 
     def _remember(self, header: str, client: Client) -> None:
         fingerprint = self._fingerprint(client.principal)
-        known = _Known(client, fingerprint, self._clock.wall() + _LOGIN_LIFE)
+        until = self._clock.wall() + _LOGIN_LIFE
+        known = _Known(client, fingerprint, min(until, client.until or until))
         self._known.put(self._digest(header), known, _COST + len(header))
 
     def _is_valid(self, known: _Known) -> bool:

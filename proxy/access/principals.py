@@ -42,12 +42,14 @@ class Client:
     """Whom a request comes from.
 
     `login` is one that is not ours to judge: only an upstream can check it. `refused` says that a
-    login was sent and is no user of this proxy.
+    login was sent and is no user of this proxy. `until` is when the credential ends, in seconds
+    since 1970; None if it does not end by itself.
     """
 
     principal: Principal
     login: Login | None = None
     refused: bool = False
+    until: float | None = None
 
 
 NOBODY: Final = Client(ANONYMOUS)

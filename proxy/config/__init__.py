@@ -3,7 +3,7 @@
 A secrets directory overrides the file, the environment overrides both, and arguments override all.
 """
 
-from proxy.config.access import AccessSettings
+from proxy.config.access import AccessSettings, IssuerSettings
 from proxy.config.blobs import BlobSettings
 from proxy.config.peers import PeerSettings
 from proxy.config.redis import RedisSettings
@@ -21,6 +21,7 @@ __all__ = [
     "ConversionSettings",
     "CredentialSettings",
     "EndpointSettings",
+    "IssuerSettings",
     "Limits",
     "Loaded",
     "PeerSettings",

@@ -49,6 +49,26 @@ class AccessRule(Section):
         return self
 
 
+class IssuerSettings(Section):
+    """Who signs tokens of service accounts, which clients send as the password of a login."""
+
+    issuer: str = Field(min_length=1)
+    audience: str = Field(min_length=1)
+    jwks_url: str | None = Field(default=None, pattern=r"^https?://[!#-\[\]-~]+$")
+    jwks_file: Path | None = None
+    ca_file: Path | None = None
+    bearer_file: Path | None = None
+    groups: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _keys_are_somewhere(self) -> IssuerSettings:
+        if (self.jwks_url is None) == (self.jwks_file is None):
+            raise ValueError("an issuer's keys are at jwks_url or in jwks_file: set one of them")
+        if self.jwks_url is None and (self.ca_file or self.bearer_file):
+            raise ValueError("ca_file and bearer_file are for jwks_url")
+        return self
+
+
 class AccessSettings(Section):
     """Which clients may pull."""
 
@@ -56,6 +76,7 @@ class AccessSettings(Section):
     rules: tuple[AccessRule, ...] = ()
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     htpasswd_file: Path | None = None
+    issuers: tuple[IssuerSettings, ...] = ()
     token_key_file: Path | None = None
     realm: str | None = Field(default=None, pattern=r"^https?://[!#-\[\]-~]+$")
     ttl: Timeout = 300.0
@@ -102,8 +123,8 @@ class AccessSettings(Section):
 
     @model_validator(mode="after")
     def _files_are_there(self) -> AccessSettings:
-        if "basic" in self.modes and self.htpasswd_file is None:
-            raise ValueError("mode: basic needs access.htpasswd_file")
+        if len({each.issuer for each in self.issuers}) < len(self.issuers):
+            raise ValueError("access.issuers has two of one name")
         return self
 
 

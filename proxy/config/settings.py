@@ -136,6 +136,17 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _rules_fit_the_upstreams(self) -> Settings:
+        if (
+            "basic" in self.access.modes
+            and self.access.htpasswd_file is None
+            and not self.access.issuers
+            and self.tls.client_ca_file is None
+        ):
+            raise WrongSetting(
+                "mode: basic needs clients that it knows: set access.htpasswd_file, "
+                "access.issuers or tls.client_ca_file",
+                "access",
+            )
         for place, message in self.access.mistakes(self.upstreams):
             raise WrongSetting(message, "access", "rules", *place)
         return self

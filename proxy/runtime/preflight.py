@@ -33,6 +33,7 @@ _READ_LATER: Final = frozenset(
     {
         "password_file",
         "token_file",
+        "bearer_file",
         "docker_config_file",
         "sentinel_password_file",
         "access_key_id_file",

@@ -13,22 +13,25 @@ from proxy.access.identities import Identities
 from proxy.access.logins import Logins
 from proxy.access.passwords import Passwords
 from proxy.access.rights import Rights, RightsPolicy
+from proxy.access.service_accounts import Issuer, IssuerKeys, ServiceAccounts
 from proxy.access.tokens import TokenKeys, Tokens
+from proxy.kit.threads import in_thread
 from proxy.kit.watched_files import entry
 from proxy.stores.disk.secret_file import load_or_create_secret
+from proxy.upstream.auth.jwks import JwksUrl
 from proxy.upstream.auth.rights import RegistryRights
 from proxy.web.access_control import AccessControl
 from proxy.wiring.access_rules import rules_of
-from proxy.wiring.endpoints import transport_of
+from proxy.wiring.endpoints import transport_of, trusting
 from proxy.wiring.upstreams import count_requests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from proxy.access.rules import Rules
     from proxy.catalog.routing import Routes
-    from proxy.config import Settings
+    from proxy.config import AccessSettings, IssuerSettings, Settings
     from proxy.kit.singleflight import SingleFlight
     from proxy.upstream.health.resilient import ResilientUpstream
 
@@ -123,7 +126,12 @@ async def open_access(
         ),
         flights=flights,
     )
-    identities = Identities(tokens=tokens, passwords=passwords, ask_upstreams=rules.ask_upstreams)
+    identities = Identities(
+        tokens=tokens,
+        passwords=passwords,
+        accounts=_accounts(access, flights),
+        ask_upstreams=rules.ask_upstreams,
+    )
     control = AccessControl(
         Gate(rules, identities, rights),
         Logins(identities, rights),
@@ -136,6 +144,34 @@ async def open_access(
         yield OpenAccess(rules, control, passwords, KeyFile(tokens_file, tokens, warnings))
     finally:
         await rights.close()
+
+
+def _accounts(access: AccessSettings, flights: SingleFlight) -> ServiceAccounts | None:
+    """The issuers of service accounts; ValueError for a certificate that cannot be used."""
+    if not access.issuers:
+        return None
+    return ServiceAccounts(
+        {
+            chosen.issuer: (
+                Issuer(chosen.issuer, chosen.audience, chosen.groups),
+                IssuerKeys(chosen.issuer, _key_reader(chosen), flights=flights),
+            )
+            for chosen in access.issuers
+        }
+    )
+
+
+def _key_reader(chosen: IssuerSettings) -> Callable[[], Awaitable[bytes]]:
+    if chosen.jwks_url is not None:
+        tls = None if chosen.ca_file is None else trusting(chosen.ca_file)
+        return JwksUrl(chosen.jwks_url, tls=tls, token_file=chosen.bearer_file).read
+    file = chosen.jwks_file
+    assert file is not None  # noqa: S101 -- the settings have one of both
+
+    async def read() -> bytes:
+        return await in_thread(file.read_bytes)
+
+    return read
 
 
 def _rights_at(name: str, settings: Settings, upstream: ResilientUpstream) -> RegistryRights:

@@ -62,7 +62,7 @@ def transport_of(endpoint: EndpointSettings) -> Transport:
     proxy = None if endpoint.proxy is None else HttpProxy(URL(endpoint.proxy), endpoint.no_proxy)
     own_tls = None
     if endpoint.certificate_file is not None:
-        own_tls = _trusting(endpoint.ca_file)
+        own_tls = trusting(endpoint.ca_file)
         try:
             own_tls.load_cert_chain(endpoint.certificate_file, endpoint.key_file)
         except OSError as error:
@@ -72,14 +72,14 @@ def transport_of(endpoint: EndpointSettings) -> Transport:
         idle_timeout=endpoint.idle_timeout,
         answer_timeout=endpoint.answer_timeout,
         connections=endpoint.connections,
-        tls=None if endpoint.ca_file is None else _trusting(endpoint.ca_file),
+        tls=None if endpoint.ca_file is None else trusting(endpoint.ca_file),
         own_tls=own_tls,
         family=_FAMILIES[endpoint.address_family],
         proxy=proxy,
     )
 
 
-def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
     """A context that trusts the system's certificates and those in `ca_file`."""
     context = ssl.create_default_context()
     if ca_file is not None:

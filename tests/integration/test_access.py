@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Repository
@@ -404,3 +407,54 @@ async def test_docker_1_9_logs_in_at_a_mirror(proxy: Proxy) -> None:
     layer = f"/v2/{SECRET}/blobs/{Digest.of(LAYER)}"
     assert (await proxy.head(layer, Authorization=header)).status == 200
     assert (await proxy.get(layer, Authorization=header)).body == LAYER
+
+
+# Service accounts
+
+
+async def test_a_rule_names_the_namespace_of_a_service_account(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    """Its token is the password, whatever the user name; it is never sent upstream."""
+    key = ECKey.generate_key("P-256", {"kid": "one"})
+    keys = json.dumps({"keys": [key.as_dict(private=False)]}).encode()
+    issuer = {
+        "issuer": "https://cluster.example",
+        "audience": "lighterage",
+        "jwks_url": upstream.serve("/openid/v1/jwks", keys),
+        "groups": {"namespace": "kubernetes.io/namespace"},
+    }
+
+    def token(namespace: str, audience: str = "lighterage") -> str:
+        claims = {
+            "iss": issuer["issuer"],
+            "aud": [audience],
+            "sub": f"system:serviceaccount:{namespace}:default",
+            "exp": int(time.time()) + 600,
+            "kubernetes.io": {"namespace": namespace},
+        }
+        return jwt.encode({"alg": "ES256", "kid": "one"}, claims, key, algorithms=["ES256"])
+
+    rules = [
+        {"match": "docker.io/team/*", "mode": "basic", "groups": ["namespace:team"]},
+        {"match": "docker.io/*", "mode": "upstream"},
+    ]
+    chosen = settings(upstream, data_dir, access={"issuers": [issuer], "rules": rules})
+    async with Proxy(chosen) as proxy:
+        team, other, stale = token("team"), token("other"), token("team", "somebody else")
+        for header in (basic("any", team), await bearer(proxy, "any", team)):
+            assert (await ask(proxy, SECRET, "manifests/1", Authorization=header)).status == 200
+        denied = await ask(proxy, SECRET, "manifests/1", Authorization=basic("any", other))
+        assert denied.status == 403
+        refused = await ask(proxy, SECRET, "manifests/1", Authorization=basic("any", stale))
+        assert refused.status == 401
+        for login in (team, stale):
+            answer = await ask(proxy, EVIL, "manifests/1", Authorization=basic("any", login))
+            assert answer.status == 200, "everybody may read it there"
+        assert (await proxy.get("/token", Authorization=basic("any", team))).status == 200
+        assert (await proxy.get("/token", Authorization=basic("any", stale))).status == 401
+        line = (await proxy.lines(1, status=200, repository=f"docker.io/{SECRET}"))[0]
+        assert line["principal"] == (
+            "jwt:https://cluster.example#system:serviceaccount:team:default"
+        )
+    assert all("Authorization" not in request.headers for request in upstream.requests)
