@@ -148,6 +148,8 @@ class Unauthorized(RegistryError):
     """The client must log in, or must do so again. The answer has a challenge."""
 
     code = "UNAUTHORIZED"
+    # Who was refused, for the audit log.
+    principal: str = ""
 
     def __init__(self, message: str, *, invalid_token: bool = False) -> None:
         """`invalid_token`: a token was sent, and a new one may serve (RFC 6750, 3.1)."""
@@ -159,6 +161,8 @@ class Denied(RegistryError):
     """The client may not pull this, whether or not it exists."""
 
     code = "DENIED"
+    # Who was refused, for the audit log.
+    principal: str = ""
 
 
 class ApiRetired(RegistryError):

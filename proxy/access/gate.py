@@ -81,8 +81,10 @@ class Gate:
             await self._require(rule, client, repository, subject)
         except Unauthorized as error:
             self.counter(rule, client, "unauthorized").inc()
+            error.principal = str(client.principal)
             raise error if presented.secure else Denied(_CLEARTEXT) from None
-        except Denied:
+        except Denied as error:
+            error.principal = str(client.principal)
             self.counter(rule, client, "denied").inc()
             raise
         except RegistryError:

@@ -13,7 +13,7 @@ from proxy.errors import ManifestUnknown, NameUnknown, RegistryError, StorageFai
 from proxy.oci.reference import Digest, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from proxy.catalog.catalog import Catalog
     from proxy.catalog.generation import Generation
@@ -38,11 +38,14 @@ class Purges:
         generation: Generation,
         journal: PurgeJournal | None = None,
         announce: Callable[[Repository], None] = lambda _repository: None,
+        audit: Callable[[Repository, Digest | Tag | None], Awaitable[None]] | None = None,
     ) -> None:
         """`generation` tells the other processes, and `journal` other replicas if there are any.
 
         `announce` is called with each repository that was purged, here or on another replica.
+        `audit` writes a purge down before it happens, and may refuse it by a RegistryError.
         """
+        self._audit = audit
         self._routes = routes
         self._catalog = catalog
         self._generation = generation
@@ -59,6 +62,8 @@ class Purges:
         StorageFailure if it must be tried again.
         """
         repository = self._routes.repository(addressed, ns=None, host="")
+        if self._audit is not None:
+            await self._audit(repository, reference)
         was_known = await self._catalog.knows(repository, reference)
         tag = reference if isinstance(reference, Tag) else LISTINGS if reference else ALL_TAGS
         done = Purged(time.time(), repository.registry, repository.name, tag)

@@ -69,6 +69,13 @@ class IssuerSettings(Section):
         return self
 
 
+class AuditSettings(Section):
+    """The audit log of closed repositories, purges and settings."""
+
+    file: Path | None = None
+    on_failure: Literal["warn", "refuse"] = "warn"
+
+
 class AccessSettings(Section):
     """Which clients may pull."""
 
@@ -83,6 +90,7 @@ class AccessSettings(Section):
     stale_if_error: Seconds = 0.0
     allow_anonymous: bool = False
     allow_plain: bool = False
+    audit: AuditSettings = AuditSettings()
 
     @property
     def modes(self) -> frozenset[str]:

@@ -142,6 +142,9 @@ ACCESS = Counter(
 LOGINS = Counter(
     f"{_PREFIX}_logins_total", "Requests for tokens and logins, by how they ended.", ("outcome",)
 )
+AUDIT_LOST = Counter(
+    f"{_PREFIX}_audit_lines_lost_total", "Lines of the audit log that could not be written."
+)
 CACHE_ERRORS = Counter(
     f"{_PREFIX}_cache_errors_total",
     "Operations on the manifest cache that failed and count as misses, by operation.",

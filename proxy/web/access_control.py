@@ -38,6 +38,7 @@ from proxy.web.paths import (
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
+    from proxy.access.audit import AuditLog
     from proxy.access.gate import Gate
     from proxy.access.logins import Logins
     from proxy.catalog.routing import Routes
@@ -80,6 +81,7 @@ class AccessControl:
         allow_plain: bool,
         realm: str | None,
         trusted_proxies: tuple[str, ...] = (),
+        audit: AuditLog | None = None,
     ) -> None:
         """`realm` is the token endpoint's URL, if clients reach it by another one than here.
 
@@ -91,6 +93,7 @@ class AccessControl:
         self._routes = routes
         self._allow_plain = allow_plain
         self._realm = realm
+        self._audit = audit
         self._trusted = ClientAddresses(trusted_proxies)
         self._has_proxies = bool(trusted_proxies)
         # Admissions that hold for a while, and rules that are open, by repository and tag.
@@ -126,8 +129,16 @@ class AccessControl:
             return
         line.private = True
         presented = self._credentials_of(request)
-        client = await self._gate.admit(rule, repository, _subject(target), presented)
+        try:
+            client = await self._gate.admit(rule, repository, _subject(target), presented)
+        except (Unauthorized, Denied) as error:
+            line.principal = error.principal
+            decision = "denied" if isinstance(error, Denied) else "unauthorized"
+            await self._write_audit(request, target, line, decision, None)
+            raise
         line.principal = str(client.principal)
+        if not isinstance(target, ManifestTarget):
+            await self._write_audit(request, target, line, "admitted", None)
         if (until := self._gate.admits_until(rule, repository, presented)) is not None:
             counter = self._gate.counter(rule, client, "admitted")
             admitted = _Admitted(line.principal, until, counter)
@@ -136,6 +147,9 @@ class AccessControl:
     def recall(self, request: web.BaseRequest, target: Target, line: AccessLogLine) -> bool:
         """Whether an admission from before still holds: else `admit` decides."""
         if isinstance(target, Ping | RetiredTarget):
+            return False
+        if self._audit is not None:
+            # Each request has its line.
             return False
         repository = target.repository
         if (repository.registry, repository.name, _tag_of(target)) in self._open:
@@ -146,6 +160,39 @@ class AccessControl:
         line.private, line.principal = True, admitted.principal
         admitted.counter.inc()
         return True
+
+    async def audit_manifest(
+        self, request: web.BaseRequest, target: ManifestTarget, line: AccessLogLine, digest: str
+    ) -> None:
+        """Write down that the client is given a manifest, now that its digest is known."""
+        if line.private:
+            await self._write_audit(request, target, line, "admitted", digest)
+
+    async def _write_audit(
+        self,
+        request: web.BaseRequest,
+        target: RepositoryTarget,
+        line: AccessLogLine,
+        decision: str,
+        digest: str | None,
+    ) -> None:
+        if self._audit is None:
+            return
+        rule = self._gate.rule(target.repository, _tag_of(target))
+        await self._audit.write(
+            "access",
+            decision=decision,
+            principal=line.principal,
+            repository=str(target.repository),
+            route=target.route,
+            tag=_tag_of(target) or None,
+            digest=digest or _digest_of(target),
+            rule=rule.match,
+            mode=rule.mode,
+            method=request.method,
+            client=request.remote,
+            id=line.id,
+        )
 
     def forget(self) -> None:
         """Decide again: users or keys have changed."""
@@ -251,6 +298,15 @@ def _tag_of(target: RepositoryTarget) -> str:
     if isinstance(target, ManifestTarget) and isinstance(target.reference, Tag):
         return target.reference
     return ""
+
+
+def _digest_of(target: RepositoryTarget) -> str | None:
+    """The digest that is asked for, if it is one."""
+    if isinstance(target, TagsTarget):
+        return None
+    if isinstance(target, ManifestTarget):
+        return None if isinstance(target.reference, Tag) else target.reference
+    return target.digest
 
 
 def _subject(target: RepositoryTarget) -> str:

@@ -212,10 +212,18 @@ class Registry:
             if answer is None:
                 return await self._manifest(request, target, accept, line)
             line.outcome, line.rule = "hit", answer.rule
+            if self._access is not None:
+                await self._access.audit_manifest(request, target, line, answer.digest)
             if line.began >= answer.use.due:
                 self._usage.tell(answer.use, line.began)
                 self._prove(target, answer, line)
             return respond_hit(request, answer, line)
+        return await self._answer_other(request, target, line)
+
+    async def _answer_other(
+        self, request: web.BaseRequest, target: Target, line: AccessLogLine
+    ) -> web.StreamResponse:
+        """Answer all that is no manifest."""
         if isinstance(target, BlobTarget):
             request_trace = trace.begin(connection_of(request))
             try:
@@ -295,6 +303,8 @@ class Registry:
             # Of an image that was just fetched for the first time there are no blobs to touch.
             self._usage.tell(answer.use, line.began)
         self._prove(target, answer, line)
+        if self._access is not None:
+            await self._access.audit_manifest(request, target, line, answer.digest)
         return respond(request, answer, cache_status(request_trace), line)
 
     def _prove(self, target: ManifestTarget, answer: PreparedManifest, line: AccessLogLine) -> None:

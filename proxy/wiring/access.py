@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from proxy.access.audit import AuditLog
 from proxy.access.gate import Gate
 from proxy.access.identities import Identities
 from proxy.access.logins import Logins
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from proxy.catalog.routing import Routes
     from proxy.config import AccessSettings, IssuerSettings, Settings
     from proxy.kit.singleflight import SingleFlight
+    from proxy.oci.reference import Digest, Repository, Tag
     from proxy.upstream.health.resilient import ResilientUpstream
 
 _log = structlog.get_logger()
@@ -46,6 +48,13 @@ class OpenAccess:
     control: AccessControl | None = None
     passwords: Passwords | None = None
     keys: KeyFile | None = None
+    audit: AuditLog | None = None
+    flights: SingleFlight | None = None
+
+    def note_settings(self) -> None:
+        """Write down that changed settings are applied now."""
+        if self.audit is not None and self.flights is not None:
+            self.flights.start(self.audit.write("settings", decision="applied"))
 
     async def look(self) -> None:
         """Read the files that have changed: one round of a chore."""
@@ -53,6 +62,32 @@ class OpenAccess:
         changed |= self.keys is not None and self.keys.look()
         if changed and self.control is not None:
             self.control.forget()
+
+
+def open_audit(
+    settings: Settings, warnings: dict[str, str], flights: SingleFlight
+) -> AuditLog | None:
+    """The audit log, if the settings want one; OSError if it cannot be written."""
+    chosen = settings.access.audit
+    if chosen.file is None:
+        return None
+    refuses = chosen.on_failure == "refuse"
+    audit = AuditLog(chosen.file, refuses=refuses, warnings=warnings, flights=flights)
+    audit.open()
+    return audit
+
+
+def audit_of_purges(
+    audit: AuditLog | None,
+) -> Callable[[Repository, Digest | Tag | None], Awaitable[None]] | None:
+    """What writes a purge down; None without an audit log."""
+    if audit is None:
+        return None
+
+    async def write(repository: Repository, reference: Digest | Tag | None) -> None:
+        await audit.write("purge", repository=str(repository), reference=reference)
+
+    return write
 
 
 class KeyFile:
@@ -101,8 +136,11 @@ async def open_access(
     """
     access = settings.access
     rules = rules_of(access)
+    audit = open_audit(settings, warnings, flights)
     if rules.all_open:
-        yield OpenAccess(rules)
+        yield OpenAccess(rules, audit=audit, flights=flights)
+        if audit is not None:
+            await audit.flush()
         return
     _warn(settings, warnings)
     tokens_file = access.token_key_file or settings.data / "token-key"
@@ -139,11 +177,15 @@ async def open_access(
         allow_plain=access.allow_plain,
         realm=access.realm,
         trusted_proxies=settings.limits.trusted_proxies,
+        audit=audit,
     )
     try:
-        yield OpenAccess(rules, control, passwords, KeyFile(tokens_file, tokens, warnings))
+        keys = KeyFile(tokens_file, tokens, warnings)
+        yield OpenAccess(rules, control, passwords, keys, audit, flights)
     finally:
         await rights.close()
+        if audit is not None:
+            await audit.flush()
 
 
 def _accounts(access: AccessSettings, flights: SingleFlight) -> ServiceAccounts | None:

@@ -42,7 +42,7 @@ from proxy.web.peer_content import PeerContent
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
 from proxy.web.server import ServerLimits
-from proxy.wiring.access import OpenAccess, open_access
+from proxy.wiring.access import OpenAccess, audit_of_purges, open_access, open_audit
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions
@@ -234,6 +234,7 @@ async def open_services(
             generation=generation,
             journal=journal,
             announce=others.replicas.note_purge if others is not None else lambda _: None,
+            audit=audit_of_purges(guard.audit),
         )
         yield Services(
             registry=registry,
@@ -249,14 +250,18 @@ async def open_services(
             dependencies=_dependencies(opened, store),
             catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
             access=guard,
-            adopt=partial(_adopt, lifetimes, upstreams),
+            adopt=partial(_adopt, lifetimes, upstreams, guard),
         )
 
 
 def _adopt(
-    lifetimes: Lifetimes, upstreams: Mapping[str, ResilientUpstream], changed: Settings
+    lifetimes: Lifetimes,
+    upstreams: Mapping[str, ResilientUpstream],
+    guard: OpenAccess,
+    changed: Settings,
 ) -> None:
     """Apply the settings that `runtime.reload` calls live."""
+    guard.note_settings()
     lifetimes.adopt(_lifetimes(changed.tags))
     for name, upstream in upstreams.items():
         upstream.offline = changed.upstreams[name].offline
@@ -278,11 +283,17 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
         opened = await stack.enter_async_context(
             open_catalog(settings, store, tag_life=lambda: life)
         )
+        flights = SingleFlight()
+        stack.push_async_callback(flights.close)
+        audit = open_audit(settings, {}, flights)
+        if audit is not None:
+            stack.push_async_callback(audit.flush)
         yield Purges(
             routes=_routes(settings),
             catalog=opened.catalog,
             generation=Generation(opened.shared, lambda: None),
             journal=PurgeJournal(opened.shared) if settings.peers.listen is not None else None,
+            audit=audit_of_purges(audit),
         )
 
 
