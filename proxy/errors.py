@@ -18,7 +18,8 @@ RegistryError
 └── UpstreamFailure                              serve a cached copy instead, however old
     ├── UpstreamUnavailable                      network, DNS, TLS, timeout, 5xx, token server
     │   ├── UpstreamOffline                      the settings forbid requests
-    │   └── UpstreamSaturated                    all connections that we may open are in use
+    │   ├── UpstreamSaturated                    all connections that we may open are in use
+    │   └── BlobUnproved                         only its bytes can show whether it is to be had
     ├── UpstreamDenied                           401 or 403
     ├── UpstreamThrottled                        429
     │   └── BudgetReserved                       the rest of the rate limit is kept
@@ -258,19 +259,36 @@ class UpstreamFailure(RegistryError):
         """
         return None if self.context.at is FailedAt.TOKEN_SERVER else self.context.status
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether the registry is down, as far as this question shows: it has not answered it."""
+        return False
+
 
 class UpstreamUnavailable(UpstreamFailure):
     """The upstream or its token server is unreachable, or failed."""
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether it was asked at all: our own settings may be what failed."""
+        return self.context.phase is not Phase.PREPARE
+
 
 class UpstreamOffline(UpstreamUnavailable):
     """The settings forbid requests to this upstream."""
+
+    is_outage = False
 
 
 class UpstreamSaturated(UpstreamUnavailable):
     """All connections that we may open to the upstream are in use: a limit of this proxy."""
 
     code = "TOOMANYREQUESTS"
+    is_outage = False
+
+
+class BlobUnproved(UpstreamUnavailable):
+    """The registry has named the blob, and does not give it now; a mirror may deliver its bytes."""
 
 
 class UpstreamDenied(UpstreamFailure):

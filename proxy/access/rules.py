@@ -2,7 +2,8 @@
 
 Patterns are compared with the one canonical name of a repository, UPSTREAM/NAME, whatever alias,
 prefix, `ns` or Host a client has used. A pattern that names a tag, UPSTREAM/NAME:TAG, is compared
-with requests by that tag only: a digest is no tag, so only a `deny` may name one.
+with requests by that tag only: a digest is no tag, so only a `deny` may name one. What the mirrors
+of a registry have while it is down is under the rules of the registry.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.access.principals import PrincipalKind
 from proxy.kit.lru import LruCache
+from proxy.oci.reference import official_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +122,7 @@ class Rules:
         )
 
     def _decide(self, repository: str, tag: str) -> Rule:
+        repository = official_name(repository)
         tagged = f"{repository}:{tag}"
         for pattern, rule in self._rules:
             if names_tag(rule.match):

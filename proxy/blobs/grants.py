@@ -7,11 +7,12 @@ delivered the blob proves that it has it, before anything of it is served there.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.errors import BlobUnknown, StoreError, UpstreamInvalid
+from proxy.errors import BlobUnknown, BlobUnproved, StoreError, UpstreamInvalid
 from proxy.ports.catalog import Grant, Proof
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ class BlobGrants:
 
     async def _prove(self, repository: Repository, digest: Digest, blob: Blob) -> None:
         upstream = self._upstreams[repository.registry]
-        size = await upstream.blob_size(repository.name, digest, expected=blob.size)
+        size = None
+        with suppress(BlobUnproved):
+            size = await upstream.blob_size(repository.name, digest, expected=blob.size)
         delivered = await self._has_delivered(repository.registry, digest)
         if delivered and size == blob.size:
             proof = Proof.HEAD

@@ -12,11 +12,13 @@ from proxy.blobs.resumable import ResumableBody
 from proxy.blobs.self_healing import StoredBlob, discard, open_verified
 from proxy.errors import (
     BlobUnknown,
+    BlobUnproved,
     ClientThrottled,
     ConversionRefused,
     RefusalReason,
     StoreError,
     UpstreamFailure,
+    UpstreamUnavailable,
 )
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
@@ -71,10 +73,16 @@ class Blobs:
         store: BlobStore,
         transfers: Transfers,
         upstreams: Mapping[str, Upstream],
+        registries: Mapping[str, Upstream],
         flights: SingleFlight,
         derived: DerivedBlobs,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        """`registries` are those of the `upstreams` that clients name, without their mirrors.
+
+        What cannot be verified comes from nowhere else.
+        """
+        self._registries = registries
         self._grants = grants
         self._store = store
         self._transfers = transfers
@@ -213,10 +221,14 @@ class Blobs:
     async def _ask_size(self, repository: Repository, digest: Digest, claimed: int | None) -> int:
         """What the upstream says; if it says nothing, and a manifest does not, it is fetched."""
         upstream = self._upstreams[repository.registry]
-        size = await self._flights.do(
-            f"size:{repository}:{digest}",
-            lambda: upstream.blob_size(repository.name, digest, expected=claimed),
-        )
+        try:
+            size = await self._flights.do(
+                f"size:{repository}:{digest}",
+                lambda: upstream.blob_size(repository.name, digest, expected=claimed),
+            )
+        except BlobUnproved:
+            # The bytes show it, wherever they come from.
+            size = claimed = None
         if claimed is not None:
             # That the upstream has it is what was in question: the manifest knows its length.
             return claimed
@@ -265,6 +277,15 @@ class Blobs:
         """Count a range that is passed through while the block runs; whether there is a place."""
         return self._transfers.pass_range()
 
+    def passes_ranges(self, repository: Repository) -> bool:
+        """Whether a range can be passed on: mirrors send nothing that is not verified."""
+        return repository.registry in self._registries
+
+    def has_mirrors(self, repository: Repository) -> bool:
+        """Whether the whole blob may come from elsewhere, if the registry gives no range of it."""
+        registry = repository.registry
+        return self._upstreams[registry] is not self._registries.get(registry)
+
     @asynccontextmanager
     async def open_range(
         self, repository: Repository, digest: Digest, first: int | None, last: int | None
@@ -275,7 +296,7 @@ class Blobs:
         """
         trace.current().outcome = Outcome.MISS
         trace.current().detail = "unverified-range"
-        upstream, name = self._upstreams[repository.registry], repository.name
+        upstream, name = self._registries[repository.registry], repository.name
         async with AsyncExitStack() as stack:
             if first is None and last:
                 body = await stack.enter_async_context(
@@ -340,7 +361,10 @@ class Blobs:
         blob = await self._store.open(digest)
         if blob is None:
             # It is not complete yet: the upstream says whether this repository has it.
-            await self._upstreams[repository.registry].blob_size(repository.name, digest)
+            registry = self._registries.get(repository.registry)
+            if registry is None:
+                raise UpstreamUnavailable("a mirror is sending it for another repository")
+            await registry.blob_size(repository.name, digest)
             return
         try:
             await self._grants.require(repository, digest, blob)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.catalog.batches import batch_of, batch_of_derived, representation_key
+from proxy.catalog.claims import claims_of
 from proxy.catalog.derived import DerivedContent
 from proxy.catalog.lookup import UNKNOWN, Lookup
 from proxy.catalog.memory import CatalogMemory
@@ -25,7 +26,7 @@ from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import Batch, Claim, Found, Grant, Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from proxy.kit.clock import Clock
     from proxy.oci.derivation import ConversionInputs, DerivedBlob, Origin
@@ -55,16 +56,19 @@ class Catalog:
         *,
         memory: int,
         is_open: Callable[[str], bool] = lambda _repository: True,
+        mirrored: Collection[str] = (),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`layers` are the shared cache, if there is one, and the durable index.
 
         `is_open`: whether every client may read all of a repository, named `registry/name`.
+        `mirrored` are the upstreams of which it matters what a manifest names: they have mirrors.
         """
         self._layers = tuple(layers)
         self._is_open = is_open
         self._derived = DerivedContent(derived)
         self._memory = CatalogMemory(memory)
+        self._mirrored = tuple(f"{name}/" for name in mirrored)
         self._clock = clock
         self._touched: LruCache[Digest, float] = LruCache(_TOUCH_MEMORY)
 
@@ -285,6 +289,22 @@ class Catalog:
         self._memory.put_access(name, digest, grant)
         return self._write(Batch(grants=[(name, digest, grant)]))
 
+    async def naming(self, repository: Repository, digest: Digest) -> Grant | Claim | None:
+        """Why the repository may have the content: its grant, or what names it there.
+
+        That is not enough to serve what others have delivered, but a place that moves bytes for the
+        upstream may deliver it.
+        """
+        name = str(repository)
+        if (known := self._memory.access(name, digest) or self._memory.claim(name, digest)) is None:
+            best = Found()
+            for layer in self._layers:
+                best = merge(best, await layer.look_blob(name, digest))
+                if best.grant is not None or best.claim is not None:
+                    break
+            known = best.grant or best.claim
+        return known
+
     # -- derived content ---------------------------------------------------------------------
 
     async def derive(
@@ -381,10 +401,16 @@ class Catalog:
         self._remember(name, lookup)
         return lookup
 
+    def _has_mirrors(self, name: str) -> bool:
+        return bool(self._mirrored) and name.startswith(self._mirrored)
+
     def _remember(self, name: str, lookup: Lookup) -> None:
         if lookup.manifest is not None and lookup.access is not None:
             self._memory.put_access(name, lookup.manifest.digest, lookup.access)
             self._memory.put_manifest(lookup.manifest)
+            if isinstance(lookup.access, Grant) and self._has_mirrors(name):
+                for digest, claim in claims_of(lookup.manifest).items():
+                    self._memory.put_claim(name, digest, claim)
 
     def _due(self, entry: TagEntry) -> list[Digest]:
         """The manifest that a tag names, if its use was not noted for a while."""

@@ -20,10 +20,11 @@ class CatalogMemory:
     """Immutable facts until they are evicted, mutable ones until the generation changes."""
 
     def __init__(self, limit: int) -> None:
-        """Hold about `limit` bytes of manifests, and an eighth as much of tags and grants."""
+        """Hold about `limit` bytes of manifests, and a fifth as much of tags, grants and claims."""
         self._manifests: LruCache[tuple[Digest, str], Manifest] = LruCache(limit)
         self._tags: LruCache[tuple[str, Tag], TagEntry] = LruCache(limit // 16)
         self._access: LruCache[tuple[str, Digest], Grant | Claim] = LruCache(limit // 16)
+        self._claims: LruCache[tuple[str, Digest], Claim] = LruCache(limit // 16)
 
     def forget_mutable(self) -> None:
         """Drop what another process may have changed."""
@@ -54,6 +55,14 @@ class CatalogMemory:
     def access(self, repository: str, digest: Digest) -> Grant | Claim | None:
         """Why the repository may serve the content."""
         return self._access.get((repository, digest))
+
+    def claim(self, repository: str, digest: Digest) -> Claim | None:
+        """What a manifest that the repository has been granted names."""
+        return self._claims.get((repository, digest))
+
+    def put_claim(self, repository: str, digest: Digest, claim: Claim) -> None:
+        """Remember it; it suffices for nothing by itself."""
+        self._claims.put((repository, digest), claim, _ENTRY_COST)
 
     def put_access(self, repository: str, digest: Digest, access: Grant | Claim) -> None:
         """Remember it."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.catalog.catalog import Catalog
     from proxy.catalog.generation import Generation
     from proxy.catalog.purge_journal import PurgeJournal
-    from proxy.catalog.routing import Routes
+    from proxy.catalog.routing import Routes, Standby
     from proxy.oci.reference import Repository
 
 _log = structlog.get_logger()
@@ -36,6 +36,7 @@ class Purges:
         routes: Routes,
         catalog: Catalog,
         generation: Generation,
+        standby: Standby,
         journal: PurgeJournal | None = None,
         announce: Callable[[Repository], None] = lambda _repository: None,
         audit: Callable[[Repository, Digest | Tag | None], Awaitable[None]] | None = None,
@@ -47,6 +48,7 @@ class Purges:
         """
         self._audit = audit
         self._routes = routes
+        self._standby = standby
         self._catalog = catalog
         self._generation = generation
         self._journal = journal
@@ -64,7 +66,8 @@ class Purges:
         repository = self._routes.repository(addressed, ns=None, host="")
         if self._audit is not None:
             await self._audit(repository, reference)
-        was_known = await self._catalog.knows(repository, reference)
+        places = self._places(repository)
+        was_known = any([await self._catalog.knows(place, reference) for place in places])
         tag = reference if isinstance(reference, Tag) else LISTINGS if reference else ALL_TAGS
         done = Purged(time.time(), repository.registry, repository.name, tag)
         if not await self._forget([done]):
@@ -75,6 +78,10 @@ class Purges:
             raise self._unknown(repository, reference)
         _log.info("repository.purged", repository=str(repository), reference=reference)
         return repository
+
+    def _places(self, repository: Repository) -> list[Repository]:
+        """The repository, also as the mirrors have it that stand in for its registry."""
+        return [repository, *([repository.at_mirrors] * self._standby.has(repository))]
 
     def _unknown(self, repository: Repository, reference: Digest | Tag | None) -> RegistryError:
         hint = self._routes.hint(repository)
@@ -120,10 +127,11 @@ class Purges:
         """Forget what was purged; whether every process will have forgotten it."""
         for each in purged:
             self._announce(each.repository)
-            if each.tag not in {ALL_TAGS, LISTINGS}:
-                await self._catalog.drop_tag(each.repository, Tag(each.tag))
-            if not await self._catalog.purge(each.repository, tags=each.tag == ALL_TAGS):
-                return False
+            for place in self._places(each.repository):
+                if each.tag not in {ALL_TAGS, LISTINGS}:
+                    await self._catalog.drop_tag(place, Tag(each.tag))
+                if not await self._catalog.purge(place, tags=each.tag == ALL_TAGS):
+                    return False
         if self._journal is not None:
             await self._journal.add(purged)
         return await self._generation.advance()

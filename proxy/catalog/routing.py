@@ -1,15 +1,24 @@
-"""Which upstream a request means. A closed world: nothing that a client sends is ever dialled."""
+"""Which upstream a request means, and who stands in for it while it is down.
+
+A closed world: nothing that a client sends is ever dialled.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from proxy.errors import NameUnknown
-from proxy.oci.reference import Repository, parse_name
+from proxy.errors import NameUnknown, RangeInvalid, RegistryError, UpstreamFailure
+from proxy.oci.reference import Repository, mirrors_of, parse_name
+from proxy.telemetry import trace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
+
+T = TypeVar("T")
+
+# Where content came from, as `Cache-Status` and the log say it.
+VIA_MIRROR: Final = "mirror"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +95,41 @@ class Routes:
         if registry in self.hubs and "/" not in name:
             name = f"library/{name}"
         return Repository(registry, name, addressed)
+
+
+class Standby:
+    """Asks about a repository of a registry, and if that is down, of its mirrors.
+
+    The registry is asked first, always, and what is stored of it is better than what a mirror says
+    now: a tag that a mirror names may be older than the copy here. Only a failure that says that
+    the registry is down is a reason to ask the mirrors, never a refusal.
+    """
+
+    def __init__(self, upstreams: Collection[str] = ()) -> None:
+        """`upstreams` are all that can be asked; mirrors are called `mirrors_of` their registry."""
+        self._upstreams = frozenset(upstreams)
+
+    def has(self, repository: Repository) -> bool:
+        """Whether the repository's registry has mirrors that stand in for it."""
+        return mirrors_of(repository.registry) in self._upstreams
+
+    async def ask(self, repository: Repository, ask: Callable[[Repository], Awaitable[T]]) -> T:
+        """What `ask` returns for the repository, or for the same one at the mirrors.
+
+        The registry's own failure, if the mirrors cannot answer either: they decide nothing.
+        """
+        try:
+            return await ask(repository)
+        except UpstreamFailure as failure:
+            if not (failure.is_outage and self.has(repository)):
+                raise
+            outage = failure
+        request = trace.current()
+        request.via = VIA_MIRROR
+        try:
+            return await ask(repository.at_mirrors)
+        except RangeInvalid:
+            raise
+        except RegistryError:
+            request.via = ""
+            raise outage from None

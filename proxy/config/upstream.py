@@ -150,12 +150,21 @@ def _names_a_host(url: str) -> bool:
         return False
 
 
+class MirrorSettings(EndpointSettings):
+    """A registry with the same content, and whether it is asked what a tag names."""
+
+    tags: Literal["never", "when_down"] = "when_down"
+    # There is another place to turn to.
+    idle_timeout: Timeout = 10.0
+    answer_timeout: Timeout = 10.0
+
+
 class UpstreamSettings(EndpointSettings):
     """A registry that this proxy stands in front of."""
 
     default: bool = False
     aliases: tuple[str, ...] = ()
-    mirrors: tuple[EndpointSettings, ...] = ()
+    mirrors: tuple[MirrorSettings, ...] = ()
     offline: bool = False
 
     @property

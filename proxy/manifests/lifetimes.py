@@ -55,7 +55,7 @@ class Lifetimes:
         key = (repository.registry, repository.name, tag)
         life = self._decided.get(key)
         if life is None:
-            life = self._decide(f"{repository.name}:{tag}", repository.registry)
+            life = self._decide(f"{repository.name}:{tag}", repository.official.registry)
             self._decided.put(key, life, _COST)
         return life
 

@@ -36,9 +36,11 @@ from proxy.telemetry.trace import Outcome
 if TYPE_CHECKING:
     from proxy.catalog.catalog import Catalog
     from proxy.catalog.lookup import Lookup
+    from proxy.catalog.routing import Standby
     from proxy.manifests.convert import Conversions
     from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.tags import Tags
+    from proxy.oci.derivation import Origin
     from proxy.oci.headers.accept import Accept
     from proxy.oci.reference import Digest, Repository, Tag
 
@@ -52,7 +54,8 @@ class Representation:
     `named` is what was asked for: the tag's digest when it was resolved, whatever it is by now.
     `mixed` is whether what the upstream has mixes OCI and docker types. It is not `lasting` if
     something better could not be made only because the upstream did not give what that needs, or
-    because that takes longer than a request waits.
+    because that takes longer than a request waits, or if a mirror has answered for a registry that
+    is down.
     """
 
     manifest: Manifest
@@ -73,12 +76,14 @@ class Manifests:
         tags: Tags,
         upstream_manifests: UpstreamManifests,
         conversions: Conversions,
+        standby: Standby,
         policy: Policy,
     ) -> None:
         self._catalog = catalog
         self._upstream_manifests = upstream_manifests
         self._tags = tags
         self._conversions = conversions
+        self._standby = standby
         self._policy = policy
 
     def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
@@ -97,6 +102,13 @@ class Manifests:
         Schema 1's digest is that of its payload: who names only the signed form gets it signed,
         for the bytes that the digest names are the same.
         """
+        return await self._standby.ask(
+            repository, lambda place: self._by_digest(place, digest, accept)
+        )
+
+    async def _by_digest(
+        self, repository: Repository, digest: Digest, accept: Accept
+    ) -> Representation:
         lookup = await self._catalog.look_manifest(repository, digest)
         manifest, origin = lookup.manifest, lookup.origin
         if _is_derived(lookup):
@@ -105,14 +117,40 @@ class Manifests:
                 manifest = await self._conversions.rebuild(repository, digest, origin)
         outcome = Outcome.HIT if manifest else Outcome.MISS
         if manifest is None:
-            manifest = await self._upstream_manifests.obtain(repository, digest, lookup)
+            try:
+                manifest = await self._upstream_manifests.obtain(repository, digest, lookup)
+            except ManifestUnknown:
+                derived = await self._adopt(repository, digest)
+                if derived is None:
+                    raise
+                manifest, origin = derived
         trace.current().outcome, trace.current().rule = outcome, Rule.DIGEST
         if isinstance(manifest, Schema1) and _wants_signature(accept):
             try:
                 manifest = await self._conversions.sign(manifest)
             except ConversionRefused as refusal:
                 _log.info("manifest.left_unsigned", digest=digest, reason=str(refusal))
-        return Representation(manifest, Rule.DIGEST, digest, origin.source if origin else None)
+        source = origin.source if origin else None
+        lasting = not repository.is_at_mirrors
+        return Representation(manifest, Rule.DIGEST, digest, source, lasting=lasting)
+
+    async def _adopt(
+        self, repository: Repository, digest: Digest
+    ) -> tuple[Manifest, Origin] | None:
+        """What was made from a mirror's image while the registry was down.
+
+        Only if the registry has that image, too; ManifestUnknown or an UpstreamFailure otherwise.
+        """
+        if not self._standby.has(repository):
+            return None
+        lookup = await self._catalog.look_manifest(repository.at_mirrors, digest)
+        if not _is_derived(lookup) or lookup.manifest is None:
+            return None
+        origin = lookup.origin or await self._catalog.origin(digest)
+        if origin is None:
+            return None
+        await self._upstream_manifests.get(repository, origin.source)
+        return await self._catalog.derive(repository, lookup.manifest, origin), origin
 
     async def by_tag(
         self, repository: Repository, tag: Tag, accept: Accept, *, by_head: bool = False
@@ -123,9 +161,14 @@ class Manifests:
         ConversionPending or Overloaded if one might later. `by_head` is whether the client asks by
         HEAD.
         """
-        manifest = await self._tags.resolve(repository, tag, by_head=by_head)
+
+        async def resolve(place: Repository) -> tuple[Repository, Manifest]:
+            return place, await self._tags.resolve(place, tag, by_head=by_head)
+
+        place, manifest = await self._standby.ask(repository, resolve)
         with trace.keep_outcome():
-            return await self._represent(repository, tag, manifest, accept)
+            found = await self._represent(place, tag, manifest, accept)
+        return replace(found, lasting=found.lasting and not place.is_at_mirrors)
 
     async def _represent(
         self, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 from proxy.errors import DigestInvalid, NameInvalid, TagInvalid
@@ -22,6 +22,8 @@ _NAME_LIMIT: Final = 255
 # image spec, "Registered Algorithms"; blake3 has no implementation in the standard library.
 _HEX_LENGTH: Final = {"sha256": 64, "sha512": 128}
 _HEX: Final = re.compile(r"[0-9a-f]+")
+# What an upstream's mirrors are called beside it; no upstream's name has a tilde.
+_MIRRORS: Final = "~mirrors"
 # Error messages quote at most this many characters of a client's input.
 _MAX_QUOTED: Final = 160
 
@@ -87,6 +89,9 @@ class Repository:
 
     `registry` is the upstream's name in the settings, and `name` the repository's name there.
     `addressed` is the name that the client used; it is part of schema 1 and of its digest.
+
+    The mirrors of a registry that is down count as an upstream of their own, so that nothing that
+    they say is taken for the registry's word: `at_mirrors` is the same repository there.
     """
 
     registry: str
@@ -96,6 +101,32 @@ class Repository:
     def __str__(self) -> str:
         """The usual notation, such as `docker.io/library/alpine`."""
         return f"{self.registry}/{self.name}"
+
+    @property
+    def at_mirrors(self) -> Repository:
+        """The repository as the registry's mirrors have it."""
+        return replace(self, registry=mirrors_of(self.registry))
+
+    @property
+    def is_at_mirrors(self) -> bool:
+        """Whether this is what the mirrors say, and not the registry."""
+        return self.registry.endswith(_MIRRORS)
+
+    @property
+    def official(self) -> Repository:
+        """The repository as the registry has it, which settings are about."""
+        return replace(self, registry=self.registry.removesuffix(_MIRRORS))
+
+
+def official_name(repository: str) -> str:
+    """The name of `Repository.official`, from that of a repository or of it at the mirrors."""
+    registry, slash, name = repository.partition("/")
+    return f"{registry.removesuffix(_MIRRORS)}{slash}{name}"
+
+
+def mirrors_of(registry: str) -> str:
+    """The name of an upstream that is made of the mirrors of `registry`."""
+    return registry + _MIRRORS
 
 
 def parse_name(text: str) -> str:

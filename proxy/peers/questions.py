@@ -26,6 +26,7 @@ class Subject(StrEnum):
     DERIVED = "derived"
     # Get the blob from a replica that has it, and keep it: that replica is about to end.
     COPY = "copy"
+    NAMING = "naming"
     HEALTH = "health"
 
 
@@ -45,7 +46,7 @@ class Effort(StrEnum):
 
 _OF_DIGEST: Final = {
     *(Subject.BLOB, Subject.BLOB_SIZE, Subject.MANIFEST, Subject.REFERRERS, Subject.DERIVED),
-    Subject.COPY,
+    *(Subject.COPY, Subject.NAMING),
 }
 # The subjects that are the same in every repository.
 _OF_NO_REPOSITORY: Final = {Subject.HEALTH, Subject.DERIVED}
@@ -81,7 +82,7 @@ class Question:
                 return f"{self.registry}/{self.name}:{self.reference}"
             case Subject.DERIVED:
                 return f"derived/{self.reference}"
-            case Subject.REFERRERS:
+            case Subject.REFERRERS | Subject.NAMING:
                 return f"{self.registry}/{self.name}@{self.reference}"
             case _:
                 return f"{self.registry}/{self.name}"

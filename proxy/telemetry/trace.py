@@ -38,6 +38,8 @@ class Trace:
     # Answers of other replicas that were used.
     peer_calls: int = 0
     stored: bool = False
+    # Who has answered in the registry's place.
+    via: str = ""
     # What the request takes of limited resources counts for it.
     holder: Holder | None = field(default=None, repr=False, compare=False)
 
@@ -46,8 +48,14 @@ class Trace:
         """The detail as a `Cache-Status` parameter; `collapsed` has its own in RFC 9211."""
         if self.detail in {"", "collapsed"}:
             from_peer = self.peer_calls and not self.upstream_calls
-            return "; collapsed" if self.detail else "; detail=peer" if from_peer else ""
+            collapsed = "; collapsed" if self.detail else ""
+            return collapsed or self.source or ("; detail=peer" if from_peer else "")
         return f"; detail={self.detail}"
+
+    @property
+    def source(self) -> str:
+        """Who has answered in the registry's place, as a `Cache-Status` parameter."""
+        return f"; detail={self.via}" if self.via else ""
 
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)

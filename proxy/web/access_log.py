@@ -40,6 +40,7 @@ class AccessLogLine:
     target: Target | TokenTarget | None = None
     outcome: str = "none"
     rule: str = ""
+    via: str = ""
     media_type: str = ""
     upstream_calls: int = 0
     peer_calls: int = 0
@@ -60,7 +61,7 @@ class AccessLogLine:
 
     def record(self, trace: Trace) -> None:
         """Take the outcome of the request from its trace."""
-        self.outcome, self.rule = trace.outcome, trace.rule
+        self.outcome, self.rule, self.via = trace.outcome, trace.rule, trace.via
         self.upstream_calls, self.peer_calls = trace.upstream_calls, trace.peer_calls
 
 
@@ -143,6 +144,7 @@ def _encode_request(method: str, route: str, line: AccessLogLine) -> bytes:
         upstream_calls=line.upstream_calls,
         bytes=line.sent,
         **({"peer_calls": line.peer_calls} if line.peer_calls else {}),
+        **({"via": line.via} if line.via else {}),
         **({"mixed": True} if line.mixed else {}),
         **({"error": line.error} if line.error else {}),
     )

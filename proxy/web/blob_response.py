@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
 
-from proxy.errors import RegistryError, StoreError
+from proxy.errors import RegistryError, StoreError, UpstreamFailure
 from proxy.telemetry import trace
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.connection import departure
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.blobs.cold_requests import ColdRequests
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
+    from proxy.catalog.routing import Standby
     from proxy.oci.reference import Digest, Repository
     from proxy.web.access_log import AccessLogLine
     from proxy.web.paths import BlobTarget
@@ -41,12 +43,16 @@ _TYPE: Final = "application/octet-stream"
 class BlobResponder:
     """Answers GET and HEAD of blobs."""
 
-    def __init__(self, blobs: Blobs, *, range_on_miss: bool, cold: ColdRequests) -> None:
-        """`range_on_miss`: forward a range of a blob that is not cached to the upstream.
+    def __init__(
+        self, blobs: Blobs, *, standby: Standby, range_on_miss: bool, cold: ColdRequests
+    ) -> None:
+        """`standby` answers where a registry is down.
 
-        `cold` counts requests for such blobs.
+        `range_on_miss`: forward a range of a blob that is not cached to the upstream. `cold` counts
+        requests for such blobs.
         """
         self._blobs = blobs
+        self._standby = standby
         self._range_on_miss = range_on_miss
         self._cold = cold
         self._sending = 0
@@ -55,6 +61,14 @@ class BlobResponder:
         self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
     ) -> web.StreamResponse:
         """Send the blob; the number of bytes sent is noted in `line`."""
+        return await self._standby.ask(
+            target.repository,
+            lambda repository: self._answer(request, replace(target, repository=repository), line),
+        )
+
+    async def _answer(
+        self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
+    ) -> web.StreamResponse:
         headers = content_headers(target.digest, _TYPE, target.ns)
         headers["Accept-Ranges"] = "bytes"
         # Content-addressed, so clients never need to revalidate it.
@@ -77,6 +91,7 @@ class BlobResponder:
                 if (
                     wanted is not None
                     and self._range_on_miss
+                    and self._blobs.passes_ranges(target.repository)
                     and not await self._is_near(source, target.repository, target.digest, wanted)
                 ):
                     passed = await self._pass_range(request, target, headers, wanted, line)
@@ -151,7 +166,12 @@ class BlobResponder:
         with self._blobs.pass_range() as has_place:
             if not has_place:
                 return None
-            return await self._send_from_upstream(request, target, headers, wanted, line)
+            try:
+                return await self._send_from_upstream(request, target, headers, wanted, line)
+            except UpstreamFailure as failure:
+                if not (failure.is_outage and self._blobs.has_mirrors(target.repository)):
+                    raise
+                return None
 
     async def _send_from_upstream(
         self,

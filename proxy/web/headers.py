@@ -65,11 +65,12 @@ def cache_status(trace: Trace) -> str:
     """The `Cache-Status` header for a trace (RFC 9211)."""
     match trace.outcome:
         case Outcome.HIT:
-            return HIT
+            return HIT + trace.source
         case Outcome.REVALIDATED:
             return "Lighterage; fwd=stale; detail=revalidated"
         case Outcome.STALE:
-            return f'Lighterage; hit; detail="stale {trace.detail}"'
+            via = f" {trace.via}" if trace.via else ""
+            return f'Lighterage; hit; detail="stale {trace.detail}{via}"'
         case Outcome.MISS:
             stored = "; stored" if trace.stored else ""
             return f"Lighterage; fwd=miss{stored}{trace.parameter}"

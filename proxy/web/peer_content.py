@@ -12,7 +12,7 @@ from proxy.peers.answers import NotStored, Value
 from proxy.peers.questions import Effort, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
@@ -36,6 +36,7 @@ class PeerContent:
         self,
         *,
         registries: Collection[str],
+        naming: Callable[[Repository, Digest], Awaitable[Value]],
         tags: Tags,
         upstream_manifests: UpstreamManifests,
         blobs: Blobs,
@@ -44,12 +45,13 @@ class PeerContent:
         is_fetching: Callable[[str], bool],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`registries` are the names of the upstreams.
+        """`registries` are the names of the upstreams; `naming` is what they have named.
 
         `is_fetching`: whether something is fetched from upstream, and not from another replica. A
         transfer from that one may wait for the question that is asked.
         """
         self._registries = registries
+        self._naming = naming
         self._tags = tags
         self._upstream_manifests = upstream_manifests
         self._blobs = blobs
@@ -70,8 +72,9 @@ class PeerContent:
                 return await self._tag(repository, tag, question)
             case Subject.MANIFEST, Digest() as digest:
                 return _of_manifest(await self._manifest(repository, digest, question), question)
-            case Subject.COPY, Digest() as digest:
-                return await self._copy(repository, digest)
+            case (Subject.COPY | Subject.NAMING) as subject, Digest() as digest:
+                ask = self._copy if subject is Subject.COPY else self._naming
+                return await ask(repository, digest)
             case Subject.BLOB_SIZE, Digest() as digest:
                 return Value({"size": await self._size(repository, digest, question)})
         raise NotStored

@@ -60,9 +60,11 @@ if TYPE_CHECKING:
     from proxy.blobs.cold_requests import ColdRequests
     from proxy.blobs.recency import RecencyTracker
     from proxy.blobs.serve import Blobs
-    from proxy.catalog.routing import Routes
+    from proxy.catalog.routing import Routes, Standby
     from proxy.manifests.listings import Listings
     from proxy.manifests.serve import Manifests
+    from proxy.oci.headers.link import Page
+    from proxy.oci.reference import Repository
     from proxy.web.access_control import AccessControl
 
 _log = structlog.get_logger()
@@ -85,6 +87,7 @@ class Registry:
         manifests: Manifests,
         blobs: Blobs,
         listings: Listings,
+        standby: Standby,
         usage: RecencyTracker,
         range_on_miss: bool,
         memory: int,
@@ -102,8 +105,9 @@ class Registry:
         self._routes = routes
         self._manifests = manifests
         self._listings = listings
+        self._standby = standby
         self._usage = usage
-        self._blobs = BlobResponder(blobs, range_on_miss=range_on_miss, cold=cold)
+        self._blobs = BlobResponder(blobs, standby=standby, range_on_miss=range_on_miss, cold=cold)
         self._access_log = AccessLog()
         self._refusals = RecentRefusals()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
@@ -258,16 +262,13 @@ class Registry:
     ) -> web.Response:
         request_trace = trace.begin(connection_of(request))
         try:
-            if isinstance(target, TagsTarget):
-                page = await self._listings.tags(target.repository, target.query)
-                response = _json(page.raw)
-            else:
-                page = await self._listings.referrers(
-                    target.repository, target.digest, target.query, target.artifact_type
-                )
-                response = _json(page.raw, MediaType.OCI_INDEX)
+            page = await self._standby.ask(
+                target.repository, lambda repository: self._ask_for_page(repository, target)
+            )
         finally:
             line.record(request_trace)
+        is_tags = isinstance(target, TagsTarget)
+        response = _json(page.raw) if is_tags else _json(page.raw, MediaType.OCI_INDEX)
         if page.filtered:
             response.headers["OCI-Filters-Applied"] = "artifactType"
         if page.following is not None:
@@ -279,6 +280,15 @@ class Registry:
             make_private(response.headers)
         line.sent = len(page.raw)
         return response
+
+    async def _ask_for_page(
+        self, repository: Repository, target: TagsTarget | ReferrersTarget
+    ) -> Page:
+        if isinstance(target, TagsTarget):
+            return await self._listings.tags(repository, target.query)
+        return await self._listings.referrers(
+            repository, target.digest, target.query, target.artifact_type
+        )
 
     async def _manifest(
         self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: AccessLogLine

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from proxy.config import AccessSettings, IssuerSettings, Settings
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository, Tag
-    from proxy.upstream.health.resilient import ResilientUpstream
+    from proxy.ports import MonitoredUpstream
 
 _log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ async def open_access(
     settings: Settings,
     *,
     routes: Routes,
-    upstreams: Mapping[str, ResilientUpstream],
+    upstreams: Mapping[str, MonitoredUpstream],
     flights: SingleFlight,
     warnings: dict[str, str],
 ) -> AsyncIterator[OpenAccess]:
@@ -216,7 +216,7 @@ def _key_reader(chosen: IssuerSettings) -> Callable[[], Awaitable[bytes]]:
     return read
 
 
-def _rights_at(name: str, settings: Settings, upstream: ResilientUpstream) -> RegistryRights:
+def _rights_at(name: str, settings: Settings, upstream: MonitoredUpstream) -> RegistryRights:
     endpoint = settings.upstreams[name]
     return RegistryRights(
         name=name,

@@ -13,6 +13,7 @@ from proxy.catalog.catalog import Catalog
 from proxy.catalog.known_layers import KnownLayers
 from proxy.catalog.open_only import OpenOnlyLayer
 from proxy.catalog.shared_cache import SharedCacheLayer
+from proxy.oci.reference import mirrors_of
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.sqlite.index import SqliteIndex
@@ -96,6 +97,7 @@ async def open_catalog(
             derived_of_all,
             memory=settings.manifests.memory,
             is_open=rules.is_open,
+            mirrored=_names_with_mirrors(settings),
         )
 
         shared: ManifestCache | None = cache or index
@@ -107,6 +109,11 @@ async def open_catalog(
             await layer.close()
         if redis is not None:
             await redis.close()
+
+
+def _names_with_mirrors(settings: Settings) -> list[str]:
+    names = [name for name, upstream in settings.upstreams.items() if upstream.mirrors]
+    return [*names, *map(mirrors_of, names)]
 
 
 class CatalogUpkeep:

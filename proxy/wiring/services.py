@@ -20,7 +20,7 @@ from proxy.blobs.transfers import Transfers
 from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
 from proxy.catalog.purge_journal import PurgeJournal
-from proxy.catalog.routing import Routes
+from proxy.catalog.routing import Routes, Standby
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.derived_configs import DerivedConfigs
 from proxy.manifests.fetch import UpstreamManifests
@@ -48,16 +48,18 @@ from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions
 from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.peers import Peers, behind_derived, behind_owners, open_replicas
-from proxy.wiring.upstreams import resilient_upstreams
+from proxy.wiring.upstreams import open_upstreams, standing_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from proxy.config import ConversionSettings, Limits, Settings, TagSettings
+    from proxy.ports import MonitoredUpstream
     from proxy.stores.bucket.blobs import ObjectBlobs
-    from proxy.upstream.health.resilient import ResilientUpstream
     from proxy.wiring.catalog import OpenCatalog
     from proxy.wiring.dependency import Dependency
+    from proxy.wiring.peers import OpenReplicas
+    from proxy.wiring.upstreams import Upstreams
 
 _log = structlog.get_logger()
 
@@ -121,10 +123,16 @@ async def open_services(
         catalog = opened.catalog
         flights = SingleFlight(leases if settings.workers > 1 else None)
         sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
-        upstreams = resilient_upstreams(settings, opened.shared, flights, sharing)
-        for upstream in upstreams.values():
-            stack.push_async_callback(upstream.close)
-        asked = behind_owners(upstreams, others)
+        upstreams = open_upstreams(
+            settings,
+            catalog,
+            opened.shared,
+            flights,
+            sharing=sharing,
+            replicas=None if others is None else others.replicas,
+        )
+        stack.push_async_callback(upstreams.close)
+        asked, registries, standby = _reach(upstreams, others)
         stack.push_async_callback(flights.close)
         readiness = Readiness()
         _warn(settings, readiness)
@@ -150,6 +158,7 @@ async def open_services(
             store=store,
             transfers=transfers,
             upstreams=asked,
+            registries=registries,
             flights=flights,
             derived=DerivedConfigs(catalog, upstream_manifests),
         )
@@ -179,6 +188,7 @@ async def open_services(
             tags=tags,
             upstream_manifests=upstream_manifests,
             conversions=conversions,
+            standby=standby,
             policy=_policy(settings.conversion),
         )
         routes = _routes(settings)
@@ -186,7 +196,7 @@ async def open_services(
             open_access(
                 settings,
                 routes=routes,
-                upstreams=upstreams,
+                upstreams=upstreams.registries,
                 flights=flights,
                 warnings=readiness.warnings,
             )
@@ -195,7 +205,8 @@ async def open_services(
             catalog=catalog, tags=tags, upstreams=asked, flights=flights, lifetimes=lifetimes
         )
         content = PeerContent(
-            registries=upstreams.keys(),
+            registries=asked.keys(),
+            naming=upstreams.naming,
             tags=tags,
             upstream_manifests=upstream_manifests,
             blobs=blobs,
@@ -208,6 +219,7 @@ async def open_services(
             manifests=manifests,
             blobs=blobs,
             listings=listings,
+            standby=standby,
             usage=RecencyTracker(blobs, flights),
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
@@ -224,14 +236,14 @@ async def open_services(
             catalog.forget_mutable()
             registry.forget_mutable()
             tags.forget()
-            for upstream in upstreams.values():
-                upstream.forget()
+            upstreams.forget()
 
         generation = Generation(opened.shared, forget)
         purges = Purges(
             routes=routes,
             catalog=catalog,
             generation=generation,
+            standby=standby,
             journal=journal,
             announce=others.replicas.note_purge if others is not None else lambda _: None,
             audit=audit_of_purges(guard.audit),
@@ -254,22 +266,26 @@ async def open_services(
         )
 
 
+def _reach(
+    upstreams: Upstreams, others: OpenReplicas | None
+) -> tuple[Mapping[str, MonitoredUpstream], Mapping[str, MonitoredUpstream], Standby]:
+    """All upstreams as they are asked, those of them without mirrors, and who stands in for whom.
+
+    Each replica asks the mirrors of a registry that is down for itself.
+    """
+    behind = behind_owners(upstreams.registries, others)
+    alone = {**behind, **behind_owners(upstreams.without_mirrors, others)}
+    asked = {**behind, **upstreams.standing_in}
+    return asked, alone, Standby(asked)
+
+
 def _adopt(
-    lifetimes: Lifetimes,
-    upstreams: Mapping[str, ResilientUpstream],
-    guard: OpenAccess,
-    changed: Settings,
+    lifetimes: Lifetimes, upstreams: Upstreams, guard: OpenAccess, changed: Settings
 ) -> None:
     """Apply the settings that `runtime.reload` calls live."""
     guard.note_settings()
     lifetimes.adopt(_lifetimes(changed.tags))
-    for name, upstream in upstreams.items():
-        upstream.offline = changed.upstreams[name].offline
-        upstream.adopt(
-            not_found=changed.negative_cache.not_found,
-            denied=changed.negative_cache.denied,
-            reserve=changed.budget.reserve,
-        )
+    upstreams.adopt(changed)
 
 
 @asynccontextmanager
@@ -292,6 +308,7 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
             routes=_routes(settings),
             catalog=opened.catalog,
             generation=Generation(opened.shared, lambda: None),
+            standby=Standby(standing_in(settings)),
             journal=PurgeJournal(opened.shared) if settings.peers.listen is not None else None,
             audit=audit_of_purges(audit),
         )

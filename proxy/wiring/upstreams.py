@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from proxy.oci.reference import Repository, mirrors_of
+from proxy.peers.naming import ask_for_naming, encode_naming
+from proxy.ports.catalog import Claim
 from proxy.telemetry import metrics, trace
 from proxy.upstream.client import RegistryClient
 from proxy.upstream.client_rate import ClientRate
 from proxy.upstream.health.circuits import Circuits
 from proxy.upstream.health.failover import FailoverUpstream
+from proxy.upstream.health.mirrors import Mirrors
+from proxy.upstream.health.mirrors_alone import MirrorsAlone
 from proxy.upstream.health.negative_cache import NegativeCache
 from proxy.upstream.health.rate_limit import UpstreamMeter
 from proxy.upstream.health.resilient import ResilientUpstream
@@ -18,11 +24,16 @@ from proxy.upstream.operation import Kind
 from proxy.wiring.endpoints import credentials_of, endpoint_name, transport_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from proxy.catalog.catalog import Catalog
     from proxy.config import EndpointSettings, Settings
     from proxy.kit.singleflight import SingleFlight
-    from proxy.ports import ManifestCache, Upstream
+    from proxy.oci.reference import Digest
+    from proxy.peers.answers import Value
+    from proxy.peers.replicas import Replicas
+    from proxy.ports import ManifestCache
+    from proxy.ports.catalog import Grant
     from proxy.upstream.auth.token_board import Sharing
     from proxy.upstream.observation import Observed
 
@@ -32,17 +43,77 @@ if TYPE_CHECKING:
 _FIRST_PROBE_INTERVAL: Final = 1.0
 _MAX_PROBE_INTERVAL: Final = 10.0
 
+Registry: TypeAlias = ResilientUpstream | FailoverUpstream
 
-def resilient_upstreams(
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """All of them, without a connection yet.
+
+    `registries` are those that clients can name, each with its mirrors.
+    `standing_in` are the mirrors of a registry that is down, under `mirrors_of` its name.
+    """
+
+    registries: Mapping[str, Registry]
+    standing_in: Mapping[str, MirrorsAlone]
+    parts: Sequence[ResilientUpstream]
+    catalog: Catalog
+
+    @property
+    def without_mirrors(self) -> Mapping[str, ResilientUpstream]:
+        """Those that have mirrors, each without them."""
+        return {
+            name: each.registry
+            for name, each in self.registries.items()
+            if isinstance(each, FailoverUpstream)
+        }
+
+    async def naming(self, repository: Repository, digest: Digest) -> Value:
+        """What is known here of what the registry has named: the answer to another replica."""
+        registry = self.registries.get(repository.registry)
+        if isinstance(registry, FailoverUpstream):
+            media_type = registry.type_by_tag(repository.name, digest)
+            if media_type is not None:
+                return encode_naming(Claim(media_type, None))
+        return encode_naming(await self.catalog.naming(repository, digest))
+
+    def forget(self) -> None:
+        """Ask again for what was refused, by the registries and their mirrors."""
+        for part in self.parts:
+            part.forget()
+
+    def adopt(self, settings: Settings) -> None:
+        """Apply the changed settings that are live."""
+        for part in self.parts:
+            part.adopt(
+                not_found=settings.negative_cache.not_found,
+                denied=settings.negative_cache.denied,
+                reserve=settings.budget.reserve,
+            )
+        for name, registry in self.registries.items():
+            registry.offline = settings.upstreams[name].offline
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for registry in self.registries.values():
+            await registry.close()
+
+
+def open_upstreams(
     settings: Settings,
+    catalog: Catalog,
     cache: ManifestCache,
     flights: SingleFlight,
+    *,
     sharing: Sharing | None = None,
-) -> dict[str, ResilientUpstream]:
-    """Build the upstreams of the settings, by name, without connecting to them.
+    replicas: Replicas | None = None,
+) -> Upstreams:
+    """Build the upstreams of the settings, without connecting to them.
 
-    `sharing` shares their tokens with other processes.
+    `catalog` knows what they have named, and so do other `replicas`; `sharing` shares their tokens
+    with other processes.
     """
+    names = partial(_names, catalog, replicas)
     per_minute = settings.limits.per_client.upstream_per_minute
     rate = None if per_minute is None else ClientRate(per_minute)
     at = partial(
@@ -53,14 +124,49 @@ def resilient_upstreams(
         rate=rate,
         sharing=sharing,
     )
-    found = {}
+    registries: dict[str, Registry] = {}
+    deputies: dict[str, MirrorsAlone] = {}
+    parts: list[ResilientUpstream] = []
     for name, chosen in settings.upstreams.items():
-        mirrors = [
-            at(f"{name} mirror {endpoint_name(mirror)}", mirror, is_mirror=True)
-            for mirror in chosen.mirrors
-        ]
-        found[name] = at(name, chosen, aliases=(name,), mirrors=mirrors, offline=chosen.offline)
-    return found
+        registry = at(name, chosen, aliases=(name,), offline=chosen.offline)
+        parts.append(registry)
+        verified: list[VerifiedMirror] = []
+        for mirror in chosen.mirrors:
+            label = f"{name} mirror {endpoint_name(mirror)}"
+            part = at(label, mirror)
+            parts.append(part)
+            verified.append(
+                VerifiedMirror(part, name=label, answers_tags=mirror.tags == "when_down")
+            )
+        mirrors = Mirrors(verified)
+        registries[name] = (
+            FailoverUpstream(registry, mirrors=mirrors, names=names(name)) if verified else registry
+        )
+        alone = mirrors_of(name)
+        if alone in standing_in(settings):
+            deputies[alone] = MirrorsAlone(mirrors, name=name, names=names(alone))
+    return Upstreams(registries, deputies, parts, catalog)
+
+
+def standing_in(settings: Settings) -> list[str]:
+    """The names of the mirrors that are asked what a tag names while their registry is down."""
+    return [
+        mirrors_of(name)
+        for name, upstream in settings.upstreams.items()
+        if any(mirror.tags == "when_down" for mirror in upstream.mirrors)
+    ]
+
+
+def _names(
+    catalog: Catalog, replicas: Replicas | None, registry: str
+) -> Callable[[str, Digest], Awaitable[Grant | Claim | None]]:
+    async def names(name: str, digest: Digest) -> Grant | Claim | None:
+        known = await catalog.naming(Repository(registry, name, name), digest)
+        if known is None and replicas is not None:
+            known = await ask_for_naming(replicas, registry, name, digest)
+        return known
+
+    return names
 
 
 def _resilient_upstream(
@@ -73,11 +179,9 @@ def _resilient_upstream(
     rate: ClientRate | None,
     sharing: Sharing | None,
     aliases: Sequence[str] = (),
-    mirrors: Sequence[ResilientUpstream] = (),
-    is_mirror: bool = False,
     offline: bool = False,
 ) -> ResilientUpstream:
-    """Build the upstream at one endpoint; `mirrors` are asked before it."""
+    """Build the upstream at one endpoint: a registry or a mirror."""
     credentials = credentials_of(endpoint, aliases)
 
     def account() -> str | None:
@@ -98,9 +202,8 @@ def _resilient_upstream(
         rate=rate,
         shared=sharing,
     )
-    upstream: Upstream = VerifiedMirror(client, name=name) if is_mirror else client
     return ResilientUpstream(
-        FailoverUpstream(upstream, mirrors=mirrors) if mirrors else upstream,
+        client,
         name=name,
         circuits=Circuits(
             name=name, first_interval=_FIRST_PROBE_INTERVAL, max_interval=_MAX_PROBE_INTERVAL
@@ -112,7 +215,6 @@ def _resilient_upstream(
         ),
         budget=budget,
         offline=offline,
-        mirrors=mirrors,
     )
 
 

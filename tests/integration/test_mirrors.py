@@ -1,4 +1,7 @@
-"""Several places with the same content: asked in order, and the digest decides what is right."""
+"""A registry that says what there is, and mirrors that have the same content.
+
+What it has named is asked of them first, in order, and the digest decides what is right.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,12 @@ async def proxy(places: list[ScriptedUpstream], data_dir: Path) -> AsyncIterator
         yield proxy
 
 
+async def name(proxy: Proxy, image: str) -> None:
+    """Have the registry name what is in the image."""
+    answer = await proxy.get(f"/v2/{image}/manifests/1", Accept=MediaType.OCI_MANIFEST)
+    assert answer.status == 200
+
+
 def asked(places: list[ScriptedUpstream]) -> list[int]:
     return [place.count() for place in places]
 
@@ -54,7 +63,8 @@ async def test_the_first_mirror_is_enough(places: list[ScriptedUpstream], proxy:
     assert (answer.status, answer.body) == (200, IMAGE.manifest)
     for digest, content in IMAGE.blobs.items():
         assert (await proxy.get(f"/v2/cargo/blobs/{digest}")).body == content
-    assert asked(places)[1:] == [0, 0]
+    assert asked(places)[1:] == [0, 1]
+    assert places[2].count("HEAD", "/v2/library/cargo/manifests/1") == 1
     assert {request.path.split("library")[0] for request in places[0].requests} == {
         "/v2/hub/of/all/"
     }
@@ -90,18 +100,27 @@ async def test_a_mirror_that_is_down_is_passed_over_and_comes_back(
     places: list[ScriptedUpstream], proxy: Proxy
 ) -> None:
     label = f"docker.io mirror 127.0.0.1:{places[0].port}/hub/of/all"
+    registry = places[2]
+    images_pulled = 0
+
+    async def pull_another() -> None:
+        nonlocal images_pulled
+        images_pulled += 1
+        tag, image = f"n{images_pulled}", images.oci(f"number {images_pulled}")
+        push(registry, "library/cargo", tag, image)
+        answer = await proxy.get(f"/v2/cargo/manifests/{tag}", Accept=MediaType.OCI_MANIFEST)
+        assert (answer.status, answer.body) == (200, image.manifest)
+
     await places[0].stop()
-    for number in range(4):
-        answer = await proxy.get(f"/v2/cargo/manifests/{number}", Accept=MediaType.OCI_MANIFEST)
-        assert answer.status in {200, 404}
+    for _ in range(4):
+        await pull_another()
     assert metric("upstream_circuit_open", upstream=label) == 1
     assert metric("upstream_circuit_open", upstream="docker.io") == 0
     await places[0].start()
     async with asyncio.timeout(60):
         while not places[0].count():
             await asyncio.sleep(0.2)
-            digest = images.digest(str(asyncio.get_running_loop().time()).encode())
-            await proxy.get(f"/v2/cargo/manifests/{digest}", Accept=MediaType.OCI_MANIFEST)
+            await pull_another()
     assert metric("upstream_circuit_open", upstream=label) == 0
 
 
@@ -109,11 +128,12 @@ async def test_a_blob_that_breaks_off_goes_on_elsewhere(
     places: list[ScriptedUpstream], proxy: Proxy
 ) -> None:
     digest, content = max(BIG.blobs.items(), key=lambda blob: len(blob[1]))
+    await name(proxy, "big")
     places[0].fault("GET", f"*/blobs/{digest}", Fault(status=503))
     places[0].fault("GET", f"*/blobs/{digest}", Fault(cut=2_000_000), times=1)
     answer = await proxy.get(f"/v2/big/blobs/{digest}")
     assert (answer.status, answer.whole, answer.body) == (200, True, content)
-    (resumed,) = places[1].requests
+    (resumed,) = (request for request in places[1].requests if digest in request.path)
     assert 0 < int(resumed.headers["Range"].removeprefix("bytes=").rstrip("-")) <= 2_000_000
 
 
@@ -122,6 +142,7 @@ async def test_parts_that_do_not_belong_together_are_not_kept(
 ) -> None:
     """Half of one mirror's wrong blob and half of another's right one: nobody gets a whole one."""
     digest, content = max(BIG.blobs.items(), key=lambda blob: len(blob[1]))
+    await name(proxy, "big")
     places[0].fault("GET", f"*/blobs/{digest}", Fault(status=503))
     wrong = Fault(body=bytes(len(content)), cut=2_000_000)
     places[0].fault("GET", f"*/blobs/{digest}", wrong, times=1)
@@ -134,22 +155,33 @@ async def test_parts_that_do_not_belong_together_are_not_kept(
 async def test_a_mirror_that_sends_something_else_is_passed_over(
     places: list[ScriptedUpstream], proxy: Proxy
 ) -> None:
-    """A manifest at once; a blob from the second time on, for the first one has gone out then."""
+    """At once, for a manifest, a blob of another length, and a small blob."""
     login_page = Fault(status=200, body=b"<html>Log in</html>")
     places[0].fault("GET", "*/manifests/*", login_page)
     places[1].fault("GET", "*/manifests/*", Fault(status=200, body=BIG.manifest))
     answer = await proxy.get(MANIFEST, Accept=MediaType.OCI_MANIFEST)
     assert (answer.status, answer.body) == (200, IMAGE.manifest)
     places[0].fault("GET", "*/blobs/*", login_page)
+    places[1].fault("GET", "*/blobs/*", Fault(corrupt=True))
     for digest, content in IMAGE.blobs.items():
-        first = await proxy.get(f"/v2/cargo/blobs/{digest}")
-        assert not (first.status == 200 and first.whole and first.body != content)
-        for _ in range(2):
-            answer = await proxy.get(f"/v2/cargo/blobs/{digest}")
-            assert (answer.status, answer.body) == (200, content)
-        assert places[0].count("GET", f"*/blobs/{digest}") == 1
-    warned = await proxy.lines(3, "mirror.sent_wrong")
+        answer = await proxy.get(f"/v2/cargo/blobs/{digest}")
+        assert (answer.status, answer.whole, answer.body) == (200, True, content)
+    warned = await proxy.lines(4, "mirror.sent_wrong")
     assert all("mirror" in line["upstream"] for line in warned)
+
+
+async def test_a_large_blob_that_is_wrong_at_its_end_is_taken_once(
+    places: list[ScriptedUpstream], proxy: Proxy
+) -> None:
+    """What has gone out cannot be taken back: that client is cut off, and the next one served."""
+    digest, content = max(BIG.blobs.items(), key=lambda blob: len(blob[1]))
+    await name(proxy, "big")
+    places[0].fault("GET", "*/blobs/*", Fault(corrupt=True))
+    assert not (await proxy.get(f"/v2/big/blobs/{digest}")).whole
+    for _ in range(2):
+        answer = await proxy.get(f"/v2/big/blobs/{digest}")
+        assert (answer.status, answer.whole, answer.body) == (200, True, content)
+    assert places[0].count("GET", f"*/blobs/{digest}") == 1
 
 
 async def test_tags_are_what_the_registry_says(
@@ -189,7 +221,7 @@ async def test_each_place_has_a_login_of_its_own(
     }
     async with Proxy(settings({"docker.io": upstream}, data_dir)) as proxy:
         assert (await proxy.get(MANIFEST, Accept=MediaType.OCI_MANIFEST)).status == 200
-        assert asked(places)[2] == 0
+        assert registry.count("GET", "*/manifests/*") == 0
         first.fault("*", "*/blobs/*", Fault(status=404))
         digest = next(iter(IMAGE.blobs))
         assert (await proxy.get(f"/v2/cargo/blobs/{digest}")).status == 200

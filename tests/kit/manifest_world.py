@@ -12,6 +12,7 @@ from proxy.blobs.serve import Blobs
 from proxy.blobs.transfers import Transfers
 from proxy.catalog.catalog import Catalog
 from proxy.catalog.known_layers import KnownLayers
+from proxy.catalog.routing import Standby
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.convert import Conversions
 from proxy.manifests.derived_configs import DerivedConfigs
@@ -134,6 +135,7 @@ class ManifestWorld:
             store=self.store,
             transfers=transfers,
             upstreams=upstreams,
+            registries=upstreams,
             flights=flights,
             derived=DerivedConfigs(self.catalog, self.fetches),
             clock=self.clock,
@@ -175,6 +177,7 @@ class ManifestWorld:
             tags=self.tags,
             upstream_manifests=self.fetches,
             conversions=self.conversions,
+            standby=Standby(upstreams),
             policy=Policy(AMD64),
         )
         self.listings = Listings(

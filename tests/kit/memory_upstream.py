@@ -13,7 +13,7 @@ from proxy.ports import Fetched, Head
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from proxy.errors import UpstreamFailure
     from proxy.oci.headers.link import Page
@@ -29,7 +29,8 @@ class Script:
 
     `error` comes instead of an answer. `cut` bytes come of a body, and then `failure`, or its end.
     `content` replaces the content. `gate` is waited for before the first byte; before
-    that, the answer is `late`. `coding` is what the bytes may be encoded in.
+    that, the answer is `late`. `coding` is what the bytes may be encoded in. `pace` is called
+    before each piece.
     """
 
     error: RegistryError | None = None
@@ -42,6 +43,7 @@ class Script:
     gate: asyncio.Event | None = None
     coding: str | None = None
     late: UpstreamFailure | None = None
+    pace: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class MemoryStream:
             await self.script.gate.wait()
         body = self.body if self.script.cut is None else self.body[: self.script.cut]
         for offset in range(0, len(body), _PIECE):
+            self.script.pace()
             yield body[offset : offset + _PIECE]
         if self.script.failure is not None:
             raise self.script.failure

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from proxy.config import Settings, SettingsError, load, schema
+from proxy.oci.reference import mirrors_of
 from tests.kit.json_schema import accepts
 
 if TYPE_CHECKING:
@@ -241,6 +242,20 @@ def test_an_internationalized_host_is_encoded() -> None:
     assert upstream.realms == ("xn--mlaut-jva.example", "X")
 
 
+def test_a_mirror_stands_in_for_its_registry_and_is_not_waited_for_long() -> None:
+    mirrors = [{"url": "https://mirror.example"}, {"url": "https://other.example", "tags": "never"}]
+    hub = given(upstreams={"docker.io": {**HUB, "mirrors": mirrors}}).upstreams["docker.io"]
+    assert [mirror.tags for mirror in hub.mirrors] == ["when_down", "never"]
+    for mirror in hub.mirrors:
+        assert mirror.answer_timeout < hub.answer_timeout
+        assert mirror.idle_timeout < hub.idle_timeout
+
+
+def test_no_upstream_can_be_named_like_the_mirrors_of_another() -> None:
+    sentence = mistake(upstreams={mirrors_of("docker.io"): HUB})
+    assert "is not a valid name" in sentence
+
+
 def test_an_upstream_without_a_name_is_a_mistake() -> None:
     with pytest.raises(SettingsError, match="is not a valid name"):
         load(environ={}, upstream="http://[::1]:5001")
@@ -360,6 +375,15 @@ def test_the_schema_accepts_the_shipped_file() -> None:
         {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0m1.5s"}}},
         {"blobs": {"max_size": "100Gi"}, "tags": {"ttl": "1h30m"}},
         {
+            "upstreams": {
+                "x": {
+                    "url": "https://x",
+                    "default": True,
+                    "mirrors": [{"url": "https://y", "tags": "never"}, {"url": "https://z"}],
+                }
+            }
+        },
+        {
             "manifests": {
                 "store": "redis",
                 "redis": {"url": "redis://a:1,redis://:p@b:2/0", "cluster": True},
@@ -388,6 +412,8 @@ def test_the_schema_accepts_what_the_proxy_does(right: dict[str, Any]) -> None:
         {"upstreams": {"x": {"url": "quay.io"}}},
         {"upstreams": {"x": {"url": "https://quay.io/v2"}}},
         {"upstreams": {"x": {"url": "https://x", "prefix": "Hub"}}},
+        {"upstreams": {"x": {"url": "https://x", "tags": "never"}}},
+        {"upstreams": {"x": {"url": "https://x", "mirrors": [{"url": "https://y", "tags": "no"}]}}},
         {"upstreams": {"x": {"url": "https://x", "proxy": "https://proxy:3128"}}},
         {"upstreams": {"x": {"url": "https://x", "connect_timeout": 0}}},
         {"upstreams": {"x": {"url": "https://x", "connect_timeout": "0.0s"}}},

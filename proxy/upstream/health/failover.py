@@ -1,56 +1,145 @@
-"""A registry and its mirrors, in the order in which they are asked; fits ports.Upstream."""
+"""A registry, and its mirrors, which deliver what it names. Fits ports.MonitoredUpstream.
+
+Only the registry says what there is. A mirror is asked for a digest that the registry has named in
+that repository, by a tag or in a manifest, and for nothing else. It is asked first, and also while
+the registry is down: that is what mirrors are for.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
-from proxy.errors import BlobUnknown, ManifestUnknown, NameUnknown, UpstreamFailure
-from proxy.upstream.decorator import UpstreamDecorator
+from proxy.errors import BlobUnknown, BlobUnproved, UpstreamFailure
+from proxy.kit.lru import LruCache
+from proxy.oci.reference import Digest
+from proxy.upstream.health.naming import named_blob, named_type
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator
 
-    from proxy.ports import Upstream
-    from proxy.upstream.operation import Operation
+    from proxy.oci.headers.link import Page
+    from proxy.oci.reference import Tag
+    from proxy.ports import BlobStream, Fetched, Head, Late
+    from proxy.upstream.health.mirrors import Mirrors
+    from proxy.upstream.health.naming import Names
+    from proxy.upstream.health.resilient import ResilientUpstream
 
-T = TypeVar("T")
+# The memory for what tags have named, and for each of it, in bytes.
+_MEMORY: Final = 2**20
+_COST: Final = 400
 
-# A mirror need not have everything: whether something exists, only the registry knows.
-_TRY_THE_NEXT: Final = (UpstreamFailure, ManifestUnknown, BlobUnknown, NameUnknown)
 
-
-class FailoverUpstream(UpstreamDecorator):
+class FailoverUpstream:
     """Asks each mirror in turn and then the registry itself, whose answer is final.
 
-    Listings are the other way round: a mirror may list only what it happens to have, so it is asked
-    when the registry fails. An interrupted blob may be resumed at another mirror: its digest says
-    whether the parts belong together.
+    An interrupted blob may be resumed at another place: its digest says whether the parts belong
+    together. The registry's circuit breaker is behind this, and stops no mirror.
     """
 
-    def __init__(self, registry: Upstream, *, mirrors: Sequence[Upstream]) -> None:
-        """Each mirror should have a circuit breaker of its own: one that is down is skipped."""
-        self._registry = registry
+    def __init__(self, registry: ResilientUpstream, *, mirrors: Mirrors, names: Names) -> None:
+        """`names` says what the registry's manifests have named."""
+        self.registry = registry
         self._mirrors = mirrors
+        self._names = names
+        # What HEAD of a tag has named, and its type: no manifest is known yet that does.
+        self._tagged: LruCache[tuple[str, Digest], str] = LruCache(_MEMORY)
+
+    @property
+    def trouble(self) -> UpstreamFailure | None:
+        """Why the registry is not expected to answer now."""
+        return self.registry.trouble
+
+    @property
+    def offline(self) -> bool:
+        """Whether neither the registry nor a mirror is ever asked."""
+        return self.registry.offline
+
+    @offline.setter
+    def offline(self, value: bool) -> None:
+        self.registry.offline = value
+
+    async def is_at_its_reserve(self) -> bool:
+        """Whether the registry's rate limit is nearly spent."""
+        return await self.registry.is_at_its_reserve()
+
+    def type_by_tag(self, name: str, digest: Digest) -> str | None:
+        """What HEAD of a tag has lately called the manifest; None if none has named it."""
+        return self._tagged.get((name, digest))
+
+    async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
+        """What the registry says; a mirror's HEAD would decide nothing."""
+        head = await self.registry.head_manifest(name, reference)
+        if head.digest is not None and not isinstance(reference, Digest):
+            self._tagged.put((name, head.digest), head.content_type, _COST)
+        return head
+
+    async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
+        """From a mirror, if the registry has named the digest; else, and for tags, from it."""
+        if isinstance(reference, Digest) and not self.offline:
+            media_type = self.type_by_tag(name, reference)
+            if media_type is None:
+                media_type = named_type(await self._names(name, reference))
+            if media_type is not None:
+                fetched = await self._mirrors.by_digest(name, reference, media_type)
+                if fetched is not None:
+                    return fetched
+        return await self.registry.manifest(name, reference)
+
+    async def blob_size(
+        self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
+    ) -> int | None:
+        """What the registry says; BlobUnproved for what it has named, and has not, or is down."""
+        try:
+            return await self.registry.blob_size(name, digest, expected=expected, may_get=may_get)
+        except (UpstreamFailure, BlobUnknown) as failure:
+            may_come = isinstance(failure, BlobUnknown) or failure.is_outage
+            if not may_come or named_blob(digest, await self._names(name, digest)) is None:
+                raise
+            raise BlobUnproved(failure.message) from failure
+
+    @asynccontextmanager
+    async def blob(
+        self,
+        name: str,
+        digest: Digest,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        validator: str | None = None,
+        late: Late | None = None,
+        is_retry: bool = False,
+    ) -> AsyncIterator[BlobStream]:
+        """From a mirror, if the registry has named the digest; else from the registry."""
+        async with AsyncExitStack() as stack:
+            stream = None
+            if not self.offline:
+                wanted = named_blob(digest, await self._names(name, digest))
+                if wanted is not None:
+                    stream = await self._mirrors.blob(stack, name, wanted, start=start, end=end)
+            if stream is None:
+                stream = await stack.enter_async_context(
+                    self.registry.blob(
+                        name,
+                        digest,
+                        start=start,
+                        end=end,
+                        validator=validator,
+                        late=late,
+                        is_retry=is_retry,
+                    )
+                )
+            yield stream
+
+    async def tags(self, name: str, query: str) -> Page:
+        """What the registry says: a mirror may list only what it happens to have."""
+        return await self.registry.tags(name, query)
+
+    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
+        """What the registry says."""
+        return await self.registry.referrers(name, digest, query)
 
     async def close(self) -> None:
         """Close the mirrors and the registry."""
-        for upstream in (*self._mirrors, self._registry):
-            await upstream.close()
-
-    async def _apply(self, operation: Operation, ask: Callable[[Upstream], Awaitable[T]]) -> T:
-        if operation.is_listing:
-            return await self._ask_registry_first(ask)
-        for mirror in self._mirrors:
-            with suppress(*_TRY_THE_NEXT):
-                return await ask(mirror)
-        return await ask(self._registry)
-
-    async def _ask_registry_first(self, ask: Callable[[Upstream], Awaitable[T]]) -> T:
-        try:
-            return await ask(self._registry)
-        except UpstreamFailure:
-            for mirror in self._mirrors:
-                with suppress(*_TRY_THE_NEXT):
-                    return await ask(mirror)
-            raise
+        await self._mirrors.close()
+        await self.registry.close()

@@ -22,7 +22,7 @@ from proxy.upstream.decorator import UpstreamDecorator
 from proxy.upstream.operation import Kind, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from proxy.oci.reference import Digest
     from proxy.ports import BlobStream, Late, Upstream
@@ -45,18 +45,13 @@ class ResilientUpstream(UpstreamDecorator):
         negative_cache: NegativeCache,
         budget: UpstreamMeter,
         offline: bool = False,
-        mirrors: Sequence[ResilientUpstream] = (),
     ) -> None:
-        """`name` is what people call the registry.
-
-        `mirrors` are those that `upstream` fails over to: they forget, and adopt settings, with it.
-        """
+        """`name` is what people call the registry."""
         self._upstream = upstream
         self._name = name
         self._circuits = circuits
         self._negative_cache = negative_cache
         self._budget = budget
-        self._mirrors = mirrors
         self.offline = offline
 
     @property
@@ -73,15 +68,11 @@ class ResilientUpstream(UpstreamDecorator):
     def forget(self) -> None:
         """Ask again for what was refused."""
         self._negative_cache.forget()
-        for mirror in self._mirrors:
-            mirror.forget()
 
     def adopt(self, *, not_found: float, denied: float, reserve: float) -> None:
         """Apply changed settings: seconds of the negative cache, and the budget's reserve."""
         self._negative_cache.adopt(not_found=not_found, denied=denied)
         self._budget.reserve = reserve
-        for mirror in self._mirrors:
-            mirror.adopt(not_found=not_found, denied=denied, reserve=reserve)
 
     async def close(self) -> None:
         """Close the upstream."""

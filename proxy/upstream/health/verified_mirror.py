@@ -1,82 +1,120 @@
-"""A mirror whose content is verified while there is still another place to get it from.
+"""A mirror, of which nothing counts but bytes that have the right digest.
 
-Every caller verifies content anyway. But then it is too late to ask another upstream, and the next
-request would get the same wrong content.
+Its HEAD, its 404 and its media types decide nothing. Content is verified while there is still
+another place to get it from, as far as that can be: a manifest and a small blob before anything of
+them is passed on, a large blob when its last byte is here.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from proxy.errors import ManifestInvalid, UpstreamInvalid
+from proxy.errors import (
+    FailedAt,
+    ManifestInvalid,
+    Phase,
+    UpstreamFailure,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+)
+from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.manifest import read_manifest
-from proxy.oci.reference import Digest
-from proxy.upstream.decorator import UpstreamDecorator
+from proxy.ports import Fetched
+from proxy.upstream.health.mirrored_stream import ReadStream, VerifiedStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from proxy.oci.reference import Tag
-    from proxy.ports import BlobStream, Fetched, Late, Upstream
-    from proxy.upstream.operation import Operation
+    from proxy.kit.clock import Clock
+    from proxy.oci.headers.link import Page
+    from proxy.oci.reference import Digest, Tag
+    from proxy.ports import BlobStream, Upstream
 
 T = TypeVar("T")
 
 _log = structlog.get_logger()
 
-# The memory for digests of wrong blobs, in bytes: some hundreds of them.
+# The memory for digests of blobs that are not asked for, in bytes: some hundreds of them.
 _MEMORY: Final = 2**16
 _COST: Final = 256
+# A blob up to this size is verified before it is passed on, in bytes.
+_SMALL: Final = 64 * 1024
+# For how long a mirror that gave no answer in time is not asked, and one that stopped in the middle
+# of a blob is not asked for that blob, in seconds.
+_SET_ASIDE: Final = 30.0
 
 
-class VerifiedMirror(UpstreamDecorator):
-    """Fits ports.Upstream. A blob that was wrong once is not taken from the mirror again."""
+@dataclass(frozen=True, slots=True)
+class NamedBlob:
+    """A blob that the registry has named; `size` in bytes, None if it did not say."""
 
-    def __init__(self, upstream: Upstream, *, name: str) -> None:
-        """`name` is what people call the mirror."""
+    digest: Digest
+    size: int | None = None
+
+
+class VerifiedMirror:
+    """One mirror. Whatever is wrong with it is an UpstreamFailure, before the next one is asked."""
+
+    def __init__(
+        self, upstream: Upstream, *, name: str, answers_tags: bool, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        """`name` is what people call the mirror.
+
+        `answers_tags`: it may be asked what a tag names while the registry is down.
+        """
+        self.answers_tags = answers_tags
         self._upstream = upstream
         self._name = name
-        self._wrong: LruCache[Digest, bool] = LruCache(_MEMORY)
+        self._clock = clock
+        # Until when a blob is not asked for here; permanently, if it was wrong.
+        self._avoided: LruCache[Digest, float] = LruCache(_MEMORY)
+        self._silent_until = 0.0
 
-    async def manifest(self, name: str, reference: Digest | Tag) -> Fetched:
-        """GET; UpstreamInvalid if it is no manifest, or not the one that the digest names."""
-        fetched = await super().manifest(name, reference)
-        expected = reference if isinstance(reference, Digest) else fetched.digest
-        try:
-            read_manifest(fetched.raw, fetched.content_type, expected=expected)
-        except ManifestInvalid as error:
-            raise self._report(reference, error.message) from None
-        return fetched
+    async def by_tag(self, name: str, tag: Tag) -> Fetched:
+        """What the tag names here, of the type that the bytes themselves are."""
+        fetched = await self._ask(lambda: self._upstream.manifest(name, tag))
+        return self._verify(fetched, tag, expected=fetched.digest, media_type="")
+
+    async def by_digest(self, name: str, digest: Digest, media_type: str) -> Fetched:
+        """The manifest, which the registry calls `media_type`; "" if it does not say."""
+        fetched = await self._ask(lambda: self._upstream.manifest(name, digest))
+        return self._verify(fetched, digest, expected=digest, media_type=media_type)
 
     @asynccontextmanager
     async def blob(
-        self,
-        name: str,
-        digest: Digest,
-        *,
-        start: int = 0,
-        end: int | None = None,
-        validator: str | None = None,
-        late: Late | None = None,
-        is_retry: bool = False,
+        self, name: str, wanted: NamedBlob, *, start: int = 0, end: int | None = None
     ) -> AsyncIterator[BlobStream]:
-        """GET; UpstreamInvalid for a blob that was wrong before.
+        """The bytes from `start` to `end`; an UpstreamFailure if they cannot be those."""
+        digest = wanted.digest
+        if self._clock.monotonic() < (self._avoided.get(digest) or 0.0):
+            raise UpstreamInvalid(f"{self._name} has failed at {digest} before")
+        async with AsyncExitStack() as stack:
+            blob = self._upstream.blob(name, digest, start=start, end=end)
+            stream = await self._ask(lambda: stack.enter_async_context(blob))
+            if wanted.size is not None and stream.total not in {None, wanted.size}:
+                raise self._report(digest, f"{stream.total} bytes instead of {wanted.size}")
+            if stream.coding is not None:
+                raise self._report(digest, f"bytes encoded in {stream.coding}")
+            size = wanted.size if stream.total is None else stream.total
+            is_whole = stream.start == 0 and end is None
+            verified = VerifiedStream(stream, self, digest, size, end=end, clock=self._clock)
+            if is_whole and size is not None and size <= _SMALL:
+                yield await self._read(verified, digest, size)
+            else:
+                yield verified
 
-        A late answer is a failure all the same: there is another place to get the blob from.
-        """
-        del late
-        if digest in self._wrong:
-            raise UpstreamInvalid(f"{self._name} has sent a blob that was not {digest}")
-        async with super().blob(
-            name, digest, start=start, end=end, validator=validator, is_retry=is_retry
-        ) as stream:
-            whole = start == 0 and end is None
-            yield _HashedStream(stream, self, digest) if whole else stream
+    async def tags(self, name: str, query: str) -> Page:
+        """One page of the tags that the mirror has."""
+        return await self._ask(lambda: self._upstream.tags(name, query))
+
+    async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
+        """One page of the referrers that the mirror has."""
+        return await self._ask(lambda: self._upstream.referrers(name, digest, query))
 
     async def close(self) -> None:
         """Close the mirror's connections."""
@@ -84,45 +122,40 @@ class VerifiedMirror(UpstreamDecorator):
 
     def quarantine(self, digest: Digest) -> None:
         """Never take this blob from the mirror again."""
-        self._wrong.put(digest, value=True, cost=_COST)
+        self._avoided.put(digest, float("inf"), _COST)
         self._report(digest, "another digest")
 
-    async def _apply(self, _operation: Operation, ask: Callable[[Upstream], Awaitable[T]]) -> T:
-        return await ask(self._upstream)
+    def avoid(self, digest: Digest, reason: str) -> UpstreamUnavailable:
+        """Ask others for this blob for a while; returns why, to be raised."""
+        self._avoided.put(digest, self._clock.monotonic() + _SET_ASIDE, _COST)
+        return UpstreamUnavailable(f"{self._name} {reason} {digest}")
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        if self._clock.monotonic() < self._silent_until:
+            raise UpstreamUnavailable(f"{self._name} did not answer a moment ago")
+        try:
+            return await ask()
+        except UpstreamFailure as failure:
+            context = failure.context
+            if context.phase is Phase.WAIT and context.at is FailedAt.REGISTRY:
+                self._silent_until = self._clock.monotonic() + _SET_ASIDE
+            raise
+
+    async def _read(self, stream: VerifiedStream, digest: Digest, size: int) -> BlobStream:
+        content = b"".join([chunk async for chunk in stream.chunks()])
+        if not digest.matches(content):
+            raise UpstreamInvalid(f"{self._name} sent {len(content)} bytes that are not {digest}")
+        return ReadStream(content, size)
+
+    def _verify(
+        self, fetched: Fetched, reference: Digest | Tag, *, expected: Digest | None, media_type: str
+    ) -> Fetched:
+        try:
+            read_manifest(fetched.raw, media_type, expected=expected)
+        except ManifestInvalid as error:
+            raise self._report(reference, error.message) from None
+        return Fetched(fetched.raw, media_type, expected)
 
     def _report(self, reference: Digest | Tag, reason: str) -> UpstreamInvalid:
         _log.warning("mirror.sent_wrong", upstream=self._name, reference=reference, reason=reason)
         return UpstreamInvalid(f"{self._name} sent something else for {reference}: {reason}")
-
-
-@dataclass(frozen=True, slots=True)
-class _HashedStream:
-    """A whole blob. Its reader finds a wrong digest by itself; the mirror is told of it."""
-
-    stream: BlobStream
-    mirror: VerifiedMirror
-    digest: Digest
-
-    @property
-    def start(self) -> int:
-        return self.stream.start
-
-    @property
-    def total(self) -> int | None:
-        return self.stream.total
-
-    @property
-    def validator(self) -> str | None:
-        return self.stream.validator
-
-    @property
-    def coding(self) -> str | None:
-        return self.stream.coding
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        running = self.digest.hasher()
-        async for chunk in self.stream.chunks():
-            running.update(chunk)
-            yield chunk
-        if running.hexdigest() != self.digest.hex:
-            self.mirror.quarantine(self.digest)

@@ -6,6 +6,7 @@ import pytest
 
 from proxy.access.principals import ANONYMOUS, Principal, PrincipalKind
 from proxy.access.rules import Mode, Rule, Rules, names_tag
+from proxy.oci.reference import mirrors_of
 
 CI = Principal(PrincipalKind.BASIC, "ci")
 NODE = Principal(PrincipalKind.CERTIFICATE, "node-7")
@@ -40,8 +41,12 @@ RULES = Rules(
     ],
 )
 def test_the_first_rule_that_matches_decides(repository: str, tag: str, mode: Mode) -> None:
+    registry, _, name = repository.partition("/")
+    # While a registry is down, its mirrors have what it had: under the same rules.
+    at_mirrors = f"{mirrors_of(registry)}/{name}"
     for _ in range(2):
-        assert RULES.of(repository, tag).mode is mode
+        assert RULES.of(repository, tag).mode is RULES.of(at_mirrors, tag).mode is mode
+        assert RULES.is_open(at_mirrors) is RULES.is_open(repository)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ class World:
                 clock=self.clock,
             ),
             upstreams=upstreams,
+            registries=upstreams,
             flights=self.flights,
             derived=self.made,
             clock=self.clock,

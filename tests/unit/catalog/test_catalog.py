@@ -442,6 +442,39 @@ async def test_the_far_layer_is_asked_for_a_grant_that_the_near_one_has_not(plac
     assert place.far.reads == 0
 
 
+# -- what a manifest names ------------------------------------------------------------------------
+
+
+async def test_a_manifest_names_its_content_and_a_grant_names_itself(place: Place) -> None:
+    """What is named is not granted: nothing is served for it that another repository has."""
+    layer = image_of(images.docker()).layers[0]
+    await place.catalog().learn(CARGO, IMAGE, Proof.DELIVERED)
+    for catalog in (place.catalog(), place.catalog()):
+        assert await catalog.naming(CARGO, layer.digest) == Claim(None, layer.size)
+        assert await catalog.naming(CARGO, IMAGE.digest) == Grant(Proof.DELIVERED, IMAGE.media_type)
+        for repository in (OTHER, QUAY, CARGO.at_mirrors):
+            assert await catalog.naming(repository, layer.digest) is None
+        assert (await catalog.look_blob(CARGO, layer.digest)).access is None
+
+
+async def test_memory_knows_what_is_named_where_no_layer_does(place: Place) -> None:
+    """Of an upstream with mirrors: a bucket has no place for claims."""
+    layer = image_of(images.docker()).layers[0]
+    place.near.away = place.far.away = True
+    for mirrored, known in ((["docker.io"], Claim(None, layer.size)), (["quay.io"], None)):
+        catalog = Catalog(
+            [place.near, place.far],
+            place.derived,
+            memory=2**20,
+            mirrored=mirrored,
+            clock=place.clock,
+        )
+        await catalog.learn(CARGO, IMAGE, Proof.DELIVERED)
+        assert await catalog.naming(CARGO, layer.digest) == known
+        assert await catalog.naming(OTHER, layer.digest) is None
+        assert (await catalog.look_blob(CARGO, layer.digest)).access is None
+
+
 # -- listings ------------------------------------------------------------------------------------
 
 

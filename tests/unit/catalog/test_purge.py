@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
+from proxy.catalog.routing import Standby
 from proxy.errors import ManifestUnknown, NameUnknown, StorageFailure
-from proxy.oci.reference import Digest, Repository, Tag
+from proxy.oci.reference import Digest, Repository, Tag, mirrors_of
 from proxy.ports.catalog import Listing, Proof, TagEntry
 from proxy.stores.memory.cache import MemoryManifests
 from tests.kit.pulls import IMAGE, ONE
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from tests.kit.manifest_world import ManifestWorld
 
 CARGO: Final = Repository("docker.io", "library/cargo", "cargo")
+# What the registry has said, and what its mirrors have said while it was down.
+PLACES: Final = (CARGO, CARGO.at_mirrors)
 TWO: Final = Tag("2.0")
 
 
@@ -35,14 +39,19 @@ class OneRepository:
 def purges(world: ManifestWorld) -> Purges:
     generation = Generation(MemoryManifests(2**20), world.catalog.forget_mutable)
     routes: object = OneRepository()
-    return Purges(routes=routes, catalog=world.catalog, generation=generation)  # type: ignore[arg-type]
+    return Purges(
+        routes=routes,  # type: ignore[arg-type]
+        catalog=world.catalog,
+        generation=generation,
+        standby=Standby([mirrors_of("docker.io")]),
+    )
 
 
 async def fill(world: ManifestWorld) -> None:
-    for tag in (ONE, TWO):
+    for place, tag in product(PLACES, (ONE, TWO)):
         entry = TagEntry(IMAGE.digest, world.clock.wall())
-        await world.catalog.learn(CARGO, IMAGE, Proof.DELIVERED, tag=(tag, entry))
-    await world.catalog.put_listing(CARGO, "tags:", Listing(b"page", world.clock.wall()))
+        await world.catalog.learn(place, IMAGE, Proof.DELIVERED, tag=(tag, entry))
+        await world.catalog.put_listing(place, "tags:", Listing(b"page", world.clock.wall()))
 
 
 @pytest.mark.parametrize(
@@ -55,10 +64,10 @@ async def test_tags_and_listings_are_forgotten_and_content_stays(
 ) -> None:
     await fill(world)
     assert await purges.purge("cargo", reference) == CARGO
-    for tag in (ONE, TWO):
-        lookup = await world.catalog.look(CARGO, tag, fresh=lambda _: True)
+    for place, tag in product(PLACES, (ONE, TWO)):
+        lookup = await world.catalog.look(place, tag, fresh=lambda _: True)
         assert (lookup.entry is not None) is (tag in left)
-    assert await world.catalog.listing(CARGO, "tags:") is None
+        assert await world.catalog.listing(place, "tags:") is None
     assert (await world.catalog.look_manifest(CARGO, IMAGE.digest)).manifest == IMAGE
 
 

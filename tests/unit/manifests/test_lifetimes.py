@@ -38,3 +38,4 @@ def test_the_first_rule_that_fits_is_taken(registry: str, name: str, tag: str, t
     repository = Repository(registry, name, name)
     for _ in range(2):
         assert LIFETIMES.of(repository, Tag(tag)).ttl == ttl
+        assert LIFETIMES.of(repository.at_mirrors, Tag(tag)).ttl == ttl

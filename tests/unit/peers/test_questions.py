@@ -33,6 +33,7 @@ QUESTIONS = [
     Question(Subject.BLOB_SIZE, "quay.io:443", "a", DIGEST),
     Question(Subject.MANIFEST, "docker.io", "a/b", DIGEST, raw=True),
     Question(Subject.TAG, "docker.io", "a/b", Tag("1.0"), effort=Effort.STALE),
+    Question(Subject.NAMING, "docker.io~mirrors", "a/b", DIGEST, effort=Effort.STORED),
     Question(Subject.TAGS, "docker.io", "a/b", query="n=5&last=a%2Fb"),
     Question(Subject.REFERRERS, "docker.io", "a/b", DIGEST, query="x=\udcff"),
 ]

@@ -25,6 +25,7 @@ from proxy.errors import (
 )
 from proxy.oci.reference import Digest, Tag
 from proxy.ports import Head
+from proxy.upstream.auth.site import same_site
 from proxy.upstream.client import Credentials, RegistryClient
 from proxy.upstream.operation import Kind
 from tests.kit.manual_clock import ManualClock
@@ -45,6 +46,9 @@ BLOB: Final = Digest.of(CONTENT)
 LENGTH: Final = {"Content-Length": str(len(CONTENT))}
 REALM: Final = "https://auth.registry.example/token"
 CHALLENGE: Final = {"WWW-Authenticate": f'Bearer realm="{REALM}",service="r"'}
+
+# The public suffix list is read when it is first needed: that may take longer than a timeout here.
+same_site("a.example", "b.example")
 
 
 class World:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import pytest
-import structlog
 
 from proxy.errors import (
     BlobUnknown,
@@ -28,11 +26,9 @@ from proxy.oci.reference import Digest, Tag
 from proxy.ports import Fetched, Head
 from proxy.stores.memory.cache import MemoryManifests
 from proxy.upstream.health.circuits import Circuits
-from proxy.upstream.health.failover import FailoverUpstream
 from proxy.upstream.health.negative_cache import NegativeCache
 from proxy.upstream.health.rate_limit import UpstreamMeter
 from proxy.upstream.health.resilient import ResilientUpstream
-from proxy.upstream.health.verified_mirror import VerifiedMirror
 from tests.kit import images
 from tests.kit.manual_clock import ManualClock
 from tests.kit.memory_upstream import MemoryUpstream, Script
@@ -79,8 +75,6 @@ ANSWERS: Final = {
     "tags": PAGE,
     "referrers": PAGE,
 }
-CONTENT_KINDS: Final = ("manifest_head", "manifest", "blob_head", "blob")
-LISTINGS: Final = ("tags", "referrers")
 
 
 def registry() -> MemoryUpstream:
@@ -226,82 +220,6 @@ async def test_the_reserve_is_that_of_the_budget(world: World) -> None:
     await world.flights.finish(1.0)
 
 
-# -- mirrors -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", CONTENT_KINDS)
-async def test_content_is_asked_of_the_mirrors_first(kind: str) -> None:
-    first, second, own = registry(), registry(), registry()
-    upstream = FailoverUpstream(own, mirrors=[first, second])
-    assert await QUESTIONS[kind](upstream) == ANSWERS[kind]
-    first.scripts.append(Script(error=DOWN))
-    assert await QUESTIONS[kind](upstream) == ANSWERS[kind]
-    assert [len(each.asked) for each in (first, second, own)] == [2, 1, 0]
-    for mirror in (first, second):
-        mirror.scripts.append(Script(error=BlobUnknown("not here")))
-    assert await QUESTIONS[kind](upstream) == ANSWERS[kind]
-    assert len(own.asked) == 1
-
-
-@pytest.mark.parametrize("kind", QUESTIONS)
-async def test_the_registry_s_own_failure_is_the_answer(kind: str) -> None:
-    mirror, own = registry(), registry()
-    mirror.scripts.append(Script(error=UpstreamInvalid("nonsense")))
-    own.scripts.append(Script(error=DOWN))
-    with pytest.raises(UpstreamUnavailable) as raised:
-        await QUESTIONS[kind](FailoverUpstream(own, mirrors=[mirror]))
-    assert raised.value is DOWN
-
-
-@pytest.mark.parametrize("kind", LISTINGS)
-async def test_listings_are_asked_of_the_registry_first(kind: str) -> None:
-    mirror, own = registry(), registry()
-    upstream = FailoverUpstream(own, mirrors=[mirror])
-    assert await QUESTIONS[kind](upstream) is PAGE
-    assert mirror.asked == []
-    own.scripts.append(Script(error=DOWN))
-    assert await QUESTIONS[kind](upstream) is PAGE
-    assert len(mirror.asked) == 1
-
-
-@pytest.mark.parametrize("kind", QUESTIONS)
-async def test_a_mirror_with_the_right_content_answers(kind: str) -> None:
-    assert await QUESTIONS[kind](VerifiedMirror(registry(), name="mirror")) == ANSWERS[kind]
-
-
-@pytest.mark.parametrize("reference", [TAG, MANIFEST])
-async def test_a_mirror_s_wrong_manifest_is_no_answer(reference: Tag | Digest) -> None:
-    wrong = registry()
-    wrong.manifests[str(reference)] = Fetched(b"<html>", "text/html", None)
-    with pytest.raises(UpstreamInvalid, match="mirror sent something else"):
-        await VerifiedMirror(wrong, name="mirror").manifest(NAME, reference)
-
-
-async def test_a_mirror_s_wrong_blob_is_taken_once() -> None:
-    wrong = registry()
-    wrong.scripts.append(Script(content=bytes(len(CONTENT))))
-    mirror = VerifiedMirror(wrong, name="mirror")
-    with structlog.testing.capture_logs() as log:
-        assert await read(mirror) == bytes(len(CONTENT))
-    assert [line["event"] for line in log] == ["mirror.sent_wrong"]
-    with pytest.raises(UpstreamInvalid, match="has sent a blob that was not"):
-        await read(mirror)
-    assert wrong.count("blob") == 1
-
-
-async def test_a_part_of_a_mirror_s_blob_is_not_verified_alone() -> None:
-    mirror = VerifiedMirror(registry(), name="mirror")
-    for _ in range(2):
-        assert await read(mirror, start=10) == CONTENT[10:]
-
-
-async def test_everything_behind_a_decorator_is_closed() -> None:
-    mirror, own = registry(), registry()
-    world = World()
-    await asyncio.gather(
-        FailoverUpstream(own, mirrors=[VerifiedMirror(mirror, name="mirror")]).close(),
-        world.upstream.close(),
-    )
-    assert mirror.closed
-    assert own.closed
+async def test_everything_behind_a_decorator_is_closed(world: World) -> None:
+    await world.upstream.close()
     assert world.registry.closed
