@@ -101,7 +101,8 @@ class Trouble:
 
     `failure` is why it is not expected to answer now: its circuit is open, or it is set offline.
     `held_off` is why this very question is not asked again yet. `slow` says that another request
-    has already waited for it longer than `revalidation_timeout`.
+    has already waited longer than `revalidation_timeout` for an answer about the same repository,
+    or several requests about others.
     """
 
     failure: Reason | None = None

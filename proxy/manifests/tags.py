@@ -29,6 +29,7 @@ from proxy.manifests.freshness import (
 )
 from proxy.manifests.resolved import Resolved
 from proxy.manifests.revalidation import Revalidation
+from proxy.manifests.slowness import Slowness
 from proxy.manifests.stale import record_stale
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
@@ -85,8 +86,7 @@ class Tags:
             clock=clock,
         )
         self._held_off: LruCache[str, tuple[float, Reason]] = LruCache(_HELD_OFF_MEMORY)
-        # When each question was asked that an upstream has not answered yet, the oldest first.
-        self._unanswered: dict[str, dict[str, float]] = {name: {} for name in upstreams}
+        self._slowness = Slowness(clock)
 
     def forget(self) -> None:
         """Ask again also for what failed a moment ago."""
@@ -164,11 +164,10 @@ class Tags:
         until, reason = self._held_off.get(_key(repository, tag)) or (0.0, Reason.UNAVAILABLE)
         failure = self._upstreams[repository.registry].trouble
         now, timeout = self._clock.monotonic(), self._lifetimes.revalidation_timeout
-        oldest = next(iter(self._unanswered[repository.registry].values()), now)
         trouble = Trouble(
             failure=None if failure is None else reason_of(failure),
             held_off=reason if now < until else None,
-            slow=now > oldest + timeout,
+            slow=self._slowness.is_slow(repository, timeout),
         )
         life = self._lifetimes.of(repository, tag)
         return decide(age, life, revalidation_timeout=timeout, trouble=trouble)
@@ -193,7 +192,8 @@ class Tags:
         except UpstreamFailure as failure:
             reason = reason_of(failure)
         except TimeoutError:
-            pass
+            if seconds:
+                self._slowness.add(repository)
         return reason
 
     async def _current(self, repository: Repository, tag: Tag, lookup: Lookup) -> Resolved:
@@ -219,11 +219,13 @@ class Tags:
         return await self._flights.do(_key(repository, tag), work, elsewhere)
 
     async def _fetch(self, repository: Repository, tag: Tag, lookup: Lookup) -> Resolved:
-        key, unanswered = _key(repository, tag), self._unanswered[repository.registry]
-        unanswered[key] = self._clock.monotonic()
+        self._slowness.begin(repository, tag)
+        is_answered = False
         try:
             resolved = await self._revalidation.ask(repository, tag, lookup)
+            is_answered = True
         except ManifestUnknown:
+            is_answered = True
             if self._lifetimes.keep_deleted and lookup.manifest is not None:
                 deleted = TagDeleted(f"{repository.registry} has no {repository.name}:{tag} now")
                 self._hold_off(repository, tag, lookup, deleted)
@@ -234,11 +236,12 @@ class Tags:
             # Other clients may ask.
             raise
         except UpstreamFailure as failure:
+            is_answered = failure.status is not None
             self._hold_off(repository, tag, lookup, failure)
             raise
         finally:
-            del unanswered[key]
-        self._held_off.delete(key)
+            self._slowness.end(repository, tag, is_answered=is_answered)
+        self._held_off.delete(_key(repository, tag))
         return resolved
 
     def _hold_off(

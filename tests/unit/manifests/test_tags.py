@@ -418,3 +418,14 @@ async def test_a_head_without_a_length_proves_nothing(world: ManifestWorld) -> N
     world.upstream.names_sizes = False
     await world.resolve(OTHER, ONE)
     assert world.asked() == ["manifest_head", "manifest"]
+
+
+async def test_a_slow_repository_costs_others_nothing(world: ManifestWorld) -> None:
+    for place in (CARGO, OTHER):
+        world.upstream.push(OLD, ONE)
+        await world.resolve(place, ONE)
+    world.clock.advance(100)
+    world.tags._slowness.begin(CARGO, ONE)
+    world.clock.advance(world.lifetimes.revalidation_timeout + 1)
+    _, trace = await world.resolve(OTHER, ONE)
+    assert trace.outcome is Outcome.REVALIDATED
