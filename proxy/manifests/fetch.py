@@ -149,7 +149,9 @@ class UpstreamManifests:
                 and not isinstance(unknown, ManifestUnconfirmed)
                 and self._clock.monotonic() < (self._unknown.get(str(repository)) or 0.0)
             )
-            if is_final or isinstance(reference, Digest):
+            if isinstance(reference, Digest):
+                raise ManifestUnknown(unknown.message) from None
+            if is_final:
                 raise
             return None
         except UpstreamThrottled:

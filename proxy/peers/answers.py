@@ -144,7 +144,7 @@ class NoNews:
 
 
 def frame_of_error(error: RegistryError | NotStored | Draining | SeeOther) -> Frame:
-    """The error as a frame. One that is not for peers to know is an upstream's failure."""
+    """The error as a frame: as the nearest class that peers know, or as an upstream's failure."""
     about: dict[str, Any] = {"error": type(error).__name__}
     if isinstance(error, RegistryError):
         about |= {"message": error.message, "retry_after": error.retry_after}
@@ -155,8 +155,10 @@ def frame_of_error(error: RegistryError | NotStored | Draining | SeeOther) -> Fr
             about["size"] = error.size
         case ListingRefused():
             about |= {"status": error.status, "code": error.code}
-        case RegistryError() if about["error"] not in _ERRORS:
-            about["error"] = UpstreamFailure.__name__
+        case RegistryError():
+            kinds = (kind.__name__ for kind in type(error).__mro__)
+            known = (name for name in kinds if name in _ERRORS)
+            about["error"] = next(known, UpstreamFailure.__name__)
         case _:
             pass
     return Frame(Kind.ERROR, json.dumps(about).encode())

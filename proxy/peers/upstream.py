@@ -49,9 +49,20 @@ _SMALL: Final = 64 * 1024
 class PeerUpstream:
     """One registry, behind the replicas that own its content."""
 
-    def __init__(self, registry: str, upstream: MonitoredUpstream, replicas: Replicas) -> None:
-        """`registry` is the upstream's name in the settings of all replicas."""
+    def __init__(
+        self,
+        registry: str,
+        upstream: MonitoredUpstream,
+        replicas: Replicas,
+        *,
+        spend: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`registry` is the upstream's name in the settings of all replicas.
+
+        `spend` counts a question to another replica as a request that the current client causes.
+        """
         self._registry = registry
+        self._spend = spend
         self._upstream = upstream
         self._replicas = replicas
         self._tree = Tree(replicas)
@@ -190,6 +201,8 @@ class PeerUpstream:
         if await self._replicas.is_purged(question):
             return await ask_upstream()
         owners = self._replicas.owners(question.key)
+        if owners:
+            self._spend()
         for address in owners:
             try:
                 return _record(await ask_peer(address, question))

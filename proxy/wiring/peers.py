@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy import __version__
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from proxy.peers.answers import Content, News
     from proxy.ports import MonitoredUpstream
     from proxy.ports.catalog import DerivedStore
+    from proxy.upstream.client_rate import ClientRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,25 @@ def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
 
 
 def behind_owners(
-    upstreams: Mapping[str, MonitoredUpstream], others: OpenReplicas | None
+    upstreams: Mapping[str, MonitoredUpstream],
+    others: OpenReplicas | None,
+    rate: ClientRate | None,
 ) -> Mapping[str, MonitoredUpstream]:
-    """The upstreams, each asked by way of the replica that owns what is asked for."""
+    """The upstreams, each asked by way of the replica that owns what is asked for.
+
+    What another replica is asked counts for the client as what the upstream is asked: only here is
+    it known who it is.
+    """
     if others is None:
         return upstreams
     return {
-        name: PeerUpstream(name, upstream, others.replicas) for name, upstream in upstreams.items()
+        name: PeerUpstream(
+            name,
+            upstream,
+            others.replicas,
+            spend=(lambda: None) if rate is None else partial(rate.spend, name),
+        )
+        for name, upstream in upstreams.items()
     }
 
 

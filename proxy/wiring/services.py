@@ -273,8 +273,8 @@ def _reach(
 
     Each replica asks the mirrors of a registry that is down for itself.
     """
-    behind = behind_owners(upstreams.registries, others)
-    alone = {**behind, **behind_owners(upstreams.without_mirrors, others)}
+    behind = behind_owners(upstreams.registries, others, upstreams.rate)
+    alone = {**behind, **behind_owners(upstreams.without_mirrors, others, upstreams.rate)}
     asked = {**behind, **upstreams.standing_in}
     return asked, alone, Standby(asked)
 

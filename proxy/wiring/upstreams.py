@@ -51,13 +51,15 @@ class Upstreams:
     """All of them, without a connection yet.
 
     `registries` are those that clients can name, each with its mirrors.
-    `standing_in` are the mirrors of a registry that is down, under `mirrors_of` its name.
+    `standing_in` are the mirrors of a registry that is down, under `mirrors_of` its name. `rate`
+    limits what each client causes.
     """
 
     registries: Mapping[str, Registry]
     standing_in: Mapping[str, MirrorsAlone]
     parts: Sequence[ResilientUpstream]
     catalog: Catalog
+    rate: ClientRate | None
 
     @property
     def without_mirrors(self) -> Mapping[str, ResilientUpstream]:
@@ -145,7 +147,7 @@ def open_upstreams(
         alone = mirrors_of(name)
         if alone in standing_in(settings):
             deputies[alone] = MirrorsAlone(mirrors, name=name, names=names(alone))
-    return Upstreams(registries, deputies, parts, catalog)
+    return Upstreams(registries, deputies, parts, catalog, rate)
 
 
 def standing_in(settings: Settings) -> list[str]:

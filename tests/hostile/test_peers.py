@@ -53,7 +53,8 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """With the limits that a test gives."""
     secret = tmp_path / "secret"
     secret.write_bytes(SECRET)
     own = f"{LOOPBACK}:{free_port()}"
@@ -61,6 +62,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         chosen = settings(
             upstream,
             tmp_path / "data",
+            limits=getattr(request, "param", {}),
             peers={
                 "listen": own,
                 "discover": [own, peer.address],
@@ -124,6 +126,21 @@ async def test_a_client_gets_the_content_all_the_same(
     digest, content = world.blob_of_peer(_SMALL + 4)
     assert (await world.proxy.get(f"/v2/{_NAME}/blobs/{digest}")).body == content
     assert len(world.peer.asked) == asked
+
+
+@pytest.mark.parametrize("world", [{"per_client": {"upstream_per_minute": 5}}], indirect=True)
+async def test_what_another_replica_is_asked_counts_for_the_client(world: World) -> None:
+    """That one asks the upstream, and does not know for whom."""
+    world.peer.script = Script([_UNKNOWN])
+    statuses = []
+    for number in range(20):
+        digest, _ = world.blob_of_peer(_SMALL + 4 * number)
+        statuses.append((await world.proxy.get(f"/v2/{_NAME}/blobs/{digest}")).status)
+    assert statuses[0] == 404
+    assert statuses[-1] == 429
+    # What it has already, it may be asked: that costs the upstream nothing.
+    costly = [question for question in world.peer.asked if question.effort is Effort.OWNER]
+    assert 1 <= len(costly) + len(world.upstream.requests) < 10
 
 
 async def test_a_denial_that_was_signed_for_another_question(world: World) -> None:
