@@ -201,7 +201,7 @@ class Registry:
         if (
             self._access is not None
             and not request.raw_path.startswith("/v2/")
-            and (response := await self._access.answer(request, line))
+            and (response := await self._access.tokens.answer(request, line))
         ):
             return response
         # A push to the v1 API gets the answer for that API instead.

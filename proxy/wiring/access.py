@@ -22,6 +22,8 @@ from proxy.stores.disk.secret_file import load_or_create_secret
 from proxy.upstream.auth.jwks import JwksUrl
 from proxy.upstream.auth.rights import RegistryRights
 from proxy.web.access_control import AccessControl
+from proxy.web.credentials import CredentialReader
+from proxy.web.token_endpoint import TokenEndpoint
 from proxy.wiring.access_rules import rules_of
 from proxy.wiring.endpoints import transport_of, trusting
 from proxy.wiring.upstreams import count_requests
@@ -170,13 +172,15 @@ async def open_access(
         accounts=_accounts(access, flights),
         ask_upstreams=rules.ask_upstreams,
     )
-    control = AccessControl(
-        Gate(rules, identities, rights),
-        Logins(identities, rights),
-        routes,
+    credentials = CredentialReader(
         allow_plain=access.allow_plain,
         realm=access.realm,
         trusted_proxies=settings.limits.trusted_proxies,
+    )
+    control = AccessControl(
+        Gate(rules, identities, rights),
+        TokenEndpoint(Logins(identities, rights), routes, credentials, is_needed=rules.want_logins),
+        credentials,
         audit=audit,
     )
     try:

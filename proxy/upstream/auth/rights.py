@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamOffline
 from proxy.kit.clock import SYSTEM_CLOCK
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from proxy.ports.rights import Login
     from proxy.upstream.observation import Observed
     from proxy.upstream.transport import Transport
+
+
+_CONNECTIONS: Final = 32
 
 
 class RegistryRights:
@@ -61,7 +64,13 @@ class RegistryRights:
         self._observation = Observation(observe, clock)
         self._clock = clock
         self._session = Session(
-            name=name, url=url, transport=replace(transport, own_tls=None), trusted=realms
+            name=name,
+            url=url,
+            # Questions of clients leave the other connections to the content.
+            transport=replace(
+                transport, own_tls=None, connections=min(_CONNECTIONS, transport.connections)
+            ),
+            trusted=realms,
         )
         self._server = TokenServer(
             name=name,
