@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +35,8 @@ _MEMORY: Final = 2**20
 _COST: Final = 256
 _MAX_FILE: Final = 4 * 2**20
 _MAX_PASSWORD: Final = 16 * 1024
+# How much less of a busy processor the thread of hashes gets (setpriority(2), of a thread).
+_NICE: Final = 10
 _WARNING: Final = "htpasswd"
 
 
@@ -54,6 +60,7 @@ class Passwords:
         self._seen = entry(file)
         self._users = _read(file)
         self._turns = Turns()
+        self._hashing = ThreadPoolExecutor(1, "hash", initializer=_give_way)
         # Nothing that is remembered can be tried offline: the key is this process' own.
         self._key = secrets.token_bytes(32)
         self._right: LruCache[bytes, str] = LruCache(_MEMORY)
@@ -115,7 +122,9 @@ class Passwords:
     async def _compare(self, login: Login) -> bool:
         users = self._users
         hashed = users.hash_for(login.username)
-        right = await in_thread(partial(htpasswd.matches, hashed, login.password))
+        right = await in_thread(
+            partial(htpasswd.matches, hashed, login.password), executor=self._hashing
+        )
         fingerprint = users.fingerprints.get(login.username)
         if right and fingerprint is not None:
             self._right.put(self._digest(login), fingerprint, _COST)
@@ -125,11 +134,21 @@ class Passwords:
             self._wrong.put(self._digest(login), until, _COST)
         return False
 
+    def close(self) -> None:
+        """End the thread of hashes."""
+        self._hashing.shutdown(wait=False, cancel_futures=True)
+
     def _digest(self, login: Login) -> bytes:
         # Its length separates the name from the password.
         text = f"{len(login.username)}:{login.username}{login.password}"
         encoded = text.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(encoded, key=self._key, digest_size=16).digest()
+
+
+def _give_way() -> None:
+    """Let the event loop have the processor before this thread of hashes."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _read(file: Path) -> Htpasswd:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
 T = TypeVar("T")
 
 
 @overload
 async def in_thread(
-    work: Callable[[], T], *, cleanup: Callable[[T], object] | None = None
+    work: Callable[[], T],
+    *,
+    cleanup: Callable[[T], object] | None = None,
+    executor: Executor | None = None,
 ) -> T: ...
 
 
@@ -25,14 +29,17 @@ async def in_thread(
 
 
 async def in_thread(
-    work: Callable[[], T | None], *, cleanup: Callable[[T], object] | None = None
+    work: Callable[[], T | None],
+    *,
+    cleanup: Callable[[T], object] | None = None,
+    executor: Executor | None = None,
 ) -> T | None:
-    """Run `work` in a thread of the loop's pool, and return or raise its outcome.
+    """Run `work` in a thread of the loop's pool or of `executor`; return or raise its outcome.
 
     If the caller is cancelled, the cancellation waits for the thread to end: so no file is closed
     and no lease released while the thread still writes. The unused result goes to `cleanup`.
     """
-    future = asyncio.get_running_loop().run_in_executor(None, work)
+    future = asyncio.get_running_loop().run_in_executor(executor, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

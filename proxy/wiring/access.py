@@ -188,6 +188,8 @@ async def open_access(
         yield OpenAccess(rules, control, passwords, keys, audit, flights)
     finally:
         await rights.close()
+        if passwords is not None:
+            passwords.close()
         if audit is not None:
             await audit.flush()
 

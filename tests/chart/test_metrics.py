@@ -37,6 +37,7 @@ QUIET: Final = {
     "Old answers, by reason",
     "Not kept, turned away",
     "Cache errors, evicted bytes",
+    "Bytes between replicas",
     "Replicas passed over",
     "Other replicas, as each sees them",
 }
