@@ -362,6 +362,10 @@ class RefusalReason(StrEnum):
     HISTORY = "history"
 
 
+class WouldAsk(Exception):
+    """In a preview: the upstream would be asked now; the message says for what."""
+
+
 class ConversionRefused(Exception):
     """A conversion does not apply to this content; the message says why, as half a sentence."""
 

@@ -36,9 +36,9 @@ MAY_IMPORT: Final = {
     "wiring": _EVERYWHERE
     | {"access", "blobs", "catalog", "config", "manifests", "peers", "ports", "stores"}
     | {"upstream", "web"},
-    "runtime": _EVERYWHERE | {"access", "config", "stores", "web", "wiring"},
+    "runtime": _EVERYWHERE | {"access", "config", "manifests", "stores", "web", "wiring"},
     "__main__": {"cli"},
-    "cli": {"access", "config", "errors", "oci", "runtime", "stores"},
+    "cli": {"access", "config", "errors", "kit", "oci", "runtime", "stores", "wiring"},
 }
 
 # Who may know a library that is not the standard one. The domain knows none, but for the

@@ -79,10 +79,12 @@ def ask_proxy(
 
 
 def _purge_request(image: str) -> dict[str, object]:
-    """Parse `image`: a colon after the last slash begins a tag, an earlier one a port."""
-    repository, at, digest = image.partition("@")
-    if at:
-        return {"repository": repository, "digest": digest}
-    path, slash, last = image.rpartition("/")
-    name, colon, tag = last.partition(":")
-    return {"repository": path + slash + name, "tag": tag if colon else None}
+    from proxy.errors import RegistryError  # noqa: PLC0415
+    from proxy.oci.reference import Digest, parse_image  # noqa: PLC0415
+
+    try:
+        repository, reference = parse_image(image)
+    except RegistryError as error:
+        fail(error.message, USAGE)
+    kind = "digest" if isinstance(reference, Digest) else "tag"
+    return {"repository": repository, kind: reference}

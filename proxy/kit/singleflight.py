@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
-from proxy.errors import ClientThrottled, ConversionRefused, RegistryError, StoreError
+from proxy.errors import ClientThrottled, ConversionRefused, RegistryError, StoreError, WouldAsk
 from proxy.kit.backoff import with_jitter
 from proxy.kit.clock import SYSTEM_CLOCK
 
@@ -128,5 +128,5 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
     """A failure that was the result of a flight is its callers' to report; a bug is logged here."""
     if task.cancelled() or (error := task.exception()) is None:
         return
-    if not isinstance(error, RegistryError | ConversionRefused):
+    if not isinstance(error, RegistryError | ConversionRefused | WouldAsk):
         _log.error("task.failed", exc_info=error)

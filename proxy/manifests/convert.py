@@ -59,7 +59,9 @@ class Conversions:
         platforms: Sequence[Platform],
         max_children: int,
         max_depth: int,
+        is_counted: bool = True,
     ) -> None:
+        """`is_counted`: conversions and refusals are in the metrics."""
         self._catalog = catalog
         self._upstream_manifests = upstream_manifests
         self._flights = flights
@@ -75,6 +77,7 @@ class Conversions:
             measuring=measuring,
             nested=self._nested,
             key=key,
+            is_counted=is_counted,
         )
 
     async def convert(

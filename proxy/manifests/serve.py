@@ -167,12 +167,13 @@ class Manifests:
 
         place, manifest = await self._standby.ask(repository, resolve)
         with trace.keep_outcome():
-            found = await self._represent(place, tag, manifest, accept)
+            found = await self.represent(place, tag, manifest, accept)
         return replace(found, lasting=found.lasting and not place.is_at_mirrors)
 
-    async def _represent(
+    async def represent(
         self, repository: Repository, tag: Tag, manifest: Manifest, accept: Accept
     ) -> Representation:
+        """The manifest, which the tag names, in the best form for `accept`; raises as `by_tag`."""
         reasons: list[str] = []
         lasting = True
         failure: UpstreamFailure | ConversionPending | Overloaded | None = None

@@ -108,6 +108,13 @@ class Tags:
         """
         return _record(await self.find(repository, tag, by_head=by_head))
 
+    async def consider(self, repository: Repository, tag: Tag) -> tuple[Lookup, Decision]:
+        """What is known of the tag, and what a request for it would do now."""
+        lookup = await self._catalog.look(
+            repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
+        )
+        return lookup, self._decide(repository, tag, lookup)
+
     async def find_stored(
         self, repository: Repository, tag: Tag, *, may_be_stale: bool
     ) -> Resolved | None:

@@ -42,7 +42,9 @@ class GraphWalk:
         measuring: LayerMeasuring,
         nested: NestedIndexes,
         key: SigningKey,
+        is_counted: bool = True,
     ) -> None:
+        self._is_counted = is_counted
         self._upstream_manifests = upstream_manifests
         self._blobs = blobs
         self._measuring = measuring
@@ -71,9 +73,11 @@ class GraphWalk:
                     content = await self._contents(repository, edge, made.manifest, inputs)
                 step = await _apply(edge, made.manifest, content, given)
             except ConversionRefused as refusal:
-                metrics.REFUSALS.labels(name, refusal.reason).inc()
+                if self._is_counted:
+                    metrics.REFUSALS.labels(name, refusal.reason).inc()
                 raise
-            metrics.CONVERSIONS.labels(name).inc()
+            if self._is_counted:
+                metrics.CONVERSIONS.labels(name).inc()
             made = replace(
                 made,
                 manifest=step.manifest,

@@ -134,3 +134,16 @@ def parse_name(text: str) -> str:
     if len(text) > _NAME_LIMIT or not _NAME.fullmatch(text):
         raise NameInvalid(f"{text[:_MAX_QUOTED]!r} is not a valid repository name")
     return text
+
+
+def parse_image(text: str) -> tuple[str, Digest | Tag | None]:
+    """Split `REPOSITORY[:TAG|@DIGEST]`; TagInvalid or DigestInvalid.
+
+    A colon after the last slash begins a tag, an earlier one a port. The name is not checked.
+    """
+    repository, at, digest = text.partition("@")
+    if at:
+        return repository, Digest(digest)
+    path, slash, last = text.rpartition("/")
+    name, colon, tag = last.partition(":")
+    return path + slash + name, Tag(tag) if colon else None

@@ -74,7 +74,10 @@ async def _serve_alone(
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
         admin = admin_app(
-            services.readiness, purge=services.purges.purge, access=admin_access(settings)
+            services.readiness,
+            purge=services.purges.purge,
+            questions=services.questions,
+            access=admin_access(settings),
         )
         async with listening(admin, settings.admin.listen):
             await serve(settings, services, shutdown, arguments=arguments, started=announce)

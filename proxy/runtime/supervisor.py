@@ -26,10 +26,13 @@ from proxy.telemetry.merge import MergedMetrics
 from proxy.web.admin.app import admin_app, listening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+    from typing import Any
 
     from proxy.config import ServeArguments, Settings
+    from proxy.manifests.questions import Questions
     from proxy.oci.reference import Digest, Repository, Tag
 
 _log = structlog.get_logger()
@@ -72,6 +75,7 @@ async def _supervise(
         admin = admin_app(
             pool.readiness,
             purge=purge,
+            questions=_Questions(settings),
             metrics=merged.generate,
             access=admin_access(settings),
         )
@@ -84,6 +88,31 @@ async def _supervise(
             except ExceptionGroup as failures:
                 # The first failure has cancelled the other tasks.
                 raise failures.exceptions[0] from None
+
+
+class _Questions:
+    """Answers each question from the stores, as a supervisor has nothing open."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def explain(
+        self, image: str, *, client: str | None = None, accept: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """How a request would be answered now."""
+        async with self._open() as questions:
+            return await questions.explain(image, client=client, accept=accept)
+
+    async def inspect(self, image: str) -> dict[str, Any]:
+        """What is stored of an image."""
+        async with self._open() as questions:
+            return await questions.inspect(image)
+
+    def _open(self) -> AbstractAsyncContextManager[Questions]:
+        # A large import, which a supervisor needs for questions only.
+        from proxy.wiring.questions import open_questions  # noqa: PLC0415
+
+        return open_questions(self._settings)
 
 
 async def _purge(settings: Settings, addressed: str, reference: Digest | Tag | None) -> Repository:

@@ -22,7 +22,7 @@ from proxy.wiring.blob_store import blob_path
 from proxy.wiring.cache import count_error, open_redis, seal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from proxy.config import Settings
     from proxy.ports import ManifestCache
@@ -47,6 +47,7 @@ class OpenCatalog:
     index: SqliteIndex | None
     derived: DerivedStore
     known_layers: KnownLayers
+    layers: Sequence[Layer]
 
 
 @asynccontextmanager
@@ -103,7 +104,8 @@ async def open_catalog(
         shared: ManifestCache | None = cache or index
         if shared is None:
             raise AssertionError("without Redis there is an index")
-        yield OpenCatalog(catalog, shared, redis, index, derived, KnownLayers(layers))
+        known = KnownLayers(layers)
+        yield OpenCatalog(catalog, shared, redis, index, derived, known, layers)
     finally:
         for layer in reversed(layers):
             await layer.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.manifests.convert import Conversions
 from proxy.manifests.measuring import LayerMeasuring
 from proxy.manifests.pending import PendingConversions
-from proxy.stores.disk.signing_key import load_key, load_or_create_key
+from proxy.wiring.policies import signing_key_of
 
 if TYPE_CHECKING:
     from proxy.blobs.cold_requests import ColdRequests
@@ -28,7 +28,6 @@ def open_conversions(
     cold: ColdRequests,
 ) -> Conversions:
     """The conversions; the signing key is created where there is none."""
-    given = settings.conversion.signing_key_file
     concurrency = -(-settings.conversion.concurrency // settings.workers)
     return Conversions(
         catalog=opened.catalog,
@@ -48,7 +47,7 @@ def open_conversions(
             concurrency=concurrency,
             timeout=settings.conversion.timeout,
         ),
-        key=load_key(given) if given else load_or_create_key(settings.data / "signing-key.pem"),
+        key=signing_key_of(settings),
         platforms=settings.conversion.platforms,
         max_children=settings.conversion.max_children,
         max_depth=settings.conversion.max_depth,

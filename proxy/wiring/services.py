@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -20,16 +19,13 @@ from proxy.blobs.transfers import Transfers
 from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
 from proxy.catalog.purge_journal import PurgeJournal
-from proxy.catalog.routing import Routes, Standby
+from proxy.catalog.routing import Standby
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.derived_configs import DerivedConfigs
 from proxy.manifests.fetch import UpstreamManifests
-from proxy.manifests.freshness import Lifetime
-from proxy.manifests.lifetimes import Lifetimes
 from proxy.manifests.listings import Listings
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
-from proxy.oci.negotiation import Policy
 from proxy.peers.derived import DerivedContent
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
@@ -48,12 +44,16 @@ from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions
 from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.peers import Peers, behind_derived, behind_owners, open_replicas
+from proxy.wiring.policies import lifetimes_of, policy_of, routes_of
+from proxy.wiring.questions import questions_of
 from proxy.wiring.upstreams import open_upstreams, standing_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from proxy.config import ConversionSettings, Limits, Settings, TagSettings
+    from proxy.config import Limits, Settings
+    from proxy.manifests.lifetimes import Lifetimes
+    from proxy.manifests.questions import Questions
     from proxy.ports import MonitoredUpstream
     from proxy.stores.bucket.blobs import ObjectBlobs
     from proxy.wiring.catalog import OpenCatalog
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 # A file's space on the disk is a multiple of this, in bytes.
 _BLOCK: Final = 4096
 
@@ -85,6 +84,7 @@ class Services:
     dependencies: Mapping[str, Dependency]
     catalog_upkeep: CatalogUpkeep
     access: OpenAccess
+    questions: Questions
     adopt: Callable[[Settings], None]
 
 
@@ -108,7 +108,7 @@ async def open_services(
         if not isinstance(store, DiskBlobs):
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
-        lifetimes = _lifetimes(settings.tags)
+        lifetimes = lifetimes_of(settings.tags)
         others = open_replicas(settings.peers)
         if others is not None:
             stack.push_async_callback(others.replicas.close)
@@ -189,9 +189,9 @@ async def open_services(
             upstream_manifests=upstream_manifests,
             conversions=conversions,
             standby=standby,
-            policy=_policy(settings.conversion),
+            policy=policy_of(settings.conversion),
         )
-        routes = _routes(settings)
+        routes = routes_of(settings)
         guard = await stack.enter_async_context(
             open_access(
                 settings,
@@ -262,6 +262,7 @@ async def open_services(
             dependencies=_dependencies(opened, store),
             catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
             access=guard,
+            questions=questions_of(settings, opened, store, asked, lifetimes),
             adopt=partial(_adopt, lifetimes, upstreams, guard),
         )
 
@@ -284,7 +285,7 @@ def _adopt(
 ) -> None:
     """Apply the settings that `runtime.reload` calls live."""
     guard.note_settings()
-    lifetimes.adopt(_lifetimes(changed.tags))
+    lifetimes.adopt(lifetimes_of(changed.tags))
     upstreams.adopt(changed)
 
 
@@ -295,7 +296,7 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
         store = blob_store(settings)
         if not isinstance(store, DiskBlobs):
             stack.push_async_callback(store.close)
-        life = _lifetimes(settings.tags).default.longest
+        life = lifetimes_of(settings.tags).default.longest
         opened = await stack.enter_async_context(
             open_catalog(settings, store, tag_life=lambda: life)
         )
@@ -305,7 +306,7 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
         if audit is not None:
             stack.push_async_callback(audit.flush)
         yield Purges(
-            routes=_routes(settings),
+            routes=routes_of(settings),
             catalog=opened.catalog,
             generation=Generation(opened.shared, lambda: None),
             standby=Standby(standing_in(settings)),
@@ -347,28 +348,6 @@ def _warn_of_plain_logins(settings: Settings, readiness: Readiness) -> None:
                 _log.warning("upstream.plain_login", upstream=name, message=message)
 
 
-def _policy(conversion: ConversionSettings) -> Policy:
-    return Policy(
-        platform=conversion.platform,
-        accept_missing=conversion.accept_missing,
-        mixed=conversion.mixed,
-    )
-
-
-def _lifetimes(tags: TagSettings) -> Lifetimes:
-    def life(ttl: float, stale_if_error: float | None) -> Lifetime:
-        kept = tags.stale_if_error if stale_if_error is None else stale_if_error
-        return Lifetime(ttl, kept, tags.stale_while_revalidate)
-
-    rules = [(rule.match, life(rule.ttl, rule.stale_if_error)) for rule in tags.rules]
-    return Lifetimes(
-        life(tags.ttl, None),
-        rules,
-        revalidation_timeout=tags.revalidation_timeout,
-        keep_deleted=tags.keep_deleted,
-    )
-
-
 def _server_limits(limits: Limits) -> ServerLimits:
     return ServerLimits(
         connections=limits.connections,
@@ -384,26 +363,4 @@ def _transfer_limits(limits: Limits, largest: int | None) -> TransferLimits:
         spool=limits.spool,
         largest=None if largest is None else largest // _BLOCK * _BLOCK,
         passed_through=limits.passed_through,
-    )
-
-
-def _routes(settings: Settings) -> Routes:
-    names = {
-        alias: name
-        for name, upstream in settings.upstreams.items()
-        for alias in (name, *upstream.aliases)
-    }
-    hubs = {
-        name
-        for name, upstream in settings.upstreams.items()
-        if name in _DOCKER_HUB or urlsplit(upstream.url).hostname in _DOCKER_HUB
-    }
-    routing = settings.routing
-    return Routes(
-        names,
-        settings.default_upstream,
-        frozenset(hubs),
-        by_ns=routing.ns,
-        by_host=routing.host,
-        by_path=routing.path,
     )

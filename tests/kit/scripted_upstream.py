@@ -25,8 +25,8 @@ from urllib.parse import parse_qs
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.oci.manifest import read_manifest
-from proxy.oci.mediatype import MediaType
+from proxy.errors import ManifestInvalid
+from proxy.oci.manifest import Schema1, read_manifest
 from proxy.oci.reference import Digest
 from tests.kit.faults import (
     Answer,
@@ -143,12 +143,8 @@ class ScriptedUpstream:
     # Content
 
     def add_manifest(self, name: str, tag: str | None, raw: bytes, media_type: str) -> Digest:
-        """Serve `raw` under its digest, and under `tag` from now on.
-
-        The digest of signed schema 1 is that of its payload.
-        """
-        is_signed = media_type == MediaType.V2S1_SIGNED
-        digest = read_manifest(raw, media_type).digest if is_signed else Digest.of(raw)
+        """Serve `raw` under its digest, and under `tag` from now on."""
+        digest = _named(raw, media_type)
         self._manifests[name, digest] = raw, media_type
         if tag is not None:
             self._manifests[name, tag] = raw, media_type
@@ -288,11 +284,7 @@ class ScriptedUpstream:
         blob = self._blobs.get((name, reference))
         if kind == "manifests" and manifest is not None:
             answer = content(*manifest)
-            raw, media_type = manifest
-            same = (key for key, value in self._manifests.items() if value == (raw, media_type))
-            answer.headers["Docker-Content-Digest"] = next(
-                digest for _, digest in same if ":" in digest
-            )
+            answer.headers["Docker-Content-Digest"] = _named(*manifest)
             return answer
         if kind == "blobs" and blob is not None:
             answer = content(blob, "application/octet-stream", byte_range)
@@ -335,3 +327,12 @@ class ScriptedUpstream:
 
 def _basic(username: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+def _named(raw: bytes, media_type: str) -> Digest:
+    """What a registry calls a manifest: signed schema 1 by its payload's digest."""
+    try:
+        manifest = read_manifest(raw, media_type)
+    except ManifestInvalid:
+        return Digest.of(raw)
+    return manifest.digest if isinstance(manifest, Schema1) else Digest.of(raw)

@@ -1,8 +1,7 @@
-"""The application of the admin listener: health, metrics, status and purge."""
+"""The application of the admin listener: health, metrics, status, questions and purge."""
 
 from __future__ import annotations
 
-import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -13,12 +12,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from proxy.errors import RegistryError, RequestInvalid
 from proxy.oci.reference import Digest, Tag
+from proxy.web.admin.answers import as_json, refuse
 from proxy.web.admin.guard import AdminAccess, OneTimeFields, guard
 from proxy.web.admin.overview import overview
-from proxy.web.errors import body_of, status_of
+from proxy.web.admin.questions import question_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from proxy.web.admin.questions import AnswersQuestions
 
 # How long a probe or scrape in progress may take at shutdown, in seconds.
 _SHUTDOWN_TIMEOUT: Final = 1.0
@@ -70,10 +72,11 @@ def admin_app(
     readiness: Readiness,
     *,
     purge: Purge,
+    questions: AnswersQuestions | None = None,
     metrics: Callable[[], bytes] = generate_latest,
     access: AdminAccess | None = None,
 ) -> web.Application:
-    """`/healthz`, `/readyz`, `/metrics`, `/status` and `/purge`.
+    """`/healthz`, `/readyz`, `/metrics`, `/status`, `/inspect`, `/explain` and `/purge`.
 
     `metrics` defaults to those of this process.
     """
@@ -84,23 +87,22 @@ def admin_app(
 
     async def readyz(_request: web.Request) -> web.Response:
         code = HTTPStatus.OK if readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json({"status": readiness.state, "warnings": readiness.warnings}, code)
+        return as_json({"status": readiness.state, "warnings": readiness.warnings}, code)
 
     async def get_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(_request: web.Request) -> web.Response:
         state = {"status": readiness.state, "warnings": readiness.warnings}
-        return _json(state | overview(metrics().decode()))
+        return as_json(state | overview(metrics().decode()))
 
     async def post_purge(request: web.Request) -> web.Response:
         try:
             addressed, reference = await _parse_purge(request, fields)
             repository = await purge(addressed, reference)
         except RegistryError as error:
-            body = body_of(error)
-            return web.Response(status=status_of(error), body=body, content_type="application/json")
-        return _json({"purged": str(repository), "reference": reference})
+            return refuse(error)
+        return as_json({"purged": str(repository), "reference": reference})
 
     async def purge_form(_request: web.Request) -> web.Response:
         page = _FORM.format(field=fields.issue())
@@ -117,6 +119,8 @@ def admin_app(
             web.post("/purge", post_purge),
         ]
     )
+    if questions is not None:
+        app.add_routes(question_routes(questions))
     return app
 
 
@@ -154,11 +158,6 @@ async def _parse_purge(
     digest, tag = words.get("digest"), words.get("tag")
     reference = Digest(str(digest)) if digest else Tag(str(tag)) if tag else None
     return str(words["repository"]), reference
-
-
-def _json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    body = json.dumps(document).encode()
-    return web.Response(status=status, body=body, content_type="application/json")
 
 
 @asynccontextmanager

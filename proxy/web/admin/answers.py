@@ -1,0 +1,27 @@
+"""Answers of the admin listener in JSON."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from proxy.web.errors import body_of, status_of
+
+if TYPE_CHECKING:
+    from proxy.errors import RegistryError
+
+
+def as_json(document: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    """The document with its type."""
+    body = json.dumps(document).encode()
+    return web.Response(status=status, body=body, content_type="application/json")
+
+
+def refuse(error: RegistryError) -> web.Response:
+    """An error in the form of the registry's own."""
+    return web.Response(
+        status=status_of(error), body=body_of(error), content_type="application/json"
+    )

@@ -1,0 +1,67 @@
+"""`/inspect` and `/explain` of the admin listener: what is stored of an image, who gets what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aiohttp import web
+
+from proxy.errors import RegistryError, RequestInvalid
+from proxy.web.admin.answers import as_json, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+_INSPECT: Final = frozenset({"image"})
+_EXPLAIN: Final = frozenset({"image", "as", "accept", "no-accept"})
+
+
+class AnswersQuestions(Protocol):
+    """Answers questions about images, as plain values."""
+
+    async def explain(
+        self, image: str, *, client: str | None = None, accept: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """How a request would be answered now; RegistryError if that is no question."""
+        ...
+
+    async def inspect(self, image: str) -> dict[str, Any]:
+        """What is stored of an image; RegistryError if nothing is."""
+        ...
+
+
+def question_routes(questions: AnswersQuestions) -> list[web.RouteDef]:
+    """Both paths, with `?image=REPOSITORY[:TAG|@DIGEST]`; nothing is changed by either."""
+
+    async def inspect(request: web.Request) -> web.Response:
+        return await _answer(request, _INSPECT, questions.inspect)
+
+    async def explain(request: web.Request) -> web.Response:
+        query = request.query
+        accept: list[str] | None = None
+        if "no-accept" in query or "accept" in query:
+            accept = query.getall("accept", [])
+
+        def work(image: str) -> Awaitable[dict[str, Any]]:
+            return questions.explain(image, client=query.get("as"), accept=accept)
+
+        return await _answer(request, _EXPLAIN, work)
+
+    return [web.get("/inspect", inspect), web.get("/explain", explain)]
+
+
+async def _answer(
+    request: web.Request,
+    known: frozenset[str],
+    work: Callable[[str], Awaitable[dict[str, Any]]],
+) -> web.Response:
+    try:
+        if unknown := request.query.keys() - known:
+            raise RequestInvalid(
+                f"there is no {min(unknown)[:80]!r} here; say {', '.join(sorted(known))}"
+            )
+        if "image" not in request.query:
+            raise RequestInvalid("say which image: ?image=REPOSITORY[:TAG|@DIGEST]")
+        return as_json(await work(request.query["image"]))
+    except RegistryError as error:
+        return refuse(error)

@@ -1,0 +1,66 @@
+"""What answers questions of operators about images: a part of the composition root."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from proxy.kit.singleflight import SingleFlight
+from proxy.manifests.preview import Preview
+from proxy.manifests.question import Sources
+from proxy.manifests.questions import Questions
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.wiring.blob_store import blob_store
+from proxy.wiring.catalog import open_catalog
+from proxy.wiring.policies import lifetimes_of, policy_of, routes_of, signing_key_of
+from proxy.wiring.upstreams import open_upstreams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from proxy.config import Settings
+    from proxy.manifests.lifetimes import Lifetimes
+    from proxy.ports import BlobStore, MonitoredUpstream
+    from proxy.wiring.catalog import OpenCatalog
+
+
+def questions_of(
+    settings: Settings,
+    opened: OpenCatalog,
+    store: BlobStore,
+    upstreams: Mapping[str, MonitoredUpstream],
+    lifetimes: Lifetimes,
+) -> Questions:
+    """Questions about what is open already."""
+    sources = Sources(
+        layers=opened.layers,
+        derived=opened.derived,
+        store=store,
+        upstreams=upstreams,
+        lifetimes=lifetimes,
+        policy=policy_of(settings.conversion),
+        key=signing_key_of(settings, creates=False),
+        platforms=settings.conversion.platforms,
+        max_children=settings.conversion.max_children,
+        max_depth=settings.conversion.max_depth,
+    )
+    return Questions(routes_of(settings), Preview(sources))
+
+
+@asynccontextmanager
+async def open_questions(settings: Settings) -> AsyncIterator[Questions]:
+    """Open what a process needs that answers questions, but does not serve."""
+    async with AsyncExitStack() as stack:
+        store = blob_store(settings)
+        if not isinstance(store, DiskBlobs):
+            stack.push_async_callback(store.close)
+        lifetimes = lifetimes_of(settings.tags)
+        opened = await stack.enter_async_context(
+            open_catalog(settings, store, tag_life=lambda: lifetimes.default.longest)
+        )
+        flights = SingleFlight()
+        upstreams = open_upstreams(settings, opened.catalog, opened.shared, flights)
+        stack.push_async_callback(upstreams.close)
+        stack.push_async_callback(flights.close)
+        asked = {**upstreams.registries, **upstreams.standing_in}
+        yield questions_of(settings, opened, store, asked, lifetimes)
