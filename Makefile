@@ -20,7 +20,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-fast test-313 coverage check fuzz siege bench chart lock \
+.PHONY: help run demo test test-fast test-313 coverage check fuzz siege bench chart lock \
 	cluster cluster-stop cluster-test cluster-all
 
 help: ## this list
@@ -28,6 +28,9 @@ help: ## this list
 
 run: .venv/run.stamp ## the proxy on :5000; ARGS="--upstream URL" passes arguments on
 	@exec $(BIN)/lighterage serve $(ARGS)
+
+demo: .venv/run.stamp ## in a minute, what it does: on this machine only, with nothing else to install
+	@$(BIN)/python -m proxy.demo
 
 test: .venv/dev.stamp ## what the tests need, and the tests; ARGS="-k schema1" passes arguments on
 	@$(BIN)/python tests/tools.py --pytest $(ARGS)

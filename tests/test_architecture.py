@@ -38,6 +38,7 @@ MAY_IMPORT: Final = {
     | {"upstream", "web"},
     "runtime": _EVERYWHERE | {"access", "config", "manifests", "stores", "web", "wiring"},
     "__main__": {"cli"},
+    "demo": {"oci"},
     "cli": {"access", "config", "errors", "kit", "oci", "runtime", "stores", "wiring"},
 }
 
