@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from proxy.cli.group import fail
 
 if TYPE_CHECKING:
-    from proxy.config import Loaded
+    from proxy.config import Loaded, Settings
 
 
 def refuse_wrong(loaded: Loaded, *, ports_are_ours: bool = False) -> None:
@@ -24,3 +24,13 @@ def warnings_of(loaded: Loaded) -> list[str]:
     from proxy.runtime.preflight import find_unreadable  # noqa: PLC0415
 
     return [loaded.refusal(*wrong) for wrong in find_unreadable(loaded.settings)]
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether a proxy answers at the admin listener of these settings."""
+    from proxy.cli.admin_client import RemoteError, address_of, ask  # noqa: PLC0415
+
+    try:
+        return "warnings" in ask(address_of(settings), "/readyz", refused_is_answer=True)
+    except RemoteError:
+        return False

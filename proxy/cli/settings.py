@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxy.cli.checks import refuse_wrong, warnings_of
+from proxy.cli.checks import is_running, refuse_wrong, warnings_of
 from proxy.cli.group import AS_JSON, CONFIG, load_with_origins, main, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from proxy.config import Settings
 
 
 @main.command("check-config")
@@ -25,22 +23,12 @@ def check_config(config: Path | None, *, as_json: bool) -> None:
     Files are opened, and the addresses must be free or a running proxy's.
     """
     loaded = load_with_origins(config)
-    refuse_wrong(loaded, ports_are_ours=_is_running(loaded.settings))
+    refuse_wrong(loaded, ports_are_ours=is_running(loaded.settings))
     warnings = warnings_of(loaded)
     for warning in warnings:
         warn(warning)
     valid = {"valid": True, "warnings": warnings}
     click.echo(json.dumps(valid) if as_json else "the settings are valid")
-
-
-def _is_running(settings: Settings) -> bool:
-    """Whether a proxy answers at the admin listener of these settings."""
-    from proxy.cli.admin_client import RemoteError, address_of, ask  # noqa: PLC0415
-
-    try:
-        return "warnings" in ask(address_of(settings), "/readyz", refused_is_answer=True)
-    except RemoteError:
-        return False
 
 
 @main.command("config-schema")

@@ -6,10 +6,14 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from proxy.kit.backoff import with_jitter
 
 if TYPE_CHECKING:
     from proxy.wiring.dependency import Dependency
+
+_log = structlog.get_logger()
 
 # How often a dependency is asked for its health, in seconds: when nothing fails, and while
 # something does.
@@ -40,5 +44,6 @@ class DependencyWatch:
         self._has_looked = True
         if warning is None:
             self._warnings.pop(self._name, None)
-        else:
+        elif self._warnings.get(self._name) != warning:
             self._warnings[self._name] = warning
+            _log.warning("dependency.warning", dependency=self._name, message=warning)

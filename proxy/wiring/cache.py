@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from proxy.catalog.sealed_cache import SealedCache
@@ -77,4 +78,11 @@ def _redis(chosen: RedisSettings, count: Callable[[str], None]) -> RedisManifest
         )
     else:
         servers = standalone(chosen.url[0], options)
-    return RedisManifests(servers, on_error=count)
+    return RedisManifests(servers, on_error=count, name=f"Redis at {_place(chosen)}")
+
+
+def _place(chosen: RedisSettings) -> str:
+    """The addresses in the settings, without any login."""
+    if chosen.sentinels:
+        return f"the sentinels {', '.join(map(str, chosen.sentinels))} ({chosen.service})"
+    return ", ".join(re.sub(r"^\w+://([^/@]*@)?", "", url) for url in chosen.url)

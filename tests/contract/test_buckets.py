@@ -85,6 +85,37 @@ async def test_a_bucket_that_takes_no_connection_is_told_of(
     assert await store.bucket.warning() == "s3://lighterage cannot be used: the connection failed"
 
 
+async def test_a_missing_bucket_does_not_work_again(
+    gateway: Gateway, at: Callable[..., ObjectBlobs]
+) -> None:
+    """The 404 of a HEAD does not say what is missing, and is no sign that the bucket is there."""
+    missing, now = True, 0.0
+
+    async def answer(request: web.BaseRequest, forward: Forward) -> web.Response:
+        if not missing:
+            return await forward(request)
+        code = "" if request.method == "HEAD" else "<Error><Code>NoSuchBucket</Code></Error>"
+        return web.Response(status=404, text=code, content_type="application/xml")
+
+    async with interceptor(gateway, answer) as endpoint:
+        store = at(endpoint=endpoint)
+        store.bucket._calls._breaker._clock = lambda: now
+        reason = "there is no such bucket; create it, or name another one"
+        assert await store.bucket.warning() == f"s3://lighterage cannot be used: {reason}"
+        with capture_logs() as log:
+            for _ in range(6):
+                assert await store.size(DIGEST) is None
+                now += 1000.0
+        assert "bucket.circuit_closed" not in [line["event"] for line in log]
+        assert {line["reason"] for line in log if "reason" in line} == {reason}
+        missing = False
+        seen = []
+        for _ in range(4):
+            now += 1000.0
+            seen.append(await store.bucket.warning())
+        assert seen[-1] is None, seen
+
+
 async def test_a_url_that_is_made_without_the_bucket_says_nothing_of_how_it_is(
     gateway: Gateway, at: Callable[..., ObjectBlobs]
 ) -> None:
@@ -173,9 +204,9 @@ async def test_a_bucket_that_does_not_exist_is_said_to_be_missing(
     store = at(name="elsewhere")
     gateway.bucket("elsewhere").rmdir()
     assert await store.bucket.warning() == (
-        "s3://elsewhere cannot be used: 404 Not Found NoSuchBucket"
+        "s3://elsewhere cannot be used: there is no such bucket; create it, or name another one"
     )
-    with pytest.raises(OSError, match="NoSuchBucket"):
+    with pytest.raises(OSError, match="there is no such bucket"):
         await store.bucket.put(KEY, b"x")
 
 

@@ -67,7 +67,8 @@ def test_it_ends_by_itself_without_a_terminal(environ: dict[str, str]) -> None:
     steps = re.split(r"\n\d\. ", done.stdout)
     assert len(steps) == 9
     _, _, _, cold, warm, legacy, stopped, explained, operator = steps
-    assert "6 requests to the registry\n   Cache-Status: Lighterage; fwd=miss; stored" in cold
+    asked = r"[1-9] requests to the registry\n   Cache-Status: Lighterage; fwd=miss; stored"
+    assert re.search(asked, cold)
     assert "no requests to the registry\n   Cache-Status: Lighterage; hit" in warm
     assert "schema 1 sha256:" in legacy
     assert stopped.count("stale") == 2

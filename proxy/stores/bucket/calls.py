@@ -30,6 +30,7 @@ _LOG_INTERVAL: Final = 60.0
 _CLOSE_TIMEOUT: Final = 3.0
 _THREAD_EXIT_PAUSE: Final = 0.05
 
+_MISSING: Final = "there is no such bucket; create it, or name another one"
 _CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
 _SECRET: Final = re.compile(r"SecretError: (.{1,300})")
 _STATUS: Final = re.compile(r"status code: (\d{3}[\w ]{0,40})")
@@ -72,6 +73,7 @@ class BucketCalls:
         self._clock = clock
         self._breaker = CircuitBreaker(clock=clock)
         self._logged_at: dict[str, float] = {}
+        self._is_missing = False
         self._running: set[asyncio.Future[Any]] = set()
 
     async def run(
@@ -94,7 +96,7 @@ class BucketCalls:
             async with asyncio.timeout(limit):
                 result = await work()
         except FileNotFoundError as error:
-            if "NoSuchBucket" not in str(error):
+            if not self._means_missing_bucket(error):
                 self._record_success()
                 raise
             failure: Exception = error
@@ -162,7 +164,21 @@ class BucketCalls:
             # Mark the exception of an abandoned request as retrieved.
             call.exception()
 
+    def _means_missing_bucket(self, error: FileNotFoundError) -> bool:
+        """Whether the bucket is missing, and not only the object.
+
+        The 404 of a HEAD does not say which, so a bucket that was missing stays so until a GET or
+        a write says otherwise.
+        """
+        text = str(error)
+        if "NoSuchBucket" in text:
+            self._is_missing = True
+        elif "NoSuchKey" in text:
+            self._is_missing = False
+        return self._is_missing
+
     def _record_success(self) -> None:
+        self._is_missing = False
         if self._breaker.record_success():
             self._logged_at.clear()
             _log.info("bucket.circuit_closed", bucket=self.name)
@@ -170,7 +186,8 @@ class BucketCalls:
     def _record_failure(
         self, operation: str, error: Exception, *, affects_circuit: bool
     ) -> BucketError:
-        reason = _reason(error)
+        is_missing = isinstance(error, FileNotFoundError) and self._is_missing
+        reason = _MISSING if is_missing else _reason(error)
         # The server responded, so this is not an outage.
         if reason.startswith("501") or reason.endswith("NotImplemented"):
             return UnsupportedError(f"{self.name}: {reason}")

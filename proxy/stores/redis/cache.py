@@ -38,6 +38,19 @@ _VALID_REPLIES: Final[Mapping[str, Callable[[object], bool]]] = {
 _MAX_LIFE: Final = 100 * 365 * 86400.0
 
 
+# redis-py's errors, as a person would say it after the server's name.
+_REASONS: Final = {
+    "AuthenticationError": "refuses the login",
+    "AuthenticationWrongNumberOfArgsError": "refuses the login",
+    "ConnectionError": "cannot be reached",
+    "ConnectionRefusedError": "cannot be reached",
+    "NoPermissionError": "refuses a command to this user",
+    "OutOfMemoryError": "has no memory left",
+    "ReadOnlyError": "is a replica, and takes no writes",
+    "TimeoutError": "does not answer in time",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """The state of the cache for operators.
@@ -56,8 +69,11 @@ class RedisManifests:
     `on_error` gets the operation's name for every miss that is due to an error or an open circuit.
     """
 
-    def __init__(self, servers: Servers, *, on_error: Callable[[str], None]) -> None:
-        """Connections are opened by the first operation."""
+    def __init__(
+        self, servers: Servers, *, on_error: Callable[[str], None], name: str = "Redis"
+    ) -> None:
+        """Connections are opened by the first operation. `name` is for warnings."""
+        self._name = name
         self._servers = servers
         self._on_error = on_error
         self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
@@ -94,16 +110,21 @@ class RedisManifests:
         """Query how Redis is configured, by one command."""
         try:
             async with asyncio.timeout(self._servers.timeout):
-                warning = _warning(await self._servers.memory())
+                warning = _warning(self._name, await self._servers.memory())
         except ResponseError:  # an ACL may forbid INFO
             warning = None
         except Exception as error:  # noqa: BLE001 -- as below
             last = type(error).__name__
-            return Status(connected=False, last_error=last, warning=f"Redis fails: {last}")
+            return Status(
+                connected=False,
+                last_error=last,
+                warning=f"{self._name} {_REASONS.get(last, f'fails: {last}')}",
+            )
         recent = self._last_error if self._has_failed.is_set() else None
         self._has_failed.clear()
         if recent and not warning:
-            warning = f"Redis failed recently, or refuses some commands: {recent}"
+            reason = _REASONS.get(recent, recent)
+            warning = f"{self._name} failed recently, or refuses some commands: it {reason}"
         return Status(connected=True, last_error=recent, warning=warning)
 
     async def warning(self) -> str | None:
@@ -161,11 +182,11 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _warning(memory: Mapping[str, Any]) -> str | None:
+def _warning(name: str, memory: Mapping[str, Any]) -> str | None:
     """The problem with Redis' eviction policy; one that hides its configuration is trusted."""
     policy = str(memory.get("maxmemory_policy", "allkeys-lru"))
     if memory.get("maxmemory") == 0:
-        return "Redis has no maxmemory, so it grows without bound; set one, with allkeys-lru"
+        return f"{name} has no maxmemory, so it grows without bound; set one, with allkeys-lru"
     if not policy.startswith("allkeys-"):
-        return f"Redis evicts by maxmemory-policy {policy}; use allkeys-lru"
+        return f"{name} evicts by maxmemory-policy {policy}; use allkeys-lru"
     return None
