@@ -21,6 +21,7 @@ RegistryError
     │   ├── UpstreamSaturated                    all connections that we may open are in use
     │   └── BlobUnproved                         only its bytes can show whether it is to be had
     ├── UpstreamDenied                           401 or 403
+    │   └── LoginRefused                         our login is wrong
     ├── UpstreamThrottled                        429
     │   └── BudgetReserved                       the rest of the rate limit is kept
     ├── ClientThrottled                          this client has caused too many requests
@@ -295,6 +296,10 @@ class UpstreamDenied(UpstreamFailure):
     """The upstream answered 401 or 403, which most registries also send for an unknown name."""
 
     code = "NAME_UNKNOWN"
+
+
+class LoginRefused(UpstreamDenied):
+    """Our login itself is not accepted, whatever it would be for."""
 
 
 class UpstreamThrottled(UpstreamFailure):

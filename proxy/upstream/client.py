@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
     from proxy.ports import Late
+    from proxy.upstream.auth.login_watch import LoginWatch
     from proxy.upstream.auth.token_board import Sharing
     from proxy.upstream.client_rate import ClientRate
     from proxy.upstream.observation import Observed, Tally
@@ -71,6 +72,7 @@ class RegistryClient:
         observe: Callable[[Observed], None] = lambda _observed: None,
         rate: ClientRate | None = None,
         shared: Sharing | None = None,
+        login: LoginWatch | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`name` is what people call it, `url` its origin, `prefix` goes before each repository.
@@ -106,7 +108,12 @@ class RegistryClient:
             name=name,
             session=self._session,
             authority=Authority(
-                name=name, url=url, realms=realms, credentials=credentials, tokens=tokens
+                name=name,
+                url=url,
+                realms=realms,
+                credentials=credentials,
+                tokens=tokens,
+                login=login,
             ),
             redirected=RedirectAuthorities(name=name, realms=realms, tokens=tokens),
             timeout=transport.answer_timeout,

@@ -107,6 +107,8 @@ class AuthorizedRequests:
                 f"{self._name} answered 401 to every login", context=FailureContext(status=401)
             )
         tally.begin(answer.response.headers)
+        if authorization is not None:
+            self._authority.record_accepted()
         return answer
 
     @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import FailedAt, ManifestUnknown, RegistryError, UpstreamDenied
+from proxy.errors import LoginRefused, ManifestUnknown, RegistryError, UpstreamDenied
 from proxy.oci.reference import Tag
 from proxy.upstream.client import RegistryClient
 from proxy.wiring.endpoints import credentials_of, transport_of
@@ -44,9 +44,13 @@ async def probe(name: str, endpoint: EndpointSettings, aliases: Sequence[str] = 
         async with asyncio.timeout(_WITHIN):
             await client.head_manifest(_REPOSITORY, Tag("latest"))
     except ManifestUnknown:
-        return Probed(works=True, message=f"{name} answers at {endpoint.url}{login}")
-    except UpstreamDenied as denied:
-        return _describe_denied(name, endpoint, denied)
+        pass
+    except LoginRefused as refused:
+        message = f"{name} refuses the login of its credentials: {refused.message}"
+        return Probed(works=False, message=message)
+    except UpstreamDenied:
+        # Many registries deny what does not exist, too.
+        pass
     except RegistryError as error:
         return Probed(works=False, message=error.message)
     except TimeoutError:
@@ -54,14 +58,3 @@ async def probe(name: str, endpoint: EndpointSettings, aliases: Sequence[str] = 
     finally:
         await client.close()
     return Probed(works=True, message=f"{name} answers at {endpoint.url}{login}")
-
-
-def _describe_denied(name: str, endpoint: EndpointSettings, denied: UpstreamDenied) -> Probed:
-    """Many registries deny what does not exist, too; a token server denies a login."""
-    if endpoint.credentials is None:
-        return Probed(works=True, message=f"{name} answers at {endpoint.url}")
-    refused = denied.context.at is FailedAt.TOKEN_SERVER or denied.context.status == 401  # noqa: PLR2004 -- HTTP's
-    if refused:
-        message = f"{name} refuses the login of its credentials: {denied.message}"
-        return Probed(works=False, message=message)
-    return Probed(works=True, message=f"{name} answers at {endpoint.url}; its login is accepted")

@@ -123,6 +123,7 @@ async def open_services(
         catalog = opened.catalog
         flights = SingleFlight(leases if settings.workers > 1 else None)
         sharing = None if tokens is None else Sharing(TokenBoard(tokens), leases)
+        readiness = Readiness()
         upstreams = open_upstreams(
             settings,
             catalog,
@@ -130,11 +131,11 @@ async def open_services(
             flights,
             sharing=sharing,
             replicas=None if others is None else others.replicas,
+            warnings=readiness.warnings,
         )
         stack.push_async_callback(upstreams.close)
         asked, registries, standby = _reach(upstreams, others)
         stack.push_async_callback(flights.close)
-        readiness = Readiness()
         _warn(settings, readiness)
         upstream_manifests = UpstreamManifests(catalog=catalog, upstreams=asked, flights=flights)
         grants = BlobGrants(

@@ -10,6 +10,7 @@ from proxy.oci.reference import Repository, mirrors_of
 from proxy.peers.naming import ask_for_naming, encode_naming
 from proxy.ports.catalog import Claim
 from proxy.telemetry import metrics, trace
+from proxy.upstream.auth.login_watch import LoginWatch
 from proxy.upstream.client import RegistryClient
 from proxy.upstream.client_rate import ClientRate
 from proxy.upstream.health.circuits import Circuits
@@ -24,7 +25,7 @@ from proxy.upstream.operation import Kind
 from proxy.wiring.endpoints import credentials_of, endpoint_name, transport_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 
     from proxy.catalog.catalog import Catalog
     from proxy.config import EndpointSettings, Settings
@@ -109,11 +110,12 @@ def open_upstreams(
     *,
     sharing: Sharing | None = None,
     replicas: Replicas | None = None,
+    warnings: MutableMapping[str, str] | None = None,
 ) -> Upstreams:
     """Build the upstreams of the settings, without connecting to them.
 
     `catalog` knows what they have named, and so do other `replicas`; `sharing` shares their tokens
-    with other processes.
+    with other processes. `warnings` get the logins that do not work.
     """
     names = partial(_names, catalog, replicas)
     per_minute = settings.limits.per_client.upstream_per_minute
@@ -125,6 +127,7 @@ def open_upstreams(
         flights=flights,
         rate=rate,
         sharing=sharing,
+        warnings={} if warnings is None else warnings,
     )
     registries: dict[str, Registry] = {}
     deputies: dict[str, MirrorsAlone] = {}
@@ -180,6 +183,7 @@ def _resilient_upstream(
     flights: SingleFlight,
     rate: ClientRate | None,
     sharing: Sharing | None,
+    warnings: MutableMapping[str, str],
     aliases: Sequence[str] = (),
     offline: bool = False,
 ) -> ResilientUpstream:
@@ -203,6 +207,7 @@ def _resilient_upstream(
         observe=_observer(name, budget, rate),
         rate=rate,
         shared=sharing,
+        login=LoginWatch(name, warnings),
     )
     return ResilientUpstream(
         client,

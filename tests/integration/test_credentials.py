@@ -222,3 +222,35 @@ async def test_a_login_that_is_sent_over_plain_http_is_a_warning(data_dir: Path)
         (warning,) = services.readiness.warnings.values()
     assert "registry.example is sent over plain HTTP" in warning
     assert SECRETS[0] not in warning
+
+
+@pytest.mark.parametrize("by_token", [True, False], ids=["token", "basic"])
+async def test_a_refused_login_is_a_warning_until_it_is_accepted(
+    registry: ScriptedUpstream, data_dir: Path, tmp_path: Path, *, by_token: bool
+) -> None:
+    """Once in the log, and in /readyz while it lasts; a file that is gone is another one."""
+    file = tmp_path / "password"
+    file.write_text(SECRETS[0])
+    login = {"username": "robot", "password_file": str(file)}
+    async with registry:
+        if by_token:
+            registry.require_token("robot", SECRETS[1])
+        else:
+            registry.require_basic("robot", SECRETS[1])
+        upstreams = {"docker.io": {"url": registry.url, "credentials": login}}
+        chosen = settings(upstreams, data_dir, negative_cache={"denied": "0s"})
+        async with Proxy(chosen) as proxy:
+            warnings = proxy.services.readiness.warnings
+            for tag in ("1", "2"):
+                assert (await proxy.get(f"/v2/{NAME}/manifests/{tag}")).status == 404
+                assert "correct credentials of docker.io" in warnings["login.docker.io"]
+            await proxy.line("upstream.login_refused")
+            file.unlink()
+            await proxy.get(f"/v2/{NAME}/manifests/3")
+            assert f"{file}: No such file or directory" in warnings["login.docker.io"]
+            await proxy.line("upstream.login_unreadable")
+            file.write_text(SECRETS[1])
+            assert (await proxy.get(f"/v2/{NAME}/manifests/4")).status == 200
+            assert "login.docker.io" not in warnings
+            await proxy.line("upstream.login_accepted")
+            assert not any(secret in str(warnings) for secret in SECRETS)

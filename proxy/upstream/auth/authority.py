@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.errors import (
     FailureContext,
+    LoginRefused,
     Phase,
     UpstreamDenied,
     UpstreamFailure,
@@ -15,7 +16,7 @@ from proxy.errors import (
 )
 from proxy.kit.lru import LruCache
 from proxy.upstream.auth.challenge import Basic, Bearer, choose, parse_challenges
-from proxy.upstream.auth.credentials import CredentialsError
+from proxy.upstream.auth.credentials import Credentials, CredentialsError
 from proxy.upstream.auth.site import suffixes
 from proxy.upstream.auth.tokens import Grant
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from proxy.upstream.auth.challenge import Challenge
-    from proxy.upstream.auth.credentials import Credentials
+    from proxy.upstream.auth.login_watch import LoginWatch
     from proxy.upstream.auth.tokens import Tokens
 
 # The memory for scopes that differ from what the repository's name suggests, in bytes.
@@ -50,6 +51,7 @@ class Authority:
         realms: Collection[str],
         credentials: Callable[[], Credentials | None],
         tokens: Tokens,
+        login: LoginWatch | None = None,
     ) -> None:
         """`credentials` is called each time, so that a changed file is noticed.
 
@@ -60,6 +62,7 @@ class Authority:
         self._realms = realms
         self._source = credentials
         self._tokens = tokens
+        self._login = login
         self._challenge: Challenge | None = None
         self._scopes: LruCache[str, str] = LruCache(_SCOPES)
         # Read before anybody waits for it.
@@ -109,7 +112,26 @@ class Authority:
             )
         return answer
 
+    def record_accepted(self) -> None:
+        """The registry has answered a request that was authorized."""
+        if self._login is not None:
+            self._login.record_accepted()
+
     async def _answer(
+        self,
+        challenge: Challenge | None,
+        scope: str,
+        credentials: Credentials | None,
+        refused: Authorization | None,
+    ) -> Authorization | None:
+        try:
+            return await self._choose(challenge, scope, credentials, refused)
+        except LoginRefused as error:
+            if self._login is not None:
+                self._login.record_refused(error.message)
+            raise
+
+    async def _choose(
         self,
         challenge: Challenge | None,
         scope: str,
@@ -131,7 +153,9 @@ class Authority:
 
     def _check_news(self, basis: Grant | Credentials, refused: Authorization | None) -> None:
         if refused is not None and refused.fresh and refused.basis == basis:
-            raise UpstreamDenied(
+            # A token may be good, and not for this repository.
+            kind = LoginRefused if isinstance(basis, Credentials) else UpstreamDenied
+            raise kind(
                 f"{self._name} answered 401 to a fresh login", context=FailureContext(status=401)
             )
 
@@ -146,18 +170,31 @@ class Authority:
         try:
             return self._source()
         except CredentialsError as error:
+            self._report_unreadable(f": {error}")
             raise UpstreamUnavailable(
                 f"the credentials for {self._name} cannot be read: {error}",
                 context=FailureContext(phase=Phase.PREPARE),
             ) from None
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            self._report_unreadable(_why(error))
             raise UpstreamUnavailable(
                 f"the credentials for {self._name} cannot be read",
                 context=FailureContext(phase=Phase.PREPARE),
             ) from None
+
+    def _report_unreadable(self, why: str) -> None:
+        if self._login is not None:
+            self._login.record_unreadable(f"the credentials for {self._name} cannot be read{why}")
 
     def _remember(self, repository: str, scope: str | None) -> None:
         if scope is None:
             self._scopes.delete(repository)
         else:
             self._scopes.put(repository, scope, len(repository) + len(scope))
+
+
+def _why(error: OSError | ValueError) -> str:
+    """The file and the reason, for the operator; nothing of the file's content."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f": {error.filename}: {error.strerror}"
+    return ": the file is not text"

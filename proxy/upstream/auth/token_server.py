@@ -16,6 +16,7 @@ from yarl import URL
 from proxy.errors import (
     FailedAt,
     FailureContext,
+    LoginRefused,
     Phase,
     UpstreamFailure,
     UpstreamInvalid,
@@ -136,13 +137,17 @@ class TokenServer:
         )
         async with answer.response as response:
             if response.status != HTTPStatus.OK:
-                raise refusal(
+                failure = refusal(
                     answer.endpoint,
                     answer.at,
                     response.status,
                     response.headers,
                     now=self._clock.wall(),
                 )
+                # 403 may be about the repository; 401 is about the login (RFC 9110, 15.5.2).
+                if response.status == HTTPStatus.UNAUTHORIZED and grant.credentials is not None:
+                    raise LoginRefused(failure.message, context=failure.context)
+                raise failure
             raw = await read_content(answer, MAX_ANSWER)
             now = datetime.fromtimestamp(self._clock.wall(), UTC)
             token = parse_token(raw, answer.endpoint, now)
