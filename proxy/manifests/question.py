@@ -16,8 +16,9 @@ from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.convert import Conversions
 from proxy.manifests.derived_configs import DerivedConfigs
 from proxy.manifests.fetch import UpstreamManifests
+from proxy.manifests.measuring import LayerMeasuring
 from proxy.manifests.nobody import (
-    NobodyMeasuring,
+    CheapMeasuring,
     NobodyPending,
     NobodyTransfers,
     NobodyUpstream,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from proxy.blobs.transfers import Transfers
     from proxy.kit.clock import Clock
     from proxy.manifests.lifetimes import Lifetimes
-    from proxy.manifests.measuring import LayerMeasuring
     from proxy.manifests.pending import PendingConversions
     from proxy.oci.manifest import Manifest
     from proxy.oci.negotiation import Policy
@@ -60,6 +60,8 @@ class Sources:
     platforms: Sequence[Platform]
     max_children: int
     max_depth: int
+    max_input: int
+    max_unpacked: int
     clock: Clock = SYSTEM_CLOCK
 
 
@@ -93,6 +95,14 @@ class Question:
             flights=self._flights,
             derived=DerivedConfigs(self.catalog, upstream_manifests),
         )
+        known = KnownLayers(layers)
+        measuring = LayerMeasuring(
+            blobs=blobs,
+            known=known,
+            max_input=sources.max_input,
+            max_unpacked=sources.max_unpacked,
+            concurrency=1,
+        )
         self.tags = Tags(
             catalog=self.catalog,
             upstream_manifests=upstream_manifests,
@@ -106,7 +116,7 @@ class Question:
             upstream_manifests=upstream_manifests,
             blobs=blobs,
             flights=self._flights,
-            measuring=cast("LayerMeasuring", NobodyMeasuring(KnownLayers(layers), blobs)),
+            measuring=cast("LayerMeasuring", CheapMeasuring(measuring, known, blobs)),
             pending=cast("PendingConversions", NobodyPending()),
             key=sources.key,
             platforms=sources.platforms,

@@ -43,6 +43,8 @@ def questions_of(
         platforms=settings.conversion.platforms,
         max_children=settings.conversion.max_children,
         max_depth=settings.conversion.max_depth,
+        max_input=settings.conversion.max_input,
+        max_unpacked=settings.conversion.max_unpacked,
     )
     return Questions(routes_of(settings), Preview(sources))
 
