@@ -66,6 +66,11 @@ spec:
           value: {{ toJson $settings | quote }}
         {{- end }}
         {{- end }}
+        {{- if include "lighterage.peers.isOn" . }}
+        - name: POD_IP
+          valueFrom: {fieldRef: {fieldPath: status.podIP}}
+        - {name: LIGHTERAGE_PEERS__ADVERTISE, value: "$(POD_IP):{{ .Values.peers.port }}"}
+        {{- end }}
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -81,6 +86,10 @@ spec:
           {{- end }}
         - name: admin
           containerPort: 5080
+        {{- if include "lighterage.peers.isOn" . }}
+        - name: peers
+          containerPort: {{ .Values.peers.port }}
+        {{- end }}
       # It listens only when its store is open; hashing what an interrupted transfer left comes later.
       startupProbe:
         httpGet: {path: /healthz, port: admin}
@@ -244,6 +253,9 @@ tolerations:
 {{- end -}}
 {{- with include "lighterage.access.key.secret" . -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.access.tokenKey.key "token-key") | fromYaml) -}}
+{{- end -}}
+{{- with include "lighterage.peers.secret" . -}}
+{{- $sources = append $sources (include "lighterage.secrets.source" (list . $.Values.peers.secret.key "peer-secret") | fromYaml) -}}
 {{- end -}}
 {{- with .Values.access.clientCaSecret -}}
 {{- $sources = append $sources (include "lighterage.secrets.source" (list . "ca.crt" "client-ca.crt") | fromYaml) -}}

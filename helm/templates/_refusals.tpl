@@ -15,6 +15,9 @@
 {{- end -}}
 {{- end -}}
 
+{{- if and (include "lighterage.peers.isOn" .) (not (include "lighterage.peers.secret" .)) -}}
+{{- $messages = append $messages "peers.secret names no Secret: replicas that are one cache share a secret. Set peers.secret.create or peers.secret.existingSecret, or peers.enabled to false." -}}
+{{- end -}}
 {{- if and (eq $values.storage.layout "shared") (ne $values.storage.accessMode "ReadWriteMany") -}}
 {{- $messages = append $messages "storage.layout: shared. Pods on several nodes share the claim: set storage.accessMode to ReadWriteMany, on a storage class that has it." -}}
 {{- end -}}

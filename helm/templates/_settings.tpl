@@ -51,6 +51,26 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Whether replicas are one cache. */}}
+{{- define "lighterage.peers.isOn" -}}
+{{- if kindIs "bool" .Values.peers.enabled -}}
+{{- if .Values.peers.enabled }}yes{{ end -}}
+{{- else if or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled -}}
+yes
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret that replicas share; nothing where they are not one cache. */}}
+{{- define "lighterage.peers.secret" -}}
+{{- if include "lighterage.peers.isOn" . -}}
+{{- if .Values.peers.secret.existingSecret -}}
+{{ .Values.peers.secret.existingSecret }}
+{{- else if .Values.peers.secret.create -}}
+{{ include "lighterage.fullname" . }}-peer-secret
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The settings that name the files of the Secrets in `credentials`, below /run/lighterage. */}}
 {{- define "lighterage.credentials.settings" -}}
 {{- $upstreams := dict -}}
@@ -104,6 +124,12 @@
 {{- if .Values.tls.existingSecret -}}
 {{- $files := dict "certificate_file" "/run/lighterage/tls/tls.crt" "key_file" "/run/lighterage/tls/tls.key" -}}
 {{- $_ := merge $derived (dict "tls" $files) -}}
+{{- end -}}
+{{- if include "lighterage.peers.isOn" . -}}
+{{- $name := printf "%s-peers.%s.svc" (include "lighterage.fullname" .) (include "lighterage.namespace" .) -}}
+{{- $port := int .Values.peers.port -}}
+{{- $peers := dict "listen" (printf "%s:%d" .Values.listenHost $port) "discover" (list (printf "dns:%s:%d" $name $port)) "secret_file" "/run/lighterage/peer-secret" -}}
+{{- $_ := merge $derived (dict "peers" $peers) -}}
 {{- end -}}
 {{- $redis := dict -}}
 {{- if .Values.redis.bundled.enabled -}}

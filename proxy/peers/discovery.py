@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _DNS: Final = "dns:"
+# DNS that takes longer counts as failed, in seconds: nothing waits for it but a start.
+_RESOLVE_WITHIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class Discovery:
             self._replicas.discover(found, await self._find_own(found.values()))
 
     async def _resolve(self, place: Place) -> list[Place]:
-        answers = await self._resolver.resolve(place.host, place.port, socket.AF_UNSPEC)
+        async with asyncio.timeout(_RESOLVE_WITHIN):
+            answers = await self._resolver.resolve(place.host, place.port, socket.AF_UNSPEC)
         return [Place(answer["host"], place.port) for answer in answers]
 
     async def _find_own(self, found: Iterable[Place]) -> str | None:

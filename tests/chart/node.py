@@ -39,7 +39,7 @@ class Pod(Program):
         `settings` is what a ConfigMap of the user's has.
         """
         self.directory = directory
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port, self._peer_port = free_port(), free_port(), free_port()
         workload = rendered.one("StatefulSet", "Deployment", component="proxy")
         self._pod = workload["spec"]["template"]["spec"]
         self._container = next(c for c in self._pod["containers"] if c["name"] == "lighterage")
@@ -62,14 +62,22 @@ class Pod(Program):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the container sets."""
-        return {each["name"]: self.mapped(each["value"]) for each in self._container["env"]}
+        """What the container sets; its address is the one of this machine that all have."""
+        found: dict[str, str] = {}
+        for each in self._container["env"]:
+            if "valueFrom" in each:
+                assert each["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+                found[each["name"]] = LOOPBACK
+            else:
+                value = self.mapped(each["value"])
+                found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda name: found[name[1]], value)
+        return found
 
     def mapped(self, text: str) -> str:
-        """With this machine's paths."""
+        """With this machine's paths, and a free port for other replicas."""
         for inside, here in _MOUNTS.items():
             text = text.replace(inside, str(self.directory / here))
-        return text
+        return re.sub(r"(0\.0\.0\.0|\[::\]):5001", f"{LOOPBACK}:{self._peer_port}", text)
 
     def _write_secrets(self, rendered: Rendered, secrets: Mapping[str, str]) -> None:
         private, certificate = pem()
@@ -94,5 +102,7 @@ class Pod(Program):
                     file.write_bytes(certificate)
                 elif file.suffix in {".key", ".pem"}:
                     file.write_bytes(private)
+                elif file.name == "peer-secret":
+                    file.write_text("a secret that replicas share")
                 else:
                     file.write_text("cargo")
