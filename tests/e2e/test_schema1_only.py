@@ -15,10 +15,11 @@ import pytest
 
 from proxy.oci.manifest import Schema1, read_manifest
 from proxy.oci.schema1.to_image import layers_to_measure, to_image
+from tests.e2e.every_client import ggcr
 from tests.kit import images, schema1
 from tests.kit.accept_lines import CONTAINERD, CRANE, DOCKER_28, KANIKO, NOTHING, Lines, accept
 from tests.kit.catalog_files import damage_derived, remove_blob
-from tests.kit.clients import Containerd, Docker, Podman, skopeo_convert, skopeo_copy
+from tests.kit.clients import ClientError, Containerd, Docker, Podman, skopeo_convert, skopeo_copy
 from tests.kit.images import DOCKER, OCI
 from tests.kit.processes import Program, Proxy
 from tests.kit.raw_http import ask
@@ -105,6 +106,19 @@ def test_skopeo_copies_an_image_that_it_reads(
         copied = skopeo_copy(f"{proxy.host}/cargo/old:1", tmp_path / "copy", form=form)
     layers = json.loads(rich().manifest)["layers"]
     assert {layer["digest"] for layer in layers} <= set(copied.values())
+
+
+def test_the_library_of_crane_reads_the_image_that_it_rejects_from_the_registry(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """It compares every layer with its digest, and with its diff id in the config."""
+    with pytest.raises(ClientError, match="unsupported MediaType"):
+        ggcr("image", f"{registry.host}/cargo/old:1")
+    with Proxy(tmp_path, upstream=registry.url) as proxy:
+        found = ggcr("image", f"{proxy.host}/cargo/old:1")
+        answer = ask(f"{proxy.url}/v2/cargo/old/manifests/1", headers=CRANE)
+    converted = answer.headers["Docker-Content-Digest"]
+    assert found["digest"] == converted
 
 
 @pytest.mark.parametrize("name", EXACT)
