@@ -18,6 +18,8 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.oci.headers.link import Page, is_query
+from proxy.oci.manifest import read_manifest
+from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.peers.answers import NotStored
 from proxy.peers.client import PeerFailed
@@ -334,7 +336,12 @@ def _read_head(value: Value, reference: Digest | Tag) -> Head:
 
 def _read_fetched(value: Value, reference: Digest | Tag) -> Fetched:
     head = _read_head(value, reference)
-    if head.digest is None or not head.digest.matches(value.raw):
+    if head.digest is None:
+        raise ValueError("it does not say what its bytes are")
+    if head.content_type == MediaType.V2S1_SIGNED:
+        # The digest is that of what is signed: ManifestInvalid for another one.
+        read_manifest(value.raw, head.content_type, expected=head.digest)
+    elif not head.digest.matches(value.raw):
         raise ValueError("its bytes are not what it names")
     return Fetched(value.raw, head.content_type, head.digest, age=head.age, stale=head.stale)
 
