@@ -43,6 +43,7 @@ def batch_of_derived(record: DerivedRecord) -> Batch:
     return Batch(
         manifests=[] if manifest is None else [(manifest, record.origin)],
         grants=[(name, record.digest, grant) for name in record.repositories],
+        layers=list(record.origin.inputs.layers),
     )
 
 

@@ -6,8 +6,10 @@ arrives slowly keeps no other conversion waiting, and a large image only a littl
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -19,7 +21,7 @@ from proxy.oci.layer import LayerMeter
 from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
@@ -38,6 +40,19 @@ _MEMORY: Final = 2**20
 _COST: Final = 600
 
 
+class LayerOwners(Protocol):
+    """The replicas that own layers: each of them measures its own, for all."""
+
+    async def facts(
+        self,
+        repository: Repository,
+        layer: Digest,
+        measure_here: Callable[[], Awaitable[LayerFacts]],
+    ) -> LayerFacts:
+        """What the owner has found out; by `measure_here`, if that is this replica."""
+        ...
+
+
 class LayerMeasuring:
     """Finds the facts of layers, within limits for one image."""
 
@@ -49,8 +64,11 @@ class LayerMeasuring:
         max_input: int,
         max_unpacked: int,
         concurrency: int,
+        owners: LayerOwners | None = None,
     ) -> None:
-        """`max_input` and `max_unpacked` limit the layers of an image together, in bytes.
+        """`owners` are asked for what is not known here; None if there are no other replicas.
+
+        `max_input` and `max_unpacked` limit the layers of an image together, in bytes.
 
         `concurrency` is how many threads may decompress at once.
         """
@@ -58,7 +76,9 @@ class LayerMeasuring:
         self._known = known
         self._max_input = max_input
         self._max_unpacked = max_unpacked
+        self._owners = owners
         self._turns = FairTurns(concurrency)
+        self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()
         self._refused: LruCache[tuple[str, Digest], ConversionRefused] = LruCache(_MEMORY)
 
     async def measure(
@@ -80,41 +100,64 @@ class LayerMeasuring:
                 self._refused.put(key, refusal, _COST + len(key[0]))
             raise
 
+    async def measure_here(
+        self, repository: Repository, layer: Digest, following: Sequence[Digest] = ()
+    ) -> LayerFacts:
+        """Find the facts of one layer in this process, which the repository is shown to have.
+
+        The layers `following` it are fetched meanwhile. Raises as `measure` does.
+        """
+        # Of several that ask for one layer of a repository at once, one reads it.
+        key = (str(repository), layer)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            if (known := await self._find(repository, layer)) is not None:
+                return known
+            return await self._open_and_read(repository, layer, following)
+
     async def _measure_all(
         self, repository: Repository, layers: Sequence[Digest]
     ) -> tuple[LayerFacts, ...]:
         found: list[LayerFacts] = []
         for place, layer in enumerate(layers):
-            facts = await self._facts(repository, layer, layers[place + 1 :], found)
-            found.append(facts)
+            found.append(await self._facts(repository, layer, layers[place + 1 :]))
             _require_within(self._max_input, sum(each.size for each in found))
             _require_within(self._max_unpacked, sum(each.unpacked for each in found), "unpack to")
         return tuple(found)
 
     async def _facts(
-        self,
-        repository: Repository,
-        layer: Digest,
-        following: Sequence[Digest],
-        found: Sequence[LayerFacts],
+        self, repository: Repository, layer: Digest, following: Sequence[Digest]
     ) -> LayerFacts:
-        known = await self._known.get(layer)
-        if known is not None and await self._blobs.has_access(repository, layer):
+        if self._owners is None:
+            return await self.measure_here(repository, layer, following[:_AHEAD])
+        if (known := await self._find(repository, layer)) is not None:
             return known
+        facts = await self._owners.facts(
+            repository, layer, lambda: self.measure_here(repository, layer)
+        )
+        await self._known.put(facts)
+        return facts
+
+    async def _find(self, repository: Repository, layer: Digest) -> LayerFacts | None:
+        """What is known of a layer that the repository may serve."""
+        known = await self._known.get(layer)
+        return known if known and await self._blobs.has_access(repository, layer) else None
+
+    async def _open_and_read(
+        self, repository: Repository, layer: Digest, following: Sequence[Digest]
+    ) -> LayerFacts:
         try:
-            # A layer that another repository has is measured, but not this one's yet.
             source = await self._blobs.open(repository, layer)
         except BlobUnknown:
             raise ConversionRefused(
                 f"the upstream has no layer {layer}, which it names", RefusalReason.ABSENT
             ) from None
         try:
-            if known is not None:
+            if (known := await self._known.get(layer)) is not None:
                 return known
-            _require_within(self._max_input, sum(each.size for each in found) + source.size)
-            await self._fetch_ahead(repository, following[:_AHEAD])
-            unpacked = sum(each.unpacked for each in found)
-            facts = await self._read(layer, source, max_unpacked=self._max_unpacked - unpacked)
+            _require_within(self._max_input, source.size)
+            await self._fetch_ahead(repository, following)
+            facts = await self._read(layer, source)
         except ConversionRefused:
             metrics.LAYERS_MEASURED.labels("refused").inc()
             raise
@@ -131,8 +174,8 @@ class LayerMeasuring:
             if await self._known.get(layer) is None:
                 await self._blobs.prefetch(repository, layer)
 
-    async def _read(self, layer: Digest, source: Source, *, max_unpacked: int) -> LayerFacts:
-        meter = LayerMeter(layer, max_unpacked=max_unpacked)
+    async def _read(self, layer: Digest, source: Source) -> LayerFacts:
+        meter = LayerMeter(layer, max_unpacked=self._max_unpacked)
         holder = trace.current().holder
         client = "" if holder is None else holder.client
         offset = 0

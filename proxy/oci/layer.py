@@ -59,7 +59,9 @@ class LayerFacts:
     def decode(cls, members: Mapping[str, object]) -> Self:
         """Read what `encode` made; ValueError, KeyError or DigestInvalid for anything else."""
         match members:
-            case {"size": int(size), "unpacked": int(unpacked), "gzip": bool(is_gzip)}:
+            case {"size": int(size), "unpacked": int(unpacked), "gzip": bool(is_gzip)} if min(
+                size, unpacked
+            ) >= 0 and not isinstance(size, bool):
                 digest, diff_id = (Digest(str(members[name])) for name in ("digest", "diff_id"))
                 return cls(digest, size, diff_id, unpacked, is_gzip)
             case _:
@@ -159,7 +161,7 @@ class LayerMeter:
         self._unpacked += len(unpacked)
         if self._unpacked > self._max_unpacked:
             raise self._refusal(
-                f"unpacks to more than the {self._max_unpacked} bytes that are left to the image",
+                f"unpacks to more than {self._max_unpacked} bytes, which is the limit",
                 RefusalReason.SIZE,
             )
         self._hash.update(unpacked)

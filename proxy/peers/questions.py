@@ -24,6 +24,8 @@ class Subject(StrEnum):
     TAGS = "tags"
     REFERRERS = "referrers"
     DERIVED = "derived"
+    # What reading the layer shows, which its owner does for all.
+    LAYER = "layer"
     # Get the blob from a replica that has it, and keep it: that replica is about to end.
     COPY = "copy"
     NAMING = "naming"
@@ -46,7 +48,7 @@ class Effort(StrEnum):
 
 _OF_DIGEST: Final = {
     *(Subject.BLOB, Subject.BLOB_SIZE, Subject.MANIFEST, Subject.REFERRERS, Subject.DERIVED),
-    *(Subject.COPY, Subject.NAMING),
+    *(Subject.COPY, Subject.LAYER, Subject.NAMING),
 }
 # The subjects that are the same in every repository.
 _OF_NO_REPOSITORY: Final = {Subject.HEALTH, Subject.DERIVED}
@@ -76,7 +78,7 @@ class Question:
     def key(self) -> str:
         """What has an owner. Content has one for each upstream, not for each repository."""
         match self.subject:
-            case Subject.BLOB | Subject.BLOB_SIZE | Subject.COPY | Subject.MANIFEST:
+            case Subject.BLOB | Subject.BLOB_SIZE | Subject.COPY | Subject.LAYER | Subject.MANIFEST:
                 return f"{self.registry}/{self.reference}"
             case Subject.TAG:
                 return f"{self.registry}/{self.name}:{self.reference}"

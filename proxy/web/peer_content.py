@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import NameUnknown, RangeInvalid, StorageFailure
+from proxy.errors import ConversionRefused, NameUnknown, RangeInvalid, StorageFailure
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.peers.answers import NotStored, Value
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.kit.clock import Clock
     from proxy.manifests.fetch import UpstreamManifests
     from proxy.manifests.listings import Listings
+    from proxy.manifests.measuring import LayerMeasuring
     from proxy.manifests.tags import Tags
     from proxy.oci.manifest import Manifest
     from proxy.peers.answers import Stream
@@ -42,6 +43,7 @@ class PeerContent:
         blobs: Blobs,
         listings: Listings,
         derived: DerivedContent,
+        measuring: LayerMeasuring,
         is_fetching: Callable[[str], bool],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -57,6 +59,7 @@ class PeerContent:
         self._blobs = blobs
         self._listings = listings
         self._derived = derived
+        self._measuring = measuring
         self._is_fetching = is_fetching
         self._clock = clock
 
@@ -72,12 +75,24 @@ class PeerContent:
                 return await self._tag(repository, tag, question)
             case Subject.MANIFEST, Digest() as digest:
                 return _of_manifest(await self._manifest(repository, digest, question), question)
-            case (Subject.COPY | Subject.NAMING) as subject, Digest() as digest:
-                ask = self._copy if subject is Subject.COPY else self._naming
-                return await ask(repository, digest)
-            case Subject.BLOB_SIZE, Digest() as digest:
-                return Value({"size": await self._size(repository, digest, question)})
+            case _, Digest() as digest:
+                return await self._about_blob(repository, digest, question)
         raise NotStored
+
+    async def _about_blob(
+        self, repository: Repository, digest: Digest, question: Question
+    ) -> Value:
+        match question.subject:
+            case Subject.COPY:
+                return await self._copy(repository, digest)
+            case Subject.NAMING:
+                return await self._naming(repository, digest)
+            case Subject.LAYER:
+                return await self._layer(repository, digest, question)
+            case Subject.BLOB_SIZE:
+                return Value({"size": await self._size(repository, digest, question)})
+            case _:
+                raise NotStored
 
     async def store(self, question: Question, body: bytes) -> Value:
         """Store a derived manifest of another replica; the record that is stored now."""
@@ -146,6 +161,16 @@ class PeerContent:
         if question.effort is not Effort.OWNER:
             raise NotStored
         return await self._upstream_manifests.obtain(repository, digest, stored)
+
+    async def _layer(self, repository: Repository, digest: Digest, question: Question) -> Value:
+        """The facts of a layer, or why it is refused."""
+        if question.effort is not Effort.OWNER:
+            raise NotStored
+        try:
+            facts = await self._measuring.measure_here(repository, digest)
+        except ConversionRefused as refusal:
+            return Value({"refused": str(refusal), "reason": refusal.reason})
+        return Value(facts.encode())
 
     async def _size(self, repository: Repository, digest: Digest, question: Question) -> int:
         if question.effort is Effort.OWNER:

@@ -15,7 +15,27 @@ if TYPE_CHECKING:
     from proxy.config import Settings
     from proxy.kit.singleflight import SingleFlight
     from proxy.manifests.fetch import UpstreamManifests
+    from proxy.manifests.measuring import LayerOwners
     from proxy.wiring.catalog import OpenCatalog
+
+
+def open_measuring(
+    settings: Settings, opened: OpenCatalog, *, blobs: Blobs, owners: LayerOwners | None
+) -> LayerMeasuring:
+    """What finds the facts of layers."""
+    return LayerMeasuring(
+        blobs=blobs,
+        known=opened.known_layers,
+        max_input=settings.conversion.max_input,
+        max_unpacked=settings.conversion.max_unpacked,
+        concurrency=_concurrency(settings),
+        owners=owners,
+    )
+
+
+def _concurrency(settings: Settings) -> int:
+    """The threads of one worker."""
+    return -(-settings.conversion.concurrency // settings.workers)
 
 
 def open_conversions(
@@ -24,27 +44,21 @@ def open_conversions(
     *,
     upstream_manifests: UpstreamManifests,
     blobs: Blobs,
+    measuring: LayerMeasuring,
     flights: SingleFlight,
     cold: ColdRequests,
 ) -> Conversions:
     """The conversions; the signing key is created where there is none."""
-    concurrency = -(-settings.conversion.concurrency // settings.workers)
     return Conversions(
         catalog=opened.catalog,
         upstream_manifests=upstream_manifests,
         blobs=blobs,
         flights=flights,
-        measuring=LayerMeasuring(
-            blobs=blobs,
-            known=opened.known_layers,
-            max_input=settings.conversion.max_input,
-            max_unpacked=settings.conversion.max_unpacked,
-            concurrency=concurrency,
-        ),
+        measuring=measuring,
         pending=PendingConversions(
             flights=flights,
             cold=cold,
-            concurrency=concurrency,
+            concurrency=_concurrency(settings),
             timeout=settings.conversion.timeout,
         ),
         key=signing_key_of(settings),

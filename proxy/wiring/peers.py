@@ -11,6 +11,7 @@ from proxy import __version__
 from proxy.peers.client import PeerClient
 from proxy.peers.derived import PeerDerived
 from proxy.peers.discovery import Discovery, Place
+from proxy.peers.layers import PeerLayers
 from proxy.peers.listener import PeerListener
 from proxy.peers.replicas import Replicas
 from proxy.peers.signing import Signer
@@ -72,6 +73,11 @@ def behind_owners(
         )
         for name, upstream in upstreams.items()
     }
+
+
+def layer_owners(others: OpenReplicas | None) -> PeerLayers | None:
+    """The replicas that measure layers for each other, if there are any."""
+    return None if others is None else PeerLayers(others.replicas)
 
 
 def behind_derived(others: OpenReplicas | None, derived: DerivedStore) -> DerivedStore:

@@ -41,9 +41,9 @@ from proxy.web.server import ServerLimits
 from proxy.wiring.access import OpenAccess, audit_of_purges, open_access, open_audit
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
-from proxy.wiring.conversions import open_conversions
+from proxy.wiring.conversions import open_conversions, open_measuring
 from proxy.wiring.endpoints import endpoint_name
-from proxy.wiring.peers import Peers, behind_derived, behind_owners, open_replicas
+from proxy.wiring.peers import Peers, behind_derived, behind_owners, layer_owners, open_replicas
 from proxy.wiring.policies import lifetimes_of, policy_of, routes_of
 from proxy.wiring.questions import questions_of
 from proxy.wiring.upstreams import open_upstreams, standing_in
@@ -176,19 +176,20 @@ async def open_services(
             },
         )
         cold = ColdRequests(settings.limits.per_client.cold)
-        conversions = open_conversions(
-            settings,
-            opened,
-            upstream_manifests=upstream_manifests,
-            blobs=blobs,
-            flights=flights,
-            cold=cold,
-        )
+        measuring = open_measuring(settings, opened, blobs=blobs, owners=layer_owners(others))
         manifests = Manifests(
             catalog=catalog,
             tags=tags,
             upstream_manifests=upstream_manifests,
-            conversions=conversions,
+            conversions=open_conversions(
+                settings,
+                opened,
+                upstream_manifests=upstream_manifests,
+                blobs=blobs,
+                measuring=measuring,
+                flights=flights,
+                cold=cold,
+            ),
             standby=standby,
             policy=policy_of(settings.conversion),
         )
@@ -213,6 +214,7 @@ async def open_services(
             blobs=blobs,
             listings=listings,
             derived=DerivedContent(opened.derived),
+            measuring=measuring,
             is_fetching=lambda key: others is not None and others.replicas.is_fetching(key),
         )
         registry = Registry(

@@ -26,6 +26,7 @@ from proxy.oci.reference import Digest, parse_name, parse_reference
 from proxy.oci.schema1 import build, imageconfig, rfc3339
 from proxy.oci.schema1.to_image import to_image
 from proxy.oci.schema1.verification import find_damage
+from proxy.peers import layers as peer_layers
 from proxy.peers.answers import Value, read_error
 from proxy.peers.frames import Frame, FrameInvalid, FrameReader, Kind
 from proxy.peers.questions import Question
@@ -259,6 +260,11 @@ PARSERS: Final[dict[str, Parser]] = {
         lambda data: read_error(Frame(Kind.ERROR, data)),
         [b'{"error":"BlobUnknown","message":"x","retry_after":1}'],
         (FrameInvalid,),
+    ),
+    "facts of a peer": Parser(
+        lambda data: peer_layers._read(_FACTS.digest, Value.read(Frame(Kind.VALUE, data))),
+        [json.dumps(_FACTS.encode()).encode() + b"\n"],
+        (ValueError, KeyError, FrameInvalid, RegistryError, ConversionRefused),
     ),
     "question of a peer": Parser(
         _text(Question.decode), [f"/peers/1/blob?name=a&reference={_DIGEST}".encode()], _REGISTRY

@@ -162,6 +162,7 @@ def test_a_sparse_file_of_a_thousand_to_one_is_measured_in_little_memory() -> No
 def test_facts_survive_being_written() -> None:
     facts = measure(GZIP)
     assert LayerFacts.decode(facts.encode()) == facts
-    for name, wrong in (("size", None), ("size", "1"), ("gzip", 1), ("diff_id", "x")):
+    wrongs = (("size", None), ("size", "1"), ("size", -1), ("size", True), ("gzip", 1))
+    for name, wrong in (*wrongs, ("unpacked", -1), ("diff_id", "x")):
         with pytest.raises((ValueError, DigestInvalid)):
             LayerFacts.decode(facts.encode() | {name: wrong})
