@@ -93,7 +93,7 @@ class Question:
             upstreams=upstreams,
             registries=upstreams,
             flights=self._flights,
-            derived=DerivedConfigs(self.catalog, upstream_manifests),
+            derived=DerivedConfigs(self.catalog, upstream_manifests, Standby()),
         )
         known = KnownLayers(layers)
         measuring = LayerMeasuring(

@@ -161,7 +161,7 @@ async def open_services(
             upstreams=asked,
             registries=registries,
             flights=flights,
-            derived=DerivedConfigs(catalog, upstream_manifests),
+            derived=DerivedConfigs(catalog, upstream_manifests, standby),
         )
         tags = Tags(
             catalog=catalog,

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from proxy.oci.mediatype import MediaType
+from proxy.oci.reference import Digest
 from tests.hostile import bystander
-from tests.kit import images
+from tests.kit import images, schema1
 from tests.kit.access import basic, htpasswd
 from tests.kit.proxy import Proxy, push, settings
 from tests.kit.scripted_upstream import Fault, ScriptedUpstream
@@ -394,6 +395,32 @@ async def test_a_digest_that_was_made_meanwhile_lasts_if_the_registry_has_the_im
         assert answer.status == (200 if has else 404)
         if has:
             assert answer.body == made.body
+        await scene.bystander()
+
+
+@pytest.mark.parametrize("has", [True, False], ids=["has it", "has it not"])
+async def test_a_config_that_was_made_meanwhile_lasts_if_the_registry_has_the_image(
+    data_dir: Path, *, has: bool
+) -> None:
+    image = schema1.old_docker([images.layer({"srv/file": b"old"}).blob])
+    async with opened(data_dir) as scene:
+        push(scene.mirror, NAME, "1", image)
+        await scene.registry.stop()
+        made = await scene.proxy.get(f"/v2/ships.example/{NAME}/manifests/1", Accept=MediaType.V2S2)
+        config = json.loads(made.body)["config"]["digest"]
+        path = f"/v2/ships.example/{NAME}/blobs/{config}"
+        before = await scene.proxy.get(path)
+        assert (before.status, str(Digest.of(before.body))) == (200, config)
+        if has:
+            push(scene.registry, NAME, None, image)
+        await scene.registry.start()
+        while FROM_MIRROR in (answer := await scene.proxy.get(path)).headers.get(
+            "Cache-Status", ""
+        ):
+            pass
+        assert answer.status == (200 if has else 404)
+        if has:
+            assert answer.body == before.body
         await scene.bystander()
 
 

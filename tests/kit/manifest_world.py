@@ -137,7 +137,7 @@ class ManifestWorld:
             upstreams=upstreams,
             registries=upstreams,
             flights=flights,
-            derived=DerivedConfigs(self.catalog, self.fetches),
+            derived=DerivedConfigs(self.catalog, self.fetches, Standby(upstreams)),
             clock=self.clock,
         )
         self.tags = Tags(
