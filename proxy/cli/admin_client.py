@@ -107,6 +107,10 @@ def describe(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"answers: {_counts(status['requests'])}"
     if status["stale"]:
         yield f"  stale: {_counts(status['stale'])}"
+    if status["access"]:
+        yield f"closed repositories: {_counts(status['access'])}"
+    if status["logins"]:
+        yield f"logins: {_counts(status['logins'])}"
     for name, upstream in status["upstreams"].items():
         state = "fails, its circuit is open" if upstream["breaker"] == "open" else "works"
         yield f"{name} {state}: {_counts(upstream['requests'])}"

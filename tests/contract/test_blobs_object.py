@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import ClientSession
@@ -86,6 +86,10 @@ async def test_a_client_reads_the_blob_by_its_url(at: Callable[..., ObjectBlobs]
         async with session.put(url, data=b"x") as answer:
             assert answer.status == 403
     assert SECRET_KEY not in url
+    soon = await store.url(DIGEST, seconds=60)
+    assert soon is not None
+    assert parse_qs(urlsplit(soon).query)["X-Amz-Expires"] == ["60"]
+    assert parse_qs(urlsplit(url).query)["X-Amz-Expires"] == ["1200"]
     assert await at(redirect=False).url(DIGEST) is None
 
 

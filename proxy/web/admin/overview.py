@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,28 +13,36 @@ if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
 
+# What is counted under which name, by which label.
+_COUNTED: Final = {
+    "lighterage_requests_total": ("requests", "cache"),
+    "lighterage_stale_served_total": ("stale", "reason"),
+    "lighterage_access_decisions_total": ("access", "decision"),
+    "lighterage_logins_total": ("logins", "outcome"),
+}
+
+
 def overview(exposition: str) -> dict[str, object]:
     """From metrics in prometheus' text format.
 
     `stored_bytes` are what the blobs take; `requests` are by where the content came from, `stale`
-    by reason; and for each upstream there is whether its `breaker` is open, its `requests` by
+    by reason; `access` are decisions about repositories that are not open, and `logins` are by how
+    they ended; and for each upstream there is whether its `breaker` is open, its `requests` by
     outcome, and its `budget` if it ever told one.
     """
     stored_bytes = 0
-    requests: Counter[str] = Counter()
-    stale: Counter[str] = Counter()
+    counted: dict[str, Counter[str]] = {name: Counter() for name, _ in _COUNTED.values()}
     breakers: dict[str, str] = {}
     upstream_requests: defaultdict[str, Counter[str]] = defaultdict(Counter)
     budgets: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for sample in _samples(exposition):
         labels, value = sample.labels, int(sample.value)
         match sample.name:
-            case "lighterage_requests_total":
-                requests[labels["cache"]] += value
+            case counter if counter in _COUNTED:
+                name, label = _COUNTED[counter]
+                counted[name][labels[label]] += value
             case "lighterage_stored_bytes":
                 stored_bytes = value
-            case "lighterage_stale_served_total":
-                stale[labels["reason"]] += value
             case "lighterage_upstream_circuit_open":
                 breakers[labels["upstream"]] = "open" if value else "closed"
             case "lighterage_upstream_requests_total":
@@ -47,8 +55,7 @@ def overview(exposition: str) -> dict[str, object]:
                 pass
     return {
         "stored_bytes": stored_bytes,
-        "requests": requests,
-        "stale": stale,
+        **counted,
         "upstreams": {
             name: {
                 "breaker": breaker,

@@ -14,6 +14,12 @@ lighterage_requests_total{cache="hit",route="blobs",status="206"} 2.0
 lighterage_requests_total{cache="miss",route="blobs",status="200"} 1.0
 # TYPE lighterage_stale_served_total counter
 lighterage_stale_served_total{reason="throttled"} 3.0
+# TYPE lighterage_access_decisions_total counter
+lighterage_access_decisions_total{decision="admitted",mode="basic",principal="basic"} 5.0
+lighterage_access_decisions_total{decision="admitted",mode="basic",principal="jwt"} 1.0
+lighterage_access_decisions_total{decision="denied",mode="deny",principal="anonymous"} 2.0
+# TYPE lighterage_logins_total counter
+lighterage_logins_total{outcome="wrong"} 4.0
 # TYPE lighterage_upstream_requests_total counter
 lighterage_upstream_requests_total{kind="manifest",outcome="ok",upstream="docker.io"} 4.0
 lighterage_upstream_requests_total{kind="blob",outcome="ok",upstream="docker.io"} 1.0
@@ -35,6 +41,8 @@ def test_counts_are_summed_and_only_reported_budgets_are_shown() -> None:
         "stored_bytes": 31457280,
         "requests": {"hit": 7, "miss": 1},
         "stale": {"throttled": 3},
+        "access": {"admitted": 6, "denied": 2},
+        "logins": {"wrong": 4},
         "upstreams": {
             "docker.io": {
                 "breaker": "open",
@@ -54,6 +62,8 @@ def test_the_status_is_printed_in_sentences() -> None:
         "blobs take 30.0 MiB",
         "answers: 7 hit, 1 miss",
         "  stale: 3 throttled",
+        "closed repositories: 6 admitted, 2 denied",
+        "logins: 4 wrong",
         "docker.io fails, its circuit is open: 5 ok, 9 throttled",
         "  pulls left: 0 of 100",
         "quay.io works: none yet",
@@ -61,4 +71,11 @@ def test_the_status_is_printed_in_sentences() -> None:
 
 
 def test_a_proxy_that_has_done_nothing_has_a_status_too() -> None:
-    assert overview("") == {"stored_bytes": 0, "requests": {}, "stale": {}, "upstreams": {}}
+    nothing: dict[str, object] = {
+        "requests": {},
+        "stale": {},
+        "access": {},
+        "logins": {},
+        "upstreams": {},
+    }
+    assert overview("") == {"stored_bytes": 0, **nothing}
