@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack
 
+import pytest
+
 from proxy.peers.readers import Readers
 
 KEY = "docker.io/sha256:00"
@@ -47,15 +49,24 @@ def test_each_gets_its_part_of_the_others() -> None:
     assert set(sent.values()) == {10}
 
 
-def test_a_thousand_replicas_are_a_tree_of_few_levels() -> None:
-    """Each that is sent on asks there, and may be sent on again."""
-    nodes = {"owner": Readers(8)}
-    depth = {"owner": 0}
+@pytest.mark.parametrize(("count", "levels", "questions"), [(300, 3, 2.9), (3000, 4, 3.9)])
+def test_thousands_of_replicas_are_a_tree_of_few_levels(
+    count: int, levels: int, questions: float
+) -> None:
+    """Each that is sent on asks there, and may be sent on again: docs/replicas.md."""
+    nodes, depth = {"owner": Readers(8)}, {"owner": 0}
+    asked = 0
     with ExitStack() as stack:
-        for number in range(3000):
+        for number in range(count - 1):
             name, at = f"replica {number}", "owner"
+            asked += 1
             while (other := nodes[at].another(KEY, name)) is not None:
                 at = other
+                asked += 1
             stack.enter_context(nodes[at].reading(KEY, name))
             nodes[name], depth[name] = Readers(8), depth[at] + 1
-    assert max(depth.values()) == 4
+    assert max(depth.values()) == levels
+    assert asked / count < questions
+    sends = Counter(depth.values())
+    assert sends[1] == 8
+    assert sends[2] == 64
