@@ -13,6 +13,7 @@ from proxy.blobs.limits import TransferLimits
 from proxy.blobs.serve import Blobs
 from proxy.blobs.transfers import Transfers
 from proxy.catalog.catalog import Catalog
+from proxy.catalog.routing import Standby
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.derived_configs import DerivedConfigs
 from proxy.manifests.fetch import UpstreamManifests
@@ -172,13 +173,14 @@ class MemoryReplica:
             upstreams=upstreams,
             registries=upstreams,
             flights=self.flights,
-            derived=DerivedConfigs(catalog, fetches),
+            derived=DerivedConfigs(catalog, fetches, Standby(upstreams)),
             clock=fleet.clock,
         )
         nothing: Any = None
         self.content = PeerContent(
             registries=upstreams.keys(),
             naming=nothing,
+            measuring=nothing,
             tags=nothing,
             upstream_manifests=fetches,
             blobs=self.blobs,
