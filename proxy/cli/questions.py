@@ -75,17 +75,19 @@ def inspect(
 @click.argument("image", metavar=IMAGE)
 @click.option("--as", "client", type=click.Choice(CLIENTS), help="Ask as this client would.")
 @click.option("--accept", multiple=True, metavar="TYPE", help="Ask with this Accept header.")
+@click.option("--user", metavar="NAME", help="Ask as this user of the htpasswd file.")
 @click.option("--no-accept", is_flag=True, help="Ask without an Accept header, as docker 1.9.")
 @ADMIN
 @CONFIG
 @AS_JSON
 def explain(
     image: str,
+    *,
     client: str | None,
     accept: tuple[str, ...],
+    user: str | None,
     admin: str | None,
     config: Path | None,
-    *,
     no_accept: bool,
     as_json: bool,
 ) -> None:
@@ -98,6 +100,8 @@ def explain(
     query = [("image", image), *(("accept", line) for line in accept)]
     if client is not None:
         query.append(("as", client))
+    if user is not None:
+        query.append(("user", user))
     if no_accept:
         query.append(("no-accept", ""))
     answer = ask_proxy(f"/explain?{urlencode(query)}", admin, config)
@@ -128,10 +132,23 @@ def _inspection(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  for {clients}" if clients else "  for a client that names only this type"
 
 
+def _access(answer: dict[str, Any]) -> str:
+    rule = answer["access"]
+    whom = "a client without a login" if answer["user"] is None else answer["user"]
+    verdicts = {
+        True: "every client may pull" if rule["mode"] == "open" else f"{whom} may pull",
+        False: "nobody may pull" if rule["mode"] == "deny" else f"{whom} may not pull",
+        None: "the registry decides, by the client's own login there",
+    }
+    reason = f" ({rule['reason']})" if rule["reason"] else ""
+    return f"{rule['mode']}, by the rule for {rule['match']}: {verdicts[rule['may_pull']]}{reason}"
+
+
 def _explanation(answer: dict[str, Any]) -> Iterator[str]:
     yield f"image           {_name(answer)}"
     accepted = ", ".join(answer["accept"]) or "nothing: there is no Accept header"
     yield f"client          {answer['client'] or 'any'}, accepts {accepted}"
+    yield f"access          {_access(answer)}"
     yield f"cached copy     {answer['state']}"
     made = answer["representation"]
     if made is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy.errors import ManifestUnknown, RequestInvalid
 from proxy.manifests.preview import Answered, Refused
@@ -13,12 +13,15 @@ from proxy.oci.mediatype import form_of
 from proxy.oci.reference import Digest, Tag, parse_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.catalog.routing import Routes
     from proxy.manifests.preview import Explanation, Inspection, Made, Preview
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Repository
+
+# The rule for UPSTREAM/NAME and a tag ("" for a digest), and what it means for a user.
+DescribeAccess: TypeAlias = "Callable[[str, str, str | None], dict[str, Any]]"
 
 _LATEST: Final = Tag("latest")
 
@@ -26,16 +29,24 @@ _LATEST: Final = Tag("latest")
 class Questions:
     """Answers them, without asking any upstream or storing anything."""
 
-    def __init__(self, routes: Routes, preview: Preview) -> None:
+    def __init__(self, routes: Routes, preview: Preview, access: DescribeAccess) -> None:
+        """`access` says which rule is for a repository, and whether a user may pull there."""
         self._routes = routes
         self._preview = preview
+        self._access = access
 
     async def explain(
-        self, image: str, *, client: str | None = None, accept: Sequence[str] | None = None
+        self,
+        image: str,
+        *,
+        client: str | None = None,
+        accept: Sequence[str] | None = None,
+        user: str | None = None,
     ) -> dict[str, Any]:
         """How a request would be answered now: of a known `client`, or with lines of `accept`.
 
-        With neither, as containerd would ask. RegistryError for a name or a client that is none.
+        With neither, as containerd would ask. `user` is one of the htpasswd file. RegistryError for
+        a name or a client that is none.
         """
         repository, reference = self._parse(image)
         name = client or "containerd"
@@ -44,7 +55,10 @@ class Questions:
         lines = tuple(CLIENTS[name] if accept is None else accept)
         found = await self._preview.explain(repository, reference, Accept.parse(lines))
         asker = name if accept is None else None
-        return {**_explanation(found), "client": asker, "accept": list(lines)}
+        tag = "" if isinstance(reference, Digest) else reference
+        access = self._access(str(repository), tag, user)
+        asked = {"client": asker, "accept": list(lines), "user": user}
+        return {**_explanation(found), **asked, "access": access}
 
     async def inspect(self, image: str) -> dict[str, Any]:
         """What is stored, and every representation; ManifestUnknown if nothing is."""

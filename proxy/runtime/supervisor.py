@@ -97,11 +97,16 @@ class _Questions:
         self._settings = settings
 
     async def explain(
-        self, image: str, *, client: str | None = None, accept: Sequence[str] | None = None
+        self,
+        image: str,
+        *,
+        client: str | None = None,
+        accept: Sequence[str] | None = None,
+        user: str | None = None,
     ) -> dict[str, Any]:
         """How a request would be answered now."""
         async with self._open() as questions:
-            return await questions.explain(image, client=client, accept=accept)
+            return await questions.explain(image, client=client, accept=accept, user=user)
 
     async def inspect(self, image: str) -> dict[str, Any]:
         """What is stored of an image."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.kit.singleflight import SingleFlight
@@ -10,6 +11,7 @@ from proxy.manifests.preview import Preview
 from proxy.manifests.question import Sources
 from proxy.manifests.questions import Questions
 from proxy.stores.disk.blobs import DiskBlobs
+from proxy.wiring.access_rules import describe_access, rules_of
 from proxy.wiring.blob_store import blob_store
 from proxy.wiring.catalog import open_catalog
 from proxy.wiring.policies import lifetimes_of, policy_of, routes_of, signing_key_of
@@ -46,7 +48,8 @@ def questions_of(
         max_input=settings.conversion.max_input,
         max_unpacked=settings.conversion.max_unpacked,
     )
-    return Questions(routes_of(settings), Preview(sources))
+    access = partial(describe_access, rules_of(settings.access))
+    return Questions(routes_of(settings), Preview(sources), access)
 
 
 @asynccontextmanager

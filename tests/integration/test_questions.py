@@ -132,3 +132,31 @@ async def test_many_odd_names_leave_nothing(proxy: Proxy, upstream: ScriptedUpst
         if number % 100 == 0:
             await asyncio.sleep(0)
     assert upstream.requests == []
+
+
+async def test_the_rule_of_access_is_said(upstream: ScriptedUpstream, data_dir: Path) -> None:
+    rules = [
+        {"match": "docker.io/team/*", "mode": "basic", "users": ["ci"]},
+        {"match": "docker.io/evil/*", "mode": "deny", "reason": "it was never scanned"},
+        {"match": "docker.io/own/*", "mode": "upstream"},
+    ]
+    users = data_dir.with_name("users")
+    users.write_text("ci:$2b$04$abcdefghijklmnopqrstuuZ9hITkhSjgdPh1azpD9e5XbVlHeIfui\n")
+    access = {"rules": rules, "htpasswd_file": str(users), "allow_plain": True}
+    async with Proxy(settings(upstream, data_dir, access=access)) as proxy:
+        explain = proxy.services.questions.explain
+        for image, user, mode, may_pull in (
+            ("library/ship:1", None, "open", True),
+            ("team/ship:1", None, "basic", False),
+            ("team/ship:1", "ci", "basic", True),
+            ("team/ship:1", "guest", "basic", False),
+            ("evil/ship:1", "ci", "deny", False),
+            ("own/ship:1", "ci", "upstream", None),
+        ):
+            said = (await explain(image, user=user))["access"]
+            assert (said["mode"], said["may_pull"]) == (mode, may_pull), image
+            if user is None:
+                answer = await proxy.get(f"/v2/{image.replace(':', '/manifests/')}")
+                assert (answer.status == 401) is not may_pull
+        denied = await proxy.get("/v2/evil/ship/manifests/1")
+        assert (await explain("evil/ship:1"))["access"]["reason"] in denied.message

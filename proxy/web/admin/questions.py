@@ -13,14 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 _INSPECT: Final = frozenset({"image"})
-_EXPLAIN: Final = frozenset({"image", "as", "accept", "no-accept"})
+_EXPLAIN: Final = frozenset({"image", "as", "accept", "no-accept", "user"})
 
 
 class AnswersQuestions(Protocol):
     """Answers questions about images, as plain values."""
 
     async def explain(
-        self, image: str, *, client: str | None = None, accept: Sequence[str] | None = None
+        self,
+        image: str,
+        *,
+        client: str | None = None,
+        accept: Sequence[str] | None = None,
+        user: str | None = None,
     ) -> dict[str, Any]:
         """How a request would be answered now; RegistryError if that is no question."""
         ...
@@ -43,7 +48,9 @@ def question_routes(questions: AnswersQuestions) -> list[web.RouteDef]:
             accept = query.getall("accept", [])
 
         def work(image: str) -> Awaitable[dict[str, Any]]:
-            return questions.explain(image, client=query.get("as"), accept=accept)
+            return questions.explain(
+                image, client=query.get("as"), accept=accept, user=query.get("user")
+            )
 
         return await _answer(request, _EXPLAIN, work)
 
