@@ -46,6 +46,7 @@ PACKAGES: Final = {
     "runc": "runc",
     "setpriv": "util-linux",
     "skopeo": "skopeo",
+    "nsenter": "util-linux",
     "unshare": "util-linux",
     "wrk": "wrk",
 }
@@ -72,7 +73,8 @@ SUITES: Final = {
     "conformance": ("conformance", "docker-registry"),
     "contract": ("redis-server", "versitygw"),
     "e2e": (
-        *("containerd", "ctr", "docker", "dockerd", "podman", "setpriv", "skopeo", "unshare"),
+        *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo"),
+        *("nsenter", "setpriv", "unshare"),
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust", "docker113", "ggcr"),
     ),

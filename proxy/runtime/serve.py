@@ -18,6 +18,7 @@ from proxy.runtime import rlimits
 from proxy.runtime.certificate import Certificate
 from proxy.runtime.chores import Chore, ChoreName, Chores
 from proxy.runtime.dependency_watch import DependencyWatch
+from proxy.runtime.orphans import reap_orphans
 from proxy.runtime.private_files import keep_files_private
 from proxy.runtime.reload import SettingsReload
 from proxy.runtime.shutdown import Shutdown, ignore_signals
@@ -71,6 +72,7 @@ async def _serve_alone(
 ) -> None:
     shutdown = Shutdown()
     shutdown.listen(signal.SIGTERM, signal.SIGINT)
+    reap_orphans()
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
         admin = admin_app(

@@ -16,6 +16,7 @@ import uvloop
 
 from proxy.config import Address
 from proxy.runtime.control_channel import Assignment
+from proxy.runtime.orphans import reap_orphans
 from proxy.runtime.private_files import keep_files_private
 from proxy.runtime.serve import admin_access
 from proxy.runtime.shared_memory import private_directory, private_memory
@@ -67,9 +68,12 @@ async def _supervise(
             WorkerProcess(Assignment(number, settings, directory, tokens, arguments), shutdown)
             for number in range(1, settings.workers + 1)
         ]
-        merged = MergedMetrics(
-            directory, workers=lambda: [worker.pid for worker in workers if worker.pid]
-        )
+
+        def running() -> list[int]:
+            return [worker.pid for worker in workers if worker.pid]
+
+        reap_orphans(running)
+        merged = MergedMetrics(directory, workers=running)
         pool = WorkerPool(workers, merged, announce)
         purge = partial(_purge, settings)
         admin = admin_app(
@@ -82,9 +86,9 @@ async def _supervise(
         async with listening(admin, settings.admin.listen):
             try:
                 async with asyncio.TaskGroup() as group:
-                    running = [group.create_task(pool.keep(worker)) for worker in workers]
+                    kept = [group.create_task(pool.keep(worker)) for worker in workers]
                     await shutdown.draining.wait()
-                    await _drain(pool, running, shutdown, settings)
+                    await _drain(pool, kept, shutdown, settings)
             except ExceptionGroup as failures:
                 # The first failure has cancelled the other tasks.
                 raise failures.exceptions[0] from None
