@@ -252,6 +252,13 @@ def _warn(settings: Settings, warnings: dict[str, str]) -> None:
         )
         warnings["access.plain"] = message
         _log.warning("access.plain", message=message)
+    if settings.peers.listen is not None and access.token_key_file is None:
+        message = (
+            "each replica has a token key of its own, so a client's token is good at one of them "
+            "only; give all of them the same access.token_key_file"
+        )
+        warnings["access.token_key"] = message
+        _log.warning("access.token_key", message=message)
     for name, upstream in settings.upstreams.items():
         if access.may_apply("upstream", name) and not upstream.has_credentials:
             message = (
