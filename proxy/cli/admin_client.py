@@ -111,6 +111,10 @@ def describe(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"closed repositories: {_counts(status['access'])}"
     if status["logins"]:
         yield f"logins: {_counts(status['logins'])}"
+    if status["replicas"]:
+        yield f"other replicas: {_counts(status['replicas'])}"
+    if status["passed_over"]:
+        yield f"  passed over: {_counts(status['passed_over'])}"
     for name, upstream in status["upstreams"].items():
         state = "fails, its circuit is open" if upstream["breaker"] == "open" else "works"
         yield f"{name} {state}: {_counts(upstream['requests'])}"

@@ -91,6 +91,10 @@ FIRES: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
         {'lighterage_turned_away_total{limit="connections"}': GROWS},
         {'lighterage_turned_away_total{limit="connections"}': RESTS},
     ),
+    "LighterageReplicaLeftOut": (
+        {'lighterage_peers{state="left_out"}': "1x180"},
+        {'lighterage_peers{state="left_out"}': "0x180"},
+    ),
     "LighterageLoopLags": (
         {
             'lighterage_loop_lag_seconds_bucket{le="0.25"}': "0+90x180",

@@ -19,6 +19,8 @@ _COUNTED: Final = {
     "lighterage_stale_served_total": ("stale", "reason"),
     "lighterage_access_decisions_total": ("access", "decision"),
     "lighterage_logins_total": ("logins", "outcome"),
+    "lighterage_peers": ("replicas", "state"),
+    "lighterage_peer_passed_over_total": ("passed_over", "reason"),
 }
 
 
@@ -27,8 +29,9 @@ def overview(exposition: str) -> dict[str, object]:
 
     `stored_bytes` are what the blobs take; `requests` are by where the content came from, `stale`
     by reason; `access` are decisions about repositories that are not open, and `logins` are by how
-    they ended; and for each upstream there is whether its `breaker` is open, its `requests` by
-    outcome, and its `budget` if it ever told one.
+    they ended; `replicas` are the others by state, and `passed_over` their questions that another
+    one had to answer, by reason; and for each upstream there is whether its `breaker` is open, its
+    `requests` by outcome, and its `budget` if it ever told one.
     """
     stored_bytes = 0
     counted: dict[str, Counter[str]] = {name: Counter() for name, _ in _COUNTED.values()}

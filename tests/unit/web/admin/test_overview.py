@@ -20,6 +20,11 @@ lighterage_access_decisions_total{decision="admitted",mode="basic",principal="jw
 lighterage_access_decisions_total{decision="denied",mode="deny",principal="anonymous"} 2.0
 # TYPE lighterage_logins_total counter
 lighterage_logins_total{outcome="wrong"} 4.0
+# TYPE lighterage_peers gauge
+lighterage_peers{state="live"} 2.0
+lighterage_peers{state="left_out"} 0.0
+# TYPE lighterage_peer_passed_over_total counter
+lighterage_peer_passed_over_total{reason="silent"} 6.0
 # TYPE lighterage_upstream_requests_total counter
 lighterage_upstream_requests_total{kind="manifest",outcome="ok",upstream="docker.io"} 4.0
 lighterage_upstream_requests_total{kind="blob",outcome="ok",upstream="docker.io"} 1.0
@@ -43,6 +48,8 @@ def test_counts_are_summed_and_only_reported_budgets_are_shown() -> None:
         "stale": {"throttled": 3},
         "access": {"admitted": 6, "denied": 2},
         "logins": {"wrong": 4},
+        "replicas": {"live": 2, "left_out": 0},
+        "passed_over": {"silent": 6},
         "upstreams": {
             "docker.io": {
                 "breaker": "open",
@@ -64,6 +71,8 @@ def test_the_status_is_printed_in_sentences() -> None:
         "  stale: 3 throttled",
         "closed repositories: 6 admitted, 2 denied",
         "logins: 4 wrong",
+        "other replicas: 0 left_out, 2 live",
+        "  passed over: 6 silent",
         "docker.io fails, its circuit is open: 5 ok, 9 throttled",
         "  pulls left: 0 of 100",
         "quay.io works: none yet",
@@ -76,6 +85,8 @@ def test_a_proxy_that_has_done_nothing_has_a_status_too() -> None:
         "stale": {},
         "access": {},
         "logins": {},
+        "replicas": {},
+        "passed_over": {},
         "upstreams": {},
     }
     assert overview("") == {"stored_bytes": 0, **nothing}
