@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +14,7 @@ from proxy.access.htpasswd import Htpasswd
 from proxy.access.turns import Turns
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
-from proxy.kit.threads import in_thread
+from proxy.kit.threads import in_thread, threads_that_give_way
 from proxy.kit.watched_files import entry
 
 if TYPE_CHECKING:
@@ -35,8 +31,6 @@ _MEMORY: Final = 2**20
 _COST: Final = 256
 _MAX_FILE: Final = 4 * 2**20
 _MAX_PASSWORD: Final = 16 * 1024
-# How much less of a busy processor the thread of hashes gets (setpriority(2), of a thread).
-_NICE: Final = 10
 _WARNING: Final = "htpasswd"
 
 
@@ -60,7 +54,7 @@ class Passwords:
         self._seen = entry(file)
         self._users = _read(file)
         self._turns = Turns()
-        self._hashing = ThreadPoolExecutor(1, "hash", initializer=_give_way)
+        self._hashing = threads_that_give_way(1, "hash")
         # Nothing that is remembered can be tried offline: the key is this process' own.
         self._key = secrets.token_bytes(32)
         self._right: LruCache[bytes, str] = LruCache(_MEMORY)
@@ -143,12 +137,6 @@ class Passwords:
         text = f"{len(login.username)}:{login.username}{login.password}"
         encoded = text.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(encoded, key=self._key, digest_size=16).digest()
-
-
-def _give_way() -> None:
-    """Let the event loop have the processor before this thread of hashes."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _read(file: Path) -> Htpasswd:

@@ -15,7 +15,7 @@ import structlog
 
 from proxy.errors import BlobUnknown, ConversionRefused, RefusalReason
 from proxy.kit.lru import LruCache
-from proxy.kit.threads import in_thread
+from proxy.kit.threads import in_thread, threads_that_give_way
 from proxy.kit.turns import FairTurns
 from proxy.oci.layer import LayerMeter
 from proxy.telemetry import metrics, trace
@@ -78,6 +78,7 @@ class LayerMeasuring:
         self._max_unpacked = max_unpacked
         self._owners = owners
         self._turns = FairTurns(concurrency)
+        self._threads = threads_that_give_way(concurrency, "layer")
         self._locks: WeakValueDictionary[tuple[str, Digest], asyncio.Lock] = WeakValueDictionary()
         self._refused: LruCache[tuple[str, Digest], ConversionRefused] = LruCache(_MEMORY)
 
@@ -182,10 +183,10 @@ class LayerMeasuring:
         while offset < source.size:
             piece = await source.read(offset, min(_PIECE, source.size - offset))
             async with self._turns.take(client):
-                await in_thread(partial(meter.feed, piece))
+                await in_thread(partial(meter.feed, piece), executor=self._threads)
             offset += len(piece)
         async with self._turns.take(client):
-            return await in_thread(meter.finish)
+            return await in_thread(meter.finish, executor=self._threads)
 
 
 def _require_within(limit: int, size: int, verb: str = "have") -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
 
-from proxy.kit.threads import in_thread
+from proxy.kit.threads import in_thread, threads_that_give_way
 
 
 async def test_the_result_and_the_exception_come_through() -> None:
@@ -69,3 +70,15 @@ async def test_a_failure_after_cancellation_is_not_logged() -> None:
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_threads_of_long_computations_give_way_and_others_do_not() -> None:
+    """Each thread has a priority of its own."""
+
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = priority()
+    with threads_that_give_way(1, "computation") as executor:
+        assert await in_thread(priority, executor=executor) > before
+    assert priority() == before
