@@ -145,8 +145,8 @@ SETTINGS: Final = {
     ),
     "a login for everybody": Wrong(
         "LIGHTERAGE_LISTEN: listen: every client that can reach 0.0.0.0:0 would pull with the "
-        "credentials for quay.io; listen on 127.0.0.1, or set access.allow_anonymous: true if "
-        "you want that",
+        "credentials for quay.io; say in access.rules who may pull, listen on 127.0.0.1, or set "
+        "access.allow_anonymous: true if you want that",
         f"upstreams: {{quay.io: {{url: '{_URL}', credentials: {{username: a, password: b}}}}}}\n",
         {"LIGHTERAGE_LISTEN": "0.0.0.0:0"},
     ),
