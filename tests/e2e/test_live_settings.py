@@ -161,8 +161,8 @@ async def test_a_file_that_is_broken_changes_nothing_and_is_told_of(
     before = await running.pulled()
     push(upstream, CARGO, "1", images.docker("after"))
     broken = (
-        ("tags: {ttl: 0s", "is not YAML"),
-        ("tags: {ttl: 0000-00-00}", "is not YAML"),
+        ("tags: {ttl: 0s", "lighterage.yaml:1:7: a bracket is not closed"),
+        ("tags: {ttl: 0000-00-00}", "lighterage.yaml:1:13: this value is not what its form"),
         ("", "is empty"),
         (running.settings(ttl="0s", tgas={}), "tgas: there is no such setting"),
         (running.settings(ttl="soon"), "tags.ttl: a duration is"),
