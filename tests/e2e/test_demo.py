@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -105,6 +106,8 @@ def test_a_signal_ends_all_of_it(environ: dict[str, str], sent: signal.Signals) 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # What runs these tests may ignore it, as a shell does for what it runs in the background.
+        preexec_fn=partial(signal.signal, sent, signal.SIG_DFL),  # noqa: PLW1509 -- no threads
     ) as demo:
         assert demo.stdout is not None
         while b"3. a cold pull" not in demo.stdout.readline():

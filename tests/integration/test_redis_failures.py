@@ -348,6 +348,8 @@ async def test_a_slot_that_moves_is_followed(tmp_path: Path) -> None:
                 node for node in nodes.servers if node is not nodes.owner_of("lighterage:2:key")
             )
             identity = new.ask("CLUSTER", "MYID")
+            # Of two nodes that claim a slot, the one with the newer epoch has it.
+            new.ask("CLUSTER", "BUMPEPOCH")
             nodes.owner_of("lighterage:2:key").ask("FLUSHALL")
             for node in (new, *nodes.servers):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", identity)

@@ -42,8 +42,11 @@ _MAX_LIFE: Final = 100 * 365 * 86400.0
 _REASONS: Final = {
     "AuthenticationError": "refuses the login",
     "AuthenticationWrongNumberOfArgsError": "refuses the login",
+    "ClusterDownError": "is a cluster that is down",
     "ConnectionError": "cannot be reached",
     "ConnectionRefusedError": "cannot be reached",
+    "InvalidResponse": "does not speak the protocol of Redis",
+    "MasterNotFoundError": "has no master",
     "NoPermissionError": "refuses a command to this user",
     "OutOfMemoryError": "has no memory left",
     "ReadOnlyError": "is a replica, and takes no writes",
@@ -123,7 +126,7 @@ class RedisManifests:
         recent = self._last_error if self._has_failed.is_set() else None
         self._has_failed.clear()
         if recent and not warning:
-            reason = _REASONS.get(recent, recent)
+            reason = _REASONS.get(recent, f"fails: {recent}")
             warning = f"{self._name} failed recently, or refuses some commands: it {reason}"
         return Status(connected=True, last_error=recent, warning=warning)
 
