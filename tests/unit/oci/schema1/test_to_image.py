@@ -264,7 +264,7 @@ REFUSED: Final[dict[str, tuple[Content, str]]] = {
     "fewer layers": (changed(lambda _, blobs: blobs.pop()), "has 3 steps, and it has 2 layers"),
     "no JSON": (schema1.of_steps(["{"], [b"x"]), "is not a JSON object"),
     "an array": (schema1.of_steps(["[]"], [b"x"]), "is not a JSON object"),
-    "deep": (schema1.of_steps(['{"a":' * 5000], [b"x"]), "is nested too deeply"),
+    "deep": (schema1.of_steps(['{"a":' * 100_000], [b"x"]), "is nested too deeply"),
     "half a character": (half_a_character(), "surrogates not allowed"),
     "no id": (newest(id=None), "'' in its history is not an id of 64"),
     "another id": (newest(id="AB" * 32), "is not an id of 64 hexadecimal digits"),
