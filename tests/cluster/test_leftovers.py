@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -97,7 +98,12 @@ class Running:
 def running() -> Iterator[Running]:
     """A cluster with a ready node, whose owner ends with the test."""
     owner = subprocess.Popen(
-        [sys.executable, "-c", _OWNER], cwd=_ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _OWNER],
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        # What runs these tests may ignore it, as a shell does for what it runs in the background.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert owner.stdout
     try:
