@@ -35,7 +35,7 @@ def file_of(gateway: Gateway, tmp_path: Path, digest: Digest = DIGEST) -> Path:
 
 
 def later() -> float:
-    """A while after everything that is in the bucket has come there."""
+    """A while after everything that is in the bucket was uploaded."""
     return time.time() + 10
 
 

@@ -184,7 +184,7 @@ def test_the_digest_stays_whatever_is_lost(
 
 
 def test_old_clients_still_get_what_is_stored(registry: Registry, tmp_path: Path) -> None:
-    """The registry signs it anew each time; the digest is that of what is signed."""
+    """The registry signs it again each time; the digest is that of the signed payload."""
     stored = ask(f"{registry.url}/v2/cargo/old/manifests/1", headers=CRANE)
     digest = stored.headers["Docker-Content-Digest"]
     with Proxy(tmp_path, upstream=registry.url) as proxy:

@@ -1,4 +1,4 @@
-"""Layers of schema 1 that are made to take the proxy's time, memory or patience."""
+"""Layers of schema 1 that are made to cost the proxy time or memory, or never to arrive."""
 
 from __future__ import annotations
 

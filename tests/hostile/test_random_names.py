@@ -41,7 +41,7 @@ async def test_random_repositories(
 async def test_random_tags_of_one_repository(
     proxy: Proxy, upstream: ScriptedUpstream, name: str, method: str
 ) -> None:
-    """Of one that is known and of one that is not: a GET settles what HEAD says, once for all."""
+    """Where a repository is known and where it is not: one GET confirms what HEAD says."""
     await bystander.pull(proxy)
     upstream.requests.clear()
     for number in range(COUNT):

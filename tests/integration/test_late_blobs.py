@@ -21,7 +21,7 @@ LAYER: Final = images.noise("layer", 300_000)
 SMALL: Final = images.noise("small", 3000)
 CONTENTS: Final = {"large": LAYER, "small": SMALL}
 # The answer timeout, and when the first byte comes: seconds.
-PATIENCE: Final = 0.3
+ANSWER_TIMEOUT: Final = 0.3
 LATE: Final = 1.0
 
 
@@ -30,7 +30,12 @@ def _path(content: bytes, name: str = "library/cargo") -> str:
 
 
 def _settings(upstream: ScriptedUpstream, data: Path, **sections: Any) -> Any:
-    chosen = {"url": upstream.url, "default": True, "answer_timeout": PATIENCE, "idle_timeout": 0.4}
+    chosen = {
+        "url": upstream.url,
+        "default": True,
+        "answer_timeout": ANSWER_TIMEOUT,
+        "idle_timeout": 0.4,
+    }
     return settings({"docker.io": chosen}, data, **sections)
 
 
@@ -80,7 +85,7 @@ async def test_it_is_stored_although_every_client_has_gone(
 ) -> None:
     upstream.fault("GET", "*/blobs/*", Fault(delay=LATE), times=1)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(PATIENCE / 3):
+        async with asyncio.timeout(ANSWER_TIMEOUT / 3):
             await late.get(_path(LAYER))
     stored = late.settings.data / "blobs"
     await until(lambda: Digest.of(LAYER).hex in _files(stored))
@@ -162,10 +167,10 @@ async def test_who_gives_up_what_nobody_reads_keeps_the_client_waiting(
 HICCUPS: Final[dict[str, Fault]] = {
     **{str(status): Fault(status=status) for status in (500, 502, 503, 504)},
     "a connection that breaks": Fault(raw=b""),
-    "a head that breaks off": Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Le"),
-    "a body that breaks off at once": Fault(cut=0),
-    "a body that breaks off": Fault(cut=1000),
-    "a body that breaks off in chunks": Fault(cut=1000, chunked=True),
+    "a head that ends early": Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Le"),
+    "a body that ends early at once": Fault(cut=0),
+    "a body that ends early": Fault(cut=1000),
+    "a body that ends early in chunks": Fault(cut=1000, chunked=True),
 }
 
 

@@ -27,19 +27,19 @@ class Replicas:
         upstreams: Mapping[str, Any],
         workers: int = 1,
         redis: str = "",
-        spare: int = 0,
+        joining: int = 0,
         settings: Mapping[str, Any] | None = None,
         peers: Mapping[str, Any] | None = None,
         zones: Sequence[str] = (),
     ) -> None:
-        """`spare` further ones are known to all, but not started with the others.
+        """`joining` further ones are known to all, but not started with the others.
 
         `zones` are those of the replicas, in turn.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self._secret = directory / "peer-secret"
         self._secret.write_text(secrets.token_hex(32))
-        ports = [free_port() for _ in range(count + spare)]
+        ports = [free_port() for _ in range(count + joining)]
         self.addresses = [f"{LOOPBACK}:{port}" for port in ports]
         self._all = [
             Proxy(
@@ -69,7 +69,7 @@ class Replicas:
         return self._all[: self._count]
 
     @property
-    def spare(self) -> Sequence[Proxy]:
+    def joining(self) -> Sequence[Proxy]:
         """Those that a test starts later."""
         return self._all[self._count :]
 
@@ -86,7 +86,7 @@ class Replicas:
 
     def _wait_until_it_knows(self, proxy: Proxy) -> None:
         """Return when all of the replica's processes ask those that are running."""
-        wanted = f'lighterage_peers{{state="left_out"}} {len(self.spare)}.0'
+        wanted = f'lighterage_peers{{state="left_out"}} {len(self.joining)}.0'
         deadline = time.monotonic() + START
         while wanted not in ask(f"{proxy.admin_url}/metrics").body.decode():
             assert time.monotonic() < deadline, f"{proxy.directory.name} does not find the others"

@@ -55,7 +55,7 @@ class ScriptedResponse:
         else:
             self.content.feed_eof()
 
-    # As of a body that has come with its head.
+    # As of a body that was received with its head.
     connection = None
 
     def close(self) -> None:

@@ -113,11 +113,11 @@ async def test_one_more_replica_costs_nothing_and_keeps_serving_alone(tmp_path: 
     async with ScriptedUpstream() as upstream:
         images = load_images(upstream, _IMAGES)
         upstreams = {"docker.io": {"url": upstream.url, "default": True}}
-        with Replicas(tmp_path, 3, upstreams=upstreams, spare=1) as replicas:
+        with Replicas(tmp_path, 3, upstreams=upstreams, joining=1) as replicas:
             ships = Fleet(upstream, images, replicas)
             assert await ships.pull() == []
             asked = upstream.count("GET")
-            (fourth,) = replicas.spare
+            (fourth,) = replicas.joining
             await asyncio.to_thread(fourth.start)
             assert await ships.pull(fourth) == []
             assert upstream.count("GET") == asked

@@ -239,7 +239,7 @@ _client: ContextVar[str] = ContextVar("client")
 
 
 async def test_what_concerns_one_client_is_raised_for_that_one_only(flights: SingleFlight) -> None:
-    """The others begin anew, by one piece of work, and those of the same client do not."""
+    """The others begin again, by one piece of work, and those of the same client do not."""
     begun: list[str] = []
 
     async def work() -> str:

@@ -1,4 +1,4 @@
-"""Turns are given in rotation, whoever asks for most of them."""
+"""Turns rotate between clients, however many of them one client wants."""
 
 from __future__ import annotations
 

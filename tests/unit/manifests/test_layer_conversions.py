@@ -134,7 +134,7 @@ async def test_all_who_ask_wait_for_one_conversion(world: ManifestWorld) -> None
 async def test_beyond_the_places_the_answer_is_that_there_is_none(
     world: ManifestWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits in vain, and a client that reads schema 1 gets that."""
+    """A client that reads schema 1 gets that; the others get an error that says when to return."""
     monkeypatch.setattr(pending, "_WAITING", 1)
     world.restart()
     gate = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What an answer to HEAD of a blob settles, and what is left to a GET."""
+"""Which answers to HEAD of a blob decide, and which need a GET."""
 
 from __future__ import annotations
 

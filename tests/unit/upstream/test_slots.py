@@ -55,7 +55,7 @@ class World:
 
         task = asyncio.create_task(run())
         self.tasks.append(task)
-        await settle()
+        await run_until_idle()
         return task
 
     async def close(self) -> None:
@@ -64,14 +64,14 @@ class World:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-async def settle() -> None:
+async def run_until_idle() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 async def end(task: asyncio.Task[None]) -> None:
     task.cancel()
-    await settle()
+    await run_until_idle()
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ async def test_a_turn_that_comes_as_its_waiter_leaves_is_the_next_one_s(world: W
     held[0].cancel()
     await asyncio.sleep(0)
     leaves.cancel()
-    await settle()
+    await run_until_idle()
     assert world.began[-1] == "next"
     assert (world.slots.taken, world.slots.waiting) == (MOST, 0)
 

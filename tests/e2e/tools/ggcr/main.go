@@ -1,4 +1,4 @@
-// What go-containerregistry finds in a registry: kaniko, ko, crane, flux and cosign are built on it.
+// Prints what go-containerregistry finds in a registry: kaniko, ko, crane, flux and cosign are built on it.
 package main
 
 import (
