@@ -13,6 +13,7 @@ from proxy.errors import ConversionRefused, RegistryError, WouldAsk
 from proxy.manifests.freshness import (
     Fresh,
     MustFetch,
+    Reason,
     RevalidateWithin,
     ServeStale,
     ServeStaleAndRevalidate,
@@ -116,14 +117,22 @@ class Preview:
             if isinstance(reference, Digest):
                 asked = question.manifests.by_digest(repository, reference, accept)
                 result, calls = await _try(asked)
-                state = "not cached" if calls else "cached; a digest never changes"
+                is_cached = isinstance(result, Answered)
+                state = "cached; a digest never changes" if is_cached else "not cached"
                 return Explanation(repository, reference, state, calls, result)
             lookup, decision = await question.tags.consider(repository, reference)
-            head = f"HEAD of manifest {repository.name} {reference}"
+            manifest = f"manifest {repository.name} {reference}"
+            head, get = f"HEAD of {manifest}", f"GET of {manifest}"
+            state, is_asked = "not cached", True
+            if lookup.manifest is not None:
+                state, is_asked = _describe(decision)
+            failure = question.failure(repository)
+            if failure is not None and (lookup.manifest is None or decision == MustFetch()):
+                refused = Refused(failure.code, failure.message)
+                return Explanation(repository, reference, state, (), refused)
             if lookup.manifest is None:
-                calls = (head, f"GET of manifest {repository.name} {reference}")
-                return Explanation(repository, reference, "not cached", calls, Unknown())
-            state, is_asked = _describe(decision)
+                calls = (get,) if lookup.is_of_new_repository else (head, get)
+                return Explanation(repository, reference, state, calls, Unknown())
             result, calls = await _try(
                 question.manifests.represent(repository, reference, lookup.manifest, accept)
             )
@@ -197,8 +206,11 @@ def _describe(decision: Decision) -> tuple[str, bool]:
             return "fresh", False
         case ServeStale(reason):
             return f"stale, and served so: {reason}", False
-        case ServeStaleAndRevalidate(reason):
+        case ServeStaleAndRevalidate(Reason.REVALIDATING | Reason.SLOW as reason):
             return f"stale, and served while the upstream is asked: {reason}", True
+        case ServeStaleAndRevalidate(reason):
+            # Its circuit is open, or it is offline.
+            return f"stale, and served so: {reason}", False
         case RevalidateWithin(seconds):
             return f"stale, and served if the upstream does not answer in {seconds:g} s", True
         case MustFetch():

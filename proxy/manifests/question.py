@@ -21,16 +21,16 @@ from proxy.manifests.nobody import (
     CheapMeasuring,
     NobodyPending,
     NobodyTransfers,
-    NobodyUpstream,
 )
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
 from proxy.oci.reference import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from proxy.blobs.transfers import Transfers
+    from proxy.errors import UpstreamFailure
     from proxy.kit.clock import Clock
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.manifests.pending import PendingConversions
@@ -48,12 +48,16 @@ _MEMORY: Final = 16 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What questions are answered from. `upstreams` are looked at, and never asked."""
+    """What questions are answered from. `upstreams` raise WouldAsk in place of asking anything.
+
+    `head_first` is as in `Tags`.
+    """
 
     layers: Sequence[Layer]
     derived: DerivedStore
     store: BlobStore
     upstreams: Mapping[str, MonitoredUpstream]
+    head_first: Collection[str]
     lifetimes: Lifetimes
     policy: Policy
     key: SigningKey
@@ -69,7 +73,8 @@ class Question:
     """What one question needs; its memory ends with it. `close` it."""
 
     def __init__(self, sources: Sources) -> None:
-        upstreams = {name: NobodyUpstream(real) for name, real in sources.upstreams.items()}
+        upstreams = self._upstreams = sources.upstreams
+        self._head_first = sources.head_first
         layers = [ReadOnlyLayer(layer) for layer in sources.layers]
         self.catalog = Catalog(
             layers,
@@ -109,6 +114,7 @@ class Question:
             upstreams=upstreams,
             flights=self._flights,
             lifetimes=sources.lifetimes,
+            head_first=sources.head_first,
             clock=sources.clock,
         )
         self.conversions = Conversions(
@@ -132,6 +138,11 @@ class Question:
             standby=Standby(),
             policy=sources.policy,
         )
+
+    def failure(self, repository: Repository) -> UpstreamFailure | None:
+        """Why nobody would be asked about the repository now; None if somebody would."""
+        registry = repository.registry
+        return None if registry in self._head_first else self._upstreams[registry].trouble
 
     async def find_stored(self, repository: Repository, reference: Digest | Tag) -> Manifest | None:
         """The manifest that is stored under `reference`."""

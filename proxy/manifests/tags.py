@@ -110,18 +110,14 @@ class Tags:
 
     async def consider(self, repository: Repository, tag: Tag) -> tuple[Lookup, Decision]:
         """What is known of the tag, and what a request for it would do now."""
-        lookup = await self._catalog.look(
-            repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
-        )
+        lookup = await self._look(repository, tag)
         return lookup, self._decide(repository, tag, lookup)
 
     async def find_stored(
         self, repository: Repository, tag: Tag, *, may_be_stale: bool
     ) -> Resolved | None:
         """What the tag names, if that is stored, and fresh unless it may be stale."""
-        lookup = await self._catalog.look(
-            repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
-        )
+        lookup = await self._look(repository, tag)
         if lookup.manifest is None or lookup.entry is None:
             return None
         if self._is_fresh(repository, tag, lookup.entry):
@@ -132,11 +128,7 @@ class Tags:
 
     async def find(self, repository: Repository, tag: Tag, *, by_head: bool = False) -> Resolved:
         """The same as `resolve`, with its age."""
-        lookup = await self._catalog.look(
-            repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
-        )
-        if by_head or repository.registry in self._head_first:
-            lookup = replace(lookup, is_of_new_repository=False)
+        lookup = await self._look(repository, tag, by_head=by_head)
         manifest, entry = lookup.manifest, lookup.entry
         if manifest is None or entry is None:
             return await self._current(repository, tag, lookup)
@@ -156,6 +148,15 @@ class Tags:
                 )
             case never:
                 assert_never(never)
+
+    async def _look(self, repository: Repository, tag: Tag, *, by_head: bool = False) -> Lookup:
+        """What the catalog has; nothing is of a new repository where a HEAD comes first anyway."""
+        lookup = await self._catalog.look(
+            repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
+        )
+        if by_head or repository.registry in self._head_first:
+            return replace(lookup, is_of_new_repository=False)
+        return lookup
 
     def _is_fresh(self, repository: Repository, tag: Tag, entry: TagEntry) -> bool:
         age = self._clock.wall() - entry.validated_at

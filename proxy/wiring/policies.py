@@ -66,6 +66,15 @@ def routes_of(settings: Settings) -> Routes:
     )
 
 
+def head_first_of(settings: Settings) -> frozenset[str]:
+    """The upstreams where mirrors or other replicas deliver what a HEAD of the registry names."""
+    return frozenset(
+        name
+        for name, upstream in settings.upstreams.items()
+        if upstream.mirrors or settings.peers.secret_file is not None
+    )
+
+
 def signing_key_of(settings: Settings, *, creates: bool = True) -> SigningKey:
     """The key of schema 1; ValueError or OSError if there is none that can be used.
 

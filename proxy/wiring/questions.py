@@ -11,10 +11,11 @@ from proxy.manifests.preview import Preview
 from proxy.manifests.question import Sources
 from proxy.manifests.questions import Questions
 from proxy.stores.disk.blobs import DiskBlobs
+from proxy.upstream.nobody import NobodyUpstream
 from proxy.wiring.access_rules import describe_access, rules_of
 from proxy.wiring.blob_store import blob_store
 from proxy.wiring.catalog import open_catalog
-from proxy.wiring.policies import lifetimes_of, policy_of, routes_of, signing_key_of
+from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of, signing_key_of
 from proxy.wiring.upstreams import open_upstreams
 
 if TYPE_CHECKING:
@@ -34,11 +35,16 @@ def questions_of(
     lifetimes: Lifetimes,
 ) -> Questions:
     """Questions about what is open already."""
+    head_first = head_first_of(settings)
     sources = Sources(
         layers=opened.layers,
         derived=opened.derived,
         store=store,
-        upstreams=upstreams,
+        upstreams={
+            name: NobodyUpstream(real, has_others=name in head_first)
+            for name, real in upstreams.items()
+        },
+        head_first=head_first,
         lifetimes=lifetimes,
         policy=policy_of(settings.conversion),
         key=signing_key_of(settings, creates=False),

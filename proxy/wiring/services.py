@@ -44,7 +44,7 @@ from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions, open_measuring
 from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.peers import Peers, behind_derived, behind_owners, layer_owners, open_replicas
-from proxy.wiring.policies import lifetimes_of, policy_of, routes_of
+from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of
 from proxy.wiring.questions import questions_of
 from proxy.wiring.upstreams import open_upstreams, standing_in
 
@@ -169,11 +169,7 @@ async def open_services(
             upstreams=asked,
             flights=flights,
             lifetimes=lifetimes,
-            head_first={
-                name
-                for name, each in settings.upstreams.items()
-                if each.mirrors or others is not None
-            },
+            head_first=head_first_of(settings),
         )
         cold = ColdRequests(settings.limits.per_client.cold)
         measuring = open_measuring(settings, opened, blobs=blobs, owners=layer_owners(others))

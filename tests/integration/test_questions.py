@@ -30,8 +30,9 @@ async def test_what_is_said_is_what_is_then_served(
     async with Proxy(settings(upstream, data_dir, tags={"ttl": "1h"})) as proxy:
         before = await proxy.services.questions.explain(f"{NAME}:{kind}")
         assert (before["state"], before["representation"]) == ("not cached", None)
-        assert len(before["calls"]) == 2
         await proxy.get(f"/v2/{NAME}/manifests/{kind}", Accept="*/*")
+        assert before["calls"] == [f"GET of manifest {NAME} {kind}"]
+        assert (upstream.count("HEAD"), upstream.count("GET", "*/manifests/*")) == (0, 1)
         for client in CLIENTS:
             await compare(proxy, upstream, kind, client)
             said = await compare(proxy, upstream, kind, client)

@@ -13,6 +13,7 @@ from proxy.oci.headers.accept import Accept
 from proxy.oci.negotiation import Policy
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.telemetry import trace
+from proxy.upstream.nobody import NobodyUpstream
 from tests.kit.manifest_kinds import KEY
 from tests.kit.manifest_world import AMD64
 
@@ -38,7 +39,11 @@ def questions_of(world: ManifestWorld, asked: list[tuple[str, str, str | None]])
         layers=[world.layer],
         derived=world.derived,
         store=world.store,
-        upstreams={"docker.io": world.upstream, "quay.io": world.other_upstream},
+        upstreams={
+            "docker.io": NobodyUpstream(world.upstream),
+            "quay.io": NobodyUpstream(world.other_upstream),
+        },
+        head_first=world.head_first,
         lifetimes=world.lifetimes,
         policy=Policy(AMD64),
         key=KEY,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 IMAGE: Final = KINDS["v2s2"]
 TWO: Final = Tag("2")
 HEAD: Final = f"HEAD of manifest {NAME} 1"
+GET: Final = f"GET of manifest {NAME} 1"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,7 +81,7 @@ async def test_what_is_not_stored_depends_on_the_upstream(world: ManifestWorld) 
         "repository": NAME,
         "reference": "1",
         "state": "not cached",
-        "calls": [HEAD, f"GET of manifest {NAME} 1"],
+        "calls": [GET],
         "representation": None,
         "client": "containerd",
         "accept": list(CLIENTS["containerd"]),
@@ -126,8 +127,34 @@ async def test_a_stale_copy_is_served_at_once_where_the_upstream_is_in_trouble(
     world.clock.advance(100)
     world.upstream.trouble = UpstreamUnavailable("docker.io cannot be reached")
     said = await explain(world)
-    assert said["state"] == "stale, and served while the upstream is asked: unavailable"
+    assert (said["state"], said["calls"]) == ("stale, and served so: unavailable", [])
     assert said["representation"]["digest"] == IMAGE.digest
+
+
+@pytest.mark.parametrize("age", [None, 20_000], ids=["not cached", "too old"])
+async def test_what_cannot_be_fetched_is_the_upstream_s_failure(
+    world: ManifestWorld, age: float | None
+) -> None:
+    if age is not None:
+        await store(world, IMAGE)
+        world.clock.advance(age)
+    world.upstream.trouble = failure = UpstreamUnavailable("docker.io cannot be reached")
+    said = await explain(world)
+    assert said["calls"] == []
+    assert said["representation"] == {"code": failure.code, "message": failure.message}
+    unknown = await explain(world, f"cargo@{KINDS['oci'].digest}")
+    assert (unknown["calls"], unknown["representation"]["message"]) == ([], failure.message)
+
+
+async def test_a_head_comes_first_where_it_may_say_enough(world: ManifestWorld) -> None:
+    """Something of the repository is stored, or mirrors and replicas may have what HEAD names."""
+    await store(world, IMAGE)
+    assert (await explain(world, "cargo:2"))["calls"] == [
+        f"HEAD of manifest {NAME} 2",
+        f"GET of manifest {NAME} 2",
+    ]
+    world.head_first.add("docker.io")
+    assert (await explain(world, "other:1"))["calls"][0].startswith("HEAD of manifest ")
 
 
 async def test_without_a_client_it_is_containerd_and_lines_of_accept_are_nobody(

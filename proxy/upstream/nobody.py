@@ -1,0 +1,63 @@
+"""An upstream that asks nobody, and says what would be asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from proxy.errors import WouldAsk
+from proxy.upstream.decorator import UpstreamDecorator
+from proxy.upstream.operation import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from proxy.errors import UpstreamFailure
+    from proxy.ports import MonitoredUpstream, Upstream
+    from proxy.upstream.operation import Operation
+
+T = TypeVar("T")
+
+_REQUESTS: Final = {
+    Kind.MANIFEST_HEAD: "HEAD of manifest",
+    Kind.MANIFEST: "GET of manifest",
+    Kind.BLOB_HEAD: "HEAD of blob",
+    Kind.BLOB: "GET of blob",
+    Kind.TAGS: "list of tags of",
+    Kind.REFERRERS: "referrers of",
+}
+
+
+class NobodyUpstream(UpstreamDecorator):
+    """Fits MonitoredUpstream. Every question raises WouldAsk, or why no request would be sent."""
+
+    def __init__(self, real: MonitoredUpstream, *, has_others: bool = False) -> None:
+        """`real` is what requests of clients ask; its state is this one's.
+
+        `has_others`: where it is not asked, mirrors or other replicas may be.
+        """
+        self._real = real
+        self._has_others = has_others
+
+    @property
+    def offline(self) -> bool:
+        """Whether the settings forbid requests to it."""
+        return self._real.offline
+
+    @property
+    def trouble(self) -> UpstreamFailure | None:
+        """Why no useful answer is to be expected now."""
+        return self._real.trouble
+
+    async def is_at_its_reserve(self) -> bool:
+        """Whether its pulls are kept for new images."""
+        return await self._real.is_at_its_reserve()
+
+    async def _apply(self, operation: Operation, ask: Callable[[Upstream], Awaitable[T]]) -> T:
+        del ask
+        if (failure := self.trouble) is not None and not self._has_others:
+            raise failure
+        subject = "" if operation.kind is Kind.TAGS else f" {operation.subject}"
+        raise WouldAsk(f"{_REQUESTS[operation.kind]} {operation.repository}{subject}")
+
+    async def close(self) -> None:
+        """Nothing is open."""
