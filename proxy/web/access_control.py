@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Denied, Unauthorized
 from proxy.kit.lru import LruCache
 from proxy.oci.reference import Tag
+from proxy.web.admission import Admission, Validity
+from proxy.web.connection import connection_of
 from proxy.web.credentials import host_of
 from proxy.web.paths import (
     BlobTarget,
@@ -21,7 +23,6 @@ from proxy.web.paths import (
 
 if TYPE_CHECKING:
     from aiohttp import web
-    from prometheus_client import Counter
 
     from proxy.access.audit import AuditLog
     from proxy.access.gate import Gate
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
 
 _MEMORY: Final = 2 * 2**20
 _COST: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """A client that was admitted; `until` is monotonic."""
-
-    principal: str
-    until: float
-    counter: Counter
 
 
 class AccessControl:
@@ -59,9 +51,10 @@ class AccessControl:
         self._credentials = credentials
         self._audit = audit
         self.tokens = tokens
-        # Admissions that hold for a while, and rules that are open, by repository and tag.
-        self._admitted: LruCache[tuple[object, ...], _Admitted] = LruCache(_MEMORY)
-        self._open: LruCache[tuple[str, str, str], bool] = LruCache(_MEMORY)
+        # Admissions that hold for a while: of everybody, by repository and tag, and of clients.
+        self._validity = Validity()
+        self._open: LruCache[tuple[str, str, str], Admission] = LruCache(_MEMORY)
+        self._admitted: LruCache[tuple[str, str, str, bytes], Admission] = LruCache(_MEMORY)
 
     async def admit(self, request: web.BaseRequest, target: Target, line: AccessLogLine) -> None:
         """Return if the client may have the target, whether or not it exists.
@@ -72,10 +65,12 @@ class AccessControl:
             await self.tokens.check_version(request)
         if not isinstance(target, ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget):
             return
-        repository, tag = target.repository, _tag_of(target)
+        repository, tag, validity = target.repository, _tag_of(target), self._validity
         rule = self._gate.rule(repository, tag)
         if rule.is_open:
-            self._open.put((repository.registry, repository.name, tag), value=True, cost=_COST)
+            admission = Admission(validity=validity)
+            self._open.put((repository.registry, repository.name, tag), admission, _COST)
+            admission.note(line)
             return
         line.private = True
         presented = self._credentials.read(request)
@@ -86,30 +81,41 @@ class AccessControl:
             decision = "denied" if isinstance(error, Denied) else "unauthorized"
             await self._write_audit(request, target, line, decision, None)
             raise
-        line.principal = str(client.principal)
+        until = self._gate.admits_until(rule, repository, presented)
+        if until is None or self._audit is not None:
+            # For this request only: either nothing is known, or each request has its line.
+            until = -math.inf
+        counter = self._gate.counter(rule, client, "admitted")
+        admission = Admission(str(client.principal), until, counter, validity)
+        admission.note(line)
+        if connection := connection_of(request):
+            connection.principal = admission.principal
         if not isinstance(target, ManifestTarget):
             await self._write_audit(request, target, line, "admitted", None)
-        if (until := self._gate.admits_until(rule, repository, presented)) is not None:
-            counter = self._gate.counter(rule, client, "admitted")
-            admitted = _Admitted(line.principal, until, counter)
-            self._admitted.put(self._key(request, target), admitted, _COST)
+        if admission.holds(monotonic()):
+            key = (repository.registry, repository.name, tag, self._credentials.key(request))
+            self._admitted.put(key, admission, _COST)
 
     def recall(self, request: web.BaseRequest, target: Target, line: AccessLogLine) -> bool:
         """Whether an admission from before still holds: else `admit` decides."""
         if isinstance(target, Ping | RetiredTarget):
             return False
-        if self._audit is not None:
-            # Each request has its line.
-            return False
-        repository = target.repository
-        if (repository.registry, repository.name, _tag_of(target)) in self._open:
-            return True
-        admitted = self._admitted.get(self._key(request, target))
-        if admitted is None or monotonic() >= admitted.until:
-            return False
-        line.private, line.principal = True, admitted.principal
-        admitted.counter.inc()
+        repository, tag = target.repository, _tag_of(target)
+        admission = self._open.get((repository.registry, repository.name, tag))
+        if admission is None:
+            key = (repository.registry, repository.name, tag, self._credentials.key(request))
+            admission = self._admitted.get(key)
+            if admission is None or not admission.holds(monotonic()):
+                return False
+            if connection := connection_of(request):
+                connection.principal = admission.principal
+        admission.apply(line)
         return True
+
+    @property
+    def audits(self) -> bool:
+        """Whether `audit_manifest` has something to do."""
+        return self._audit is not None
 
     async def audit_manifest(
         self, request: web.BaseRequest, target: ManifestTarget, line: AccessLogLine, digest: str
@@ -146,17 +152,10 @@ class AccessControl:
 
     def forget(self) -> None:
         """Decide again: users or keys have changed."""
+        self._validity.has_ended = True
+        self._validity = Validity()
+        self._open.clear()
         self._admitted.clear()
-
-    def _key(self, request: web.BaseRequest, target: RepositoryTarget) -> tuple[object, ...]:
-        """All that an admission depends on."""
-        repository = target.repository
-        return (
-            repository.registry,
-            repository.name,
-            _tag_of(target),
-            self._credentials.key(request),
-        )
 
     def challenge(self, request: web.BaseRequest, target: object, error: Unauthorized) -> str:
         """The `WWW-Authenticate` of a 401."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
     from proxy.telemetry.trace import Trace
+    from proxy.web.admission import Admission
     from proxy.web.paths import Target, TokenTarget
 
 # The maximum length of a client's header in the log.
@@ -48,9 +49,11 @@ class AccessLogLine:
     mixed: bool = False
     error: str = ""
     id: str = ""
-    # Who a closed repository was opened for, and whether the response is for nobody else.
+    # Who a closed repository was opened for, whether the response is for nobody else, and the
+    # decision, for how long it holds included; None if there was none to make, or none yet.
     principal: str = ""
     private: bool = False
+    admission: Admission | None = None
     # The encoded members of a response that is sent repeatedly, by method.
     repeated: dict[str, bytes] | None = None
 

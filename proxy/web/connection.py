@@ -52,7 +52,8 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         *("_began", "_rate", "_registry", "_server", "_since", "_was_waiting", "_wire"),
-        *("address", "certificate", "client", "is_private", "over_limit", "peer", "reason"),
+        *("address", "certificate", "client", "credential", "is_private", "over_limit", "peer"),
+        *("principal", "reason", "sent"),
     )
 
     def __init__(self, server: RegistryServer, registry: Registry) -> None:
@@ -86,6 +87,11 @@ class Connection(web.RequestHandler):
         self.certificate: str | None = None
         # Whether nobody on the way can read it: TLS, or this machine alone.
         self.is_private = False
+        # The credential of the last request to a closed repository, the hash under which it is
+        # known, and the principal that the connection counts for.
+        self.sent: tuple[str, bool] | None = None
+        self.credential = b""
+        self.principal = ""
         # Why the connection ended, for the log.
         self.reason = CLIENT_LEFT
 

@@ -51,15 +51,24 @@ class CredentialReader:
         secure = self._is_secure(request, connection)
         return Presented(value, connection.certificate, connection.client, secure)
 
-    def key(self, request: web.BaseRequest) -> tuple[object, ...]:
-        """All that `read` depends on; of a credential its hash only."""
+    def key(self, request: web.BaseRequest) -> bytes:
+        """A hash of all that `read` depends on, but for the address.
+
+        Clients send the same header again and again, so each connection has the last one's key.
+        """
         headers = request.headers
         value = headers.get(_OWN_HEADER) or headers.get(_AUTHORIZATION) or ""
-        hashed = blake2b(value.encode("utf-8", "surrogateescape"), key=self._secret).digest()
         connection = connection_of(request)
         if connection is None:
-            return (hashed,)
-        return hashed, connection.certificate, self._is_secure(request, connection)
+            return self._hash(value)
+        sent = value, self._is_secure(request, connection)
+        if connection.sent != sent:
+            connection.sent = sent
+            connection.credential = self._hash(f"{sent[1]}:{connection.certificate}\n{value}")
+        return connection.credential
+
+    def _hash(self, text: str) -> bytes:
+        return blake2b(text.encode("utf-8", "surrogateescape"), key=self._secret).digest()
 
     def token_url(self, request: web.BaseRequest) -> str:
         """The token endpoint, as the client reaches it."""

@@ -38,6 +38,7 @@ from proxy.oci.reference import Digest
 from proxy.telemetry import metrics, trace
 from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
+from proxy.web.admission import EVERYBODY
 from proxy.web.blob_response import BlobResponder
 from proxy.web.connection import connection_of, departure
 from proxy.web.error_response import error_response
@@ -208,7 +209,9 @@ class Registry:
         if request.method not in {"GET", "HEAD"} and not request.raw_path.startswith("/v1/"):
             raise Unsupported("a pull-through proxy takes no pushes and no deletes")
         target = line.target = self._target(request)
-        if self._access is not None and not self._access.recall(request, target, line):
+        if self._access is None:
+            line.admission = EVERYBODY
+        elif not self._access.recall(request, target, line):
             await self._access.admit(request, target, line)
         if isinstance(target, ManifestTarget):
             accept = Accept.parse(tuple(request.headers.getall("Accept", ())))
@@ -216,7 +219,7 @@ class Registry:
             if answer is None:
                 return await self._manifest(request, target, accept, line)
             line.outcome, line.rule = "hit", answer.rule
-            if self._access is not None:
+            if self._access is not None and self._access.audits:
                 await self._access.audit_manifest(request, target, line, answer.digest)
             if line.began >= answer.use.due:
                 self._usage.tell(answer.use, line.began)
