@@ -8,6 +8,29 @@ address at which nodes reach the proxy.
 {{ ternary (printf "[%s]" (first .)) (first .) (contains ":" (first .)) }}:{{ last . }}
 {{- end -}}
 
+{{/* SCHEME://HOST at which nodes reach the proxy, as far as the values say it; the host is ADDRESS if they do not. */}}
+{{- define "lighterage.clients.url" -}}
+{{- $scheme := ternary "https" "http" (ne .Values.tls.existingSecret "") -}}
+{{- $service := .Values.service -}}
+{{- $host := "ADDRESS" -}}
+{{- if .Values.ingress.enabled -}}
+{{- $scheme = ternary "https" "http" (not (empty .Values.ingress.tls)) -}}
+{{- $host = include "lighterage.ingress.hosts" . | fromYamlArray | first -}}
+{{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
+{{- $scheme = "https" -}}
+{{- $host = first .Values.httpRoute.hostnames -}}
+{{- else if .Values.hostPort -}}
+{{- $host = printf "127.0.0.1:%v" .Values.hostPort -}}
+{{- else if and (eq $service.type "NodePort") $service.nodePort -}}
+{{- $host = printf "127.0.0.1:%v" $service.nodePort -}}
+{{- else if $service.clusterIP -}}
+{{- $host = include "lighterage.address" (list $service.clusterIP $service.port) -}}
+{{- else if and (eq $service.type "LoadBalancer") $service.loadBalancerIP -}}
+{{- $host = include "lighterage.address" (list $service.loadBalancerIP $service.port) -}}
+{{- end -}}
+{{ $scheme }}://{{ $host }}
+{{- end -}}
+
 {{- define "lighterage.upstreams" -}}
 {{- $hub := dict "docker.io" (dict "url" "https://registry-1.docker.io" "default" true) -}}
 {{- (.Values.config | default dict).upstreams | default $hub | toYaml -}}

@@ -80,9 +80,26 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* Whether all replicas share their content and are interchangeable. */}}
-{{- define "lighterage.isDeployment" -}}
-{{- if has .Values.storage.layout (list "shared" "bucket") -}}yes{{- end -}}
+{{/* The kind of the proxy's workload: replicas that share a bucket are interchangeable, and `nodes` has one a node. */}}
+{{- define "lighterage.kind" -}}
+{{- get (dict "bucket" "Deployment" "nodes" "DaemonSet") .Values.storage.layout | default "StatefulSet" -}}
+{{- end -}}
+
+{{/* Whether there can be more than one replica. */}}
+{{- define "lighterage.areSeveral" -}}
+{{- if or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled (eq .Values.storage.layout "nodes") -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Where the Service sends a connection. With a proxy on each node that is the node's own, as soon as Kubernetes can. */}}
+{{- define "lighterage.trafficDistribution" -}}
+{{- $service := .Values.service -}}
+{{- $own := and (eq .Values.storage.layout "nodes") (not $service.internalTrafficPolicy) (not $service.externalTrafficPolicy) -}}
+{{- default (ternary "PreferSameNode" "" (and $own (ne (include "lighterage.hasSameNode" .) ""))) $service.trafficDistribution -}}
+{{- end -}}
+
+{{/* Whether Kubernetes has `PreferSameNode`: since 1.34. */}}
+{{- define "lighterage.hasSameNode" -}}
+{{- if semverCompare ">=1.34.0-0" .Capabilities.KubeVersion.Version }}yes{{ end -}}
 {{- end -}}
 
 {{/* The proxy's host inside the cluster. */}}

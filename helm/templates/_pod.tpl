@@ -1,4 +1,4 @@
-{{/* The pod of the proxy, the same in a StatefulSet and in a Deployment. */}}
+{{/* The pod of the proxy, the same in every kind of workload. */}}
 
 {{- define "lighterage.pod" -}}
 {{- $secrets := include "lighterage.secrets" . | fromYamlArray -}}
@@ -40,9 +40,14 @@ spec:
     {{- end }}
     {{- end }}
   terminationGracePeriodSeconds: {{ include "lighterage.gracePeriod" . }}
-  {{- with .Values.initContainers }}
+  {{- if or .Values.initContainers .Values.storage.hostPath }}
   initContainers:
+    {{- if .Values.storage.hostPath }}
+    {{- include "lighterage.pod.owner" . | nindent 4 }}
+    {{- end }}
+    {{- with .Values.initContainers }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- end }}
   containers:
     - name: lighterage
@@ -146,13 +151,16 @@ spec:
     {{- end }}
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
-    {{- if has .Values.storage.layout (list "none" "bucket") }}
+    {{- if .Values.storage.hostPath }}
+    - name: data
+      hostPath: {path: {{ .Values.storage.hostPath | quote }}, type: DirectoryOrCreate}
+    {{- else if has .Values.storage.layout (list "none" "bucket" "nodes") }}
     - name: data
       emptyDir: {sizeLimit: {{ .Values.storage.size }}}
-    {{- else if or (eq .Values.storage.layout "shared") .Values.storage.existingClaim }}
+    {{- else if .Values.storage.existingClaim }}
     - name: data
       persistentVolumeClaim:
-        claimName: {{ default (include "lighterage.fullname" .) .Values.storage.existingClaim }}
+        claimName: {{ .Values.storage.existingClaim }}
     {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
@@ -162,6 +170,7 @@ spec:
   affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- if ne (include "lighterage.kind" .) "DaemonSet" }}
   topologySpreadConstraints:
     {{- if kindIs "slice" .Values.topologySpreadConstraints }}
     {{- toYaml .Values.topologySpreadConstraints | nindent 4 }}
@@ -175,6 +184,27 @@ spec:
           {{- include "lighterage.selector" $ | nindent 10 }}
     {{- end }}
     {{- end }}
+  {{- end }}
+{{- end -}}
+
+{{/* Gives a directory of the node, which the kubelet makes for root, to the user that the proxy runs as. */}}
+{{- define "lighterage.pod.owner" -}}
+{{- $user := get .Values.podSecurityContext "runAsUser" | default 65532 | int64 -}}
+- name: owner
+  image: {{ include "lighterage.image" (dict "root" . "image" .Values.image "tag" .Chart.AppVersion) }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [python3, -c, "import os; os.chown('/var/lib/lighterage', {{ $user }}, {{ $user }})"]
+  securityContext:
+    runAsUser: 0
+    runAsNonRoot: false
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: {drop: [ALL], add: [CHOWN]}
+  resources:
+    requests: {cpu: 10m, memory: 32Mi}
+    limits: {memory: 128Mi}
+  volumeMounts:
+    - {name: data, mountPath: /var/lib/lighterage}
 {{- end -}}
 
 {{/* The nodes that any pod of the release may run on. */}}

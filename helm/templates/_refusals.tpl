@@ -18,33 +18,7 @@
 {{- if and (include "lighterage.peers.isOn" .) (not (include "lighterage.peers.secret" .)) -}}
 {{- $messages = append $messages "peers.secret names no Secret: replicas that are one cache share a secret. Set peers.secret.create or peers.secret.existingSecret, or peers.enabled to false." -}}
 {{- end -}}
-{{- if and (eq $values.storage.layout "shared") (ne $values.storage.accessMode "ReadWriteMany") -}}
-{{- $messages = append $messages "storage.layout: shared. Pods on several nodes share the claim: set storage.accessMode to ReadWriteMany, on a storage class that has it." -}}
-{{- end -}}
-{{- if and (eq $values.storage.layout "claims") (eq $values.storage.accessMode "ReadWriteMany") -}}
-{{- $messages = append $messages "storage.accessMode: ReadWriteMany. A claim for each replica needs ReadWriteOnce; set storage.layout to shared if one claim is for all replicas." -}}
-{{- end -}}
-{{- if and $values.storage.existingClaim (eq $values.storage.layout "claims") (gt (int $values.replicas) 1) -}}
-{{- $messages = append $messages "storage.existingClaim is one claim, and each of several replicas needs its own: leave it empty, or set storage.layout to shared." -}}
-{{- end -}}
-{{- if and $values.storage.existingClaim (eq $values.storage.layout "none") -}}
-{{- $messages = append $messages "storage.existingClaim is not used with storage.layout: none. Set storage.layout to claims." -}}
-{{- end -}}
 
-{{- $several := or (gt (int $values.replicas) 1) $values.autoscaling.enabled (eq $values.storage.layout "shared") -}}
-{{- if and $several (not (include "lighterage.usesRedis" .)) -}}
-{{- $messages = append $messages "Several replicas, or a directory that pods share, need a Redis: SQLite works for one pod only. Set config.manifests to {store: redis, redis: {url: …}}, or, for a trial, redis.bundled.enabled." -}}
-{{- end -}}
-{{- if and $values.autoscaling.enabled (not (include "lighterage.isDeployment" .)) -}}
-{{- $messages = append $messages "autoscaling.enabled. A new replica with a claim of its own has an empty cache: set storage.layout to shared or bucket, or a fixed number of replicas." -}}
-{{- end -}}
-
-{{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
-{{- $messages = append $messages "autoscaling.minReplicas is more than autoscaling.maxReplicas: make it smaller." -}}
-{{- end -}}
-{{- if and $values.autoscaling.enabled (not (dig "requests" "cpu" "" $values.resources)) -}}
-{{- $messages = append $messages "autoscaling.enabled aims at a share of resources.requests.cpu, which is not set: set it." -}}
-{{- end -}}
 {{- with $values.shutdown.terminationGracePeriodSeconds -}}
 {{- if le (int64 .) (int64 $values.shutdown.preStopSeconds) -}}
 {{- $messages = append $messages "shutdown.terminationGracePeriodSeconds ends before the pod begins to shut down: make it longer than shutdown.preStopSeconds and config.shutdown.grace together, or null." -}}
@@ -86,7 +60,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- range $part := list "names" "release" "access" "bucket" "redis" "upstreams" "network" -}}
+{{- range $part := list "names" "release" "storage" "access" "bucket" "redis" "upstreams" "network" -}}
 {{- $messages = concat $messages (include (printf "lighterage.refuse.%s" $part) $ | fromYamlArray) -}}
 {{- end -}}
 

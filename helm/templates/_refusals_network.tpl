@@ -17,6 +17,9 @@
 {{- if and (gt (len ($service.ipFamilies | default list)) 1) (not (has $service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack"))) -}}
 {{- $messages = append $messages "service.ipFamilies has two: set service.ipFamilyPolicy to PreferDualStack or RequireDualStack." -}}
 {{- end -}}
+{{- if and (eq $service.trafficDistribution "PreferSameNode") (not (include "lighterage.hasSameNode" .)) -}}
+{{- $messages = append $messages (printf "service.trafficDistribution: PreferSameNode needs Kubernetes 1.34, and this is %s. Remove it, or set service.internalTrafficPolicy to Local, with which a node that has no ready pod pulls from the registries themselves." .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- $messages = append $messages "ingress.enabled needs at least one name in ingress.hosts." -}}
 {{- end -}}

@@ -10,7 +10,7 @@ nothing where helm asks no cluster, as in `helm template`.
 {{- $kubectl := printf "kubectl -n %s" $namespace -}}
 
 {{- $set := lookup "apps/v1" "StatefulSet" $namespace $name | default dict -}}
-{{- if and $set (not (include "lighterage.isDeployment" .)) -}}
+{{- if and $set (eq (include "lighterage.kind" .) "StatefulSet") -}}
 {{- $replicas := dig "spec" "replicas" 1 $set | int -}}
 {{- $claims := list -}}
 {{- range until $replicas }}{{ $claims = append $claims (printf "data-%s-%d" $name .) }}{{ end -}}
@@ -46,12 +46,19 @@ nothing where helm asks no cluster, as in `helm template`.
 {{- end -}}
 {{- end -}}
 
-{{- $key := include "lighterage.redis.key.secret" . -}}
-{{- if and $key (not .Values.redis.hmacKey.existingSecret) -}}
+{{- $kept := dict
+  "redis.hmacKey.existingSecret" (list .Values.redis.hmacKey.existingSecret (include "lighterage.redis.key.secret" .))
+  "peers.secret.existingSecret" (list .Values.peers.secret.existingSecret (include "lighterage.peers.secret" .))
+  "access.tokenKey.existingSecret" (list .Values.access.tokenKey.existingSecret (include "lighterage.access.key.secret" .))
+-}}
+{{- range $value, $names := $kept -}}
+{{- $key := last $names -}}
+{{- if and $key (not (first $names)) -}}
 {{- with lookup "v1" "Secret" $namespace $key -}}
 {{- $owner := dig "metadata" "annotations" "meta.helm.sh/release-name" "" . -}}
 {{- if and $owner (ne $owner $.Release.Name) -}}
-{{- $messages = append $messages (printf "The Secret %s in %s was kept when the release %s was uninstalled, or is in use by it. To use the same key, set redis.hmacKey.existingSecret to %s. Otherwise remove it:\n  %s delete secret %s" $key $namespace $owner $key $kubectl $key) -}}
+{{- $messages = append $messages (printf "The Secret %s in %s was kept when the release %s was uninstalled, or is in use by it. To use the same key, set %s to %s. Otherwise remove it:\n  %s delete secret %s" $key $namespace $owner $value $key $kubectl $key) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -55,8 +55,8 @@
 {{- define "lighterage.peers.isOn" -}}
 {{- if kindIs "bool" .Values.peers.enabled -}}
 {{- if .Values.peers.enabled }}yes{{ end -}}
-{{- else if or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled -}}
-yes
+{{- else -}}
+{{ include "lighterage.areSeveral" . }}
 {{- end -}}
 {{- end -}}
 

@@ -20,7 +20,7 @@ CASES: Final[dict[str, tuple[Path, ...]]] = {
     "production": (CHART / "values-production.yaml",),
     "legacy": (CHART / "values-legacy.yaml",),
     "everything": (ROOT / "tests/chart/everything.yaml",),
-    "shared": (ROOT / "tests/chart/shared.yaml",),
+    "nodes": (ROOT / "tests/chart/nodes.yaml",),
     "bucket": (ROOT / "tests/chart/bucket.yaml",),
 }
 PRESETS: Final = ("default", "dev", "production", "legacy")
@@ -30,7 +30,7 @@ REGISTRY: Final = "registry.example.org"
 REQUIRED: Final = (f"--set=image.registry={REGISTRY}",)
 _PATIENCE: Final = 60.0
 # Kubernetes is pedantic about them, and they run containers.
-WORKLOADS: Final = ("StatefulSet", "Deployment")
+WORKLOADS: Final = ("StatefulSet", "Deployment", "DaemonSet")
 
 
 @dataclass(frozen=True, slots=True)

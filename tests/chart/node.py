@@ -8,6 +8,7 @@ from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.chart.chart import WORKLOADS
 from tests.kit.certificates import pem
 from tests.kit.processes import LOOPBACK, Program, free_port
 
@@ -40,7 +41,7 @@ class Pod(Program):
         """
         self.directory = directory
         self.port, self.admin_port, self._peer_port = free_port(), free_port(), free_port()
-        workload = rendered.one("StatefulSet", "Deployment", component="proxy")
+        workload = rendered.one(*WORKLOADS, component="proxy")
         self._pod = workload["spec"]["template"]["spec"]
         self._container = next(c for c in self._pod["containers"] if c["name"] == "lighterage")
         for mount in _MOUNTS.values():

@@ -148,7 +148,7 @@ def test_helm_unittest_passes_every_suite() -> None:
     [
         ("image.registry=", "pull somebody else's lighterage from Docker Hub"),
         ("config.tags.tll=3s", "additional properties 'tll' not allowed"),
-        ("replicas=3", "Set config.manifests to {store: redis"),
+        ("storage.layout=shared", "set storage.layout to claims, and replicas"),
         ("storage.layout=bucket", "Set config.blobs to {store: s3, s3: {bucket: NAME"),
         ("credentials.docker\\.io.existingSecret=hub", "set config.access.allow_anonymous: true"),
     ],

@@ -17,7 +17,7 @@ from proxy.cli.clients import CLIENTS, ProxyAddress
 from proxy.config import load
 from proxy.runtime.reload import LIVE
 from tests import tools
-from tests.chart.chart import CASES, CHART, REQUIRED, helm, render
+from tests.chart.chart import CASES, CHART, REQUIRED, WORKLOADS, helm, render
 from tests.chart.node import Pod
 from tests.kit import images
 from tests.kit.processes import LOOPBACK, Program, Proxy, free_port
@@ -114,7 +114,7 @@ def test_a_pod_is_given_longer_than_the_proxy_takes_to_end() -> None:
         rendered = render(*files)
         written = yaml.safe_load(rendered.settings).get("shutdown", {})
         settings = load(environ={}, arguments={"shutdown": written})
-        pod = rendered.one("StatefulSet", "Deployment", component="proxy")["spec"]["template"][
+        pod = rendered.one(*WORKLOADS, component="proxy")["spec"]["template"][
             "spec"
         ]
         before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
