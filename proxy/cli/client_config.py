@@ -33,6 +33,17 @@ class _VersionNumber(click.ParamType[tuple[int, ...]]):
         return numbers[:2]
 
 
+class _Owner(click.ParamType[str]):
+    name = "owner"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        if not re.fullmatch(r"[\w./-]+", str(value), re.ASCII):
+            self.fail(f"{value!r} is not a name such as registry/lighterage", param, ctx)
+        return str(value)
+
+
 @main.command("client-config")
 @click.argument("client", type=click.Choice(_CLIENTS))
 @CONFIG
@@ -52,6 +63,18 @@ class _VersionNumber(click.ParamType[tuple[int, ...]]):
     help="Write the files below DIR; / is this machine.",
 )
 @click.option(
+    "--as",
+    "owner",
+    type=_Owner(),
+    metavar="OWNER",
+    help="Mark the files as OWNER's: only those are changed, and a file of others stays as it is.",
+)
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Write marked files when the proxy answers, stay, and remove them at the end.",
+)
+@click.option(
     "--check",
     is_flag=True,
     help="Say whether the files are there (below DIR), and the proxy answers; status 1 if not.",
@@ -62,8 +85,10 @@ def client_config(
     config: Path | None,
     address: str | None,
     version: tuple[int, ...] | None,
-    target: Path | None,
     *,
+    target: Path | None,
+    owner: str | None,
+    keep: bool,
     check: bool,
     as_json: bool,
 ) -> None:
@@ -71,13 +96,17 @@ def client_config(
 
     Remarks about what the files cannot express are printed on standard error.
     """
+    if keep and (target is None or owner is None):
+        raise click.UsageError("--keep needs --write and --as")
     settings = load(config)
     from proxy.cli.clients import CLIENTS, ProxyAddress  # noqa: PLC0415 -- see the package's docstring
 
     at = ProxyAddress.of(settings, address)
     files = list(CLIENTS[client](settings, at, version=version))
     if check:
-        _check(files, at, target or Path("/"))
+        _check(files, at, target or Path("/"), owner)
+    elif target is not None and owner is not None:
+        _own(files, at, target, owner, keep=keep)
     elif target is not None:
         _write(files, target)
     elif as_json:
@@ -117,10 +146,39 @@ def _write(files: list[ClientFile], root: Path) -> None:
         _remark(file)
 
 
-def _check(files: list[ClientFile], at: ProxyAddress, root: Path) -> None:
-    from proxy.cli.clients.installed import differences, path_below, unreachable  # noqa: PLC0415
+def _own(files: list[ClientFile], at: ProxyAddress, root: Path, owner: str, *, keep: bool) -> None:
+    from proxy.cli.clients.keeping import keep as keep_files  # noqa: PLC0415
+    from proxy.cli.clients.owned import CannotBeMarkedError, OwnedFiles  # noqa: PLC0415
 
-    found = list(differences([file for file in files if file.text], root))
+    try:
+        owned = OwnedFiles([file for file in files if file.text], root, owner)
+        if keep:
+            keep_files(owned, at)
+            return
+        owned.adopt()
+        for path in owned.foreign():
+            warn(f"{path} is somebody else's, and stays as it is")
+        for path in owned.write():
+            click.echo(f"{'written' if path.exists() else 'removed'}: {path}")
+    except CannotBeMarkedError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename} cannot be written: {error.strerror}")
+    for file in files:
+        _remark(file)
+
+
+def _check(files: list[ClientFile], at: ProxyAddress, root: Path, owner: str | None) -> None:
+    from proxy.cli.clients.installed import differences, path_below, unreachable  # noqa: PLC0415
+    from proxy.cli.clients.owned import OwnedFiles  # noqa: PLC0415
+
+    files = [file for file in files if file.text]
+    if owner is not None:
+        foreign = set(OwnedFiles(files, root, owner).foreign())
+        for path in sorted(foreign):
+            warn(f"{path} is somebody else's, and stays as it is")
+        files = [file for file in files if path_below(root, file) not in foreign]
+    found = list(differences(files, root))
     if (reason := unreachable(at)) is not None:
         found.append(reason)
     for sentence in found:
@@ -128,6 +186,5 @@ def _check(files: list[ClientFile], at: ProxyAddress, root: Path) -> None:
     if found:
         sys.exit(FAILED)
     for file in files:
-        if file.text:
-            click.echo(f"{path_below(root, file)} is as it should be")
+        click.echo(f"{path_below(root, file)} is as it should be")
     click.echo(f"the proxy answers at {at.url}")

@@ -114,9 +114,7 @@ def test_a_pod_is_given_longer_than_the_proxy_takes_to_end() -> None:
         rendered = render(*files)
         written = yaml.safe_load(rendered.settings).get("shutdown", {})
         settings = load(environ={}, arguments={"shutdown": written})
-        pod = rendered.one(*WORKLOADS, component="proxy")["spec"]["template"][
-            "spec"
-        ]
+        pod = rendered.one(*WORKLOADS, component="proxy")["spec"]["template"]["spec"]
         before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
         needed = before + settings.shutdown.delay + settings.shutdown.grace
         assert needed < pod["terminationGracePeriodSeconds"] <= needed + 30

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from proxy.cli.clients.mark import without_mark
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -43,7 +45,7 @@ def differences(files: list[ClientFile], root: Path) -> Iterator[str]:
         except (OSError, ValueError) as error:
             yield f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
         else:
-            if not _contains(there, file):
+            if not _contains(without_mark(there), file):
                 yield f"{path} says something else"
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.cli.clients.installed import path_below
+from proxy.cli.clients.mark import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,30 +15,9 @@ if TYPE_CHECKING:
 
     from proxy.cli.clients.files import ClientFile
 
-_MARK: Final = re.compile(r"# Written by Lighterage for (\S+) \(([0-9a-f]{8})\)\. [^\n]*\n")
-
 
 class CannotBeMarkedError(Exception):
     """A file has no room for a comment; the message says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The first line of a file that somebody owns, and which process has written it."""
-
-    owner: str
-    writer: str
-
-    @classmethod
-    def of(cls, text: str) -> Mark | None:
-        """The mark that `text` begins with."""
-        found = _MARK.match(text)
-        return cls(found[1], found[2]) if found else None
-
-    def on(self, text: str) -> str:
-        """`text` with this mark instead of any other."""
-        line = f"# Written by Lighterage for {self.owner} ({self.writer}). Changes are lost.\n"
-        return line + _MARK.sub("", text, count=1)
 
 
 class OwnedFiles:
@@ -59,11 +37,11 @@ class OwnedFiles:
 
     def adopt(self) -> None:
         """Take over what earlier processes of this owner have left, as it is."""
-        for path, text in self._owned():
+        for path, text in self._with_mark():
             _replace(path, self._mark.on(text))
 
     def write(self) -> list[Path]:
-        """Write what is missing or has changed, remove what is of no use any more; what was done."""
+        """Write what is missing or has changed, and remove the rest of ours; what was changed."""
         done = []
         for path, text in self._files.items():
             there, wanted = _read(path), self._mark.on(text)
@@ -71,7 +49,7 @@ class OwnedFiles:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _replace(path, wanted)
                 done.append(path)
-        for path, _ in self._own():
+        for path, _ in self._files_of_this_process():
             if path not in self._files:
                 _remove(path)
                 done.append(path)
@@ -88,27 +66,22 @@ class OwnedFiles:
 
     def remove(self) -> list[Path]:
         """Remove what this process has written or adopted; the paths."""
-        own = [path for path, _ in self._own()]
+        own = [path for path, _ in self._files_of_this_process()]
         for path in own:
             _remove(path)
         return own
 
-    def _owned(self) -> Iterator[tuple[Path, str]]:
+    def _with_mark(self) -> Iterator[tuple[Path, str]]:
         """Every file with the mark of this owner where ours are, and beside them."""
         for directory in {path.parent.parent for path in self._files}:
-            for path in sorted(directory.glob("*/*")):
+            for path in sorted(directory.glob("*/[!.]*")):
                 text = _read(path)
                 mark = text and Mark.of(text)
                 if text and mark and mark.owner == self._mark.owner:
                     yield path, text
 
-    def _own(self) -> list[tuple[Path, str]]:
-        return [each for each in self._owned() if Mark.of(each[1]) == self._mark]
-
-
-def unmarked(text: str) -> str:
-    """`text` without its mark."""
-    return _MARK.sub("", text, count=1)
+    def _files_of_this_process(self) -> list[tuple[Path, str]]:
+        return [each for each in self._with_mark() if Mark.of(each[1]) == self._mark]
 
 
 def _read(path: Path) -> str | None:
@@ -121,12 +94,17 @@ def _read(path: Path) -> str | None:
 
 def _replace(path: Path, text: str) -> None:
     """Write the file so that a client that reads it meanwhile sees the old one or the new one."""
-    partial = path.with_name(f".{path.name}.lighterage")
+    partial = _partial(path)
     partial.write_text(text)
     partial.replace(path)
 
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
+    _partial(path).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # there are other files in it, such as certificates
         path.parent.rmdir()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lighterage")
