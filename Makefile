@@ -20,7 +20,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-fast test-313 coverage check fuzz siege bench chart lock \
+.PHONY: help run demo test test-fast test-313 coverage check fuzz siege bench bench-guard chart lock \
 	cluster cluster-stop cluster-test cluster-all
 
 help: ## this list
@@ -60,9 +60,13 @@ fuzz: .venv/fuzz.stamp ## every parser of foreign bytes, guided by coverage; SEC
 siege: .venv/dev.stamp ## four attacks of a minute each, and how somebody else fares meanwhile
 	LIGHTERAGE_SLOW_TESTS=1 $(BIN)/python -m pytest -s tests/hostile/test_for_a_minute.py $(ARGS)
 
-bench: .venv/dev.stamp ## this proxy beside distribution's proxy mode and nginx, in one run
+bench: .venv/dev.stamp ## this proxy beside distribution and nginx, in one run; ARGS=--write fills the docs with it
 	@$(BIN)/python tests/tools.py bench
-	$(BIN)/python tests/bench/run.py $(ARGS)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-guard: .venv/dev.stamp ## the same in short: it fails on a regression
+	@$(BIN)/python tests/tools.py ab docker-registry nginx wrk
+	$(BIN)/python -m tests.bench --guard --rounds 3
 
 cluster: .venv/dev.stamp ## a Kubernetes node with the proxy, from Go modules; VERSION=1.30 for another one
 	@$(BIN)/python tests/tools.py cluster

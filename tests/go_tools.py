@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ROOT: Final = Path(__file__).parents[1]
+_BENCH: Final = _ROOT / "tests/bench/tools"
 _HELM: Final = _ROOT / "tests/chart/tools"
 _GATEWAY: Final = _ROOT / "tests/contract/tools"
 _CONFORMANCE: Final = _ROOT / "tests/conformance/tools"
@@ -30,6 +31,7 @@ _MODULES: Final = {
     "ggcr": _CLIENTS / "ggcr",
     "helm": _HELM,
     "helm-unittest": _HELM,
+    "registry": _BENCH,
     "versitygw": _GATEWAY,
 }
 NAMES: Final = tuple(_MODULES)

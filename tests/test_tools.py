@@ -19,7 +19,7 @@ _ALL: Final = {
     *("chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "replicas"),
     "unit",
 }
-_STARTS: Final = ("test_*.py", "conftest.py", "run.py")
+_STARTS: Final = ("test_*.py", "conftest.py", "__main__.py")
 
 
 @pytest.mark.parametrize("suite", tools.SUITES)
@@ -61,7 +61,7 @@ def test_the_paths_among_pytest_s_arguments_name_the_suites(
 
 def test_what_is_installed_is_named_or_declared_by_a_suite() -> None:
     assert tools.needed(["unit"]) == set()
-    bench = {"docker-registry", "nginx", "redis-server", "wrk"}
+    bench = {"ab", "docker-registry", "nginx", "redis-server", "registry", "wrk"}
     assert tools.needed(["bench", "helm"]) == {*bench, "helm"}
 
 

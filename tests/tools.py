@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # What tests ask for by name, and the Debian package that has it.
 PACKAGES: Final = {
+    "ab": "apache2-utils",
     "buildah": "buildah",
     "chroot": "coreutils",
     "containerd": "containerd",
@@ -60,7 +61,7 @@ SOURCES: Final = {
 
 # What each suite requires; `make test` runs all of them but those of `_APART`.
 SUITES: Final = {
-    "bench": ("docker-registry", "nginx", "redis-server", "wrk"),
+    "bench": ("ab", "docker-registry", "nginx", "redis-server", "registry", "wrk"),
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
         "versitygw",

@@ -1,4 +1,4 @@
-"""Load on one address of this machine, by wrk."""
+"""Load on one address of this machine: by wrk, and by ab for HEAD, which wrk cannot read."""
 
 from __future__ import annotations
 
@@ -13,28 +13,46 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONNECTIONS: Final = 16
-_SUMMARY: Final = Path(__file__).with_name("summary.lua")
+_SCRIPT: Final = Path(__file__).with_name("requests.lua")
 _GRACE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it: answers a second, and how many were errors or never came."""
+    """What came of it: requests, answers a second, and how many were errors or never came."""
 
+    requests: int
     rate: float
     failures: int
 
 
-def load(url: str, headers: Sequence[tuple[str, str]], *, seconds: int) -> Load:
-    """As many requests as the server takes, on a few connections, for a few seconds."""
-    command: list[str | Path] = [tools.require("wrk"), "--threads=1", f"--duration={seconds}s"]
-    command += [f"--connections={CONNECTIONS}", f"--script={_SUMMARY}"]
-    # wrk keeps the last one of several lines with one name; joined they mean the same.
-    for name in dict.fromkeys(name for name, _ in headers):
-        joined = ", ".join(value for other, value in headers if other == name)
-        command += ["--header", f"{name}: {joined}"]
-    done = subprocess.run(
-        [*command, url], capture_output=True, check=True, timeout=seconds + _GRACE
-    )
+def load(
+    url: str,
+    accepts: Sequence[str | None],
+    *,
+    seconds: float,
+    connections: int = CONNECTIONS,
+) -> Load:
+    """As many requests as the server takes, on a few connections.
+
+    Each names the next one of `accepts` in turn; None sends no `Accept`.
+    """
+    command: list[str | Path] = [tools.require("wrk"), "--threads=1", "--timeout=10s"]
+    command += [f"--duration={max(1, round(seconds))}s", f"--connections={connections}"]
+    command += [f"--script={_SCRIPT}", url, "--", *(each or "" for each in accepts)]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=seconds + _GRACE)
     requests, microseconds, failures = map(int, done.stdout.splitlines()[-1].split())
-    return Load(requests / microseconds * 1e6, failures)
+    return Load(requests, requests / microseconds * 1e6, failures)
+
+
+def load_by_head(url: str, accept: str, *, seconds: float) -> Load:
+    """The same by HEAD, with one `Accept`."""
+    command: list[str | Path] = [tools.require("ab"), "-q", "-i", "-k", f"-c{CONNECTIONS}"]
+    command += [f"-t{max(1, round(seconds))}", "-n10000000", f"-HAccept: {accept}", url]
+    done = subprocess.run(
+        command, capture_output=True, check=True, timeout=seconds + _GRACE, text=True
+    )
+    fields = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
+    failures = int(fields["Failed requests"]) + int(fields.get("Non-2xx responses", "0"))
+    rate = float(fields["Requests per second"].split()[0])
+    return Load(int(fields["Complete requests"]), rate, failures)

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
@@ -26,7 +26,9 @@ USERNAME: Final = "pilot"
 PASSWORD: Final = "harbour"
 _HTPASSWD: Final = f"{USERNAME}:$2y$05$abcdefghijklmnopqrstuuZ9hITkhSjgdPh1azpD9e5XbVlHeIfui\n"
 
-_ACCESS: Final = re.compile(r'"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d{3}) ')
+_ACCESS: Final = re.compile(
+    r'"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d{3}) (?P<sent>\d+)'
+)
 # A request of ours that shows how far the access log is; not counted.
 _MARK: Final = "/v2/?mark="
 _MARKED_WITHIN: Final = 60.0
@@ -34,11 +36,12 @@ _MARKED_WITHIN: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A line of the access log; `path` has the query."""
+    """A line of the access log; `path` has the query, `sent` counts the body's bytes."""
 
     method: str
     path: str
     status: int
+    sent: int = field(default=0, compare=False)
 
 
 class Registry(Program):
@@ -46,7 +49,7 @@ class Registry(Program):
 
     With `schema1` it also stores schema 1; with `remote` it is distribution's own pull-through
     mode in front of that URL; with `account` it wants `USERNAME` and `PASSWORD`; with `tokens` it
-    wants one of theirs, and nothing can be pushed.
+    wants one of theirs, and nothing can be pushed. `program` is another release's.
     """
 
     name = "docker-registry"
@@ -59,6 +62,7 @@ class Registry(Program):
         remote: str = "",
         account: bool = False,
         tokens: TokenServer | None = None,
+        program: Path | None = None,
     ) -> None:
         """Everything that it keeps is in `directory`, and stays there when it stops."""
         self.port = free_port()
@@ -88,7 +92,7 @@ class Registry(Program):
         file = directory / "registry.yaml"
         file.write_text(json.dumps(configuration))  # JSON is YAML
         super().__init__(
-            [tools.require("docker-registry"), "serve", file],
+            [program or tools.require("docker-registry"), "serve", file],
             directory=directory,
             listens=(self.port,),
         )
@@ -114,7 +118,7 @@ class Registry(Program):
             self._wait_for_the_log()
         lines = self.output.read_bytes()[self._forgotten :].decode(errors="replace")
         found = (
-            Request(line["method"], line["path"], int(line["status"]))
+            Request(line["method"], line["path"], int(line["status"]), int(line["sent"]))
             for line in _ACCESS.finditer(lines)
         )
         return [request for request in found if not request.path.startswith(_MARK)]
