@@ -20,6 +20,19 @@
 {{- if and (eq $service.trafficDistribution "PreferSameNode") (not (include "lighterage.hasSameNode" .)) -}}
 {{- $messages = append $messages (printf "service.trafficDistribution: PreferSameNode needs Kubernetes 1.34, and this is %s. Remove it, or set service.internalTrafficPolicy to Local, with which a node that has no ready pod pulls from the registries themselves." .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
+{{- with .Values.nodes.configure -}}
+{{- if .enabled -}}
+{{- if $.Values.existingConfigMap -}}
+{{- $messages = append $messages "nodes.configure.enabled: the chart does not know the upstreams of existingConfigMap. Move the settings to config, or leave nodes.configure.enabled false and write the files with lighterage client-config." -}}
+{{- end -}}
+{{- if and (not .address) (hasSuffix "//ADDRESS" (include "lighterage.clients.url" $)) -}}
+{{- $messages = append $messages "nodes.configure.enabled: nodes need an address of the proxy. Set service.type to NodePort and service.nodePort, or service.clusterIP, or hostPort with storage.layout: nodes; or name another address in nodes.configure.address." -}}
+{{- end -}}
+{{- if and (not .address) $.Values.hostPort (ne $.Values.storage.layout "nodes") -}}
+{{- $messages = append $messages "nodes.configure.enabled: hostPort is there only on nodes that run a pod, and the others would wait for it. Set storage.layout to nodes, or service.type to NodePort and service.nodePort instead of hostPort; or name another address in nodes.configure.address." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- $messages = append $messages "ingress.enabled needs at least one name in ingress.hosts." -}}
 {{- end -}}

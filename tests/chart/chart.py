@@ -22,7 +22,10 @@ CASES: Final[dict[str, tuple[Path, ...]]] = {
     "everything": (ROOT / "tests/chart/everything.yaml",),
     "nodes": (ROOT / "tests/chart/nodes.yaml",),
     "bucket": (ROOT / "tests/chart/bucket.yaml",),
+    "configure": (ROOT / "tests/chart/configure.yaml",),
 }
+# Those with pods that need more than pod security `restricted` allows.
+PRIVILEGED: Final = {"configure"}
 PRESETS: Final = ("default", "dev", "production", "legacy")
 _RELEASE: Final = ("harbour", "--namespace=ops")
 # What no default can be: where the image is.

@@ -18,6 +18,7 @@ from tests.chart.chart import (
     CASES,
     CHART,
     PRESETS,
+    PRIVILEGED,
     REGISTRY,
     REQUIRED,
     WORKLOADS,
@@ -81,7 +82,7 @@ def test_the_validator_would_notice() -> None:
         kubernetes_validate.validate(service, NEWEST, strict=True)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in PRIVILEGED])
 def test_every_pod_is_restricted(case: str) -> None:
     """As Kubernetes' pod security standard of that name has it, without a token, with requests."""
     pods = render(*CASES[case], initContainers="null", extraContainers="null").pods()
@@ -100,6 +101,29 @@ def test_every_pod_is_restricted(case: str) -> None:
             assert context["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["requests"]
             assert not [port for port in container.get("ports", []) if "hostPort" in port]
+
+
+def test_what_configures_nodes_has_no_more_rights_than_it_needs() -> None:
+    """The node's network, one of its directories, and the user who owns that."""
+    pods = render(*CASES["configure"]).pods()
+    for pod in (pod for name, pod in pods.items() if not name.endswith("-configure")):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert "hostNetwork" not in pod
+    pod = pods["harbour-lighterage-configure"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["hostNetwork"] is True
+    assert not {"hostPID", "hostIPC"} & pod.keys()
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "runAsUser": 0,
+        "runAsGroup": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert [volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume] == [
+        "/etc/containerd/certs.d"
+    ]
 
 
 @pytest.mark.parametrize("case", CASES)
