@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from collections import deque
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +20,9 @@ from proxy.peers.frames import FrameInvalid, FrameReader, Kind
 from proxy.peers.membership import Reason
 from proxy.peers.questions import Effort
 from proxy.peers.signing import Signed
-from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from prometheus_client import Counter
 
     from proxy.kit.clock import Clock
     from proxy.peers.frames import Frame
@@ -61,8 +59,8 @@ class PeerClient:
         `own` is where other replicas reach this one, once that is known.
         """
         self.own: str | None = None
-        # Whether a replica is in this one's zone, as the label of a metric.
-        self.zone_label: Callable[[str], str] = lambda _address: "own"
+        # Counts bytes that have come from a replica.
+        self.count: Callable[[str, int], None] = lambda _address, _size: None
         self._signer = signer
         self._timeout = timeout
         self._clock = clock
@@ -142,8 +140,8 @@ class PeerClient:
                 )
             reader = FrameReader(self._signer.seal(request.nonce))
             longest = None if question.effort is not Effort.FOLLOW else _STALLED * self._timeout
-            received = metrics.PEER_RECEIVED_BYTES.labels(self.zone_label(address))
-            yield _Answer(response, reader, received, self._timeout, longest)
+            count = partial(self.count, address)
+            yield _Answer(response, reader, count, self._timeout, longest)
 
 
 class _Answer:
@@ -153,14 +151,14 @@ class _Answer:
         self,
         response: aiohttp.ClientResponse,
         reader: FrameReader,
-        received: Counter,
+        count: Callable[[int], None],
         timeout: float,
         longest: float | None,
     ) -> None:
         """No sign of life may take longer than `timeout`, no frame longer than `longest`."""
         self._response = response
         self._reader = reader
-        self._received = received
+        self._count = count
         self._timeout = timeout
         self._longest = longest
         self._frames: deque[Frame] = deque()
@@ -196,7 +194,7 @@ class _Answer:
             raise PeerFailed(Reason.REFUSED, f"{type(error).__name__}: {error}") from None
         if not data:
             raise PeerFailed(Reason.REFUSED, "its answer ends early")
-        self._received.inc(len(data))
+        self._count(len(data))
         return data
 
     def _error_in(self, frame: Frame) -> Exception:

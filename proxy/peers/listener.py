@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -20,12 +21,10 @@ from proxy.peers.questions import PATH, Effort, Question, Subject
 from proxy.peers.readers import Readers
 from proxy.peers.replicas import acting_for
 from proxy.peers.signing import ReplayWindow, Signed
-from proxy.telemetry import metrics, trace
+from proxy.telemetry import trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-
-    from prometheus_client import Counter
 
     from proxy.kit.clock import Clock
     from proxy.peers.answers import Content
@@ -141,9 +140,9 @@ class PeerListener:
         response.enable_chunked_encoding()
         await response.prepare(request)
         sender = request.headers[SENDER]
-        sent = metrics.PEER_SENT_BYTES.labels(self._replicas.zone_label(sender))
         seal = self._signer.seal(request.headers[NONCE])
-        writer = _Writer(response, seal, sent, self._clock)
+        count = partial(self._replicas.count_sent, sender)
+        writer = _Writer(response, seal, count, self._clock)
         acting_for.set(None if question.effort is Effort.FOLLOW else question.key)
         try:
             async with asyncio.TaskGroup() as group:
@@ -165,6 +164,7 @@ class PeerListener:
                 about = {
                     "version": self._version,
                     "draining": self.draining,
+                    "name": self._replicas.name,
                     "zone": self._replicas.zone,
                     "news": await self._replicas.news.news(question.query),
                 }
@@ -203,11 +203,16 @@ class _Writer:
     """Writes the frames of one answer, and heartbeats while there is nothing else."""
 
     def __init__(
-        self, response: web.StreamResponse, seal: AnswerSeal, sent: Counter, clock: Clock
+        self,
+        response: web.StreamResponse,
+        seal: AnswerSeal,
+        count: Callable[[int], None],
+        clock: Clock,
     ) -> None:
+        """`count` is called with the bytes that were sent."""
         self._response = response
         self._seal = seal
-        self._sent = sent
+        self._count = count
         self._clock = clock
         self._writing = False
         self._last = 0.0
@@ -218,7 +223,7 @@ class _Writer:
         encoded = frame.encode(self._seal)
         async with asyncio.timeout(_SEND_TIMEOUT):
             await self._response.write(encoded)
-        self._sent.inc(len(encoded))
+        self._count(len(encoded))
         self._last = self._clock.monotonic()
         self._writing = False
 

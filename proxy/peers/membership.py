@@ -7,7 +7,7 @@ any case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ _DISTANCE: Final = 60.0
 # So many others are probed in each round, besides those that are left out.
 _PROBED_AT_ONCE: Final = 3
 _LEFT_OUT_AT_ONCE: Final = 16
+LIVE: Final = "live"
 
 
 class Reason(StrEnum):
@@ -37,14 +38,37 @@ class Reason(StrEnum):
     STALLED = "stalled"
 
 
+@dataclass(frozen=True, slots=True)
+class PeerState:
+    """One of the other replicas, for people.
+
+    `name` and `zone` are what it says of itself, "" until then. `state` is "live", or why it is
+    left out, `since` a moment in seconds; `received` and `sent` are bytes from it and to it.
+    """
+
+    address: str
+    name: str
+    zone: str
+    state: str
+    since: float
+    received: int
+    sent: int
+
+
 @dataclass(slots=True)
 class _Member:
+    # When it was found, left out, or taken back.
+    since: float
     reason: Reason | None = None
     failures: int = 0
     # While it is left out: no probe before this moment.
     not_before: float = 0.0
     # What it says of itself.
+    name: str = ""
     zone: str = ""
+    # Bytes from it, and to it.
+    received: int = 0
+    sent: int = 0
 
 
 class Membership:
@@ -54,21 +78,43 @@ class Membership:
         self.own: str | None = None
         self._members: dict[str, _Member] = {}
 
-    def discover(self, addresses: Iterable[str], own: str | None) -> None:
-        """These are the replicas now; `own` is the address of this one."""
-        found = {address: self._members.get(address) or _Member() for address in addresses}
+    def discover(self, addresses: Iterable[str], own: str | None, now: float) -> None:
+        """These are the replicas from `now` on; `own` is the address of this one."""
+        found = {address: self._members.get(address) or _Member(now) for address in addresses}
         if own is not None:
-            found[own] = _Member()
+            found[own] = _Member(now)
         self._members, self.own = found, own
 
     def live(self) -> list[str]:
         """The replicas that are not left out; this one is among them if it is a member."""
         return [address for address, member in self._members.items() if member.reason is None]
 
-    def place(self, address: str, zone: str) -> None:
-        """The replica is in this zone."""
+    def introduce(self, address: str, name: str, zone: str) -> None:
+        """The replica calls itself so, and is in this zone."""
         if (member := self._members.get(address)) is not None:
-            member.zone = zone
+            member.name, member.zone = name, zone
+
+    def count(self, address: str, *, received: int = 0, sent: int = 0) -> None:
+        """So many bytes more have come from the replica, and gone to it."""
+        if (member := self._members.get(address)) is not None:
+            member.received += received
+            member.sent += sent
+
+    def report(self) -> list[PeerState]:
+        """How each of the others is doing."""
+        return [
+            PeerState(
+                address,
+                member.name,
+                member.zone,
+                member.reason or LIVE,
+                member.since,
+                member.received,
+                member.sent,
+            )
+            for address, member in self._members.items()
+            if address != self.own
+        ]
 
     def zone_of(self, address: str) -> str:
         """The replica's zone; "" if it has none, or that is not known yet."""
@@ -97,6 +143,8 @@ class Membership:
         if member is None or address == self.own or reason is Reason.STALLED:
             return False
         is_new = member.reason is None
+        if is_new:
+            member.since = now
         member.failures += 1
         pause = _PROBES.pause(member.failures)
         if reason in {Reason.LYING, Reason.FORMAT}:
@@ -112,6 +160,7 @@ class Membership:
         if member is None or member.reason is None or now < member.not_before:
             return False
         member.reason, member.failures, member.not_before = None, 0, 0.0
+        member.since = now
         return True
 
     def hasten(self, address: str) -> bool:
@@ -140,3 +189,16 @@ class Membership:
                 left_out.append(address)
         chosen = sample(others, min(_PROBED_AT_ONCE, len(others)))
         return [*left_out[:_LEFT_OUT_AT_ONCE], *chosen]
+
+
+def combine(reports: Iterable[Iterable[PeerState]]) -> tuple[PeerState, ...]:
+    """The replicas as several processes see them: left out by any of them, and all bytes."""
+    found: dict[str, PeerState] = {}
+    for peer in (peer for report in reports for peer in report):
+        other = found.setdefault(peer.address, peer)
+        if other is not peer:
+            worse = max(other, peer, key=lambda one: (one.state != LIVE, one.since))
+            found[peer.address] = replace(
+                worse, received=other.received + peer.received, sent=other.sent + peer.sent
+            )
+    return tuple(found.values())

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.oci.reference import Repository
     from proxy.peers.answers import News, Value
     from proxy.peers.client import PeerClient, PeerStream
+    from proxy.peers.membership import PeerState
 
 _log = structlog.get_logger()
 
@@ -45,6 +47,8 @@ _PROBE_EVERY: Final = 1.0
 _PURGE_SPREADS: Final = 30.0
 _PURGE_MEMORY: Final = 2**20
 _PURGE_COST: Final = 300
+# A name is for people.
+_LONGEST_NAME: Final = 253
 _CHANGING: Final = {Subject.TAG, Subject.TAGS, Subject.REFERRERS}
 
 # The key that this task answers for as its owner, because another replica has asked.
@@ -58,15 +62,19 @@ class Replicas:
         self,
         client: PeerClient,
         *,
+        name: str = "",
         zone: str = "",
         clock: Clock = SYSTEM_CLOCK,
         sample: Callable[[Sequence[str], int], Iterable[str]] = random.sample,
     ) -> None:
-        """`zone` is this replica's, "" for none; `sample` chooses which of them are probed."""
+        """`name` and `zone` are this replica's, "" for none; `sample` chooses who is probed."""
+        self.name = name
         self.zone = zone
         self._client = client
-        client.zone_label = self.zone_label
+        client.count = self.count_received
         self._clock = clock
+        # The moment at which the clock that only goes on was at 0.
+        self._began = clock.wall() - clock.monotonic()
         self._sample = sample
         self._woken = asyncio.Event()
         self._fetched: Counter[str] = Counter()
@@ -105,8 +113,17 @@ class Replicas:
             return None
         return mine[0]
 
-    def zone_label(self, address: str) -> str:
-        """Whether the replica is in this one's zone, as the label of a metric."""
+    def count_received(self, address: str, size: int) -> None:
+        """So many bytes have come from the replica."""
+        metrics.PEER_RECEIVED_BYTES.labels(self._zone_label(address)).inc(size)
+        self.membership.count(address, received=size)
+
+    def count_sent(self, address: str, size: int) -> None:
+        """So many bytes have gone to the replica."""
+        metrics.PEER_SENT_BYTES.labels(self._zone_label(address)).inc(size)
+        self.membership.count(address, sent=size)
+
+    def _zone_label(self, address: str) -> str:
         return "own" if self._is_near(address) else "other"
 
     def _is_near(self, address: str) -> bool:
@@ -172,7 +189,7 @@ class Replicas:
 
     def discover(self, addresses: Iterable[str], own: str | None) -> None:
         """These are the replicas now; `own` is the address of this one, if it has one."""
-        self.membership.discover(addresses, own)
+        self.membership.discover(addresses, own, self._clock.monotonic())
         self._client.own = own
         self._count()
 
@@ -199,14 +216,20 @@ class Replicas:
     async def _probe(self, address: str, question: Question) -> Any:
         """What a replica knows that we do not; None if it does not answer."""
         try:
-            told, zone = await self.ask(address, question, _read_health)
+            told, name, zone = await self.ask(address, question, _read_health)
         except (PeerFailed, RegistryError):
             return None
-        self.membership.place(address, zone)
+        self.membership.introduce(address, name, zone)
         if self.membership.confirm(address, self._clock.monotonic()):
             _log.info("peer.taken_back", peer=address)
             self._count()
         return told
+
+    def report(self) -> tuple[PeerState, ...]:
+        """How each of the others is doing, `since` when (in seconds since 1970)."""
+        return tuple(
+            replace(peer, since=self._began + peer.since) for peer in self.membership.report()
+        )
 
     def note_purge(self, repository: Repository) -> None:
         """Ask the registry itself about the repository's tags until all replicas have forgotten."""
@@ -231,6 +254,7 @@ class Replicas:
         metrics.PEERS.labels("live").set(len(self.membership.states()) - left_out)
 
 
-def _read_health(value: Value) -> tuple[Any, str]:
-    """The news of a replica, and its zone."""
-    return value.about["news"], str(value.about.get("zone", ""))
+def _read_health(value: Value) -> tuple[Any, str, str]:
+    """The news of a replica, its name, and its zone."""
+    about = value.about
+    return about["news"], str(about.get("name", ""))[:_LONGEST_NAME], str(about.get("zone", ""))

@@ -13,6 +13,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from proxy.peers.membership import PeerState
 from proxy.web.admin.app import Readiness
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from proxy.config import ServeArguments, Settings
 
 DRAIN: Final = b"drain\n"
+# A line has what is known of thousands of replicas, in bytes.
+MAX_LINE: Final = 8 * 2**20
 _LENGTH: Final = struct.Struct("!I")
 
 
@@ -62,7 +65,8 @@ def encode(readiness: Readiness) -> bytes:
 
 def decode(line: bytes) -> Readiness:
     """Parse a worker's line."""
-    return Readiness(**json.loads(line))
+    found = json.loads(line)
+    return Readiness(**{**found, "peers": tuple(PeerState(**peer) for peer in found["peers"])})
 
 
 def _exactly(channel: socket.socket, length: int) -> bytes:

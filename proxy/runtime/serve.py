@@ -188,7 +188,7 @@ def _chores(
         watch = DependencyWatch(name, dependency, services.readiness.warnings)
         yield Chore(ChoreName(name), watch.look)
     if services.peers is not None:
-        probe = partial(services.peers.probe, services.readiness.warnings)
+        probe = partial(services.peers.probe, services.readiness)
         yield Chore(ChoreName.PEER_DISCOVERY, services.peers.discover, every=_DISCOVER_EVERY)
         yield Chore(ChoreName.PEER_PROBES, probe)
     if every := settings.blobs.scrub_every:

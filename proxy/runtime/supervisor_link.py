@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -45,7 +46,7 @@ class SupervisorLink:
         self._readiness = readiness
         self._parent = parent
         self._supervisor = parent()
-        self._reported = b""
+        self._reported: Readiness | None = None
 
     async def follow(self) -> None:
         """Carry out the supervisor's orders; stop when the channel ends."""
@@ -71,10 +72,9 @@ class SupervisorLink:
         transport = self._writer.transport
         if transport.is_closing() or transport.get_write_buffer_size():
             return
-        line = control_channel.encode(self._readiness)
-        if line != self._reported:
-            self._writer.write(line)
-            self._reported = line
+        if self._readiness != self._reported:
+            self._writer.write(control_channel.encode(self._readiness))
+            self._reported = replace(self._readiness, warnings=dict(self._readiness.warnings))
 
     async def check_parent(self) -> None:
         """Stop if the supervisor has ended, whatever the channel says.

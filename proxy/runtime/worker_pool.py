@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.kit.backoff import Backoff
+from proxy.peers.membership import combine
 from proxy.runtime import control_channel
 from proxy.telemetry import metrics
 from proxy.web.admin.app import Readiness
@@ -57,7 +58,9 @@ class WorkerProcess:
         with theirs:
             process = await self._spawn(theirs)
         self.pid = process.pid
-        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        reader, self._writer = await asyncio.open_unix_connection(
+            sock=ours, limit=control_channel.MAX_LINE
+        )
         try:
             self._writer.write(self._assignment.encode())
             if self.shutdown.draining.is_set():
@@ -145,6 +148,7 @@ class WorkerPool:
             for worker in self.workers
             for subject, warning in worker.readiness.warnings.items()
         }
+        self.readiness.peers = combine(worker.readiness.peers for worker in self.workers)
         self._has_served = self._has_served or bool(ready)
         if len(ready) == len(self.workers) and not self._announced:
             self._announced = True

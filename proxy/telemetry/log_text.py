@@ -44,12 +44,17 @@ def _request(event: Mapping[str, Any]) -> str:
         _image(known),
         str(known["status"]),
         form_of(known["type"]) or _ROUTES.get(known["route"], ""),
-        "" if known["cache"] == "none" else known["cache"],
+        _source(known),
         took,
         f"{event['client']} {event['agent'].partition(' ')[0]}".strip(),
         known.get("error", ""),
     ]
     return "  ".join(filter(None, parts))
+
+
+def _source(known: Mapping[str, Any]) -> str:
+    cache = "" if known["cache"] == "none" else known["cache"]
+    return f"{cache} ({known['via']})" if cache and "via" in known else cache
 
 
 def _image(known: Mapping[str, Any]) -> str:

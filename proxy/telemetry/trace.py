@@ -38,7 +38,7 @@ class Trace:
     # Answers of other replicas that were used.
     peer_calls: int = 0
     stored: bool = False
-    # Who has answered in the registry's place.
+    # The mirror that has answered in the registry's place.
     via: str = ""
     # What the request takes of limited resources counts for it.
     holder: Holder | None = field(default=None, repr=False, compare=False)
@@ -46,15 +46,19 @@ class Trace:
     @property
     def parameter(self) -> str:
         """The detail as a `Cache-Status` parameter; `collapsed` has its own in RFC 9211."""
-        if self.detail in {"", "collapsed"}:
-            from_peer = self.peer_calls and not self.upstream_calls
-            collapsed = "; collapsed" if self.detail else ""
-            return collapsed or self.source or ("; detail=peer" if from_peer else "")
-        return f"; detail={self.detail}"
+        if self.detail == "collapsed":
+            return "; collapsed"
+        detail = self.detail or self.answered_by
+        return f"; detail={detail}" if detail else ""
+
+    @property
+    def answered_by(self) -> str:
+        """Who has answered in the registry's place: a mirror, or another replica; "" if nobody."""
+        return self.via or ("peer" if self.peer_calls and not self.upstream_calls else "")
 
     @property
     def source(self) -> str:
-        """Who has answered in the registry's place, as a `Cache-Status` parameter."""
+        """The mirror that has answered in the registry's place, as a `Cache-Status` parameter."""
         return f"; detail={self.via}" if self.via else ""
 
 

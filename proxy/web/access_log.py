@@ -64,7 +64,7 @@ class AccessLogLine:
 
     def record(self, trace: Trace) -> None:
         """Take the outcome of the request from its trace."""
-        self.outcome, self.rule, self.via = trace.outcome, trace.rule, trace.via
+        self.outcome, self.rule, self.via = trace.outcome, trace.rule, trace.answered_by
         self.upstream_calls, self.peer_calls = trace.upstream_calls, trace.peer_calls
 
 

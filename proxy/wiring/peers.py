@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from proxy.peers.signing import Signer
 from proxy.peers.upstream import PeerUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, MutableMapping
+    from collections.abc import AsyncIterator, Mapping
 
     from proxy.config import PeerSettings
     from proxy.kit.singleflight import SingleFlight
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from proxy.ports import MonitoredUpstream
     from proxy.ports.catalog import DerivedStore
     from proxy.upstream.client_rate import ClientRate
+    from proxy.web.admin.app import Readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,9 @@ def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
         signer = Signer(settings.secret_file.read_bytes().strip())
     except ValueError as error:
         raise ValueError(f"peers.secret_file {settings.secret_file}: {error}") from error
-    return OpenReplicas(
-        Replicas(PeerClient(signer, timeout=settings.timeout), zone=settings.zone or ""), signer
-    )
+    client = PeerClient(signer, timeout=settings.timeout)
+    replicas = Replicas(client, name=socket.gethostname(), zone=settings.zone or "")
+    return OpenReplicas(replicas, signer)
 
 
 def behind_owners(
@@ -136,7 +138,7 @@ class Peers:
         """Look which replicas there are."""
         await self._discovery.look()
 
-    async def probe(self, warnings: MutableMapping[str, str]) -> None:
+    async def probe(self, readiness: Readiness) -> None:
         """Ask those that are left out, and a few others, how they are; now and then."""
         await self._replicas.wait()
         await self._replicas.probe()
@@ -147,6 +149,9 @@ class Peers:
         ]
         if self._discovery.warning is not None:
             problems.append(self._discovery.warning)
+        if (peers := self._replicas.report()) != readiness.peers:
+            readiness.peers = peers
+        warnings = readiness.warnings
         if problems:
             warnings["peers"] = f"not all replicas can be asked: {'; '.join(problems)}"
         else:

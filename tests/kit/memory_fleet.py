@@ -67,7 +67,7 @@ class MemoryClient:
 
     def __init__(self, own: str, fleet: Fleet) -> None:
         self.own: str | None = own
-        self.zone_label: Callable[[str], str] = lambda _address: "own"
+        self.count: Callable[[str, int], None] = lambda _address, _size: None
         self._address = own
         self._fleet = fleet
 

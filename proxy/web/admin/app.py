@@ -14,12 +14,13 @@ from proxy.errors import RegistryError, RequestInvalid
 from proxy.oci.reference import Digest, Tag
 from proxy.web.admin.answers import as_json, refuse
 from proxy.web.admin.guard import AdminAccess, OneTimeFields, guard
-from proxy.web.admin.overview import overview
+from proxy.web.admin.overview import describe_peer, overview
 from proxy.web.admin.questions import question_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from proxy.peers.membership import PeerState
     from proxy.web.admin.questions import AnswersQuestions
 
 # How long a probe or scrape in progress may take at shutdown, in seconds.
@@ -48,6 +49,8 @@ class Readiness:
     serving: bool = False
     draining: bool = False
     warnings: dict[str, str] = field(default_factory=dict)
+    # The other replicas, as they are seen from here.
+    peers: tuple[PeerState, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -93,7 +96,11 @@ def admin_app(
         return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def status(_request: web.Request) -> web.Response:
-        state = {"status": readiness.state, "warnings": readiness.warnings}
+        state = {
+            "status": readiness.state,
+            "warnings": readiness.warnings,
+            "peers": [describe_peer(peer) for peer in readiness.peers],
+        }
         return as_json(state | overview(metrics().decode()))
 
     async def post_purge(request: web.Request) -> web.Response:

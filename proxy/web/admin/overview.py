@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.samples import Sample
 
+    from proxy.peers.membership import PeerState
 
 # What is counted under which name, by which label.
 _COUNTED: Final = {
@@ -68,6 +71,12 @@ def overview(exposition: str) -> dict[str, object]:
             for name, breaker in sorted(breakers.items())
         },
     }
+
+
+def describe_peer(peer: PeerState) -> dict[str, object]:
+    """One of the other replicas."""
+    since = datetime.fromtimestamp(peer.since, UTC).isoformat(timespec="seconds")
+    return asdict(peer) | {"since": since}
 
 
 def _budget(budget: dict[str, int]) -> dict[str, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.peers.membership import Membership, Reason
+from proxy.peers.membership import Membership, PeerState, Reason, combine
 
 OWN, ONE, TWO = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
 
@@ -16,7 +16,7 @@ def first(addresses: object, count: int) -> list[str]:
 @pytest.fixture
 def members() -> Membership:
     membership = Membership()
-    membership.discover([OWN, ONE, TWO], OWN)
+    membership.discover([OWN, ONE, TWO], OWN, now=10.0)
     return membership
 
 
@@ -26,7 +26,7 @@ def test_all_are_live_at_first(members: Membership) -> None:
 
 
 def test_own_address_is_a_member_though_nobody_has_named_it(members: Membership) -> None:
-    members.discover([ONE], OWN)
+    members.discover([ONE], OWN, now=20.0)
     assert sorted(members.live()) == [OWN, ONE]
 
 
@@ -78,7 +78,7 @@ def test_one_that_asks_is_probed_without_delay(members: Membership) -> None:
 
 def test_what_is_known_of_a_member_outlives_discovery(members: Membership) -> None:
     members.leave_out(ONE, Reason.LYING, now=100.0)
-    members.discover([OWN, ONE], OWN)
+    members.discover([OWN, ONE], OWN, now=20.0)
     assert members.live() == [OWN]
     assert members.states() == {ONE: Reason.LYING}
 
@@ -91,8 +91,39 @@ def test_this_replica_never_leaves_itself_out(members: Membership) -> None:
 
 def test_a_few_of_many_are_probed() -> None:
     members = Membership()
-    members.discover([OWN, *(f"10.0.1.{number}:1" for number in range(200))], OWN)
+    members.discover([OWN, *(f"10.0.1.{number}:1" for number in range(200))], OWN, now=0.0)
     assert len(members.due(0.0, first)) == 3
     for address in members.states():
         members.leave_out(address, Reason.SILENT, now=0.0)
     assert len(members.due(100.0, first)) == 16
+
+
+def test_a_report_says_how_each_of_the_others_is_doing_and_since_when(members: Membership) -> None:
+    members.introduce(ONE, "one", "a")
+    members.count(ONE, received=5)
+    members.count(ONE, sent=7)
+    members.count("10.9.9.9:1", sent=7)
+    members.leave_out(TWO, Reason.SILENT, now=100.0)
+    members.leave_out(TWO, Reason.SILENT, now=101.0)
+    assert members.report() == [
+        PeerState(ONE, "one", "a", "live", 10.0, 5, 7),
+        PeerState(TWO, "", "", "silent", 100.0, 0, 0),
+    ]
+    members.confirm(TWO, 200.0)
+    assert members.report()[1] == PeerState(TWO, "", "", "live", 200.0, 0, 0)
+
+
+def test_what_several_processes_see_is_combined() -> None:
+    """A replica is left out if one of them leaves it out, and the bytes are those of all."""
+    first_process = [
+        PeerState(ONE, "one", "a", "live", 30.0, 1, 2),
+        PeerState(TWO, "", "", "silent", 10.0, 3, 4),
+    ]
+    second = [
+        PeerState(ONE, "one", "a", "refused", 20.0, 10, 20),
+        PeerState(TWO, "", "", "lying", 40.0, 30, 40),
+    ]
+    assert combine([first_process, second]) == (
+        PeerState(ONE, "one", "a", "refused", 20.0, 11, 22),
+        PeerState(TWO, "", "", "lying", 40.0, 33, 44),
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import ServeArguments, Settings, load
+from proxy.peers.membership import PeerState
 from proxy.runtime import control_channel
 from proxy.runtime.control_channel import Assignment
 from proxy.web.admin.app import Readiness
@@ -61,7 +62,10 @@ def test_half_an_assignment_is_the_end(tmp_path: Path) -> None:
 
 
 def test_readiness_arrives_as_it_was() -> None:
-    readiness = Readiness(serving=True, draining=False, warnings={"redis": 'says "no"\n'})
+    peers = (PeerState("10.0.0.2:5001", "two", "b", "silent", 1000.5, 5, 7),)
+    readiness = Readiness(
+        serving=True, draining=False, warnings={"redis": 'says "no"\n'}, peers=peers
+    )
     line = control_channel.encode(readiness)
     assert line.count(b"\n") == 1
     assert control_channel.decode(line) == readiness

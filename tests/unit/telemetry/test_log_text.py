@@ -62,6 +62,10 @@ def served(**known: object) -> str:
             f"GET  {CARGO}@sha256:aaaaaaaaaaaa  200  blob  stale  {SLOW}",
         ),
         (
+            {"via": "peer"},
+            f"GET  {CARGO}:1.0  200  schema 1  miss (peer)  {SLOW}",
+        ),
+        (
             {"type": "", "status": 404, "cache": "none", "error": "no such\ntag"},
             f"GET  {CARGO}:1.0  404  {SLOW}  no such\\ntag",
         ),
@@ -70,7 +74,7 @@ def served(**known: object) -> str:
             f"GET  200  /v2/  {SLOW}",
         ),
     ],
-    ids=["by tag", "by digest", "blob", "error", "ping"],
+    ids=["by tag", "by digest", "blob", "peer", "error", "ping"],
 )
 def test_a_request_is_one_readable_line(known: dict[str, object], expected: str) -> None:
     assert served(**known) == expected
