@@ -236,6 +236,6 @@ class Transfer:
         if body.coding is not None and not self._codings.is_known(registry, self.digest):
             # What is announced is sent to clients, and this may not be the blob yet.
             return
-        self.progress.total = total
-        await spool.expect(total)
+        # Clients of this process need not wait until those of others know it.
         self.progress.expect(total)
+        await spool.expect(total)

@@ -70,10 +70,15 @@ class Frame:
 
     def encode(self, seal: AnswerSeal) -> bytes:
         """The frame, sealed unless it has bytes of a blob."""
-        head = _HEAD.pack(self.kind, len(self.payload))
         if self.kind is Kind.DATA:
-            return head + self.payload
+            return encode_data(self.payload)
+        head = _HEAD.pack(self.kind, len(self.payload))
         return head + self.payload + seal.next(head + self.payload)
+
+
+def encode_data(payload: bytes | memoryview) -> bytes:
+    """The frame with these bytes of a blob."""
+    return b"".join((_HEAD.pack(Kind.DATA, len(payload)), payload))
 
 
 class FrameReader:
@@ -91,10 +96,15 @@ class FrameReader:
 
         FrameInvalid for what is no frame, or is not sealed.
         """
+        if self._data_left and not self._buffer:
+            # Most of a blob comes so; it is not copied if nothing else has come with it.
+            piece, data = data[: self._data_left], data[self._data_left :]
+            self._data_left -= len(piece)
+            yield Frame(Kind.DATA, piece)
         self._buffer += data
         while self._buffer:
             if self._data_left:
-                piece = bytes(self._buffer[: self._data_left])
+                piece = bytes(memoryview(self._buffer)[: self._data_left])
                 self._data_left -= len(piece)
                 del self._buffer[: len(piece)]
                 yield Frame(Kind.DATA, piece)

@@ -16,7 +16,7 @@ from proxy.errors import RegistryError, RequestInvalid, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.peers.answers import Draining, NotStored, SeeOther, Value, frame_of_error
 from proxy.peers.client import BODY, NONCE, SENDER, SIGNATURE, TIME
-from proxy.peers.frames import Frame, Kind
+from proxy.peers.frames import Frame, Kind, encode_data
 from proxy.peers.questions import PATH, Effort, Question, Subject
 from proxy.peers.readers import Readers
 from proxy.peers.replicas import acting_for
@@ -183,18 +183,20 @@ class PeerListener:
             await writer.send(frame_of_error(NotStored()))
 
     async def _send_blob(self, writer: _Writer, question: Question, sender: str) -> None:
+        # Of another zone only the first asks: so a blob crosses to each zone once.
+        crowd = f"{question.key} {self._replicas.membership.zone_of(sender)}"
         if not question.direct and question.effort in {Effort.OWNER, Effort.FOLLOW}:
-            other = self._readers.another(question.key, sender)
+            other = self._readers.another(crowd, sender)
             if other is not None:
                 raise SeeOther(other)
-        with self._readers.reading(question.key, sender):
+        with self._readers.reading(crowd, sender):
             await self._stream_blob(writer, question)
 
     async def _stream_blob(self, writer: _Writer, question: Question) -> None:
         async with self._content.stream(question) as stream:
             await writer.send(Frame.of_extent(stream.start, stream.total))
             async for chunk in stream.chunks():
-                await writer.send(Frame(Kind.DATA, bytes(chunk)))
+                await writer.write(encode_data(chunk))
             await writer.send(Frame(Kind.END))
             self._replicas.handover.remove(question.key)
 
@@ -219,8 +221,11 @@ class _Writer:
 
     async def send(self, frame: Frame) -> None:
         """Write a frame; TimeoutError if the peer does not read."""
+        await self.write(frame.encode(self._seal))
+
+    async def write(self, encoded: bytes) -> None:
+        """Write a frame that is encoded already."""
         self._writing = True
-        encoded = frame.encode(self._seal)
         async with asyncio.timeout(_SEND_TIMEOUT):
             await self._response.write(encoded)
         self._count(len(encoded))

@@ -1,47 +1,73 @@
-"""The replicas that read each blob from this one: a crowd becomes a tree. PURE."""
+"""The replicas that want a blob at the same moment: a crowd becomes a tree. PURE."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Readers:
-    """The replicas that read each blob from this process.
+@dataclass(slots=True)
+class _Crowd:
+    # Those that read from here, and how often.
+    reading: Counter[str] = field(default_factory=Counter)
+    # How many were sent to each of all that have asked.
+    followers: dict[str, int] = field(default_factory=dict)
+    # Those to which more may be sent, in the order in which they have asked.
+    places: deque[str] = field(default_factory=deque)
 
-    Only those that read from here are named to others, and each reads from here itself: so nobody
-    is sent to a replica that waits for its own bytes, as far as this one knows.
+    def join(self, address: str) -> None:
+        if address not in self.followers:
+            self.followers[address] = 0
+            self.places.append(address)
+
+    def place(self, address: str, fan_out: int) -> str:
+        """The replica to which `address` is sent: it has asked before, so it never waits for it."""
+        leader = self.places[0]
+        self.followers[leader] += 1
+        if self.followers[leader] == fan_out:
+            self.places.popleft()
+        self.join(address)
+        return leader
+
+
+class Readers:
+    """Who reads each blob from this process, and who was sent to whom instead.
+
+    A replica knows at once where its place in the tree is: it need not be sent from one to the
+    next, and the one to which it is sent may itself be about to begin.
     """
 
     def __init__(self, fan_out: int) -> None:
-        """So many replicas may read one blob from here at once."""
+        """So many replicas may read one blob from each replica at once."""
         self._fan_out = fan_out
-        self._reading: dict[str, Counter[str]] = {}
+        self._crowds: dict[str, _Crowd] = {}
 
-    def another(self, key: str, asker: str) -> str | None:
-        """A replica that already reads the blob, if there are enough of them; each in its turn."""
-        readers = self._reading.get(key)
-        if readers is None or len(readers.keys() - {asker}) < self._fan_out:
+    def another(self, crowd: str, asker: str) -> str | None:
+        """The replica from which `asker` should read; None for this one.
+
+        One that asks again reads from here: its place in the tree has failed.
+        """
+        found = self._crowds.get(crowd)
+        if found is None or asker in found.followers or len(found.reading) < self._fan_out:
             return None
-        chosen = next(address for address in readers if address != asker)
-        # It is the last one for the next that asks.
-        readers[chosen] = readers.pop(chosen)
-        return chosen
+        return found.place(asker, self._fan_out)
 
     @contextmanager
-    def reading(self, key: str, reader: str) -> Iterator[None]:
-        """Count a reader while the block runs."""
-        readers = self._reading.setdefault(key, Counter())
-        readers[reader] += 1
+    def reading(self, crowd: str, reader: str) -> Iterator[None]:
+        """Count a reader while the block runs. With the last one the crowd is forgotten."""
+        found = self._crowds.setdefault(crowd, _Crowd())
+        found.join(reader)
+        found.reading[reader] += 1
         try:
             yield
         finally:
-            readers[reader] -= 1
-            if not readers[reader]:
-                del readers[reader]
-            if not readers:
-                self._reading.pop(key, None)
+            found.reading[reader] -= 1
+            if not found.reading[reader]:
+                del found.reading[reader]
+            if not found.reading:
+                self._crowds.pop(crowd, None)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 from pathlib import Path
+from statistics import median
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from proxy.peers.owners import rank
+from proxy.peers.questions import Question, Subject
 from tests.kit.raw_http import ask
 from tests.kit.replicas import Replicas
 from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
+    from proxy.oci.reference import Digest
     from tests.kit.processes import Proxy
 
 _REPLICAS: Final = 16
@@ -22,6 +28,9 @@ _SIZE: Final = 64 * 2**20
 _BLOB: Final = 2**20
 _SOON: Final = 60.0
 _MAX_GROWTH: Final = 60 * 2**20
+# The median first byte from another replica, compared with that from the owner, in the best round.
+_MAX_DELAY: Final = 1.5
+_ROUNDS: Final = 5
 
 
 def _resident(proxy: Proxy) -> int:
@@ -36,37 +45,76 @@ def _bytes(proxy: Proxy, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in samples)
 
 
+class _Crowd:
+    """Clients of all replicas that pull one blob at the same moment."""
+
+    def __init__(self, replicas: Replicas) -> None:
+        self.replicas = replicas
+        self.before = {proxy: _resident(proxy) for proxy in replicas.running}
+        self.largest = dict(self.before)
+        # When the first byte came from each replica, of the last blob.
+        self.first: dict[str, float] = {}
+
+    async def pull(self, digest: Digest) -> set[str]:
+        """What the clients got; one digest if all is well."""
+        self.first.clear()
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            began = monotonic()
+            pulls = (
+                self._pull(session, proxy, address, digest, began)
+                for proxy, address in zip(
+                    self.replicas.running, self.replicas.addresses, strict=True
+                )
+            )
+            return set(await asyncio.gather(*pulls))
+
+    async def _pull(
+        self,
+        session: aiohttp.ClientSession,
+        proxy: Proxy,
+        address: str,
+        digest: Digest,
+        began: float,
+    ) -> str:
+        hasher = hashlib.sha256()
+        async with session.get(f"{proxy.url}/v2/library/cargo/blobs/{digest}") as response:
+            async for chunk in response.content.iter_any():
+                self.first.setdefault(address, monotonic() - began)
+                hasher.update(chunk)
+                self.largest[proxy] = max(self.largest[proxy], _resident(proxy))
+        return f"sha256:{hasher.hexdigest()}"
+
+    def delay(self, digest: Digest) -> float:
+        """How much later the first byte came from another replica than from the owner."""
+        key = Question(Subject.BLOB, "docker.io", "library/cargo", digest).key
+        owner = rank(key, self.replicas.addresses)[0]
+        others = [first for address, first in self.first.items() if address != owner]
+        return median(others) / self.first[owner]
+
+
 async def test_a_crowd_is_a_tree(tmp_path: Path) -> None:
     async with ScriptedUpstream() as upstream:
-        content = os.urandom(_SIZE)
-        digest = upstream.add_blob("library/cargo", content)
         upstreams = {"docker.io": {"url": upstream.url, "default": True}}
         with Replicas(
             tmp_path, _REPLICAS, upstreams=upstreams, peers={"fan_out": 2, "timeout": "10s"}
         ) as replicas:
-            before = {proxy: _resident(proxy) for proxy in replicas.running}
-            largest = dict(before)
-
-            async def pull(session: aiohttp.ClientSession, proxy: Proxy) -> str:
-                hasher = hashlib.sha256()
-                url = f"{proxy.url}/v2/library/cargo/blobs/{digest}"
-                async with session.get(url) as response:
-                    async for chunk in response.content.iter_any():
-                        hasher.update(chunk)
-                        largest[proxy] = max(largest[proxy], _resident(proxy))
-                return f"sha256:{hasher.hexdigest()}"
-
-            timeout = aiohttp.ClientTimeout(total=None)
-            async with aiohttp.ClientSession(timeout=timeout) as session:
-                found = await asyncio.gather(*(pull(session, one) for one in replicas.running))
+            crowd = _Crowd(replicas)
+            delay, rounds = math.inf, 0
+            # How soon a process gets a core when others want it, too, is chance.
+            while delay > _MAX_DELAY and rounds < _ROUNDS:
+                digest = upstream.add_blob("library/cargo", os.urandom(_SIZE))
+                assert await crowd.pull(digest) == {digest}
+                delay, rounds = min(delay, crowd.delay(digest)), rounds + 1
             sent = {
                 proxy.directory.name: _bytes(proxy, "sent_bytes_total") / _SIZE
                 for proxy in replicas.running
             }
-    assert set(found) == {digest}
-    assert upstream.count("GET", "*/blobs/*") == 1
-    assert max(sent.values()) <= 2.5, sent
-    assert max(largest[proxy] - before[proxy] for proxy in before) <= _MAX_GROWTH
+    assert upstream.count("GET", "*/blobs/*") == rounds
+    assert max(sent.values()) <= 2.5 * rounds, sent
+    growth = {proxy: crowd.largest[proxy] - crowd.before[proxy] for proxy in crowd.before}
+    assert max(growth.values()) <= _MAX_GROWTH, growth
+    assert delay <= _MAX_DELAY
 
 
 async def test_a_blob_crosses_to_a_zone_once(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from proxy.errors import StoreError
-from proxy.stores.disk.fsync_batch import FsyncBatch
 from proxy.stores.disk.health import DiskHealth
 from proxy.stores.disk.io import in_store_thread
 from proxy.stores.disk.layout import Layout
@@ -118,7 +117,7 @@ class DiskBlobs:
         """
 
         def work() -> bool:
-            self._prepare(digest)
+            self._require_writable(digest)
             return make_room(self._layout, self._quota, upstream, digest, size)
 
         return await in_store_thread(work)
@@ -159,15 +158,11 @@ class DiskBlobs:
         self._touch(file.fileno())
         return file
 
-    def _prepare(self, digest: Digest) -> None:
-        """Have a directory for the blob, which can be written."""
-        path = self._layout.blob(digest)
-        if not path.parent.is_dir():
-            batch = FsyncBatch()
-            batch.prepare(path)
-            batch.flush()
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise OSError(f"{path.parent} cannot be written")
+    def _require_writable(self, digest: Digest) -> None:
+        """OSError if the blob's directory cannot be written, or made."""
+        folder = next(each for each in self._layout.blob(digest).parents if each.is_dir())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OSError(f"{folder} cannot be written")
 
     def _touch(self, file: int | Path) -> None:
         """Update the time of use, unless it is recent enough."""
