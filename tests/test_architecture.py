@@ -36,7 +36,7 @@ MAY_IMPORT: Final = {
     "wiring": _EVERYWHERE
     | {"access", "blobs", "catalog", "config", "manifests", "peers", "ports", "stores"}
     | {"upstream", "web"},
-    "runtime": _EVERYWHERE | {"access", "config", "manifests", "stores", "web", "wiring"},
+    "runtime": _EVERYWHERE | {"access", "config", "manifests", "peers", "stores", "web", "wiring"},
     "__main__": {"cli"},
     "demo": {"oci"},
     "cli": {"access", "config", "errors", "kit", "oci", "runtime", "stores", "wiring"},
