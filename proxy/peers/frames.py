@@ -97,7 +97,7 @@ class FrameReader:
         FrameInvalid for what is no frame, or is not sealed.
         """
         if self._data_left and not self._buffer:
-            # Most of a blob comes so; it is not copied if nothing else has come with it.
+            # Most of a blob arrives alone, and is not copied.
             piece, data = data[: self._data_left], data[self._data_left :]
             self._data_left -= len(piece)
             yield Frame(Kind.DATA, piece)

@@ -36,7 +36,7 @@ class _Crowd:
 
 
 class Readers:
-    """Who reads each blob from this process, and who was sent to whom instead.
+    """The replicas that read each blob from this process, and those that were sent to others.
 
     A replica knows at once where its place in the tree is: it need not be sent from one to the
     next, and the one to which it is sent may itself be about to begin.
