@@ -24,6 +24,7 @@ MAY_IMPORT: Final = {
     "ports": {"errors", "oci"},
     "kit": {"errors", "ports"},
     "telemetry": {"errors", "kit", "oci"},
+    "report": {"errors", "kit", "oci"},
     "config": {"errors", "oci"},
     "stores": _EVERYWHERE | {"ports"},
     "upstream": _EVERYWHERE | {"ports"},
@@ -32,11 +33,12 @@ MAY_IMPORT: Final = {
     "access": _EVERYWHERE | {"catalog", "ports"},
     "blobs": _EVERYWHERE | {"catalog", "ports"},
     "manifests": _EVERYWHERE | {"blobs", "catalog", "ports"},
-    "web": _EVERYWHERE | {"access", "blobs", "catalog", "manifests", "peers"},
+    "web": _EVERYWHERE | {"access", "blobs", "catalog", "manifests", "peers", "report"},
     "wiring": _EVERYWHERE
     | {"access", "blobs", "catalog", "config", "manifests", "peers", "ports", "stores"}
-    | {"upstream", "web"},
-    "runtime": _EVERYWHERE | {"access", "config", "manifests", "peers", "stores", "web", "wiring"},
+    | {"report", "upstream", "web"},
+    "runtime": _EVERYWHERE
+    | {"access", "config", "manifests", "peers", "report", "stores", "web", "wiring"},
     "__main__": {"cli"},
     "demo": {"oci"},
     "cli": {"access", "config", "errors", "kit", "oci", "runtime", "stores", "wiring"},

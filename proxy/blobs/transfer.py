@@ -62,6 +62,8 @@ class Transfer:
         # Whether the upstream has delivered the blob through this repository. Nothing else proves
         # that the repository has it.
         self.delivered = False
+        # Another process of this machine fetches it, and this one follows.
+        self.is_follower = False
         self._upstream = upstream
         self._store = store
         self._leases = leases
@@ -119,6 +121,7 @@ class Transfer:
             await self._clock.sleep(_POLL_SIZE)
             return False
         self.progress.add_source(growing)
+        self.is_follower = True
         return await self._follow_until_verified(growing)
 
     async def _follow_until_verified(self, growing: Growing) -> bool:
@@ -146,6 +149,7 @@ class Transfer:
     # -- this process fetches ----------------------------------------------------------------
 
     async def _fetch(self, room: Room) -> None:
+        self.is_follower = False
         spool = await self._store.spool(self.repository.registry, self.digest)
         try:
             if spool.size < self.progress.received:

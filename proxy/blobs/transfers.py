@@ -120,6 +120,11 @@ class Transfers:
     def __len__(self) -> int:
         return len(self._running)
 
+    @property
+    def running(self) -> list[Transfer]:
+        """The running transfers."""
+        return [transfer for transfer, _ in self._running.values()]
+
     def is_running(self, repository: Repository, digest: Digest) -> bool:
         """Whether this blob of this repository is being fetched."""
         return (str(repository), digest) in self._running

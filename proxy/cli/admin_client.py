@@ -8,10 +8,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-from proxy.cli.human import human
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from proxy.config import Settings
 
@@ -96,31 +94,3 @@ def _refusal(error: HTTPError) -> str:
         return str(json.load(error)["errors"][0]["message"])
     except (ValueError, LookupError, TypeError):
         return f"the proxy answered {error.code}"
-
-
-def describe(status: Mapping[str, Any]) -> Iterator[str]:
-    """Format a status as lines of text."""
-    yield f"the proxy is {status['status']}"
-    for warning in status["warnings"].values():
-        yield f"  warning: {warning}"
-    yield f"blobs take {human(status['stored_bytes'])}"
-    yield f"answers: {_counts(status['requests'])}"
-    if status["stale"]:
-        yield f"  stale: {_counts(status['stale'])}"
-    if status["access"]:
-        yield f"closed repositories: {_counts(status['access'])}"
-    if status["logins"]:
-        yield f"logins: {_counts(status['logins'])}"
-    if status["replicas"]:
-        yield f"other replicas: {_counts(status['replicas'])}"
-    if status["passed_over"]:
-        yield f"  passed over: {_counts(status['passed_over'])}"
-    for name, upstream in status["upstreams"].items():
-        state = "fails, its circuit is open" if upstream["breaker"] == "open" else "works"
-        yield f"{name} {state}: {_counts(upstream['requests'])}"
-        if budget := upstream["budget"]:
-            yield f"  pulls left: {budget['remaining']} of {budget['limit']}"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or "none yet"

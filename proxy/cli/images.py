@@ -28,8 +28,9 @@ def images(pattern: str | None, config: Path | None, data: Path | None, *, as_js
     index = settings.data / "index.sqlite3"
     if not index.exists():
         fail(f"there is no index {index.absolute()}: no proxy has stored anything there", USAGE)
-    from proxy.cli.image_list import stored_images, table  # noqa: PLC0415 -- slow to import
+    from proxy.cli.image_list import table  # noqa: PLC0415 -- slow to import
     from proxy.errors import StoreError  # noqa: PLC0415
+    from proxy.stores.sqlite.stored_images import stored_images  # noqa: PLC0415
 
     try:
         found = list(stored_images(index, pattern))

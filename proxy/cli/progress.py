@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from proxy.cli.human import human
+from proxy.kit.human import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,15 +26,15 @@ _NOT_FOUND = 404
 @CONFIG
 @AS_JSON
 def status(admin: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Show the state of a running proxy: answers, upstreams, their circuits and rate limits.
+    """Show the state of a running proxy: the status page as text.
 
     Exit status 3 if the proxy is not ready.
     """
-    from proxy.cli.admin_client import describe  # noqa: PLC0415
+    from proxy.cli.status_text import describe  # noqa: PLC0415
 
     answer = ask_proxy("/status", admin, config)
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(describe(answer)))
-    if answer.get("status") != "ready":
+    if not answer["health"]["ready"]:
         raise click.exceptions.Exit(NOT_WELL)
 
 

@@ -20,7 +20,7 @@ from proxy.cli.group import (
     load_with_origins,
     main,
 )
-from proxy.cli.human import human
+from proxy.kit.human import human
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from proxy.cli.human import ago, human
+from proxy.kit.human import ago, human
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.disk.janitor import Janitor, Swept
 from proxy.stores.disk.layout import Layout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from proxy.oci.headers.accept import Accept
@@ -54,3 +55,50 @@ CLIENTS: Final[Mapping[str, tuple[str, ...]]] = {
 def accept_of(client: str) -> Accept:
     """What a client of that name accepts; KeyError for an unknown name."""
     return Accept.parse(CLIENTS[client])
+
+
+# Clients whose generation is not known are counted together.
+OTHER: Final = "other"
+# The oldest first.
+GENERATIONS: Final = (*CLIENTS, OTHER)
+
+_VERSION: Final = re.compile(r"docker/(\d{1,3})\.(\d{1,3})\.?(\d{0,3})")
+# From which version on docker is of which generation.
+_DOCKERS: Final = (
+    ((29, 0, 0), "docker-29"),
+    ((26, 0, 0), "docker-28"),
+    ((19, 3, 8), "docker-20"),
+    ((1, 10, 0), "docker-1.13"),
+    ((0, 0, 0), "docker-1.9"),
+)
+# What the name of a client contains, in lower case.
+_NAMES: Final = (
+    ("containerd/", "containerd"),
+    ("buildkit/", "containerd"),
+    ("nerdctl/", "containerd"),
+    ("skopeo/", "podman"),
+    ("buildah/", "podman"),
+    ("podman/", "podman"),
+    ("libpod/", "podman"),
+    ("cri-o/", "podman"),
+    ("containers/", "podman"),
+    ("kaniko/", "kaniko"),
+    ("go-containerregistry/", "kaniko"),
+    ("curl/", "curl"),
+    ("wget/", "curl"),
+)
+
+
+def generation_of(agent: str, *, has_accept: bool) -> str:
+    """The generation of a client, by its `User-Agent`: one of `GENERATIONS`.
+
+    An unknown one that sends no `Accept` is treated as the oldest docker, and counted as such.
+    """
+    if (found := _VERSION.match(agent)) is not None:
+        version = tuple(int(part or 0) for part in found.groups())
+        return next(name for first, name in _DOCKERS if version >= first)
+    lower = agent.lower()
+    for part, name in _NAMES:
+        if part in lower:
+            return name
+    return OTHER if has_accept else "docker-1.9"

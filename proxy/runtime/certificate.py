@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.config import TlsSettings
-    from proxy.web.admin.app import Readiness
+    from proxy.web.admin.readiness import Readiness
 
 _log = structlog.get_logger()
 

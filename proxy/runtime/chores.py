@@ -47,6 +47,7 @@ class ChoreName(StrEnum):
     REPORT = "report"
     SCRUB = "scrub"
     SETTINGS = "settings"
+    STATUS = "status"
     SUPERVISOR = "supervisor"
 
 

@@ -2,7 +2,7 @@
 
 The worker's end is its standard input. It receives its assignment first, and the order to drain
 later. When the stream ends, the supervisor has ended, and so must the worker. The worker sends a
-line for each change of its readiness.
+line for each change of its readiness, and one for each order to report.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxy.peers.membership import PeerState
-from proxy.web.admin.app import Readiness
+from proxy.web.admin.readiness import Readiness
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
     from proxy.config import ServeArguments, Settings
+    from proxy.report.process import ProcessReport
 
 DRAIN: Final = b"drain\n"
 # A line has what is known of thousands of replicas, in bytes.
 MAX_LINE: Final = 8 * 2**20
+REPORT: Final = b"report\n"
+# How a line begins that has a report.
+_REPORT: Final = b"report "
 _LENGTH: Final = struct.Struct("!I")
 
 
@@ -67,6 +71,19 @@ def decode(line: bytes) -> Readiness:
     """Parse a worker's line."""
     found = json.loads(line)
     return Readiness(**{**found, "peers": tuple(PeerState(**peer) for peer in found["peers"])})
+
+
+def encode_report(report: ProcessReport) -> bytes:
+    """Format a report for the supervisor."""
+    return b"%b%b\n" % (_REPORT, json.dumps(report, separators=(",", ":")).encode())
+
+
+def decode_report(line: bytes) -> ProcessReport | None:
+    """Parse a worker's line; None if it is no report."""
+    if not line.startswith(_REPORT):
+        return None
+    report: ProcessReport = json.loads(line.removeprefix(_REPORT))
+    return report
 
 
 def _exactly(channel: socket.socket, length: int) -> bytes:

@@ -13,6 +13,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from proxy import __version__
 from proxy.kit import watched_files
 from proxy.runtime import rlimits
 from proxy.runtime.certificate import Certificate
@@ -27,20 +28,25 @@ from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
 from proxy.web.admin.app import admin_app, listening
 from proxy.web.admin.guard import AdminAccess
+from proxy.web.admin.status import Status
 from proxy.web.server import RegistryServer
 from proxy.wiring.services import open_services
+from proxy.wiring.stored import StoredHere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from proxy.config import ServeArguments, Settings
-    from proxy.web.admin.app import Readiness
+    from proxy.report.process import ProcessReport
+    from proxy.web.admin.readiness import Readiness
     from proxy.wiring.services import Services
 
 _log = structlog.get_logger()
 
 _DERIVED_EVERY: Final = 6 * 3600.0
 _SWEEP_EVERY: Final = 60.0
+# The interval at which figures of the status page are noted, which has them by minute.
+_SAMPLE_EVERY: Final = 5.0
 # The interval at which the generation is read, in seconds.
 _GENERATION_EVERY: Final = 1.0
 # The interval at which other replicas are looked for, in seconds.
@@ -76,13 +82,28 @@ async def _serve_alone(
     async with open_services(settings) as services:
         check_descriptors(settings, services.readiness)
         admin = admin_app(
-            services.readiness,
+            status_of(settings, services),
             purge=services.purges.purge,
             questions=services.questions,
             access=admin_access(settings),
         )
         async with listening(admin, settings.admin.listen):
             await serve(settings, services, shutdown, arguments=arguments, started=announce)
+
+
+def status_of(settings: Settings, services: Services) -> Status:
+    """What the status page shows, where this process alone serves."""
+
+    async def reports() -> list[ProcessReport]:
+        return [services.reporter.report()]
+
+    return Status(
+        services.readiness,
+        version=__version__,
+        workers=1,
+        reports=reports,
+        stored=StoredHere(settings),
+    )
 
 
 def admin_access(settings: Settings) -> AdminAccess:
@@ -179,6 +200,7 @@ def _chores(
     yield Chore(ChoreName.JANITOR, Upkeep(services.janitor).tidy, every=_SWEEP_EVERY)
     yield Chore(ChoreName.INDEX, services.catalog_upkeep.restore)
     yield Chore(ChoreName.DERIVED, services.catalog_upkeep.delete_unused, every=_DERIVED_EVERY)
+    yield Chore(ChoreName.STATUS, services.reporter.sample, every=_SAMPLE_EVERY)
     yield Chore(ChoreName.LOOP_LAG, metrics.measure_loop_lag)
     yield Chore(ChoreName.GENERATION, services.generation.look, every=_GENERATION_EVERY)
     yield Chore(ChoreName.SETTINGS, reload.look, every=watched_files.LOOK_EVERY)

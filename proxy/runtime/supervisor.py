@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
+from proxy import __version__
 from proxy.config import Address
 from proxy.runtime.control_channel import Assignment
 from proxy.runtime.orphans import reap_orphans
@@ -25,6 +26,8 @@ from proxy.runtime.worker_pool import WorkerPool, WorkerProcess
 from proxy.telemetry.log import start_log
 from proxy.telemetry.merge import MergedMetrics
 from proxy.web.admin.app import admin_app, listening
+from proxy.web.admin.status import Status
+from proxy.wiring.stored import StoredHere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,16 +80,23 @@ async def _supervise(
         pool = WorkerPool(workers, merged, announce)
         purge = partial(_purge, settings)
         admin = admin_app(
-            pool.readiness,
+            Status(
+                pool.readiness,
+                version=__version__,
+                workers=settings.workers,
+                reports=pool.reports,
+                stored=StoredHere(settings),
+                metrics=merged.generate,
+            ),
             purge=purge,
             questions=_Questions(settings),
-            metrics=merged.generate,
             access=admin_access(settings),
         )
         async with listening(admin, settings.admin.listen):
             try:
                 async with asyncio.TaskGroup() as group:
                     kept = [group.create_task(pool.keep(worker)) for worker in workers]
+                    group.create_task(pool.note_reports(shutdown))
                     await shutdown.draining.wait()
                     await _drain(pool, kept, shutdown, settings)
             except ExceptionGroup as failures:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
+    from proxy.report.process import Reporter
     from proxy.runtime.shutdown import Shutdown
-    from proxy.web.admin.app import Readiness
+    from proxy.web.admin.readiness import Readiness
 
 _log = structlog.get_logger()
 
@@ -36,6 +37,7 @@ class SupervisorLink:
         writer: asyncio.StreamWriter,
         shutdown: Shutdown,
         readiness: Readiness,
+        reporter: Reporter,
         *,
         parent: Callable[[], int] = os.getppid,
     ) -> None:
@@ -44,6 +46,7 @@ class SupervisorLink:
         self._writer = writer
         self._shutdown = shutdown
         self._readiness = readiness
+        self._reporter = reporter
         self._parent = parent
         self._supervisor = parent()
         self._reported: Readiness | None = None
@@ -56,6 +59,9 @@ class SupervisorLink:
                 while line := await self._reader.readline():
                     if line == control_channel.DRAIN:
                         self._shutdown.drain()
+                    elif line == control_channel.REPORT:
+                        report = self._reporter.report()
+                        self._writer.write(control_channel.encode_report(report))
         finally:
             self._shutdown.stop()
 

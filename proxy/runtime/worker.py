@@ -52,7 +52,7 @@ async def _work(assignment: Assignment, supervisor: socket.socket) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=supervisor)
     async with open_services(assignment.settings, tokens=assignment.tokens) as services:
         check_descriptors(assignment.settings, services.readiness)
-        link = SupervisorLink(reader, writer, shutdown, services.readiness)
+        link = SupervisorLink(reader, writer, shutdown, services.readiness, services.reporter)
         services.flights.start(link.follow())
         Chores(services.flights, services.readiness.warnings).start(link.chores())
         await serve(assignment.settings, services, shutdown, arguments=assignment.arguments)

@@ -13,14 +13,16 @@ import structlog
 
 from proxy.kit.backoff import Backoff
 from proxy.peers.membership import combine
+from proxy.report.past import WorkerReports
 from proxy.runtime import control_channel
 from proxy.telemetry import metrics
-from proxy.web.admin.app import Readiness
+from proxy.web.admin.readiness import Readiness
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable, Sequence
 
+    from proxy.report.process import ProcessReport
     from proxy.runtime.control_channel import Assignment
     from proxy.runtime.shutdown import Shutdown
     from proxy.telemetry.merge import MergedMetrics
@@ -32,6 +34,10 @@ _log = structlog.get_logger()
 _RESTART: Final = Backoff(first=0.1, longest=10.0)
 # Seconds until a worker that does not end by itself is killed.
 _KILL_AFTER: Final = 2.0
+# How long a worker may take to report, in seconds.
+_REPORT_WITHIN: Final = 1.0
+# The interval at which reports are noted, so that little is lost when a worker is killed.
+_NOTE_EVERY: Final = 10.0
 
 
 class CannotStartError(OSError):
@@ -46,6 +52,8 @@ class WorkerProcess:
         self.shutdown = shutdown
         self.readiness = Readiness()
         self.pid: int | None = None
+        self._reports = WorkerReports()
+        self._asked: asyncio.Future[None] | None = None
         self._assignment = assignment
         self._writer: asyncio.StreamWriter | None = None
 
@@ -68,15 +76,40 @@ class WorkerProcess:
             # If a killed process leaves data unread, the end of the stream is a ConnectionError.
             with suppress(ConnectionError):
                 while line := await reader.readline():
+                    if (report := control_channel.decode_report(line)) is not None:
+                        self._take(report)
+                        continue
                     self.readiness = control_channel.decode(line)
                     changed()
         finally:
             self.hang_up()
+            self._reports.end()
+            self._answer()
             self.readiness = Readiness()
             changed()
             status = await _status(process)
             self.pid = None
         return status
+
+    async def report(self) -> Sequence[ProcessReport]:
+        """What the process does and has done; what it said last if it does not answer in time."""
+        if self._writer is not None:
+            if self._asked is None:
+                self._asked = asyncio.get_running_loop().create_future()
+                self._writer.write(control_channel.REPORT)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._asked), _REPORT_WITHIN)
+        return self._reports.all()
+
+    def _take(self, report: ProcessReport) -> None:
+        self._reports.take(report)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Wake who waits for a report."""
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_result(None)
+        self._asked = None
 
     def drain(self) -> None:
         """Tell the process to finish its requests and end."""
@@ -137,6 +170,16 @@ class WorkerPool:
             again_in = round(pause, 3)
             _log.error("worker.ended", worker=worker.number, status=status, again_in=again_in)
             await worker.shutdown.wait_drain(pause)
+
+    async def reports(self) -> list[ProcessReport]:
+        """What all workers do and have done."""
+        found = await asyncio.gather(*(worker.report() for worker in self.workers))
+        return [report for reports in found for report in reports]
+
+    async def note_reports(self, shutdown: Shutdown) -> None:
+        """Ask for reports now and then until shutdown: a killed worker tells nothing."""
+        while not await shutdown.wait_drain(_NOTE_EVERY):
+            await self.reports()
 
     def _update_readiness(self) -> None:
         """Combine the readiness of all workers; announce the start when all serve."""

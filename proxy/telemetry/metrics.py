@@ -218,6 +218,11 @@ LOG_DROPPED = Counter(
 )
 
 
+def evicted_bytes() -> float:
+    """The bytes that this process has evicted; a worker counts those before it was restarted."""
+    return float(next(iter(EVICTED_BYTES.collect())).samples[0].value)
+
+
 async def measure_loop_lag() -> None:
     """Measure once how late the event loop wakes up, which takes half a second."""
     loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ import structlog
 
 from proxy.telemetry import metrics
 from proxy.telemetry.log import members
+from proxy.web.answered import AnsweredBatch, image_of
 from proxy.web.paths import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from prometheus_client import Counter, Histogram
 
+    from proxy.report.activity import Activity
     from proxy.telemetry.trace import Trace
     from proxy.web.admission import Admission
     from proxy.web.paths import Target, TokenTarget
@@ -47,6 +49,8 @@ class AccessLogLine:
     peer_calls: int = 0
     sent: int = 0
     mixed: bool = False
+    # The bytes came from a transfer that another request had started.
+    collapsed: bool = False
     error: str = ""
     id: str = ""
     # Who a closed repository was opened for, whether the response is for nobody else, and the
@@ -65,14 +69,17 @@ class AccessLogLine:
     def record(self, trace: Trace) -> None:
         """Take the outcome of the request from its trace."""
         self.outcome, self.rule, self.via = trace.outcome, trace.rule, trace.answered_by
+        self.collapsed = trace.detail == "collapsed"
         self.upstream_calls, self.peer_calls = trace.upstream_calls, trace.peer_calls
 
 
 class AccessLog:
     """Writes the lines. Metric children are bound once, because look-ups dominate the cost."""
 
-    def __init__(self) -> None:
-        """Bind the logger once."""
+    def __init__(self, activity: Activity) -> None:
+        """Bind the logger once. `activity` is what the status page shows of the requests."""
+        self._activity = activity
+        self._answers = AnsweredBatch(activity)
         self._log = structlog.get_logger().bind()
         self._requests: dict[tuple[str, int, str], Counter] = {}
         self._durations: dict[str, Histogram] = {}
@@ -88,14 +95,18 @@ class AccessLog:
             encoded = _encode_request(request.method, route, line)
             if line.repeated is not None:
                 line.repeated[request.method] = encoded
+        client = request.remote or ""
+        agent = request.headers.get("User-Agent", "")[:_MAX_QUOTED]
+        self._answers.record(line, request.method, client, agent)
         log = self._log.info
         if line.status >= HTTPStatus.BAD_REQUEST:
             log = self._method(line.status)
+            self._record_error(request, line, client)
         log(
             "request.served",
             id=line.id,
-            client=request.remote,
-            agent=request.headers.get("User-Agent", "")[:_MAX_QUOTED],
+            client=client,
+            agent=agent,
             seconds=round(seconds, 6),
             members=encoded,
             **({"principal": line.principal} if line.principal else {}),
@@ -109,6 +120,21 @@ class AccessLog:
         elif status in _REFUSED_LOGIN:
             method = self._log.warning
         return method
+
+    def _record_error(self, request: web.BaseRequest, line: AccessLogLine, client: str) -> None:
+        """Remember it for the status page.
+
+        A challenge is none: every client of a closed repository waits for one before it logs in.
+        """
+        if line.status == HTTPStatus.UNAUTHORIZED and "Authorization" not in request.headers:
+            return
+        self._activity.record_error(
+            status=line.status,
+            image=image_of(line.target),
+            client=client,
+            message=line.error,
+            request=line.id,
+        )
 
     def _count(self, route: str, line: AccessLogLine, seconds: float) -> None:
         key = (route, line.status, line.outcome)

@@ -35,6 +35,7 @@ from proxy.oci.headers.accept import Accept
 from proxy.oci.headers.link import link_to
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
+from proxy.report.activity import Activity
 from proxy.telemetry import metrics, trace
 from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
@@ -109,7 +110,9 @@ class Registry:
         self._standby = standby
         self._usage = usage
         self._blobs = BlobResponder(blobs, standby=standby, range_on_miss=range_on_miss, cold=cold)
-        self._access_log = AccessLog()
+        # What the status page shows of the requests.
+        self.activity = Activity()
+        self._access_log = AccessLog(self.activity)
         self._refusals = RecentRefusals()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
         self._answers: LruCache[tuple[object, ...], PreparedManifest] = LruCache(memory)

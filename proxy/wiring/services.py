@@ -33,7 +33,7 @@ from proxy.stores.disk.leases import FlockLeases
 from proxy.stores.disk.old_format import describe_old_format
 from proxy.stores.disk.scrub import Scrub
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
-from proxy.web.admin.app import Readiness
+from proxy.web.admin.readiness import Readiness
 from proxy.web.peer_content import PeerContent
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
@@ -47,6 +47,7 @@ from proxy.wiring.peers import Peers, behind_derived, behind_owners, layer_owner
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of
 from proxy.wiring.questions import questions_of
 from proxy.wiring.upstreams import open_upstreams, standing_in
+from proxy.wiring.watched import open_reporter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.manifests.questions import Questions
     from proxy.ports import MonitoredUpstream
+    from proxy.report.process import Reporter
     from proxy.stores.bucket.blobs import ObjectBlobs
     from proxy.wiring.catalog import OpenCatalog
     from proxy.wiring.dependency import Dependency
@@ -74,6 +76,7 @@ class Services:
     registry: Registry
     limits: ServerLimits
     transfers: Transfers
+    reporter: Reporter
     peers: Peers | None
     readiness: Readiness
     flights: SingleFlight
@@ -251,6 +254,7 @@ async def open_services(
             registry=registry,
             limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
+            reporter=open_reporter(registry.activity, upstreams.watched, transfers, others),
             peers=None if others is None else Peers(settings.peers, others, content, purges),
             readiness=readiness,
             flights=flights,

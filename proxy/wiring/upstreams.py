@@ -23,6 +23,7 @@ from proxy.upstream.health.resilient import ResilientUpstream
 from proxy.upstream.health.verified_mirror import VerifiedMirror
 from proxy.upstream.operation import Kind
 from proxy.wiring.endpoints import credentials_of, endpoint_name, transport_of
+from proxy.wiring.watched import watch_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.peers.replicas import Replicas
     from proxy.ports import ManifestCache
     from proxy.ports.catalog import Grant
+    from proxy.report.upstreams import WatchedUpstream
     from proxy.upstream.auth.token_board import Sharing
     from proxy.upstream.observation import Observed
 
@@ -59,6 +61,7 @@ class Upstreams:
     registries: Mapping[str, Registry]
     standing_in: Mapping[str, MirrorsAlone]
     parts: Sequence[ResilientUpstream]
+    watched: Sequence[WatchedUpstream]
     catalog: Catalog
     rate: ClientRate | None
 
@@ -120,6 +123,7 @@ def open_upstreams(
     names = partial(_names, catalog, replicas)
     per_minute = settings.limits.per_client.upstream_per_minute
     rate = None if per_minute is None else ClientRate(per_minute)
+    watched: list[WatchedUpstream] = []
     at = partial(
         _resilient_upstream,
         settings=settings,
@@ -127,6 +131,7 @@ def open_upstreams(
         flights=flights,
         rate=rate,
         sharing=sharing,
+        watched=watched,
         warnings={} if warnings is None else warnings,
     )
     registries: dict[str, Registry] = {}
@@ -150,7 +155,7 @@ def open_upstreams(
         alone = mirrors_of(name)
         if alone in standing_in(settings):
             deputies[alone] = MirrorsAlone(mirrors, name=name, names=names(alone))
-    return Upstreams(registries, deputies, parts, catalog, rate)
+    return Upstreams(registries, deputies, parts, watched, catalog, rate)
 
 
 def standing_in(settings: Settings) -> list[str]:
@@ -184,6 +189,7 @@ def _resilient_upstream(
     rate: ClientRate | None,
     sharing: Sharing | None,
     warnings: MutableMapping[str, str],
+    watched: list[WatchedUpstream],
     aliases: Sequence[str] = (),
     offline: bool = False,
 ) -> ResilientUpstream:
@@ -197,6 +203,18 @@ def _resilient_upstream(
     budget = UpstreamMeter(
         cache, flights, upstream=name, reserve=settings.budget.reserve, account=account
     )
+    circuits = Circuits(
+        name=name, first_interval=_FIRST_PROBE_INTERVAL, max_interval=_MAX_PROBE_INTERVAL
+    )
+    login = LoginWatch(name, warnings)
+    watch = watch_upstream(
+        name,
+        circuits=circuits,
+        login=None if endpoint.credentials is None else login,
+        budget=budget,
+        is_offline=lambda: upstream.offline,
+    )
+    watched.append(watch)
     client = RegistryClient(
         name=name,
         url=endpoint.url,
@@ -204,17 +222,15 @@ def _resilient_upstream(
         credentials=credentials,
         transport=transport_of(endpoint),
         realms=endpoint.realms,
-        observe=_observer(name, budget, rate),
+        observe=_observer(name, budget, rate, watch),
         rate=rate,
         shared=sharing,
-        login=LoginWatch(name, warnings),
+        login=login,
     )
-    return ResilientUpstream(
+    upstream = ResilientUpstream(
         client,
         name=name,
-        circuits=Circuits(
-            name=name, first_interval=_FIRST_PROBE_INTERVAL, max_interval=_MAX_PROBE_INTERVAL
-        ),
+        circuits=circuits,
         negative_cache=NegativeCache(
             not_found=settings.negative_cache.not_found,
             denied=settings.negative_cache.denied,
@@ -223,6 +239,7 @@ def _resilient_upstream(
         budget=budget,
         offline=offline,
     )
+    return upstream
 
 
 def count_requests(upstream: str) -> Callable[[Observed], None]:
@@ -238,12 +255,13 @@ def count_requests(upstream: str) -> Callable[[Observed], None]:
 
 
 def _observer(
-    upstream: str, budget: UpstreamMeter, rate: ClientRate | None
+    upstream: str, budget: UpstreamMeter, rate: ClientRate | None, watch: WatchedUpstream
 ) -> Callable[[Observed], None]:
     count = count_requests(upstream)
 
     def observe(seen: Observed) -> None:
         count(seen)
+        watch.record(seen.seconds, seen.received)
         if rate is not None and seen.kind is Kind.TOKEN:
             rate.charge()
         if seen.rate_limit is not None:

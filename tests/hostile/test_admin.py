@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from proxy.runtime.serve import status_of
 from proxy.web.admin.app import admin_app
 from proxy.web.admin.guard import AdminAccess
 from tests.hostile import bystander
@@ -33,7 +34,8 @@ class Admin:
 
     async def listen(self, access: AdminAccess) -> web.AppRunner:
         services = self._proxy.services
-        app = admin_app(services.readiness, purge=services.purges.purge, access=access)
+        status = status_of(self._proxy.settings, services)
+        app = admin_app(status, purge=services.purges.purge, access=access)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -14,6 +14,7 @@ from proxy.config import Settings
 from proxy.errors import UpstreamDenied, UpstreamFailure, UpstreamUnavailable
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Tag
+from proxy.runtime.serve import status_of
 from proxy.upstream.auth.credentials import Credentials
 from proxy.upstream.client import RegistryClient
 from proxy.web.admin.app import admin_app, listening
@@ -191,7 +192,8 @@ def content_of(directory: Path) -> bytes:
 async def admin_pages(proxy: Proxy) -> str:
     """All that the admin listener shows."""
     port = free_port()
-    app = admin_app(proxy.services.readiness, purge=proxy.services.purges.purge)
+    status = status_of(proxy.settings, proxy.services)
+    app = admin_app(status, purge=proxy.services.purges.purge)
     pages = []
     async with listening(app, ("127.0.0.1", port)), aiohttp.ClientSession() as client:
         for path in sorted(

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.oci.mediatype import UPSTREAM_ACCEPT
 from proxy.oci.reference import Digest, Tag
+from proxy.report.status import SECTIONS
 from tests.kit import images, processes
 from tests.kit.catalog_files import remove_index
 from tests.kit.proxy import Proxy, push, settings
@@ -124,11 +125,19 @@ async def test_the_commands_ask_the_proxy_that_runs(
             assert status == 0
             assert "the proxy is ready" in told
             assert "pulls left: 76 of 100" in told
+            assert f"{registry}/{NAME}:index: " in told
             async with client.get(f"{proxy.admin_url}/status") as answer:
                 seen = await answer.json()
-            assert seen["upstreams"][registry]["budget"] == {"limit": 100, "remaining": 76}
-            assert seen["upstreams"][registry]["breaker"] == "closed"
-            assert seen["requests"]["miss"] >= 2
+            assert list(seen) == list(SECTIONS)
+            (told_of,) = seen["upstreams"]
+            assert (told_of["pulls"]["limit"], told_of["pulls"]["remaining"]) == (100, 76)
+            assert (told_of["name"], told_of["circuit"]) == (registry, "closed")
+            # Every worker's, and nothing twice.
+            asked = proxy.log().count('"event":"request.served"')
+            totals = seen["hits"]["total"]
+            assert totals["answers"] == asked == totals["here"] + totals["fetched"]
+            assert seen["images"][0]["pulls"] == asked
+            assert seen["clients"][0]["requests"] == asked
             for body in BAD:
                 async with client.post(f"{proxy.admin_url}/purge", json=body) as answer:
                     assert (answer.status, list(await answer.json())) == (400, ["errors"])

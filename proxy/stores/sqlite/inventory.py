@@ -24,8 +24,9 @@ JOIN repositories AS r ON r.id = tags.repository
 LEFT JOIN grants ON grants.digest = tags.digest AND grants.repository = r.id
 LEFT JOIN contents ON contents.digest = tags.digest
 WHERE validated > tags_purged
-ORDER BY r.name, tags.name
 """
+_ALL_TAGS: Final = f"{_TAGS} ORDER BY r.name, tags.name"
+_TAG: Final = f"{_TAGS} AND r.name = ? AND tags.name = ?"
 _MANIFEST: Final = "SELECT raw FROM contents WHERE digest = ?"
 _REPOSITORIES: Final = "SELECT count(*) FROM repositories"
 
@@ -69,9 +70,13 @@ class Inventory:
 
     def tags(self) -> Iterator[StoredTag]:
         """Every tag, by name; StoreError if the index is damaged."""
-        for name, tag, digest, validated, used, media_type, raw in self._rows(_TAGS):
-            named = Digest(f"{_ALGORITHMS.get(len(digest), '')}:{digest.hex()}")
-            yield StoredTag(name, tag, named, media_type, validated, used, raw)
+        for row in self._rows(_ALL_TAGS):
+            yield _read(row)
+
+    def tag(self, repository: str, tag: str) -> StoredTag | None:
+        """What the tag names; None if that is not stored."""
+        row = next(self._rows(_TAG, repository, tag), None)
+        return None if row is None else _read(row)
 
     def manifest(self, digest: Digest) -> bytes | None:
         """The bytes of a manifest; None if it is not stored."""
@@ -87,3 +92,9 @@ class Inventory:
             yield from self._database.execute(statement, arguments)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path} cannot be read: {error}") from None
+
+
+def _read(row: Any) -> StoredTag:
+    name, tag, digest, validated, used, media_type, raw = row
+    named = Digest(f"{_ALGORITHMS.get(len(digest), '')}:{digest.hex()}")
+    return StoredTag(name, tag, named, media_type, validated, used, raw)

@@ -21,9 +21,12 @@ class LoginWatch:
         self._warnings = warnings
         self._key = f"login.{name}"
         self._problem: str | None = None
+        # In one word: unused, accepted, refused or unreadable.
+        self.state = "unused"
 
     def record_accepted(self) -> None:
         """The registry has answered a request with the login."""
+        self.state = "accepted"
         if self._problem is not None:
             self._problem = None
             self._warnings.pop(self._key, None)
@@ -31,10 +34,12 @@ class LoginWatch:
 
     def record_refused(self, message: str) -> None:
         """The registry or its token server does not know the login."""
+        self.state = "refused"
         self._warn("upstream.login_refused", f"{message}; correct credentials of {self._name}")
 
     def record_unreadable(self, message: str) -> None:
         """A file with the login cannot be read."""
+        self.state = "unreadable"
         self._warn("upstream.login_unreadable", message)
 
     def _warn(self, event: str, message: str) -> None:

@@ -49,6 +49,15 @@ _MEMORY: Final = 2**20
 _COST: Final = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class OpenCircuit:
+    """An open circuit: since when (seconds since 1970), why, and seconds until it is tried."""
+
+    since: float
+    why: str
+    next_try: float
+
+
 @dataclass(slots=True)
 class _Held:
     """A breaker, why it opened, and what has failed behind it lately."""
@@ -87,6 +96,18 @@ class Circuits:
         self._held: LruCache[tuple[str, ...], _Held] = LruCache(_MEMORY)
         self._gauge = metrics.CIRCUIT_OPEN.labels(name)
         self._gauge.set(0)
+        self._is_open = False
+        self._opened_at = 0.0
+
+    @property
+    def open_circuit(self) -> OpenCircuit | None:
+        """How the registry's circuit is open; None while it is closed."""
+        for circuit in (self._reach, self._service):
+            if circuit.breaker.is_open and circuit.failure is not None:
+                return OpenCircuit(
+                    self._opened_at, circuit.failure.message, circuit.breaker.retry_in
+                )
+        return None
 
     @property
     def trouble(self) -> UpstreamFailure | None:
@@ -191,6 +212,7 @@ class Circuits:
     def _close(self, circuit: _Held) -> None:
         circuit.spread.clear()
         if circuit.breaker.record_success() and self.trouble is None:
+            self._is_open = False
             self._gauge.set(0)
             _log.info("upstream.circuit_closed", upstream=self._name)
 
@@ -206,6 +228,9 @@ class Circuits:
                 self._held.delete(key)
 
     def _say_opened(self, failure: UpstreamFailure) -> None:
+        if not self._is_open:
+            self._opened_at = self._clock.wall()
+        self._is_open = True
         self._gauge.set(1)
         _log.warning("upstream.circuit_opened", upstream=self._name, reason=failure.message)
 

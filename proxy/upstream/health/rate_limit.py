@@ -91,6 +91,12 @@ class UpstreamMeter:
         self._limit = metrics.BUDGET_LIMIT.labels(upstream)
         self._remaining = metrics.BUDGET_REMAINING.labels(upstream)
 
+    @property
+    def newest(self) -> MeterReading | None:
+        """The newest reading of this process; None before the first one, or after its window."""
+        newest = self._newest
+        return None if newest is None or newest.is_over(self._clock.wall()) else newest
+
     def record(self, rate: RateLimit) -> None:
         """Take what the upstream has just stated, and share it with other processes."""
         reading = MeterReading(rate, self._clock.wall())

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from proxy.oci.reference import Digest
     from proxy.ports import BlobStream, Late, Upstream
-    from proxy.upstream.health.circuits import Circuits
+    from proxy.upstream.health.circuits import Circuits, OpenCircuit
     from proxy.upstream.health.negative_cache import NegativeCache
     from proxy.upstream.health.rate_limit import UpstreamMeter
 
@@ -60,6 +60,11 @@ class ResilientUpstream(UpstreamDecorator):
         if self.offline:
             return self._offline_failure()
         return self._circuits.trouble
+
+    @property
+    def open_circuit(self) -> OpenCircuit | None:
+        """How the registry's circuit is open; None while it is closed."""
+        return self._circuits.open_circuit
 
     async def is_at_its_reserve(self) -> bool:
         """Whether a GET of a manifest should wait while there is something else to serve."""

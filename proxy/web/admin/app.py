@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.errors import RegistryError, RequestInvalid
 from proxy.oci.reference import Digest, Tag
 from proxy.web.admin.answers import as_json, refuse
 from proxy.web.admin.guard import AdminAccess, OneTimeFields, guard
-from proxy.web.admin.overview import describe_peer, overview
 from proxy.web.admin.questions import question_routes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from proxy.peers.membership import PeerState
     from proxy.web.admin.questions import AnswersQuestions
+    from proxy.web.admin.status import Status
 
 # How long a probe or scrape in progress may take at shutdown, in seconds.
 _SHUTDOWN_TIMEOUT: Final = 1.0
@@ -38,31 +36,6 @@ _FORM_HEADERS: Final = {
 }
 
 
-@dataclass(slots=True)
-class Readiness:
-    """Whether this process accepts traffic, with warnings for the operator.
-
-    It does not depend on the cache or an upstream: without them the proxy serves what is cached,
-    and to take it out of rotation would make the outage worse.
-    """
-
-    serving: bool = False
-    draining: bool = False
-    warnings: dict[str, str] = field(default_factory=dict)
-    # The other replicas, as they are seen from here.
-    peers: tuple[PeerState, ...] = ()
-
-    @property
-    def ready(self) -> bool:
-        """Whether new connections are accepted."""
-        return self.serving and not self.draining
-
-    @property
-    def state(self) -> str:
-        """The state in one word."""
-        return "draining" if self.draining else "ready" if self.ready else "starting"
-
-
 class Purge(Protocol):
     """Purges a repository, or one tag or digest of it; returns the resolved repository."""
 
@@ -72,17 +45,14 @@ class Purge(Protocol):
 
 
 def admin_app(
-    readiness: Readiness,
+    status: Status,
     *,
     purge: Purge,
     questions: AnswersQuestions | None = None,
-    metrics: Callable[[], bytes] = generate_latest,
     access: AdminAccess | None = None,
 ) -> web.Application:
-    """`/healthz`, `/readyz`, `/metrics`, `/status`, `/inspect`, `/explain` and `/purge`.
-
-    `metrics` defaults to those of this process.
-    """
+    """`/healthz`, `/readyz`, `/metrics`, `/status`, `/images`, `/inspect`, `/explain`, `/purge`."""
+    readiness = status.readiness
     fields = OneTimeFields()
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -93,15 +63,10 @@ def admin_app(
         return as_json({"status": readiness.state, "warnings": readiness.warnings}, code)
 
     async def get_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=status.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def status(_request: web.Request) -> web.Response:
-        state = {
-            "status": readiness.state,
-            "warnings": readiness.warnings,
-            "peers": [describe_peer(peer) for peer in readiness.peers],
-        }
-        return as_json(state | overview(metrics().decode()))
+    async def get_status(_request: web.Request) -> web.Response:
+        return as_json(await status.document())
 
     async def post_purge(request: web.Request) -> web.Response:
         try:
@@ -121,13 +86,13 @@ def admin_app(
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", get_metrics),
-            web.get("/status", status),
+            web.get("/status", get_status),
             web.get("/purge", purge_form),
             web.post("/purge", post_purge),
         ]
     )
     if questions is not None:
-        app.add_routes(question_routes(questions))
+        app.add_routes(question_routes(questions, status.stored))
     return app
 
 

@@ -1,17 +1,21 @@
-"""`/inspect` and `/explain` of the admin listener: what is stored of an image, who gets what."""
+"""`/images`, `/inspect` and `/explain` of the admin listener: what is stored, who gets what."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
-from proxy.errors import RegistryError, RequestInvalid
+from proxy.errors import RegistryError, RequestInvalid, StorageFailure, StoreError
 from proxy.web.admin.answers import as_json, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from proxy.web.admin.status import Stored
+
+_IMAGES: Final = frozenset({"pattern"})
 _INSPECT: Final = frozenset({"image"})
 _EXPLAIN: Final = frozenset({"image", "as", "accept", "no-accept", "user"})
 
@@ -35,8 +39,21 @@ class AnswersQuestions(Protocol):
         ...
 
 
-def question_routes(questions: AnswersQuestions) -> list[web.RouteDef]:
-    """Both paths, with `?image=REPOSITORY[:TAG|@DIGEST]`; nothing is changed by either."""
+def question_routes(questions: AnswersQuestions, stored: Stored) -> list[web.RouteDef]:
+    """All three paths; nothing is changed by them.
+
+    `/images` takes `?pattern=PATTERN`, the others `?image=REPOSITORY[:TAG|@DIGEST]`.
+    """
+
+    async def images(request: web.Request) -> web.Response:
+        try:
+            check_parameters(request, _IMAGES)
+            found = await asyncio.to_thread(stored.images, request.query.get("pattern") or None)
+        except StoreError:
+            return refuse(StorageFailure("there is no index here that can be read"))
+        except RegistryError as error:
+            return refuse(error)
+        return as_json({"images": found})
 
     async def inspect(request: web.Request) -> web.Response:
         return await _answer(request, _INSPECT, questions.inspect)
@@ -54,7 +71,19 @@ def question_routes(questions: AnswersQuestions) -> list[web.RouteDef]:
 
         return await _answer(request, _EXPLAIN, work)
 
-    return [web.get("/inspect", inspect), web.get("/explain", explain)]
+    return [
+        web.get("/images", images),
+        web.get("/inspect", inspect),
+        web.get("/explain", explain),
+    ]
+
+
+def check_parameters(request: web.Request, known: frozenset[str]) -> None:
+    """Raise RequestInvalid for a parameter that there is not."""
+    if unknown := request.query.keys() - known:
+        raise RequestInvalid(
+            f"there is no {min(unknown)[:80]!r} here; say {', '.join(sorted(known))}"
+        )
 
 
 async def _answer(
@@ -63,10 +92,7 @@ async def _answer(
     work: Callable[[str], Awaitable[dict[str, Any]]],
 ) -> web.Response:
     try:
-        if unknown := request.query.keys() - known:
-            raise RequestInvalid(
-                f"there is no {min(unknown)[:80]!r} here; say {', '.join(sorted(known))}"
-            )
+        check_parameters(request, known)
         if "image" not in request.query:
             raise RequestInvalid("say which image: ?image=REPOSITORY[:TAG|@DIGEST]")
         return as_json(await work(request.query["image"]))

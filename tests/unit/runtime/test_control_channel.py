@@ -11,7 +11,7 @@ from proxy.config import ServeArguments, Settings, load
 from proxy.peers.membership import PeerState
 from proxy.runtime import control_channel
 from proxy.runtime.control_channel import Assignment
-from proxy.web.admin.app import Readiness
+from proxy.web.admin.readiness import Readiness
 
 SHIPPED = Path(__file__).parents[3] / "config" / "lighterage.yaml"
 

@@ -12,7 +12,7 @@ import structlog
 
 from proxy.config import ServeArguments, Settings
 from proxy.runtime.reload import SettingsReload
-from proxy.web.admin.app import Readiness
+from proxy.web.admin.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable

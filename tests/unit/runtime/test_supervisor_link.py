@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.kit.clock import SYSTEM_CLOCK
+from proxy.report.activity import Activity, Answered
+from proxy.report.process import Reporter
+from proxy.report.transfers import TransferSpeeds
 from proxy.runtime import control_channel
 from proxy.runtime.shutdown import Shutdown
 from proxy.runtime.supervisor_link import SupervisorLink
-from proxy.web.admin.app import Readiness
+from proxy.web.admin.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,12 +27,23 @@ class Worker:
     def __init__(self) -> None:
         self.shutdown, self.readiness = Shutdown(), Readiness()
         self.parent = 100
+        self.reporter = Reporter(
+            activity=Activity(),
+            upstreams=[],
+            transfers=TransferSpeeds(list, SYSTEM_CLOCK),
+            evicted=float,
+        )
         self.supervisor, self._own_end = socket.socketpair()
 
     async def connect(self) -> None:
         reader, self.writer = await asyncio.open_unix_connection(sock=self._own_end)
         self.link = SupervisorLink(
-            reader, self.writer, self.shutdown, self.readiness, parent=lambda: self.parent
+            reader,
+            self.writer,
+            self.shutdown,
+            self.readiness,
+            self.reporter,
+            parent=lambda: self.parent,
         )
 
     async def followed(self) -> None:
@@ -97,3 +112,18 @@ async def test_a_supervisor_that_does_not_read_costs_no_memory(worker: Worker) -
         while b"1999" not in received:
             received = received[-2_000:] + await loop.sock_recv(worker.supervisor, 2**16)
             await worker.link.report()
+
+
+async def test_it_reports_when_it_is_told_to(worker: Worker) -> None:
+    for outcome in ("hit", "miss"):
+        worker.reporter.activity.add(Answered("10.0.0.1", "curl/8", "GET", outcome), 2, 10)
+    following = asyncio.create_task(worker.followed())
+    worker.supervisor.sendall(control_channel.REPORT)
+    worker.supervisor.settimeout(60)
+    line = await asyncio.to_thread(worker.supervisor.makefile("rb").readline)
+    report = control_channel.decode_report(line)
+    assert report == worker.reporter.report()
+    assert report["activity"]["counts"]["totals"]["here"] == 2
+    assert control_channel.decode_report(control_channel.encode(worker.readiness)) is None
+    worker.supervisor.close()
+    await following
