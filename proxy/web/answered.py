@@ -1,7 +1,8 @@
-"""What was answered, handed to the status page's records in batches: a request costs an append."""
+"""What was answered, handed to the status page's records in batches: a request costs a look-up."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -23,8 +24,20 @@ if TYPE_CHECKING:
     from proxy.web.access_log import AccessLogLine
     from proxy.web.paths import Target
 
-# Requests that wait. It bounds their memory.
-_BATCH: Final = 1024
+# Different answers that wait. It bounds their memory.
+_BATCH: Final = 256
+
+
+@dataclass(slots=True)
+class _Equal:
+    """Answers that are counted together. `line` is the first one's."""
+
+    line: AccessLogLine
+    method: str
+    client: str
+    agent: str
+    count: int = 0
+    sent: int = 0
 
 
 class AnsweredBatch:
@@ -33,46 +46,50 @@ class AnsweredBatch:
     def __init__(self, activity: Activity) -> None:
         """`activity` takes what waits before it reports."""
         self._activity = activity
-        self._waiting: list[tuple[AccessLogLine, str, str, str]] = []
+        self._waiting: dict[tuple[object, ...], _Equal] = {}
         activity.feeds.append(self.flush)
 
     def record(self, line: AccessLogLine, method: str, client: str, agent: str) -> None:
-        """Take a request that was answered; `line` may be shared by equal answers."""
-        self._waiting.append((line, method, client, agent))
-        if len(self._waiting) >= _BATCH:
-            self.flush()
+        """Count a request that was answered; `line` may be shared by equal answers."""
+        # Ids are good as keys, because what waits holds the objects.
+        key: tuple[object, ...]
+        if line.repeated is not None:
+            key = id(line.repeated), method, client, agent
+        else:
+            kind = line.status, line.outcome, line.rule, line.media_type, line.collapsed
+            key = id(line.target), kind, method, client, agent
+        equal = self._waiting.get(key)
+        if equal is None:
+            if len(self._waiting) >= _BATCH:
+                self.flush()
+            equal = self._waiting[key] = _Equal(line, method, client, agent)
+        equal.count += 1
+        equal.sent += line.sent
 
     def flush(self) -> None:
         """Record what waits."""
-        waiting, self._waiting = self._waiting, []
-        # Answers that are sent repeatedly share an object, as long as they wait here.
-        repeated: dict[tuple[int, str, str, str], list[AccessLogLine]] = {}
-        for line, method, client, agent in waiting:
-            if line.repeated is None:
-                self._add([line], method, client, agent)
-            else:
-                repeated.setdefault((id(line.repeated), method, client, agent), []).append(line)
-        for (_, method, client, agent), lines in repeated.items():
-            self._add(lines, method, client, agent)
+        waiting, self._waiting = self._waiting, {}
+        for equal in waiting.values():
+            self._add(equal)
 
-    def _add(self, lines: list[AccessLogLine], method: str, client: str, agent: str) -> None:
-        line = lines[0]
+    def _add(self, equal: _Equal) -> None:
+        line = equal.line
         target = line.target
         if target is None or isinstance(target, TokenTarget | RetiredTarget):
             return
         is_manifest = isinstance(target, ManifestTarget)
         was_given = line.status < HTTPStatus.BAD_REQUEST
         answered = Answered(
-            client=client,
-            agent=agent,
-            method=method,
+            client=equal.client,
+            agent=equal.agent,
+            method=equal.method,
             outcome=_outcome(line),
             image=image_of(target),
             tagged=isinstance(target, ManifestTarget) and not isinstance(target.reference, Digest),
             media_type=line.media_type if is_manifest and was_given else "",
             has_accept=line.rule != Rule.ABSENT,
         )
-        self._activity.add(answered, len(lines), sum(each.sent for each in lines))
+        self._activity.add(answered, equal.count, equal.sent)
 
 
 def _outcome(line: AccessLogLine) -> str:
