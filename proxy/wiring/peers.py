@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.ports import MonitoredUpstream
     from proxy.ports.catalog import DerivedStore
     from proxy.upstream.client_rate import ClientRate
-    from proxy.web.admin.app import Readiness
+    from proxy.web.admin.readiness import Readiness
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -75,7 +75,7 @@ async def test_each_replica_shows_how_the_others_are_doing(tmp_path: Path, worke
             for row in seen:
                 assert (row["name"], row["zone"]) == (socket.gethostname(), "a")
                 assert row["state"] == "live"
-                assert datetime.fromisoformat(row["since"]) <= datetime.now(UTC)
+                assert row["since"] <= time.time()
             first, _, third = replicas.running
             gone = replicas.addresses[2]
             await asyncio.to_thread(third.kill)
