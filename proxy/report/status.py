@@ -60,7 +60,10 @@ def status_document(
     peers: Sequence[Mapping[str, Any]],
     now: float,
 ) -> dict[str, Any]:
-    """The whole of it. `counters` are those of `overview`; `sizes` are by image; `peers` are rows."""
+    """The whole of it.
+
+    `counters` are those of `overview`, `sizes` are by image, and `peers` are rows.
+    """
     activity = report["activity"]
     counts = activity["counts"]
     return {
