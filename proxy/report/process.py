@@ -9,7 +9,7 @@ from proxy.report.activity import ActivityReport, Counts
 from proxy.report.census import merge_census
 from proxy.report.failures import merge_failures
 from proxy.report.images import merge_images
-from proxy.report.series import DAY, Series, added, aligned, minute_of
+from proxy.report.series import DAY, Series, add_up, extend, minute_of
 from proxy.report.transfers import TransferReport, merge_transfers
 from proxy.report.upstreams import UpstreamReport, merge_upstreams
 
@@ -87,7 +87,7 @@ def merge(reports: Sequence[ProcessReport]) -> ProcessReport:
     evicted: list[int] = []
     for each in reports:
         ended = each["activity"]["counts"]["until"]
-        evicted = added(evicted, aligned(each["evicted"], ended, until))[-DAY:]
+        evicted = add_up(evicted, extend(each["evicted"], ended, until))[-DAY:]
     return ProcessReport(
         activity=ActivityReport(
             counts=_merge_counts(counts, until),
@@ -108,6 +108,6 @@ def _merge_counts(counts: Sequence[Counts], until: int) -> Counts:
         for name, total in each["totals"].items():
             totals[name] = totals.get(name, 0) + total
         for name, values in each["minutes"].items():
-            continued = aligned(values, each["until"], until)
-            minutes[name] = added(minutes.get(name, []), continued)[-DAY:]
+            continued = extend(values, each["until"], until)
+            minutes[name] = add_up(minutes.get(name, []), continued)[-DAY:]
     return Counts(until=until, totals=totals, minutes=minutes)

@@ -71,13 +71,13 @@ def minute_of(moment: float) -> int:
     return int(moment // MINUTE)
 
 
-def aligned(values: list[int], last: int, until: int) -> list[int]:
+def extend(values: list[int], last: int, until: int) -> list[int]:
     """The values that end in minute `last`, continued by zeros to minute `until`."""
     return [*values, *([0] * max(0, until - last))]
 
 
-def added(some: list[int], others: list[int]) -> list[int]:
-    """Two lists that end in the same minute, added up from there."""
+def add_up(some: list[int], others: list[int]) -> list[int]:
+    """Two lists that end in the same minute, add_up up from there."""
     longer, shorter = (some, others) if len(some) >= len(others) else (others, some)
     start = len(longer) - len(shorter)
     return [

@@ -81,7 +81,7 @@ def status_document(
             **{name: counters[name] for name in ("access", "logins", "turned_away")},
         },
         "hits": _hits(counts, health["started"], counters["stale"]),
-        "saved": _saved(report, health["started"]),
+        "saved": _savings(report, health["started"]),
         "store": {**store, "evicted": {"day": sum(report["evicted"])}},
         "transfers": report["transfers"],
         "upstreams": [
@@ -126,7 +126,7 @@ def _shares(answers: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _saved(report: ProcessReport, started: float) -> dict[str, Any]:
+def _savings(report: ProcessReport, started: float) -> dict[str, Any]:
     counts = report["activity"]["counts"]
     received = sum(each["received"] for each in report["upstreams"])
     saved = counts["minutes"].get("saved", [])

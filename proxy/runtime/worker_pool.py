@@ -106,7 +106,7 @@ class WorkerProcess:
         self._answer()
 
     def _answer(self) -> None:
-        """Wake who waits for a report."""
+        """Wake those that wait for a report."""
         if self._asked is not None and not self._asked.done():
             self._asked.set_result(None)
         self._asked = None

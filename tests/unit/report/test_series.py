@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.report.series import Readings, Series, added, aligned
+from proxy.report.series import Readings, Series, add_up, extend
 
 
 def test_a_series_has_the_last_minutes_only() -> None:
@@ -18,8 +18,8 @@ def test_a_series_has_the_last_minutes_only() -> None:
 
 
 def test_lists_that_end_in_different_minutes_are_added_from_their_end() -> None:
-    assert added(aligned([1, 2], 7, 8), [10, 20]) == [1, 12, 20]
-    assert added([], [1]) == [1]
+    assert add_up(extend([1, 2], 7, 8), [10, 20]) == [1, 12, 20]
+    assert add_up([], [1]) == [1]
 
 
 def test_a_gauge_has_one_reading_a_step() -> None:
