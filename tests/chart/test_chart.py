@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, Final
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it has none
@@ -41,6 +42,13 @@ FOREIGN: Final = {
 
 def test_the_chart_is_of_the_same_version_as_the_proxy() -> None:
     assert METADATA["appVersion"] == METADATA["version"] == __version__
+
+
+def test_its_icon_is_the_file_beside_it() -> None:
+    """There is no published address that it could be fetched from."""
+    kind, _, content = METADATA["icon"].partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert b64decode(content) == (CHART / "icon.svg").read_bytes()
 
 
 def test_its_images_are_those_that_its_metadata_names() -> None:
@@ -155,12 +163,22 @@ def test_another_version_of_the_chart_alone_replaces_no_pod(tmp_path: Path) -> N
     assert one["spec"] == two["spec"]
 
 
+def test_a_number_on_the_command_line_is_as_good_as_one_in_a_file() -> None:
+    """Helm reads them as different types."""
+    for layout in ("claims", "nodes"):
+        rendered = render(
+            storage__layout=layout, revisionHistoryLimit="3", redis__bundled__enabled="true"
+        )
+        limits = [found["spec"]["revisionHistoryLimit"] for found in rendered.of(*WORKLOADS)]
+        assert limits == [3, 3]
+
+
 def test_helm_unittest_passes_every_suite() -> None:
     done = subprocess.run(
         [tools.require("helm-unittest"), "--strict", CHART],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout
