@@ -38,12 +38,13 @@ class Purges:
         generation: Generation,
         standby: Standby,
         journal: PurgeJournal | None = None,
-        announce: Callable[[Repository], None] = lambda _repository: None,
+        announce: Callable[[Repository, str], None] = lambda _repository, _tag: None,
         audit: Callable[[Repository, Digest | Tag | None], Awaitable[None]] | None = None,
     ) -> None:
         """`generation` tells the other processes, and `journal` other replicas if there are any.
 
-        `announce` is called with each repository that was purged, here or on another replica.
+        `announce` is called with each repository and tag that was purged, here or on another
+        replica; the tag is one of `purge_journal` if it is no tag.
         `audit` writes a purge down before it happens, and may refuse it by a RegistryError.
         """
         self._audit = audit
@@ -101,7 +102,7 @@ class Purges:
             # Another process of this machine has done some of them.
             for each in entries - self._announced:
                 if time.time() - each.at < _LATELY:
-                    self._announce(each.repository)
+                    self._announce(each.repository, each.tag)
             self._announced, self._mark = entries, mark_of(entries)
         return self._mark
 
@@ -126,7 +127,7 @@ class Purges:
     async def _forget(self, purged: Collection[Purged]) -> bool:
         """Forget what was purged; whether every process will have forgotten it."""
         for each in purged:
-            self._announce(each.repository)
+            self._announce(each.repository, each.tag)
             for place in self._places(each.repository):
                 if each.tag not in {ALL_TAGS, LISTINGS}:
                     await self._catalog.drop_tag(place, Tag(each.tag))

@@ -79,7 +79,7 @@ class Replicas:
         self._woken = asyncio.Event()
         self._fetched: Counter[str] = Counter()
         self.handover = Handover()
-        # When each repository was purged.
+        # When each repository was purged, and each tag.
         self._purged: LruCache[str, float] = LruCache(_PURGE_MEMORY)
         self.membership = Membership()
         # What replicas tell each other. There is none before all of this process is there.
@@ -231,9 +231,14 @@ class Replicas:
             replace(peer, since=self._began + peer.since) for peer in self.membership.report()
         )
 
-    def note_purge(self, repository: Repository) -> None:
-        """Ask the registry itself about the repository's tags until all replicas have forgotten."""
-        self._purged.put(str(repository), self._clock.monotonic(), _PURGE_COST)
+    def note_purge(self, repository: Repository, tag: str) -> None:
+        """Ask the registry itself about the tag until all replicas have forgotten it.
+
+        `tag` is `*` for all, and "" for none. The listings of the repository are forgotten always.
+        """
+        now = self._clock.monotonic()
+        for key in {str(repository), f"{repository}:{tag}"}:
+            self._purged.put(key, now, _PURGE_COST)
 
     async def is_purged(self, question: Question) -> bool:
         """Whether the question is about what was purged so lately that not all may know it."""
@@ -241,8 +246,12 @@ class Replicas:
             return False
         # Another process of this machine may have been asked to purge it.
         await self.news.mark()
-        purged = self._purged.get(f"{question.registry}/{question.name}")
-        return purged is not None and self._clock.monotonic() - purged < _PURGE_SPREADS
+        repository = f"{question.registry}/{question.name}"
+        keys = [repository]
+        if question.subject is Subject.TAG:
+            keys = [f"{repository}:*", f"{repository}:{question.reference}"]
+        last = max(self._purged.get(key) or float("-inf") for key in keys)
+        return self._clock.monotonic() - last < _PURGE_SPREADS
 
     async def close(self) -> None:
         """Close every connection."""

@@ -247,7 +247,7 @@ async def open_services(
             generation=generation,
             standby=standby,
             journal=journal,
-            announce=others.replicas.note_purge if others is not None else lambda _: None,
+            announce=others.replicas.note_purge if others is not None else lambda _, __: None,
             audit=audit_of_purges(guard.audit),
         )
         yield Services(
