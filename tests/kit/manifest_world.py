@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from proxy.blobs.cold_requests import ColdRequests
 from proxy.blobs.grants import BlobGrants
@@ -38,11 +38,14 @@ from tests.kit.memory_upstream import MemoryUpstream
 from tests.kit.watched_layer import WatchedLayer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.errors import UpstreamFailure
     from proxy.manifests.freshness import Lifetime
     from proxy.oci.manifest import Manifest
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.ports import Head, MonitoredUpstream
+    from proxy.ports.catalog import DerivedStore
     from proxy.telemetry.trace import Trace
     from tests.kit.images import Content
 
@@ -92,10 +95,15 @@ if TYPE_CHECKING:
 class ManifestWorld:
     """One process of a proxy, without a socket; `another` is one more with the same catalog."""
 
-    def __init__(self, life: Lifetime, *, timeout: float = 30.0) -> None:
+    # The transfers that run at once.
+    downloads: ClassVar[int] = 8
+
+    def __init__(
+        self, life: Lifetime, *, timeout: float = 30.0, clock: ManualClock | None = None
+    ) -> None:
         self.upstream = MonitoredMemoryUpstream()
         self.other_upstream = MonitoredMemoryUpstream()
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.layer = WatchedLayer(MemoryIndex())
         self.derived = MemoryDerived()
         self.lifetimes = Lifetimes(life, revalidation_timeout=timeout)
@@ -109,11 +117,19 @@ class ManifestWorld:
         self.head_first: set[str] = set()
         self.restart()
 
+    def reach(self) -> Mapping[str, MonitoredUpstream]:
+        """The upstreams as the process asks them."""
+        return {"docker.io": self.upstream, "quay.io": self.other_upstream}
+
+    def share(self) -> DerivedStore:
+        """The derived manifests, and those of others if there are any."""
+        return self.derived
+
     def restart(self) -> None:
         """Forget all that is in the memory of the process."""
-        upstreams = {"docker.io": self.upstream, "quay.io": self.other_upstream}
+        upstreams = self.upstreams = self.reach()
         flights = self.flights = SingleFlight(self.leases, clock=self.clock)
-        self.catalog = Catalog([self.layer], self.derived, memory=2**20, clock=self.clock)
+        self.catalog = Catalog([self.layer], self.share(), memory=2**20, clock=self.clock)
         self.fetches = UpstreamManifests(
             catalog=self.catalog, upstreams=upstreams, flights=flights, clock=self.clock
         )
@@ -126,7 +142,7 @@ class ManifestWorld:
             leases=MemoryLeases(),
             upstreams=upstreams,
             flights=flights,
-            limits=TransferLimits(downloads=8, spool=2**30, passed_through=8),
+            limits=TransferLimits(downloads=self.downloads, spool=2**30, passed_through=8),
             finish_abandoned=True,
             clock=self.clock,
         )

@@ -8,38 +8,36 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.blobs.grants import BlobGrants
-from proxy.blobs.limits import TransferLimits
-from proxy.blobs.serve import Blobs
-from proxy.blobs.transfers import Transfers
-from proxy.catalog.catalog import Catalog
-from proxy.catalog.routing import Standby
-from proxy.kit.singleflight import SingleFlight
-from proxy.manifests.derived_configs import DerivedConfigs
-from proxy.manifests.fetch import UpstreamManifests
+from proxy.catalog.generation import Generation
+from proxy.catalog.purge import Purges
+from proxy.catalog.purge_journal import PurgeJournal
+from proxy.catalog.routing import Routes, Standby
+from proxy.manifests.freshness import Lifetime
 from proxy.oci.reference import Repository
 from proxy.peers.answers import Value
 from proxy.peers.client import PeerFailed
+from proxy.peers.derived import DerivedContent, PeerDerived
 from proxy.peers.membership import Reason
 from proxy.peers.questions import Effort, Subject
 from proxy.peers.replicas import Replicas, acting_for
 from proxy.peers.upstream import PeerUpstream
-from proxy.stores.memory.blobs import MemoryBlobs
-from proxy.stores.memory.index import MemoryIndex
-from proxy.stores.memory.leases import MemoryLeases
+from proxy.stores.memory.cache import MemoryManifests
 from proxy.web.peer_content import PeerContent
-from tests.kit.catalogs import MemoryDerived
-from tests.kit.manifest_world import MonitoredMemoryUpstream
+from tests.kit.faulty_upstream import FaultyUpstream
+from tests.kit.manifest_world import ManifestWorld
 from tests.kit.manual_clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
     from random import Random
 
     from proxy.oci.reference import Digest
     from proxy.peers.questions import Question
+    from proxy.ports import MonitoredUpstream
+    from proxy.ports.catalog import DerivedStore
 
-CARGO: Final = Repository("docker.io", "library/cargo", "library/cargo")
+HUB: Final = "docker.io"
+CARGO: Final = Repository(HUB, "library/cargo", "library/cargo")
 _TIMEOUT: Final = 2.0
 
 
@@ -50,8 +48,22 @@ class Network:
     dead: set[str] = field(default_factory=set)
     frozen: set[str] = field(default_factory=set)
     lying: set[str] = field(default_factory=set)
+    draining: set[str] = field(default_factory=set)
     # The replicas on one side of a partition.
     apart: set[str] = field(default_factory=set)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether anything is wrong."""
+        return any(self._faults())
+
+    def heal(self) -> None:
+        """Mend everything."""
+        for broken in self._faults():
+            broken.clear()
+
+    def _faults(self) -> tuple[set[str], ...]:
+        return self.dead, self.frozen, self.lying, self.draining, self.apart
 
     def failure(self, one: str, other: str) -> Reason | None:
         """How a question of one replica to another one fails."""
@@ -73,20 +85,25 @@ class MemoryClient:
 
     async def ask(self, address: str, question: Question, body: bytes = b"") -> Value:
         await self._reach(address)
+        replica = self._fleet.replicas[address]
         if question.subject is Subject.HEALTH:
-            return Value({"news": []})
-        content = self._fleet.replicas[address].content
+            return Value({"news": await self._fleet.run_there(replica.purges.news(question.query))})
+        self._require_readiness(address, question)
+        content = replica.content
 
         async def work() -> Value:
             acting_for.set(question.key)
             return await (content.store(question, body) if body else content.value(question))
 
         found: Value = await self._fleet.run_there(work())
+        if address in self._fleet.network.lying:
+            return Value(found.about, bytes(len(found.raw)))
         return found
 
     @asynccontextmanager
     async def stream(self, address: str, question: Question) -> AsyncIterator[_Stream]:
         await self._reach(address)
+        self._require_readiness(address, question)
         arrived: asyncio.Queue[Any] = asyncio.Queue()
         content = self._fleet.replicas[address].content
 
@@ -112,6 +129,13 @@ class MemoryClient:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _require_readiness(self, address: str, question: Question) -> None:
+        if address in self._fleet.network.draining and question.effort in {
+            Effort.OWNER,
+            Effort.FOLLOW,
+        }:
+            raise PeerFailed(Reason.DRAINING, "it is about to end")
 
     async def _reach(self, address: str) -> None:
         reason = self._fleet.network.failure(self._address, address)
@@ -139,56 +163,56 @@ class _Stream:
             yield bytes(len(chunk)) if is_lie else chunk
 
 
-class MemoryReplica:
-    """One replica, with a store of its own."""
+class MemoryReplica(ManifestWorld):
+    """One replica, with stores of its own that outlive its process."""
 
-    def __init__(self, address: str, fleet: Fleet) -> None:
+    downloads = 64
+
+    def __init__(self, address: str, fleet: Fleet, life: Lifetime) -> None:
         self.address = address
-        client: Any = MemoryClient(address, fleet)
-        self.replicas = Replicas(client, clock=fleet.clock, sample=fleet.chance.sample)
-        self.replicas.discover(fleet.addresses, address)
-        upstreams = {"docker.io": PeerUpstream("docker.io", fleet.upstream, self.replicas)}
-        self.store = MemoryBlobs()
-        self.flights = SingleFlight(clock=fleet.clock)
-        catalog = Catalog([MemoryIndex()], MemoryDerived(), memory=2**20, clock=fleet.clock)
-        fetches = UpstreamManifests(
-            catalog=catalog, upstreams=upstreams, flights=self.flights, clock=fleet.clock
-        )
-        grants = BlobGrants(
-            catalog=catalog, store=self.store, upstreams=upstreams, flights=self.flights
-        )
-        self.blobs = Blobs(
-            grants=grants,
-            store=self.store,
-            transfers=Transfers(
-                grants=grants,
-                store=self.store,
-                leases=MemoryLeases(),
-                upstreams=upstreams,
-                flights=self.flights,
-                limits=TransferLimits(downloads=64, spool=2**30, passed_through=8),
-                finish_abandoned=True,
-                clock=fleet.clock,
-            ),
-            upstreams=upstreams,
-            registries=upstreams,
-            flights=self.flights,
-            derived=DerivedConfigs(catalog, fetches, Standby(upstreams)),
-            clock=fleet.clock,
-        )
+        self._fleet = fleet
+        self._journal = MemoryManifests(2**20, clock=fleet.clock.monotonic)
+        super().__init__(life, clock=fleet.clock)
+
+    def restart(self) -> None:
+        """Forget all that is in the memory of the process."""
+        fleet = self._fleet
+        client: Any = MemoryClient(self.address, fleet)
+        self.replicas = Replicas(client, clock=self.clock, sample=fleet.chance.sample)
+        self.replicas.discover(fleet.addresses, self.address)
+        super().restart()
         nothing: Any = None
         self.content = PeerContent(
-            registries=upstreams.keys(),
+            registries=self.upstreams.keys(),
             naming=nothing,
             measuring=nothing,
-            tags=nothing,
-            upstream_manifests=fetches,
+            tags=self.tags,
+            upstream_manifests=self.fetches,
             blobs=self.blobs,
-            listings=nothing,
-            derived=nothing,
+            listings=self.listings,
+            derived=DerivedContent(self.derived),
             is_fetching=self.replicas.is_fetching,
-            clock=fleet.clock,
+            clock=self.clock,
         )
+        self.purges = Purges(
+            routes=Routes({HUB: HUB}, default=HUB, hubs=frozenset({HUB})),
+            catalog=self.catalog,
+            generation=Generation(self._journal, self._forget),
+            standby=Standby(self.upstreams),
+            journal=PurgeJournal(self._journal),
+            announce=self.replicas.note_purge,
+        )
+        self.replicas.news = self.purges
+
+    def _forget(self) -> None:
+        self.catalog.forget_mutable()
+        self.tags.forget()
+
+    def reach(self) -> Mapping[str, MonitoredUpstream]:
+        return {HUB: PeerUpstream(HUB, self._fleet.upstream, self.replicas)}
+
+    def share(self) -> DerivedStore:
+        return PeerDerived(self.derived, self.replicas, clock=self.clock)
 
     async def pull(self, digest: Digest, size: int) -> bytes:
         """The whole blob, as a client gets it."""
@@ -198,13 +222,20 @@ class MemoryReplica:
 class Fleet:
     """`count` replicas of one upstream."""
 
-    def __init__(self, count: int, chance: Random) -> None:
+    def __init__(self, count: int, chance: Random, *, ttl: float = 60.0) -> None:
+        """A tag is fresh for `ttl` seconds."""
         self.chance = chance
         self.clock = ManualClock()
         self.network = Network()
-        self.upstream = MonitoredMemoryUpstream()
+        self.upstream = FaultyUpstream(clock=self.clock)
         self.addresses = [f"10.0.{number >> 8}.{number & 255}:5001" for number in range(count)]
-        self.replicas = {address: MemoryReplica(address, self) for address in self.addresses}
+        life = Lifetime(ttl=ttl, stale_if_error=30 * 86400.0)
+        self.replicas = {address: MemoryReplica(address, self, life) for address in self.addresses}
+
+    def up(self) -> list[MemoryReplica]:
+        """Those that run."""
+        absent = self.network.dead | self.network.frozen
+        return [one for address, one in self.replicas.items() if address not in absent]
 
     async def run_there(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run it as the replica that is asked does: what this one is doing is not its business."""
@@ -222,3 +253,4 @@ class Fleet:
         """End what still runs."""
         for replica in self.replicas.values():
             await replica.flights.close()
+        await self.upstream.close()
