@@ -85,7 +85,10 @@ SUITES: Final = {
     ),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
-    "replicas": ("redis-server",),
+    "replicas": (
+        *("ip", "iptables", "nsenter", "setpriv", "unshare"),
+        *("redis-server", "versitygw"),
+    ),
     "unit": (),
 }
 _APART: Final = {"bench", "cluster"}

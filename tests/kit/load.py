@@ -45,8 +45,9 @@ class Answer:
 class Connection:
     """One connection of one client; it is made with the first request."""
 
-    def __init__(self, port: int, *, source: str | None = None) -> None:
-        """`port` is on the loopback address; `source` is the address that the client has."""
+    def __init__(self, port: int, *, source: str | None = None, address: str = LOOPBACK) -> None:
+        """`port` is on `address`; `source` is the address that the client has."""
+        self._address = address
         self._port = port
         self._source = None if source is None else (source, 0)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -74,7 +75,7 @@ class Connection:
         if self._streams is None:
             try:
                 self._streams = await asyncio.open_connection(
-                    LOOPBACK, self._port, limit=_LIMIT, local_addr=self._source
+                    self._address, self._port, limit=_LIMIT, local_addr=self._source
                 )
             except OSError as error:
                 raise NotBegunError from error
@@ -117,7 +118,7 @@ class Connection:
         assert self._streams is not None
         reader, writer = self._streams
         accepted = f"Accept: {accept}\r\n" if accept is not None else ""
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n{accepted}\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._address}\r\n{accepted}\r\n".encode())
         return reader
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 LOOPBACK: Final = "127.0.0.1"
 # Below what Linux gives to clients by default.
 _SERVERS: Final = range(15_000, 32_000)
+# Those that were given last: a server of theirs may not be listening yet.
+_GIVEN: Final[deque[int]] = deque(maxlen=1000)
 # Seconds until a started program must answer, and until a stopped one must be gone.
 START: Final = 60.0
 STOP: Final = 60.0
@@ -44,16 +47,19 @@ def free_port() -> int:
     ports = _SERVERS[number::count]
     while True:
         port = random.choice(ports)  # noqa: S311 -- nobody need guess it
+        if port in _GIVEN:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((LOOPBACK, port))
+            _GIVEN.append(port)
             return port
 
 
 class Program:
     """One program in a process group of its own, with its output in files under `directory`.
 
-    It answers once every one of `listens` does: a port of the loopback address, or the path of a
-    Unix socket.
+    It answers once every one of `listens` does: a port of the loopback address, an address and a
+    port, or the path of a Unix socket.
     """
 
     name = "program"
@@ -63,7 +69,7 @@ class Program:
         command: Sequence[str | Path],
         *,
         directory: Path,
-        listens: Sequence[int | Path] = (),
+        listens: Sequence[int | tuple[str, int] | Path] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """`environment` is added to this process's own. Nothing runs before `start`."""
@@ -173,10 +179,11 @@ class Program:
         return ProgramError(f"{' '.join(self.command)} {what}\n{self.log()[-_QUOTED:]}")
 
 
-def _answers(address: int | Path) -> bool:
-    unix = isinstance(address, Path)
+def _answers(address: int | tuple[str, int] | Path) -> bool:
+    place = (LOOPBACK, address) if isinstance(address, int) else address
+    unix = isinstance(place, Path)
     with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as probe:
-        return probe.connect_ex(str(address) if unix else (LOOPBACK, address)) == 0
+        return probe.connect_ex(str(place) if isinstance(place, Path) else place) == 0
 
 
 class Proxy(Program):
@@ -194,15 +201,22 @@ class Proxy(Program):
         data: Path | None = None,
         settings: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
+        address: str = LOOPBACK,
+        enter: Sequence[str | Path] = (),
     ) -> None:
-        """`upstream` and `redis` are URLs; `settings` is what a configuration file would say."""
+        """`upstream` and `redis` are URLs; `settings` is what a configuration file would say.
+
+        It listens on `address`. `enter` are words before its command, which lead to another place.
+        """
+        self.address = address
         self.port, self.admin_port = free_port(), free_port()
         self.data = data or directory / "data"
         command: list[str | Path] = [
+            *enter,
             Path(sys.executable).with_name("lighterage"),
             "serve",
-            f"--listen={LOOPBACK}:{self.port}",
-            f"--admin-listen={LOOPBACK}:{self.admin_port}",
+            f"--listen={address}:{self.port}",
+            f"--admin-listen={address}:{self.admin_port}",
             f"--data={self.data}",
         ]
         if upstream:
@@ -219,14 +233,14 @@ class Proxy(Program):
         super().__init__(
             command,
             directory=directory,
-            listens=(self.port, self.admin_port),
+            listens=((address, self.port), (address, self.admin_port)),
             environment=environment,
         )
 
     @property
     def host(self) -> str:
         """`HOST:PORT`, as it stands in an image's name."""
-        return f"{LOOPBACK}:{self.port}"
+        return f"{self.address}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -236,4 +250,4 @@ class Proxy(Program):
     @property
     def admin_url(self) -> str:
         """Of the admin listener."""
-        return f"http://{LOOPBACK}:{self.admin_port}"
+        return f"http://{self.address}:{self.admin_port}"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from tests.kit.namespace import Namespace
+
 
 class Replicas:
     """`count` replicas, each with a data directory of its own."""
@@ -31,16 +33,22 @@ class Replicas:
         settings: Mapping[str, Any] | None = None,
         peers: Mapping[str, Any] | None = None,
         zones: Sequence[str] = (),
+        apart: Namespace | None = None,
     ) -> None:
         """`joining` further ones are known to all, but not started with the others.
 
-        `zones` are those of the replicas, in turn.
+        `zones` are those of the replicas, in turn. The last one is in the namespace `apart`.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self._secret = directory / "peer-secret"
         self._secret.write_text(secrets.token_hex(32))
-        ports = [free_port() for _ in range(count + joining)]
-        self.addresses = [f"{LOOPBACK}:{port}" for port in ports]
+        total = count + joining
+        hosts = [LOOPBACK if apart is None else apart.peers.here] * total
+        inside: dict[str, Any] = {}
+        if apart is not None:
+            hosts[-1] = apart.peers.inside
+            inside = {"address": apart.content.inside, "enter": apart.enter}
+        self.addresses = [f"{host}:{free_port()}" for host in hosts]
         self._all = [
             Proxy(
                 directory / f"replica-{number}",
@@ -57,6 +65,7 @@ class Replicas:
                     },
                     **(settings or {}),
                 },
+                **(inside if number == total - 1 else {}),
             )
             for number, address in enumerate(self.addresses)
         ]
@@ -79,10 +88,14 @@ class Replicas:
                 stack.callback(proxy.kill)
             for proxy in self.running:
                 proxy.start()
-            for proxy in self.running:
-                self._wait_until_it_knows(proxy)
+            self.wait_until_they_know()
             self._stack = stack.pop_all()
         return self
+
+    def wait_until_they_know(self) -> None:
+        """Return when each of those that are running asks all the others."""
+        for proxy in self.running:
+            self._wait_until_it_knows(proxy)
 
     def _wait_until_it_knows(self, proxy: Proxy) -> None:
         """Return when all of the replica's processes ask those that are running."""

@@ -81,9 +81,9 @@ class _TokenRules:
 
 
 class ScriptedUpstream:
-    """A registry on a port of its own on 127.0.0.1, which remembers what it is asked."""
+    """A registry on a port of its own, which remembers what it is asked."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         """`self.headers` are sent with every answer, as rate limits are.
 
         With `self.lists_tags` it has an empty list of tags for every repository.
@@ -91,6 +91,7 @@ class ScriptedUpstream:
         self.lists_tags = False
         self.requests: list[Request] = []
         self.headers: dict[str, str] = {}
+        self.address = address
         self._tls = tls
         self._manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self._blobs: dict[tuple[str, str], bytes] = {}
@@ -122,7 +123,7 @@ class ScriptedUpstream:
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls or self._tls)
+        site = web.TCPSite(self._runner, self.address, self.port, ssl_context=tls or self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -133,7 +134,7 @@ class ScriptedUpstream:
     @property
     def url(self) -> str:
         """Without a slash at its end."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{self.address}:{self.port}"
 
     @property
     def open_connections(self) -> int:

@@ -1,24 +1,48 @@
-"""Thirty images, and clients that pull them from any replica."""
+"""Three replicas, thirty images, and clients that pull them from any replica."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import os
 import random
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
 
 from proxy.oci.mediatype import OCI_CONFIG, MediaType
 from proxy.oci.reference import Digest
 from tests.kit.load import Connection, LostError, NotBegunError
+from tests.kit.processes import LOOPBACK
+from tests.kit.replicas import Replicas
+from tests.kit.s3_gateway import Gateway
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
+    from tests.kit.namespace import Namespace
     from tests.kit.processes import Proxy
-    from tests.kit.scripted_upstream import ScriptedUpstream
 
+IMAGES: Final = 30
+CLIENTS: Final = 30
+# Where the replicas keep blobs, and the processes of each.
+DISKS, BUCKET = "disks", "bucket"
+# What takes long is for `make chaos`.
+SLOW: Final = (
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.environ.get("CHAOS"), reason="CHAOS=1 runs it"),
+)
+KINDS: Final = [
+    pytest.param(DISKS, 1, id="disks"),
+    pytest.param(DISKS, 2, id="disks-2-workers", marks=SLOW),
+    pytest.param(BUCKET, 1, id="bucket", marks=SLOW),
+    pytest.param(BUCKET, 2, id="bucket-2-workers", marks=SLOW),
+]
 _BLOBS: Final = 6
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
 _SIZES: Final = (2_000, 30_000, 80_000, 150_000, 300_000, 400_000)
@@ -43,9 +67,9 @@ class Outcome:
 
 
 def load_images(upstream: ScriptedUpstream, count: int, *, seed: int = 1) -> list[Cargo]:
-    """Have the upstream serve so many images of six blobs, `cargo/0:1` and so on."""
+    """Have the upstream serve so many images of six blobs, `cargo-SEED/0:1` and so on."""
     chance = random.Random(seed)  # noqa: S311 -- the same content each time
-    return [_load_image(upstream, f"cargo/{number}", chance) for number in range(count)]
+    return [_load_image(upstream, f"cargo-{seed}/{number}", chance) for number in range(count)]
 
 
 def _load_image(upstream: ScriptedUpstream, name: str, chance: random.Random) -> Cargo:
@@ -95,7 +119,7 @@ async def pull_all(
             for attempt in range(retries + 1):
                 proxy = proxies[(number + turn + attempt) % len(proxies)]
                 try:
-                    async with Connection(proxy.port) as connection:
+                    async with Connection(proxy.port, address=proxy.address) as connection:
                         problem = await pull(connection, image)
                 except (LostError, NotBegunError) as error:
                     problem = f"{image.name} from {proxy.directory.name}: {error!r}"
@@ -107,3 +131,77 @@ async def pull_all(
 
     await asyncio.gather(*map(client, range(clients)))
     return outcome
+
+
+class Fleet:
+    """Three replicas, their upstream, and its images."""
+
+    def __init__(
+        self, upstream: ScriptedUpstream, images: Sequence[Cargo], replicas: Replicas
+    ) -> None:
+        self.upstream = upstream
+        self.images = images
+        self.replicas = replicas
+        # Of all images so far.
+        self.blobs = sum(len(image.blobs) for image in images)
+
+    @property
+    def egress(self) -> float:
+        """Blobs that the upstream was asked for, for each that these images have."""
+        asked = sum(self.upstream.count("GET", f"*/{image.name}/blobs/*") for image in self.images)
+        return asked / sum(len(image.blobs) for image in self.images)
+
+    def load_others(self, count: int, *, seed: int) -> None:
+        """Go on with so many other images, which no replica has."""
+        self.images = load_images(self.upstream, count, seed=seed)
+        self.blobs += sum(len(image.blobs) for image in self.images)
+
+    @property
+    def total_egress(self) -> float:
+        """The same of all images so far."""
+        return self.upstream.count("GET", "*/blobs/*") / self.blobs
+
+    async def pull(self, *proxies: Proxy, retries: int = 0) -> list[str]:
+        """Pull everything from these replicas, or all; what failed."""
+        chosen = proxies or self.replicas.running
+        return (await pull_all(self.images, chosen, CLIENTS, retries=retries)).failures
+
+    async def begun(self, share: float) -> None:
+        """Return when so much of all blobs was asked for."""
+        await self.upstream.asked("GET", "*/blobs/*", int(share * len(self.images) * _BLOBS))
+
+
+@asynccontextmanager
+async def fleet(
+    directory: Path,
+    *,
+    images: int = IMAGES,
+    storage: str = DISKS,
+    delay: float = 0.05,
+    apart: Namespace | None = None,
+    **options: Any,
+) -> AsyncIterator[Fleet]:
+    """`delay` is the upstream's, before each answer with a blob, in seconds.
+
+    `apart` and `options` are those of `Replicas`.
+    """
+    address = LOOPBACK if apart is None else apart.content.here
+    with ExitStack() as stack:
+        settings = {}
+        if storage == BUCKET:
+            gateway = stack.enter_context(Gateway(directory / "bucket"))
+            settings["blobs"] = gateway.settings(deliver="stream")
+        async with ScriptedUpstream(address=address) as upstream:
+            loaded = load_images(upstream, images)
+            if delay:
+                upstream.fault("GET", "*/blobs/*", Fault(delay=delay))
+            replicas = Replicas(
+                directory,
+                3,
+                upstreams={"docker.io": {"url": upstream.url, "default": True}},
+                apart=apart,
+                settings=settings,
+                **options,
+            )
+            with replicas:
+                yield Fleet(upstream, loaded, replicas)

@@ -6,25 +6,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kit.replicas import Replicas
-from tests.kit.scripted_upstream import ScriptedUpstream
-from tests.replicas.fleet import load_images, pull_all
+from tests.kit.scripted_upstream import Fault
+from tests.replicas.fleet import BUCKET, DISKS, SLOW, fleet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_IMAGES = 30
-_CLIENTS = 30
-
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_cold_images_are_fetched_once(tmp_path: Path, workers: int) -> None:
-    async with ScriptedUpstream() as upstream:
-        images = load_images(upstream, _IMAGES)
-        upstreams = {"docker.io": {"url": upstream.url, "default": True}}
-        with Replicas(tmp_path, 3, upstreams=upstreams, workers=workers) as replicas:
-            outcome = await pull_all(images, replicas.running, _CLIENTS)
-    assert outcome.failures == []
-    blobs = sum(len(image.blobs) for image in images)
-    assert upstream.count("GET", "*/blobs/*") <= 1.02 * blobs
-    assert upstream.count("*", "*/manifests/*") <= 2.1 * len(images)
+@pytest.mark.parametrize("storage", [DISKS, BUCKET])
+async def test_cold_images_are_fetched_once(tmp_path: Path, storage: str, workers: int) -> None:
+    async with fleet(tmp_path, storage=storage, delay=0.0, workers=workers) as ships:
+        assert await ships.pull() == []
+        assert ships.egress <= 1.02
+        assert ships.upstream.count("*", "*/manifests/*") <= 2.1 * len(ships.images)
+
+
+@pytest.mark.parametrize("seconds", [3.0, pytest.param(20.0, marks=SLOW)])
+async def test_an_upstream_that_takes_long_is_asked_once(tmp_path: Path, seconds: float) -> None:
+    """For each manifest and each blob, though clients of every replica wait for the first byte."""
+    async with fleet(tmp_path, images=1, delay=seconds) as ships:
+        ships.upstream.fault("*", "*/manifests/*", Fault(delay=seconds))
+        assert await ships.pull() == []
+        assert ships.egress == 1.0
+        assert ships.upstream.count("*", "*/manifests/*") <= 2
