@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	$$python -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 ARGS ?=
+# The schedule of `make chaos`; all ten if empty.
+SEED ?=
 # How long `make fuzz` takes.
 SECONDS ?= 600
 # Of Kubernetes, for what runs a cluster; the pinned one if empty.
@@ -20,7 +22,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-fast test-313 coverage check fuzz siege bench bench-guard chart lock \
+.PHONY: help run demo test test-fast test-313 coverage check fuzz siege chaos bench bench-guard chart lock \
 	cluster cluster-stop cluster-test cluster-all
 
 help: ## this list
@@ -59,6 +61,11 @@ fuzz: .venv/fuzz.stamp ## every parser of foreign bytes, guided by coverage; SEC
 
 siege: .venv/dev.stamp ## four attacks of a minute each, and how somebody else fares meanwhile
 	LIGHTERAGE_SLOW_TESTS=1 $(BIN)/python -m pytest -s tests/hostile/test_for_a_minute.py $(ARGS)
+
+chaos: .venv/dev.stamp ## replicas with random faults, and all that takes long; SEED=7 for one schedule
+	@$(BIN)/python tests/tools.py replicas
+	CHAOS=1 SEED=$(SEED) $(BIN)/python -m pytest -s -m slow tests/replicas \
+		$(if $(SEED),-k test_chaos) $(ARGS)
 
 bench: .venv/dev.stamp ## this proxy beside distribution and nginx, in one run; ARGS=--write fills the docs with it
 	@$(BIN)/python tests/tools.py bench
