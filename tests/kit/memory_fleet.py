@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +15,12 @@ from proxy.catalog.purge_journal import PurgeJournal
 from proxy.catalog.routing import Routes, Standby
 from proxy.manifests.freshness import Lifetime
 from proxy.oci.reference import Repository
-from proxy.peers.answers import Value
+from proxy.peers.answers import SeeOther, Value
 from proxy.peers.client import PeerFailed
 from proxy.peers.derived import DerivedContent, PeerDerived
 from proxy.peers.membership import Reason
 from proxy.peers.questions import Effort, Subject
+from proxy.peers.readers import Readers
 from proxy.peers.replicas import Replicas, acting_for
 from proxy.peers.upstream import PeerUpstream
 from proxy.stores.memory.cache import MemoryManifests
@@ -87,8 +89,10 @@ class MemoryClient:
         await self._reach(address)
         replica = self._fleet.replicas[address]
         if question.subject is Subject.HEALTH:
+            self._fleet.probes += 1
             return Value({"news": await self._fleet.run_there(replica.purges.news(question.query))})
         self._require_readiness(address, question)
+        self._fleet.questions += 1
         content = replica.content
 
         async def work() -> Value:
@@ -104,8 +108,15 @@ class MemoryClient:
     async def stream(self, address: str, question: Question) -> AsyncIterator[_Stream]:
         await self._reach(address)
         self._require_readiness(address, question)
+        self._fleet.questions += 1
         arrived: asyncio.Queue[Any] = asyncio.Queue()
         content = self._fleet.replicas[address].content
+
+        readers = self._fleet.readers[address]
+        if not question.direct and question.effort in {Effort.OWNER, Effort.FOLLOW}:
+            other = readers.another(question.key, self._address)
+            if other is not None:
+                raise SeeOther(other)
 
         async def work() -> None:
             acting_for.set(None if question.effort is Effort.FOLLOW else question.key)
@@ -113,6 +124,7 @@ class MemoryClient:
                 async with content.stream(question) as stream:
                     arrived.put_nowait((stream.start, stream.total))
                     async for chunk in stream.chunks():
+                        self._fleet.sent[address] += len(chunk)
                         arrived.put_nowait(bytes(chunk))
                 arrived.put_nowait(None)
             except Exception as error:  # noqa: BLE001 -- it is raised where it was asked
@@ -120,10 +132,11 @@ class MemoryClient:
 
         sending = asyncio.create_task(work(), context=contextvars.copy_context())
         try:
-            first = await arrived.get()
-            if isinstance(first, Exception):
-                raise first
-            yield _Stream(self, address, arrived, *first)
+            with readers.reading(question.key, self._address):
+                first = await arrived.get()
+                if isinstance(first, Exception):
+                    raise first
+                yield _Stream(self, address, arrived, *first)
         finally:
             sending.cancel()
 
@@ -138,6 +151,7 @@ class MemoryClient:
             raise PeerFailed(Reason.DRAINING, "it is about to end")
 
     async def _reach(self, address: str) -> None:
+        """PeerFailed if it cannot be reached."""
         reason = self._fleet.network.failure(self._address, address)
         if reason is Reason.SILENT:
             await self._fleet.clock.sleep(_TIMEOUT / 2)
@@ -222,13 +236,17 @@ class MemoryReplica(ManifestWorld):
 class Fleet:
     """`count` replicas of one upstream."""
 
-    def __init__(self, count: int, chance: Random, *, ttl: float = 60.0) -> None:
+    def __init__(self, count: int, chance: Random, *, ttl: float = 60.0, fan_out: int = 8) -> None:
         """A tag is fresh for `ttl` seconds."""
         self.chance = chance
         self.clock = ManualClock()
         self.network = Network()
         self.upstream = FaultyUpstream(clock=self.clock)
         self.addresses = [f"10.0.{number >> 8}.{number & 255}:5001" for number in range(count)]
+        self.readers = {address: Readers(fan_out) for address in self.addresses}
+        # What replicas have asked each other, and the bytes of blobs that each has sent.
+        self.questions = self.probes = 0
+        self.sent: Counter[str] = Counter()
         life = Lifetime(ttl=ttl, stale_if_error=30 * 86400.0)
         self.replicas = {address: MemoryReplica(address, self, life) for address in self.addresses}
 
