@@ -90,7 +90,7 @@ def test_a_member_takes_little_memory(count: int) -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         membership = Membership()
-        membership.discover((f"10.0.{n >> 8}.{n & 255}:5001" for n in range(count)), None)
+        membership.discover((f"10.0.{n >> 8}.{n & 255}:5001" for n in range(count)), None, 0.0)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
