@@ -6,9 +6,10 @@ So the answer to a client that may not pull is the same for what exists and for 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from proxy.access.principals import NOBODY, PrincipalKind
+from proxy.access.principals import ANONYMOUS, NOBODY, Principal, PrincipalKind
 from proxy.access.rules import Mode
 from proxy.errors import Denied, RegistryError, Unauthorized
 from proxy.telemetry import metrics
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from proxy.access.rules import Rule, Rules
     from proxy.oci.reference import Repository
 
+# What is written of a user's name, in characters.
+_MAX_USER: Final = 255
 _LOG_IN: Final = "log in to pull from this repository"
 _NOT_YOURS: Final = "this login may not pull from this repository, or there is no such repository"
 _CLEARTEXT: Final = (
@@ -90,8 +93,25 @@ class Gate:
         except RegistryError:
             self.counter(rule, client, "unknown").inc()
             raise
+        client = self._named(rule, client, repository)
         self.counter(rule, client, "admitted").inc()
         return client
+
+    def _named(self, rule: Rule, client: Client, repository: Repository) -> Client:
+        """The client, by the name of its login if the registry has just confirmed that.
+
+        What everybody may pull confirms no login.
+        """
+        login = client.login
+        if (
+            rule.mode is not Mode.UPSTREAM
+            or login is None
+            or client.principal is not ANONYMOUS
+            or self._rights.is_public(repository)
+        ):
+            return client
+        name = f"{repository.registry}#{login.username[:_MAX_USER]}"
+        return replace(client, principal=Principal(PrincipalKind.UPSTREAM, name))
 
     async def _require(
         self, rule: Rule, client: Client, repository: Repository, subject: str

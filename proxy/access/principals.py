@@ -17,6 +17,8 @@ class PrincipalKind(StrEnum):
     BASIC = "basic"
     CERTIFICATE = "certificate"
     JWT = "jwt"
+    # A login that a registry has confirmed, for one of its repositories.
+    UPSTREAM = "upstream"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class Rights:
             return True
         return None if login is None else self._recall(self._digest(str(repository), login))
 
+    def is_public(self, repository: Repository) -> bool:
+        """Whether everybody may pull, as far as is known."""
+        return self._recall(self._digest(str(repository), None)) is True
+
     def granted_until(self, repository: Repository, login: Login | None) -> float | None:
         """Until when the right is kept that the login has, or everybody; None if there is none."""
         for asked in (None, login):

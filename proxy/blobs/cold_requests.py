@@ -17,12 +17,14 @@ _RETRY_AFTER: Final = 5.0
 
 
 class ColdRequests:
-    """Counts them by client."""
+    """Counts them by client, and by principal."""
 
-    def __init__(self, limit: int | None) -> None:
-        """`limit` is for each client; None for no limit."""
-        self._limit = limit
-        self._shares: Shares[object] = Shares()
+    def __init__(self, per_client: int | None, per_principal: int | None = None) -> None:
+        """How many each may have at once; None for no limit."""
+        self._per_client = per_client
+        self._per_principal = per_principal
+        self._of_clients: Shares[object] = Shares()
+        self._of_principals: Shares[object] = Shares()
 
     @contextmanager
     def count(self, *, is_cold: bool = False) -> Iterator[None]:
@@ -31,19 +33,26 @@ class ColdRequests:
         A hit does not count, unless what it needs `is_cold`.
         """
         current = trace.current()
-        is_free = current.outcome is Outcome.HIT and not is_cold
-        if self._limit is None or current.holder is None or is_free:
+        if current.outcome is Outcome.HIT and not is_cold:
             yield
             return
-        client, place = current.holder.client, object()
-        if self._shares.count(client) >= self._limit:
-            metrics.TURNED_AWAY.labels("cold").inc()
-            raise Overloaded(
-                "this client requests as much uncached content as it may at once",
-                retry_after=_RETRY_AFTER,
-            )
-        self._shares.add(client, place)
+        client = "" if current.holder is None else current.holder.client
+        principal, place = trace.principal(), object()
+        _check(self._of_clients, client, self._per_client, "cold")
+        _check(self._of_principals, principal, self._per_principal, "principal_cold")
+        self._of_clients.add(client, place)
+        self._of_principals.add(principal, place)
         try:
             yield
         finally:
-            self._shares.remove(client, place)
+            self._of_clients.remove(client, place)
+            self._of_principals.remove(principal, place)
+
+
+def _check(shares: Shares[object], holder: str, limit: int | None, name: str) -> None:
+    if limit is not None and shares.count(holder) >= limit:
+        metrics.TURNED_AWAY.labels(name).inc()
+        raise Overloaded(
+            "this client requests as much uncached content as it may at once",
+            retry_after=_RETRY_AFTER,
+        )

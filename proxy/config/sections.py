@@ -123,6 +123,14 @@ class PerClientLimits(Section):
     upstream_per_minute: int | None = Field(default=None, ge=1)
 
 
+class PerPrincipalLimits(Section):
+    """Limits for each principal in repositories that are not open, in each worker."""
+
+    connections: int | None = Field(default=None, ge=1)
+    cold: int | None = Field(default=None, ge=1)
+    upstream_per_minute: int | None = Field(default=None, ge=1)
+
+
 class Limits(Section):
     """Limits for all workers together."""
 
@@ -134,6 +142,7 @@ class Limits(Section):
     minimum_rate: Bytes = 2**10
     trusted_proxies: tuple[str, ...] = ()
     per_client: PerClientLimits = PerClientLimits()
+    per_principal: PerPrincipalLimits = PerPrincipalLimits()
 
     @field_validator("trusted_proxies")
     @classmethod

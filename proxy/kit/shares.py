@@ -46,6 +46,10 @@ class Shares(Generic[H]):
         """How many holders the client has."""
         return len(self._holders.get(client, ()))
 
+    def of(self, client: str) -> Sequence[H]:
+        """The client's holders, oldest first."""
+        return tuple(self._holders.get(client, ()))
+
     def of_greediest(self, client: str) -> Sequence[H]:
         """The holders, oldest first, of the client that has most.
 

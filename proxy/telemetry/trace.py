@@ -64,14 +64,19 @@ class Trace:
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 _client: ContextVar[str] = ContextVar("client", default="")
+_principal: ContextVar[str] = ContextVar("principal", default="")
 
 
-def begin(holder: Holder | None = None) -> Trace:
-    """Begin the trace of the request that this task serves and of the work that it starts."""
+def begin(holder: Holder | None = None, principal: str = "") -> Trace:
+    """Begin the trace of the request that this task serves and of the work that it starts.
+
+    `principal` has been let through to what is not for everybody.
+    """
     trace = Trace(holder=holder)
     _current.set(trace)
     # As it is now: behind a load balancer the connection may be another client's afterwards.
     _client.set("" if holder is None else holder.client)
+    _principal.set(principal)
     return trace
 
 
@@ -85,14 +90,20 @@ def client() -> str:
     return _client.get()
 
 
+def principal() -> str:
+    """The principal that the current work is for, as limits count it; "" if it is for nobody."""
+    return _principal.get()
+
+
 @contextmanager
 def for_nobody() -> Iterator[None]:
     """Count nothing within the block for the client: others depend on the work by now."""
-    token = _client.set("")
+    token, principal_token = _client.set(""), _principal.set("")
     try:
         yield
     finally:
         _client.reset(token)
+        _principal.reset(principal_token)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How many upstream requests each client may cause in a minute."""
+"""How many upstream requests each client, and each principal, may cause in a minute."""
 
 from __future__ import annotations
 
@@ -11,61 +11,98 @@ from proxy.kit.lru import LruCache
 from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from proxy.kit.clock import Clock
 
 _MINUTE: Final = 60.0
-# The memory for clients, and for each of them, in bytes.
+# The memory for those who are counted, and for each of them, in bytes.
 _MEMORY: Final = 2**20
 _COST: Final = 256
 
 
 @dataclass(slots=True)
 class _Account:
-    """How many requests are left to a client, as of `at`."""
+    """How many requests are left to one client or principal, as of `at`."""
 
     left: float
     at: float
 
 
-class ClientRate:
-    """The rates of all clients, at all upstreams together. What no client causes is free."""
+class _Accounts:
+    """Those of all clients, or of all principals. `current` is the one that work is for now."""
 
-    def __init__(self, per_minute: int, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        """A client may cause `per_minute` requests at once, and as many again a minute later."""
-        self._per_minute = per_minute
+    def __init__(
+        self, name: str, per_minute: int, current: Callable[[], str], clock: Clock
+    ) -> None:
+        self.name = name
+        self.per_minute = per_minute
+        self.current = current
         self._clock = clock
         self._accounts: LruCache[str, _Account] = LruCache(_MEMORY)
 
-    def spend(self, upstream: str) -> None:
-        """Count a request to `upstream` that the current client causes; ClientThrottled."""
-        client = trace.client()
-        account = self._account(client)
-        if account is None:
-            return
-        if account.left < 1:
-            metrics.WITHHELD.labels(upstream, "client").inc()
-            raise ClientThrottled(
-                f"this client has caused {self._per_minute} requests to upstreams in a minute, "
-                "which is as many as it may; what is cached is served",
-                retry_after=(1 - account.left) * _MINUTE / self._per_minute,
-                concerns_caller=lambda: trace.client() == client,
-            )
-        account.left -= 1
-
-    def charge(self) -> None:
-        """Count a request that had to be sent on the way, such as one for a token."""
-        account = self._account(trace.client())
-        if account is not None:
-            account.left -= 1
-
-    def _account(self, client: str) -> _Account | None:
-        if not client:
+    def find(self) -> _Account | None:
+        """The account to charge; None if the work is for nobody."""
+        who = self.current()
+        if not who:
             return None
-        now, limit = self._clock.monotonic(), float(self._per_minute)
-        account = self._accounts.get(client)
+        now, limit = self._clock.monotonic(), float(self.per_minute)
+        account = self._accounts.get(who)
         if account is None:
             account = _Account(limit, now)
-            self._accounts.put(client, account, _COST)
+            self._accounts.put(who, account, _COST)
         account.left = min(limit, account.left + (now - account.at) * limit / _MINUTE)
         account.at = now
         return account
+
+    def refusal(self, account: _Account) -> ClientThrottled:
+        """What is answered when nothing is left."""
+        who, current = self.current(), self.current
+        return ClientThrottled(
+            f"this {self.name} has caused {self.per_minute} requests to upstreams in a minute, "
+            "which is as many as it may; what is cached is served",
+            retry_after=(1 - account.left) * _MINUTE / self.per_minute,
+            concerns_caller=lambda: current() == who,
+        )
+
+
+class ClientRate:
+    """The rates of all clients, at all upstreams together. What no client causes is free."""
+
+    def __init__(
+        self,
+        per_client: int | None,
+        per_principal: int | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Each may cause so many requests at once, and as many again a minute later."""
+        kinds = (
+            ("client", per_client, trace.client),
+            ("principal", per_principal, trace.principal),
+        )
+        self._kinds = [
+            _Accounts(name, limit, current, clock)
+            for name, limit, current in kinds
+            if limit is not None
+        ]
+
+    def spend(self, upstream: str) -> None:
+        """Count a request to `upstream` that the current client causes; ClientThrottled."""
+        charged = list(self._find())
+        for accounts, account in charged:
+            if account.left < 1:
+                metrics.WITHHELD.labels(upstream, accounts.name).inc()
+                raise accounts.refusal(account)
+        for _, account in charged:
+            account.left -= 1
+
+    def charge(self) -> None:
+        """Count a request that had to be sent on the way, such as one for a token."""
+        for _, account in self._find():
+            account.left -= 1
+
+    def _find(self) -> Iterator[tuple[_Accounts, _Account]]:
+        for accounts in self._kinds:
+            if (account := accounts.find()) is not None:
+                yield accounts, account

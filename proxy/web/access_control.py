@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import Denied, Unauthorized
 from proxy.kit.lru import LruCache
 from proxy.oci.reference import Tag
+from proxy.telemetry import trace
 from proxy.web.admission import Admission, Validity
 from proxy.web.connection import connection_of
 from proxy.web.credentials import host_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.web.access_log import AccessLogLine
     from proxy.web.credentials import CredentialReader
     from proxy.web.paths import RepositoryTarget, Target
+    from proxy.web.principal_connections import PrincipalConnections
     from proxy.web.token_endpoint import TokenEndpoint
 
 _MEMORY: Final = 2 * 2**20
@@ -44,6 +46,7 @@ class AccessControl:
         tokens: TokenEndpoint,
         credentials: CredentialReader,
         *,
+        connections: PrincipalConnections,
         audit: AuditLog | None = None,
     ) -> None:
         """`tokens` is where a challenge leads to."""
@@ -51,6 +54,7 @@ class AccessControl:
         self._credentials = credentials
         self._audit = audit
         self.tokens = tokens
+        self.connections = connections
         # Admissions that hold for a while: of everybody, by repository and tag, and of clients.
         self._validity = Validity()
         self._open: LruCache[tuple[str, str, str], Admission] = LruCache(_MEMORY)
@@ -61,6 +65,9 @@ class AccessControl:
 
         Unauthorized or Denied otherwise, or an UpstreamFailure if that cannot be found out.
         """
+        # Questions about logins count for the client that causes them.
+        connection = connection_of(request)
+        trace.begin(connection)
         if isinstance(target, Ping):
             await self.tokens.check_version(request)
         if not isinstance(target, ManifestTarget | BlobTarget | TagsTarget | ReferrersTarget):
@@ -88,8 +95,8 @@ class AccessControl:
         counter = self._gate.counter(rule, client, "admitted")
         admission = Admission(str(client.principal), until, counter, validity)
         admission.note(line)
-        if connection := connection_of(request):
-            connection.principal = admission.principal
+        if connection is not None:
+            self.connections.count(connection, admission)
         if not isinstance(target, ManifestTarget):
             await self._write_audit(request, target, line, "admitted", None)
         if admission.holds(monotonic()):
@@ -108,7 +115,7 @@ class AccessControl:
             if admission is None or not admission.holds(monotonic()):
                 return False
             if connection := connection_of(request):
-                connection.principal = admission.principal
+                self.connections.count(connection, admission)
         admission.apply(line)
         return True
 

@@ -61,6 +61,11 @@ class AccessLogLine:
     # The encoded members of a response that is sent repeatedly, by method.
     repeated: dict[str, bytes] | None = None
 
+    @property
+    def limited(self) -> str:
+        """The principal that limits count the request for; "" if there is none."""
+        return "" if self.admission is None else self.admission.limited
+
     @classmethod
     def begin(cls) -> AccessLogLine:
         """Begin the line of a request that has just arrived."""

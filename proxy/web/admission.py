@@ -21,11 +21,15 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from proxy.access.principals import ANONYMOUS
+
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from proxy.web.access_log import AccessLogLine
     from proxy.web.connection import Connection
+
+_ANONYMOUS: Final = str(ANONYMOUS)
 
 
 @dataclass(slots=True)
@@ -46,6 +50,11 @@ class Admission:
     until: float = math.inf
     counter: Counter | None = None
     validity: Validity = field(default_factory=Validity)
+
+    @property
+    def limited(self) -> str:
+        """The principal, as limits count it: "" for clients that have shown none."""
+        return "" if self.principal == _ANONYMOUS else self.principal
 
     @property
     def is_private(self) -> bool:

@@ -53,7 +53,7 @@ class Connection(web.RequestHandler):
     __slots__ = (
         *("_began", "_rate", "_registry", "_server", "_since", "_was_waiting", "_wire"),
         *("address", "certificate", "client", "credential", "is_private", "over_limit", "peer"),
-        *("principal", "reason", "sent"),
+        *("counts_for", "principal", "reason", "sent"),
     )
 
     def __init__(self, server: RegistryServer, registry: Registry) -> None:
@@ -88,10 +88,10 @@ class Connection(web.RequestHandler):
         # Whether nobody on the way can read it: TLS, or this machine alone.
         self.is_private = False
         # The credential of the last request to a closed repository, the hash under which it is
-        # known, and the principal that the connection counts for.
+        # known, the principal that it was let through for, and the one that limits count it for.
         self.sent: tuple[str, bool] | None = None
         self.credential = b""
-        self.principal = ""
+        self.principal = self.counts_for = ""
         # Why the connection ended, for the log.
         self.reason = CLIENT_LEFT
 

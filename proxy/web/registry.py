@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Repository
     from proxy.web.access_control import AccessControl
+    from proxy.web.connection import Connection
 
 _log = structlog.get_logger()
 
@@ -186,6 +187,11 @@ class Registry:
             refusal = RequestInvalid("this is no HTTP request, or its head has too many lines")
         return self._close_with(request, line, refusal)
 
+    def forget_connection(self, connection: Connection) -> None:
+        """Count a connection that has ended for nobody."""
+        if self._access is not None:
+            self._access.connections.remove(connection)
+
     async def answer_over_limit(self, request: web.BaseRequest) -> web.Response:
         """Answer a request on a connection beyond the limit."""
         metrics.TURNED_AWAY.labels("connections").inc()
@@ -235,7 +241,7 @@ class Registry:
     ) -> web.StreamResponse:
         """Answer all that is no manifest."""
         if isinstance(target, BlobTarget):
-            request_trace = trace.begin(connection_of(request))
+            request_trace = trace.begin(connection_of(request), line.limited)
             try:
                 return await self._blobs.answer(request, target, line)
             finally:
@@ -266,7 +272,7 @@ class Registry:
     async def _page(
         self, request: web.BaseRequest, target: TagsTarget | ReferrersTarget, line: AccessLogLine
     ) -> web.Response:
-        request_trace = trace.begin(connection_of(request))
+        request_trace = trace.begin(connection_of(request), line.limited)
         try:
             page = await self._standby.ask(
                 target.repository, lambda repository: self._ask_for_page(repository, target)
@@ -299,7 +305,7 @@ class Registry:
     async def _manifest(
         self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: AccessLogLine
     ) -> web.StreamResponse:
-        request_trace = trace.begin(connection_of(request))
+        request_trace = trace.begin(connection_of(request), line.limited)
         repository, reference = target.repository, target.reference
         try:
             if isinstance(reference, Digest):

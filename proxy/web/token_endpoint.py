@@ -15,6 +15,8 @@ from multidict import CIMultiDict
 
 from proxy.access.authorization import login_of, parse_authorization
 from proxy.errors import Denied, NameUnknown, RequestInvalid, Unauthorized
+from proxy.telemetry import trace
+from proxy.web.connection import connection_of
 from proxy.web.credentials import TOKEN_PATH
 from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER
 from proxy.web.paths import TokenTarget
@@ -51,6 +53,7 @@ class TokenEndpoint:
         path = request.raw_path.partition("?")[0]
         if path == TOKEN_PATH:
             line.target = TokenTarget()
+            trace.begin(connection_of(request))
             return await self._issue(request)
         if not _SLASHES.fullmatch(path):
             return None

@@ -23,6 +23,7 @@ from proxy.upstream.auth.jwks import JwksUrl
 from proxy.upstream.auth.rights import RegistryRights
 from proxy.web.access_control import AccessControl
 from proxy.web.credentials import CredentialReader
+from proxy.web.principal_connections import PrincipalConnections
 from proxy.web.token_endpoint import TokenEndpoint
 from proxy.wiring.access_rules import rules_of
 from proxy.wiring.endpoints import transport_of, trusting
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.ports import MonitoredUpstream
+    from proxy.upstream.client_rate import ClientRate
 
 _log = structlog.get_logger()
 
@@ -129,12 +131,14 @@ async def open_access(
     *,
     routes: Routes,
     upstreams: Mapping[str, MonitoredUpstream],
+    rate: ClientRate | None,
     flights: SingleFlight,
     warnings: dict[str, str],
 ) -> AsyncIterator[OpenAccess]:
     """Open what the rules need; no upstream is contacted yet.
 
-    `warnings` are those of /readyz. OSError or ValueError for a file that cannot be used.
+    `rate` limits the questions about logins. `warnings` are those of /readyz. OSError or
+    ValueError for a file that cannot be used.
     """
     access = settings.access
     rules = rules_of(access)
@@ -157,7 +161,7 @@ async def open_access(
             raise ValueError(f"access.htpasswd_file {access.htpasswd_file}: {error}") from None
     rights = Rights(
         {
-            name: _rights_at(name, settings, upstream)
+            name: _rights_at(name, settings, upstream, rate)
             for name, upstream in upstreams.items()
             if access.may_apply("upstream", name)
         },
@@ -181,6 +185,7 @@ async def open_access(
         Gate(rules, identities, rights),
         TokenEndpoint(Logins(identities, rights), routes, credentials, is_needed=rules.want_logins),
         credentials,
+        connections=PrincipalConnections(settings.limits.per_principal.connections),
         audit=audit,
     )
     try:
@@ -222,7 +227,9 @@ def _key_reader(chosen: IssuerSettings) -> Callable[[], Awaitable[bytes]]:
     return read
 
 
-def _rights_at(name: str, settings: Settings, upstream: MonitoredUpstream) -> RegistryRights:
+def _rights_at(
+    name: str, settings: Settings, upstream: MonitoredUpstream, rate: ClientRate | None
+) -> RegistryRights:
     endpoint = settings.upstreams[name]
     return RegistryRights(
         name=name,
@@ -231,7 +238,8 @@ def _rights_at(name: str, settings: Settings, upstream: MonitoredUpstream) -> Re
         transport=transport_of(endpoint),
         realms=endpoint.realms,
         is_offline=lambda: upstream.offline,
-        observe=count_requests(name),
+        observe=count_requests(name, rate),
+        rate=rate,
     )
 
 

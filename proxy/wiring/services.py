@@ -174,7 +174,7 @@ async def open_services(
             lifetimes=lifetimes,
             head_first=head_first_of(settings),
         )
-        cold = ColdRequests(settings.limits.per_client.cold)
+        cold = ColdRequests(settings.limits.per_client.cold, settings.limits.per_principal.cold)
         measuring = open_measuring(settings, opened, blobs=blobs, owners=layer_owners(others))
         manifests = Manifests(
             catalog=catalog,
@@ -198,6 +198,7 @@ async def open_services(
                 settings,
                 routes=routes,
                 upstreams=upstreams.registries,
+                rate=upstreams.rate,
                 flights=flights,
                 warnings=readiness.warnings,
             )

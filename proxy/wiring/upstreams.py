@@ -121,8 +121,10 @@ def open_upstreams(
     with other processes. `warnings` get the logins that do not work.
     """
     names = partial(_names, catalog, replicas)
-    per_minute = settings.limits.per_client.upstream_per_minute
-    rate = None if per_minute is None else ClientRate(per_minute)
+    per_client = settings.limits.per_client.upstream_per_minute
+    per_principal = settings.limits.per_principal.upstream_per_minute
+    is_limited = per_client is not None or per_principal is not None
+    rate = ClientRate(per_client, per_principal) if is_limited else None
     watched: list[WatchedUpstream] = []
     at = partial(
         _resilient_upstream,
@@ -242,14 +244,19 @@ def _resilient_upstream(
     return upstream
 
 
-def count_requests(upstream: str) -> Callable[[Observed], None]:
-    """Count each request to the upstream in the metrics, and for the current request."""
+def count_requests(upstream: str, rate: ClientRate | None) -> Callable[[Observed], None]:
+    """Count each request to the upstream in the metrics, and for the current request.
+
+    One for a token is charged to the `rate` of the client.
+    """
 
     def observe(seen: Observed) -> None:
         metrics.UPSTREAM_REQUESTS.labels(upstream, seen.kind, seen.outcome).inc()
         metrics.UPSTREAM_SECONDS.labels(upstream, seen.kind).observe(seen.seconds)
         metrics.RECEIVED_BYTES.labels(upstream).inc(seen.received)
         trace.current().upstream_calls += 1
+        if rate is not None and seen.kind is Kind.TOKEN:
+            rate.charge()
 
     return observe
 
@@ -257,13 +264,11 @@ def count_requests(upstream: str) -> Callable[[Observed], None]:
 def _observer(
     upstream: str, budget: UpstreamMeter, rate: ClientRate | None, watch: WatchedUpstream
 ) -> Callable[[Observed], None]:
-    count = count_requests(upstream)
+    count = count_requests(upstream, rate)
 
     def observe(seen: Observed) -> None:
         count(seen)
         watch.record(seen.seconds, seen.received)
-        if rate is not None and seen.kind is Kind.TOKEN:
-            rate.charge()
         if seen.rate_limit is not None:
             budget.record(seen.rate_limit)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from proxy.config import Settings
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from tests.kit import images
@@ -193,3 +194,36 @@ async def test_a_token_server_is_asked_with_the_clients_login(
         assert (await ask(proxy, "ann/app")).status == 401
         assert (await proxy.get("/token", Authorization=basic(*PROXY))).status == 200
         assert (await proxy.get("/token", Authorization=basic(*ANN))).status == 401
+
+
+async def test_questions_about_logins_count_for_the_client_that_causes_them(
+    upstream: ScriptedUpstream, data_dir: Path
+) -> None:
+    limits = {"per_client": {"upstream_per_minute": 8}}
+    settings_of = chosen(upstream, data_dir).model_dump()
+    limited = Settings.model_validate({**settings_of, "limits": limits})
+    async with Proxy(limited) as proxy:
+        answers = [
+            await ask(
+                proxy, "ann/app", f"manifests/{number}", Authorization=basic("ann", f"{number}")
+            )
+            for number in range(20)
+        ]
+        assert {answer.status for answer in answers} == {403, 429}
+        assert answers[-1].code == "TOOMANYREQUESTS"
+        asked = len(upstream.requests)
+        assert (await proxy.get("/token?service=x", Authorization=basic(*ANN))).status == 429
+        assert len(upstream.requests) == asked
+        assert asked <= 2 * 8
+
+
+async def test_a_login_that_the_registry_has_confirmed_is_named(proxy: Proxy) -> None:
+    await ask(proxy, "ann/app", Authorization=basic(*ANN))
+    await ask(proxy, "ann/app", "manifests/2", Authorization=basic(*BOB))
+    await ask(proxy, "library/cargo", Authorization=basic(*BOB))
+    lines = await proxy.lines(3)
+    assert [line["principal"] for line in lines] == [
+        "upstream:docker.io#ann",
+        "anonymous",
+        "anonymous",
+    ]

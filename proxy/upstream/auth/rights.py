@@ -2,7 +2,7 @@
 
 Nothing of ours is sent: neither our login nor our certificate. Nothing is kept between two
 questions, so no login profits from another one's token. Circuits and the negative cache are not
-asked either: a client could make them answer.
+asked either: a client could make them answer. A question counts for the client that causes it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from proxy.kit.clock import Clock
     from proxy.ports.rights import Login
+    from proxy.upstream.client_rate import ClientRate
     from proxy.upstream.observation import Observed
     from proxy.upstream.transport import Transport
 
@@ -52,9 +53,11 @@ class RegistryRights:
         realms: Collection[str] = (),
         is_offline: Callable[[], bool] = lambda: False,
         observe: Callable[[Observed], None] = lambda _observed: None,
+        rate: ClientRate | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """The arguments are those of `RegistryClient`. While `is_offline`, nothing is asked."""
+        self._rate = rate
         self._name = name
         self._url = url
         self._prefix = f"{prefix}/" if prefix else ""
@@ -100,6 +103,7 @@ class RegistryRights:
     async def knows(self, login: Login) -> bool:
         """Whether the registry lets the login in, or its token server does."""
         self._require_online()
+        self._spend()
         credentials = _credentials(login)
         requests = self._requests_as(login)
         with self._observation.of(Kind.RIGHT) as tally:
@@ -145,6 +149,7 @@ class RegistryRights:
         self, requests: AuthorizedRequests, method: str, name: str, path: str
     ) -> bool:
         """Whether it answers 200; False for 404, UpstreamDenied for 401 and 403."""
+        self._spend()
         with self._observation.of(Kind.RIGHT) as tally:
             async with requests.deadline():
                 answer = await requests.send(
@@ -185,6 +190,11 @@ class RegistryRights:
             timeout=self._timeout,
             clock=self._clock,
         )
+
+    def _spend(self) -> None:
+        """Count a question for the client that causes it; ClientThrottled."""
+        if self._rate is not None:
+            self._rate.spend(self._name)
 
     def _require_online(self) -> None:
         if self._is_offline():

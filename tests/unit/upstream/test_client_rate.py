@@ -18,9 +18,9 @@ class Client:
         raise AssertionError
 
 
-def spend(rate: ClientRate, times: int, client: str = "a") -> int:
+def spend(rate: ClientRate, times: int, client: str = "a", principal: str = "") -> int:
     """How many of so many requests the client was allowed."""
-    trace.begin(Client(client))
+    trace.begin(Client(client), principal)
     allowed = 0
     for _ in range(times):
         try:
@@ -74,3 +74,27 @@ def test_what_no_client_causes_is_free() -> None:
     for _ in range(10):
         rate.spend("docker.io")
         rate.charge()
+
+
+def test_a_principal_has_so_many_from_all_its_addresses_together() -> None:
+    rate = ClientRate(None, 6, clock=ManualClock())
+    assert spend(rate, 4, "a", "basic:ann") == 4
+    assert spend(rate, 4, "b", "basic:ann") == 2
+    assert spend(rate, 4, "b", "basic:bob") == 4
+    assert spend(rate, 10, "b") == 10, "nobody in particular"
+
+
+def test_both_limits_hold_and_a_refused_request_counts_for_neither() -> None:
+    clock = ManualClock()
+    rate = ClientRate(4, 6, clock=clock)
+    assert spend(rate, 10, "a", "basic:ann") == 4
+    assert spend(rate, 10, "b", "basic:ann") == 2
+    assert spend(rate, 10, "b", "basic:bob") == 2
+    with pytest.raises(ClientThrottled, match="this client has caused 4 requests"):
+        rate.spend("docker.io")
+    trace.begin(Client("c"), "basic:ann")
+    with pytest.raises(ClientThrottled, match="this principal has caused 6 requests") as raised:
+        rate.spend("docker.io")
+    assert raised.value.concerns_caller()
+    trace.begin(Client("c"), "basic:bob")
+    assert not raised.value.concerns_caller()
