@@ -176,7 +176,9 @@ limits: {spool: {{ div (mul $size 20) 100 }}MiB}
 
 {{/* A digest of the settings that need a restart: a change of it replaces the pods. */}}
 {{- define "lighterage.settings.fixed" -}}
-{{- $fixed := omit (include "lighterage.settings" . | fromYaml) "tags" "negative_cache" "budget" -}}
+{{- $fixed := omit (include "lighterage.settings" . | fromYaml) "tags" "negative_cache" "budget" "access" -}}
+{{- $audit := get (get (include "lighterage.settings" . | fromYaml) "access" | default dict) "audit" -}}
+{{- $_ := set $fixed "audit" $audit -}}
 {{- range $name, $upstream := get $fixed "upstreams" | default dict -}}
 {{- with $upstream }}{{ $_ := unset . "offline" }}{{ end -}}
 {{- end -}}

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from proxy.access import htpasswd
 from proxy.access.htpasswd import Htpasswd
-from proxy.access.turns import Turns
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
-from proxy.kit.threads import in_thread, threads_that_give_way
 from proxy.kit.watched_files import entry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proxy.access.hashing import Hashing
     from proxy.kit.clock import Clock
     from proxy.ports.rights import Login
 
@@ -42,19 +40,19 @@ class Passwords:
         file: Path,
         warnings: dict[str, str],
         *,
+        hashing: Hashing,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`warnings` are those of /readyz.
 
         OSError if the file cannot be read, ValueError if it is malformed.
         """
-        self._file = file
+        self.file = file
         self._warnings = warnings
         self._clock = clock
         self._seen = entry(file)
         self._users = _read(file)
-        self._turns = Turns()
-        self._hashing = threads_that_give_way(1, "hash")
+        self._hashing = hashing
         # Nothing that is remembered can be tried offline: the key is this process' own.
         self._key = secrets.token_bytes(32)
         self._right: LruCache[bytes, str] = LruCache(_MEMORY)
@@ -65,12 +63,12 @@ class Passwords:
 
         A malformed one is a warning, and changes nothing.
         """
-        found = entry(self._file)
+        found = entry(self.file)
         if found == self._seen:
             return False
         self._seen = found
         try:
-            self._users = _read(self._file)
+            self._users = _read(self.file)
         except (OSError, ValueError) as error:
             self._warnings[_WARNING] = f"access.htpasswd_file was not taken over: {_why(error)}"
             _log.error("htpasswd.refused", reason=_why(error))
@@ -106,7 +104,7 @@ class Passwords:
         known = self.recall(login)
         if known is not None:
             return known
-        async with self._turns.turn(client, login.username):
+        async with self._hashing.turn(client, login.username):
             # Another request may have found it out while this one waited.
             known = self.recall(login)
             if known is None:
@@ -116,9 +114,7 @@ class Passwords:
     async def _compare(self, login: Login) -> bool:
         users = self._users
         hashed = users.hash_for(login.username)
-        right = await in_thread(
-            partial(htpasswd.matches, hashed, login.password), executor=self._hashing
-        )
+        right = await self._hashing.matches(hashed, login.password)
         fingerprint = users.fingerprints.get(login.username)
         if right and fingerprint is not None:
             self._right.put(self._digest(login), fingerprint, _COST)
@@ -127,10 +123,6 @@ class Passwords:
             until = self._clock.monotonic() + _WRONG_LIFE
             self._wrong.put(self._digest(login), until, _COST)
         return False
-
-    def close(self) -> None:
-        """End the thread of hashes."""
-        self._hashing.shutdown(wait=False, cancel_futures=True)
 
     def _digest(self, login: Login) -> bytes:
         # Its length separates the name from the password.

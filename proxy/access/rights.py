@@ -122,11 +122,6 @@ class Rights:
         self._known.put(key, _Known(granted=False, at=self._clock.monotonic()), _COST)
         return False
 
-    async def close(self) -> None:
-        """Close every connection."""
-        for registry in self._registries.values():
-            await registry.close()
-
     def _recall(self, key: bytes) -> bool | None:
         known = self._known.get(key)
         if known is None:

@@ -58,7 +58,7 @@ class Rule:
 
 
 class Rules:
-    """All rules: the first that matches counts, and `default` where none does."""
+    """All rules: the first that matches counts, and `default` where none does. They can change."""
 
     def __init__(
         self,
@@ -68,11 +68,20 @@ class Rules:
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """`groups` are members by the name of their group; a member is written as a user is."""
-        self._default = default
+        self._set(tuple(rules), default, groups or {})
+
+    def adopt(self, other: Rules) -> None:
+        """Be what `other` is, from now on."""
+        self._set(other._given, other._default, other._members)
+
+    def _set(
+        self, rules: tuple[Rule, ...], default: Rule, members: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._given, self._default, self._members = rules, default, members
         self._rules = [(re.compile(translate(rule.match)), rule) for rule in rules]
         self._tagged = any(names_tag(rule.match) for rule in rules)
         self._modes = {default.mode, *(rule.mode for rule in rules)}
-        self._groups = {name: _patterns(members) for name, members in (groups or {}).items()}
+        self._groups = {name: _patterns(each) for name, each in members.items()}
         self._users: dict[Rule, tuple[re.Pattern[str], ...]] = {
             rule: _patterns(rule.users) for rule in (default, *rules)
         }
@@ -104,7 +113,7 @@ class Rules:
 
     def is_open(self, repository: str) -> bool:
         """Whether everybody may read all of the repository, as UPSTREAM/NAME."""
-        return self.of(repository).is_open
+        return self.all_open or self.of(repository).is_open
 
     def admits(self, rule: Rule, principal: Principal) -> bool:
         """Whether a `basic` rule lets the principal pull."""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# The sections that are applied, besides each upstream's `offline`. Others need a restart.
-LIVE: Final = ("tags", "negative_cache", "budget")
+# The sections that are applied, besides each upstream's `offline`. Others need a restart, and
+# `access.audit` does.
+LIVE: Final = ("tags", "negative_cache", "budget", "access")
 _WARNING: Final = "settings"
 
 
@@ -39,7 +40,10 @@ class SettingsReload:
         adopt: Callable[[Settings], None],
         readiness: Readiness,
     ) -> None:
-        """`running` are the settings in use. `adopt` applies all live settings at once."""
+        """`running` are the settings in use. `adopt` applies all live settings at once.
+
+        OSError or ValueError of it is for a file that cannot be used: then none has been applied.
+        """
         self._arguments = arguments
         self._running = running
         self._adopt = adopt
@@ -71,7 +75,7 @@ class SettingsReload:
             self._refuse(str(error))
         else:
             self._seen = found
-            self._take(settings)
+            self._take(settings, self._reason)
 
     def _read(self, path: Path) -> Settings:
         if _is_empty(path):
@@ -91,13 +95,22 @@ class SettingsReload:
         self._readiness.warnings[_WARNING] = f"the settings were not taken over: {reason}"
         _log.error("settings.refused", reason=reason)
 
-    def _take(self, settings: Settings) -> None:
+    def _take(self, settings: Settings, reason: str | None) -> None:
+        """Apply the settings; `reason` is why they were refused last time."""
+        adopted = _with_live_sections(settings, self._running)
+        if adopted != self._running:
+            try:
+                self._adopt(adopted)
+            except (OSError, ValueError) as error:
+                # A file that they name may come later than they do.
+                self._seen = None
+                if str(error) != reason:
+                    self._refuse(str(error))
+                return
         self._reason = None
         metrics.SETTINGS_REFUSED.set(0)
         self._readiness.warnings.pop(_WARNING, None)
-        adopted = _with_live_sections(settings, self._running)
         if adopted != self._running:
-            self._adopt(adopted)
             _log.info("settings.adopted", sections=_differing(adopted, self._running))
             self._running = adopted
         if waiting := _differing(settings, adopted):
@@ -116,6 +129,7 @@ def _is_empty(path: Path) -> bool:
 
 def _with_live_sections(new: Settings, running: Settings) -> Settings:
     update: dict[str, Any] = {name: getattr(new, name) for name in LIVE}
+    update["access"] = new.access.model_copy(update={"audit": running.access.audit})
     update["upstreams"] = {
         name: upstream.model_copy(update={"offline": new.upstreams.get(name, upstream).offline})
         for name, upstream in running.upstreams.items()
@@ -125,9 +139,11 @@ def _with_live_sections(new: Settings, running: Settings) -> Settings:
 
 def _differing(new: Settings, old: Settings) -> list[str]:
     """The names of the sections that differ."""
-    return [
+    found = [
         name
         for name in Settings.model_fields
         # A supervisor replaces port 0 by the port that the system chose.
         if getattr(new, name) != getattr(old, name) and (name != "listen" or new.listen.port)
     ]
+    is_audit = new.access == old.access.model_copy(update={"audit": new.access.audit})
+    return ["access.audit" if name == "access" and is_audit else name for name in found]

@@ -80,7 +80,3 @@ class Admission:
         self.note(line)
         if self.counter is not None:
             self.counter.inc()
-
-
-# Where there are no rules.
-EVERYBODY: Final = Admission()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
+    from proxy.web.principal_connections import PrincipalConnections
     from proxy.web.registry import Registry
     from proxy.web.server import RegistryServer
 
@@ -53,7 +54,7 @@ class Connection(web.RequestHandler):
     __slots__ = (
         *("_began", "_rate", "_registry", "_server", "_since", "_was_waiting", "_wire"),
         *("address", "certificate", "client", "credential", "is_private", "over_limit", "peer"),
-        *("counts_for", "principal", "reason", "sent"),
+        *("counted_in", "counts_for", "principal", "reason", "sent"),
     )
 
     def __init__(self, server: RegistryServer, registry: Registry) -> None:
@@ -92,6 +93,7 @@ class Connection(web.RequestHandler):
         self.sent: tuple[str, bool] | None = None
         self.credential = b""
         self.principal = self.counts_for = ""
+        self.counted_in: PrincipalConnections | None = None
         # Why the connection ended, for the log.
         self.reason = CLIENT_LEFT
 
@@ -104,6 +106,11 @@ class Connection(web.RequestHandler):
         self.certificate = _name_in(transport.get_extra_info("peercert"))
         is_tls = transport.get_extra_info("sslcontext") is not None
         self.is_private = is_tls or is_loopback(self.peer)
+
+    def end(self) -> None:
+        """Count for nobody any more."""
+        if self.counted_in is not None:
+            self.counted_in.remove(self)
 
     def turn_away(self) -> None:
         """Answer the only request that this connection may send with 503."""

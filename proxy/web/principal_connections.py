@@ -35,13 +35,14 @@ class PrincipalConnections:
         if self._limit is not None and self._shares.count(holder) >= self._limit:
             self._make_room(holder)
         self._shares.add(holder, connection)
-        connection.principal = admission.principal
-        connection.counts_for = holder
+        connection.principal, connection.counts_for = admission.principal, holder
+        connection.counted_in = self
 
     def remove(self, connection: Connection) -> None:
         """The connection counts for nobody any more."""
         self._shares.remove(connection.counts_for, connection)
         connection.principal = connection.counts_for = ""
+        connection.counted_in = None
 
     def _make_room(self, holder: str) -> None:
         idle = next((one for one in self._shares.of(holder) if one.is_idle), None)

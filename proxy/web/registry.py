@@ -39,7 +39,7 @@ from proxy.report.activity import Activity
 from proxy.telemetry import metrics, trace
 from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
-from proxy.web.admission import EVERYBODY
+from proxy.web.admission import Admission
 from proxy.web.blob_response import BlobResponder
 from proxy.web.connection import connection_of, departure
 from proxy.web.error_response import error_response
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Repository
     from proxy.web.access_control import AccessControl
-    from proxy.web.connection import Connection
 
 _log = structlog.get_logger()
 
@@ -95,15 +94,15 @@ class Registry:
         range_on_miss: bool,
         memory: int,
         cold: ColdRequests,
-        access: AccessControl | None = None,
         closure: ClosureProofs | None = None,
     ) -> None:
         """`memory` is the limit of the prepared responses, in bytes.
 
-        Without `access`, every client may pull everything. `closure` proves the blobs of images
-        in repositories that are not open.
+        Every client may pull everything, until `use_access` says otherwise. `closure` proves the
+        blobs of images in repositories that are not open.
         """
-        self._access = access
+        self._access: AccessControl | None = None
+        self._everybody = Admission()
         self._closure = closure
         self._routes = routes
         self._manifests = manifests
@@ -120,6 +119,12 @@ class Registry:
         self.running = 0
         # Set when the process ends: then a cancelled request was not cancelled by its client.
         self.ending = False
+
+    def use_access(self, access: AccessControl | None) -> None:
+        """Ask `access` who may pull from now on; without it, every client may pull everything."""
+        self._everybody.validity.has_ended = True
+        self._everybody = Admission()
+        self._access = access
 
     def forget_mutable(self) -> None:
         """Drop the responses and targets that depend on settings or on tags."""
@@ -187,11 +192,6 @@ class Registry:
             refusal = RequestInvalid("this is no HTTP request, or its head has too many lines")
         return self._close_with(request, line, refusal)
 
-    def forget_connection(self, connection: Connection) -> None:
-        """Count a connection that has ended for nobody."""
-        if self._access is not None:
-            self._access.connections.remove(connection)
-
     async def answer_over_limit(self, request: web.BaseRequest) -> web.Response:
         """Answer a request on a connection beyond the limit."""
         metrics.TURNED_AWAY.labels("connections").inc()
@@ -219,7 +219,7 @@ class Registry:
             raise Unsupported("a pull-through proxy takes no pushes and no deletes")
         target = line.target = self._target(request)
         if self._access is None:
-            line.admission = EVERYBODY
+            line.admission = self._everybody
         elif not self._access.recall(request, target, line):
             await self._access.admit(request, target, line)
         if isinstance(target, ManifestTarget):

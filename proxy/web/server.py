@@ -117,7 +117,7 @@ class RegistryServer(web.Server):
         if isinstance(handler, Connection):
             self._open.discard(handler)
             self._release(handler)
-            self._registry.forget_connection(handler)
+            handler.end()
 
     def record_tls(self, connection: Connection) -> None:
         """Log, once a client, that it sends TLS to this plain listener."""

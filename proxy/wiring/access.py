@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
 from proxy.access.audit import AuditLog
 from proxy.access.gate import Gate
+from proxy.access.hashing import Hashing
 from proxy.access.identities import Identities
 from proxy.access.logins import Logins
 from proxy.access.passwords import Passwords
 from proxy.access.rights import Rights, RightsPolicy
-from proxy.access.service_accounts import Issuer, IssuerKeys, ServiceAccounts
-from proxy.access.tokens import TokenKeys, Tokens
-from proxy.kit.threads import in_thread
-from proxy.kit.watched_files import entry
-from proxy.stores.disk.secret_file import load_or_create_secret
-from proxy.upstream.auth.jwks import JwksUrl
 from proxy.upstream.auth.rights import RegistryRights
 from proxy.web.access_control import AccessControl
 from proxy.web.credentials import CredentialReader
-from proxy.web.principal_connections import PrincipalConnections
 from proxy.web.token_endpoint import TokenEndpoint
 from proxy.wiring.access_rules import rules_of
-from proxy.wiring.endpoints import transport_of, trusting
+from proxy.wiring.endpoints import transport_of
+from proxy.wiring.issuers import accounts_of
+from proxy.wiring.token_keys import open_keys
 from proxy.wiring.upstreams import count_requests
 
 if TYPE_CHECKING:
@@ -35,37 +31,164 @@ if TYPE_CHECKING:
 
     from proxy.access.rules import Rules
     from proxy.catalog.routing import Routes
-    from proxy.config import AccessSettings, IssuerSettings, Settings
+    from proxy.config import Settings
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository, Tag
     from proxy.ports import MonitoredUpstream
     from proxy.upstream.client_rate import ClientRate
+    from proxy.web.principal_connections import PrincipalConnections
+    from proxy.wiring.token_keys import KeyFile
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class OpenAccess:
-    """`control` is None where every client may pull everything."""
+class _Built:
+    """What some settings make, if not every client may pull everything."""
 
-    rules: Rules
-    control: AccessControl | None = None
-    passwords: Passwords | None = None
-    keys: KeyFile | None = None
-    audit: AuditLog | None = None
-    flights: SingleFlight | None = None
+    control: AccessControl
+    keys: KeyFile
+    passwords: Passwords | None
+
+
+@dataclass(slots=True)
+class AccessParts:
+    """What access control is made of. It stays when the settings change.
+
+    `rate` limits the questions about logins; `warnings` are those of /readyz.
+    """
+
+    routes: Routes
+    upstreams: Mapping[str, MonitoredUpstream]
+    rate: ClientRate | None
+    flights: SingleFlight
+    warnings: dict[str, str]
+    connections: PrincipalConnections
+    hashing: Hashing = field(default_factory=Hashing)
+    registries: dict[str, RegistryRights] = field(default_factory=dict)
+
+    def registry(self, name: str, settings: Settings) -> RegistryRights:
+        """Where logins for an upstream are checked."""
+        found = self.registries.get(name)
+        if found is None:
+            endpoint, upstream = settings.upstreams[name], self.upstreams[name]
+            found = self.registries[name] = RegistryRights(
+                name=name,
+                url=endpoint.url,
+                prefix=endpoint.prefix,
+                transport=transport_of(endpoint),
+                realms=endpoint.realms,
+                is_offline=lambda: upstream.offline,
+                observe=count_requests(name, self.rate),
+                rate=self.rate,
+            )
+        return found
+
+    async def close(self) -> None:
+        """Close every connection, and end the thread of hashes."""
+        for registry in self.registries.values():
+            await registry.close()
+        self.hashing.close()
+
+
+class Access:
+    """Access control, which changes with the settings.
+
+    `control` is None where every client may pull everything.
+    """
+
+    def __init__(
+        self, settings: Settings, rules: Rules, parts: AccessParts, audit: AuditLog | None
+    ) -> None:
+        """`rules` are those of the settings. OSError or ValueError for an unusable file."""
+        self._settings = settings
+        self._rules = rules
+        self._parts = parts
+        self.audit = audit
+        self._built: _Built | None = None
+        self._built = None if rules.all_open else self._build(settings, rules)
+        _warn(settings, parts.warnings)
+
+    @property
+    def control(self) -> AccessControl | None:
+        """What decides who may pull."""
+        return None if self._built is None else self._built.control
+
+    def adopt(self, settings: Settings) -> bool:
+        """Apply other settings; whether something has changed.
+
+        OSError or ValueError for an unusable file: then nothing has.
+        """
+        old = self._settings
+        if (settings.access, settings.negative_cache) == (old.access, old.negative_cache):
+            return False
+        rules = rules_of(settings.access)
+        built = None if rules.all_open else self._build(settings, rules)
+        if self._built is not None:
+            self._built.control.forget()
+        self._settings, self._built = settings, built
+        self._rules.adopt(rules)
+        _warn(settings, self._parts.warnings)
+        return True
 
     def note_settings(self) -> None:
         """Write down that changed settings are applied now."""
-        if self.audit is not None and self.flights is not None:
-            self.flights.start(self.audit.write("settings", decision="applied"))
+        if self.audit is not None:
+            self._parts.flights.start(self.audit.write("settings", decision="applied"))
 
     async def look(self) -> None:
         """Read the files that have changed: one round of a chore."""
-        changed = self.passwords is not None and self.passwords.look()
-        changed |= self.keys is not None and self.keys.look()
-        if changed and self.control is not None:
-            self.control.forget()
+        if self._built is None:
+            return
+        passwords = self._built.passwords
+        changed = passwords is not None and passwords.look()
+        changed |= self._built.keys.look()
+        if changed:
+            self._built.control.forget()
+
+    def _build(self, settings: Settings, rules: Rules) -> _Built:
+        access, parts = settings.access, self._parts
+        keys = open_keys(settings, parts.warnings)
+        passwords = self._passwords(access.htpasswd_file)
+        rights = Rights(
+            {name: parts.registry(name, settings) for name in parts.upstreams},
+            policy=RightsPolicy(
+                access.ttl, access.stale_if_error, min(access.ttl, settings.negative_cache.denied)
+            ),
+            flights=parts.flights,
+        )
+        identities = Identities(
+            tokens=keys.tokens,
+            passwords=passwords,
+            accounts=accounts_of(access, parts.flights),
+            ask_upstreams=rules.ask_upstreams,
+        )
+        credentials = CredentialReader(
+            allow_plain=access.allow_plain,
+            realm=access.realm,
+            trusted_proxies=settings.limits.trusted_proxies,
+        )
+        logins = Logins(identities, rights)
+        control = AccessControl(
+            Gate(self._rules, identities, rights),
+            TokenEndpoint(logins, parts.routes, credentials, is_needed=rules.want_logins),
+            credentials,
+            connections=parts.connections,
+            audit=self.audit,
+        )
+        return _Built(control, keys, passwords)
+
+    def _passwords(self, file: Path | None) -> Passwords | None:
+        """Those of the file, which may be in use already."""
+        if file is None:
+            return None
+        used = self._built
+        if used is not None and used.passwords is not None and used.passwords.file == file:
+            return used.passwords
+        try:
+            return Passwords(file, self._parts.warnings, hashing=self._parts.hashing)
+        except ValueError as error:
+            raise ValueError(f"access.htpasswd_file {file}: {error}") from None
 
 
 def open_audit(
@@ -94,158 +217,30 @@ def audit_of_purges(
     return write
 
 
-class KeyFile:
-    """The keys of tokens, which are read again when their file changes."""
-
-    def __init__(self, path: Path, tokens: Tokens, warnings: dict[str, str]) -> None:
-        """`warnings` are those of /readyz."""
-        self._path = path
-        self._tokens = tokens
-        self._warnings = warnings
-        self._seen = entry(path)
-
-    def look(self) -> bool:
-        """Read the file if it has changed; whether other keys are used now.
-
-        One that cannot be used is a warning.
-        """
-        found = entry(self._path)
-        if found == self._seen:
-            return False
-        self._seen = found
-        try:
-            self._tokens.adopt(_read_keys(self._path))
-        except (OSError, ValueError) as error:
-            reason = f"access.token_key_file was not taken over: {error}"
-            self._warnings["token_key"] = reason
-            _log.error("token_key.refused", reason=reason)
-            return False
-        self._warnings.pop("token_key", None)
-        _log.info("token_key.adopted")
-        return True
-
-
 @asynccontextmanager
 async def open_access(
-    settings: Settings,
-    *,
-    routes: Routes,
-    upstreams: Mapping[str, MonitoredUpstream],
-    rate: ClientRate | None,
-    flights: SingleFlight,
-    warnings: dict[str, str],
-) -> AsyncIterator[OpenAccess]:
-    """Open what the rules need; no upstream is contacted yet.
+    settings: Settings, *, rules: Rules, parts: AccessParts
+) -> AsyncIterator[Access]:
+    """Open what the settings' `rules` need; no upstream is contacted yet.
 
-    `rate` limits the questions about logins. `warnings` are those of /readyz. OSError or
-    ValueError for a file that cannot be used.
+    OSError or ValueError for a file that cannot be used.
     """
-    access = settings.access
-    rules = rules_of(access)
-    audit = open_audit(settings, warnings, flights)
-    if rules.all_open:
-        yield OpenAccess(rules, audit=audit, flights=flights)
-        if audit is not None:
-            await audit.flush()
-        return
-    _warn(settings, warnings)
-    tokens_file = access.token_key_file or settings.data / "token-key"
-    if access.token_key_file is None:
-        load_or_create_secret(tokens_file)
-    tokens = Tokens(_read_keys(tokens_file))
-    passwords = None
-    if access.htpasswd_file is not None:
-        try:
-            passwords = Passwords(access.htpasswd_file, warnings)
-        except ValueError as error:
-            raise ValueError(f"access.htpasswd_file {access.htpasswd_file}: {error}") from None
-    rights = Rights(
-        {
-            name: _rights_at(name, settings, upstream, rate)
-            for name, upstream in upstreams.items()
-            if access.may_apply("upstream", name)
-        },
-        policy=RightsPolicy(
-            access.ttl, access.stale_if_error, min(access.ttl, settings.negative_cache.denied)
-        ),
-        flights=flights,
-    )
-    identities = Identities(
-        tokens=tokens,
-        passwords=passwords,
-        accounts=_accounts(access, flights),
-        ask_upstreams=rules.ask_upstreams,
-    )
-    credentials = CredentialReader(
-        allow_plain=access.allow_plain,
-        realm=access.realm,
-        trusted_proxies=settings.limits.trusted_proxies,
-    )
-    control = AccessControl(
-        Gate(rules, identities, rights),
-        TokenEndpoint(Logins(identities, rights), routes, credentials, is_needed=rules.want_logins),
-        credentials,
-        connections=PrincipalConnections(settings.limits.per_principal.connections),
-        audit=audit,
-    )
+    audit = open_audit(settings, parts.warnings, parts.flights)
     try:
-        keys = KeyFile(tokens_file, tokens, warnings)
-        yield OpenAccess(rules, control, passwords, keys, audit, flights)
+        yield Access(settings, rules, parts, audit)
     finally:
-        await rights.close()
-        if passwords is not None:
-            passwords.close()
+        await parts.close()
         if audit is not None:
             await audit.flush()
-
-
-def _accounts(access: AccessSettings, flights: SingleFlight) -> ServiceAccounts | None:
-    """The issuers of service accounts; ValueError for a certificate that cannot be used."""
-    if not access.issuers:
-        return None
-    return ServiceAccounts(
-        {
-            chosen.issuer: (
-                Issuer(chosen.issuer, chosen.audience, chosen.groups),
-                IssuerKeys(chosen.issuer, _key_reader(chosen), flights=flights),
-            )
-            for chosen in access.issuers
-        }
-    )
-
-
-def _key_reader(chosen: IssuerSettings) -> Callable[[], Awaitable[bytes]]:
-    if chosen.jwks_url is not None:
-        tls = None if chosen.ca_file is None else trusting(chosen.ca_file)
-        return JwksUrl(chosen.jwks_url, tls=tls, token_file=chosen.bearer_file).read
-    file = chosen.jwks_file
-    assert file is not None  # noqa: S101 -- the settings have one of both
-
-    async def read() -> bytes:
-        return await in_thread(file.read_bytes)
-
-    return read
-
-
-def _rights_at(
-    name: str, settings: Settings, upstream: MonitoredUpstream, rate: ClientRate | None
-) -> RegistryRights:
-    endpoint = settings.upstreams[name]
-    return RegistryRights(
-        name=name,
-        url=endpoint.url,
-        prefix=endpoint.prefix,
-        transport=transport_of(endpoint),
-        realms=endpoint.realms,
-        is_offline=lambda: upstream.offline,
-        observe=count_requests(name, rate),
-        rate=rate,
-    )
 
 
 def _warn(settings: Settings, warnings: dict[str, str]) -> None:
     """Warn of rules that cannot do what they say."""
     access = settings.access
+    for key in [key for key in warnings if key.startswith("access.")]:
+        del warnings[key]
+    if access.is_open:
+        return
     is_plain = settings.tls.certificate_file is None and not settings.limits.trusted_proxies
     if (
         access.modes & {"basic", "upstream"}
@@ -275,12 +270,3 @@ def _warn(settings: Settings, warnings: dict[str, str]) -> None:
             )
             warnings[f"access.{name}"] = message
             _log.warning("access.no_credentials", upstream=name, message=message)
-
-
-def _read_keys(path: Path) -> TokenKeys:
-    try:
-        return TokenKeys.parse(path.read_text())
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None

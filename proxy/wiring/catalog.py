@@ -24,6 +24,7 @@ from proxy.wiring.cache import count_error, open_redis, seal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from proxy.access.rules import Rules
     from proxy.config import Settings
     from proxy.ports import ManifestCache
     from proxy.ports.catalog import DerivedStore, Layer
@@ -39,9 +40,11 @@ class OpenCatalog:
     """The catalog and what it stands on.
 
     `shared` holds the few values that all processes read: Redis, or the index where there is none.
+    `rules` say which repositories are open, and may change.
     """
 
     catalog: Catalog
+    rules: Rules
     shared: ManifestCache
     redis: RedisManifests | None
     index: SqliteIndex | None
@@ -70,8 +73,8 @@ async def open_catalog(
     if cache is not None:
         shared_layer = SharedCacheLayer(cache, tag_life=tag_life, on_error=count_error)
         is_sealed = settings.manifests.redis.hmac_key_file is not None
-        is_trusted = is_sealed or rules.all_open
-        layers.append(shared_layer if is_trusted else OpenOnlyLayer(shared_layer, rules.is_open))
+        # Also where everything is open: the rules may change.
+        layers.append(shared_layer if is_sealed else OpenOnlyLayer(shared_layer, rules.is_open))
     index: SqliteIndex | None = None
     derived: DerivedStore
     try:
@@ -105,7 +108,7 @@ async def open_catalog(
         if shared is None:
             raise AssertionError("without Redis there is an index")
         known = KnownLayers(layers)
-        yield OpenCatalog(catalog, shared, redis, index, derived, known, layers)
+        yield OpenCatalog(catalog, rules, shared, redis, index, derived, known, layers)
     finally:
         for layer in reversed(layers):
             await layer.close()

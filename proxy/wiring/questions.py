@@ -12,7 +12,7 @@ from proxy.manifests.question import Sources
 from proxy.manifests.questions import Questions
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.upstream.nobody import NobodyUpstream
-from proxy.wiring.access_rules import describe_access, rules_of
+from proxy.wiring.access_rules import describe_access
 from proxy.wiring.blob_store import blob_store
 from proxy.wiring.catalog import open_catalog
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of, signing_key_of
@@ -54,7 +54,7 @@ def questions_of(
         max_input=settings.conversion.max_input,
         max_unpacked=settings.conversion.max_unpacked,
     )
-    access = partial(describe_access, rules_of(settings.access))
+    access = partial(describe_access, opened.rules)
     return Questions(routes_of(settings), Preview(sources), access)
 
 

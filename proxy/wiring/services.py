@@ -35,10 +35,17 @@ from proxy.stores.disk.scrub import Scrub
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.readiness import Readiness
 from proxy.web.peer_content import PeerContent
+from proxy.web.principal_connections import PrincipalConnections
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
 from proxy.web.server import ServerLimits
-from proxy.wiring.access import OpenAccess, audit_of_purges, open_access, open_audit
+from proxy.wiring.access import (
+    Access,
+    AccessParts,
+    audit_of_purges,
+    open_access,
+    open_audit,
+)
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions, open_measuring
@@ -52,6 +59,7 @@ from proxy.wiring.watched import open_reporter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from proxy.catalog.catalog import Catalog
     from proxy.config import Limits, Settings
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.manifests.questions import Questions
@@ -86,9 +94,29 @@ class Services:
     scrub: Scrub
     dependencies: Mapping[str, Dependency]
     catalog_upkeep: CatalogUpkeep
-    access: OpenAccess
+    access: Access
     questions: Questions
     adopt: Callable[[Settings], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mutable:
+    """What knows something that may change, and only for a while."""
+
+    journal: PurgeJournal | None
+    catalog: Catalog
+    registry: Registry
+    tags: Tags
+    upstreams: Upstreams
+
+    def forget(self) -> None:
+        """Know it no more."""
+        if self.journal is not None:
+            self.journal.forget()
+        self.catalog.forget_mutable()
+        self.registry.forget_mutable()
+        self.tags.forget()
+        self.upstreams.forget()
 
 
 @asynccontextmanager
@@ -196,11 +224,15 @@ async def open_services(
         guard = await stack.enter_async_context(
             open_access(
                 settings,
-                routes=routes,
-                upstreams=upstreams.registries,
-                rate=upstreams.rate,
-                flights=flights,
-                warnings=readiness.warnings,
+                rules=opened.rules,
+                parts=AccessParts(
+                    routes,
+                    upstreams.registries,
+                    upstreams.rate,
+                    flights,
+                    readiness.warnings,
+                    PrincipalConnections(settings.limits.per_principal.connections),
+                ),
             )
         )
         listings = Listings(
@@ -227,21 +259,14 @@ async def open_services(
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
             cold=cold,
-            access=guard.control,
             closure=ClosureProofs(grants=grants, store=store, flights=flights),
         )
 
         journal = PurgeJournal(opened.shared) if others is not None else None
 
-        def forget() -> None:
-            if journal is not None:
-                journal.forget()
-            catalog.forget_mutable()
-            registry.forget_mutable()
-            tags.forget()
-            upstreams.forget()
-
-        generation = Generation(opened.shared, forget)
+        mutable = _Mutable(journal, catalog, registry, tags, upstreams)
+        registry.use_access(guard.control)
+        generation = Generation(opened.shared, mutable.forget)
         purges = Purges(
             routes=routes,
             catalog=catalog,
@@ -267,7 +292,7 @@ async def open_services(
             catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
             access=guard,
             questions=questions_of(settings, opened, store, asked, lifetimes),
-            adopt=partial(_adopt, lifetimes, upstreams, guard),
+            adopt=partial(_adopt, lifetimes, upstreams, guard, mutable),
         )
 
 
@@ -285,9 +310,19 @@ def _reach(
 
 
 def _adopt(
-    lifetimes: Lifetimes, upstreams: Upstreams, guard: OpenAccess, changed: Settings
+    lifetimes: Lifetimes,
+    upstreams: Upstreams,
+    guard: Access,
+    mutable: _Mutable,
+    changed: Settings,
 ) -> None:
-    """Apply the settings that `runtime.reload` calls live."""
+    """Apply the settings that `runtime.reload` calls live.
+
+    OSError or ValueError for a file of `access` that cannot be used: then none is applied.
+    """
+    if guard.adopt(changed):
+        mutable.registry.use_access(guard.control)
+        mutable.forget()
     guard.note_settings()
     lifetimes.adopt(lifetimes_of(changed.tags))
     upstreams.adopt(changed)

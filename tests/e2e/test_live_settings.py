@@ -15,6 +15,7 @@ import pytest
 from tests.e2e import inside
 from tests.e2e.mount import Mount
 from tests.kit import images, load
+from tests.kit.access import htpasswd
 from tests.kit.processes import Proxy
 from tests.kit.proxy import push
 from tests.kit.scripted_upstream import ScriptedUpstream
@@ -129,6 +130,29 @@ async def clients(running: Running) -> AsyncIterator[list[int]]:
             group.create_task(pull())
         yield statuses
         end.set()
+
+
+@EITHER
+async def test_changed_rules_hold_within_seconds_in_every_process(
+    running: Running, tmp_path: Path
+) -> None:
+    users = htpasswd(tmp_path / "htpasswd", {"ann": "anchor"})
+    await running.pulled()
+
+    async def statuses() -> set[int]:
+        """Over many connections: every process gets some of them."""
+        answers = [await load.get(running.proxy.port, PATH, "*/*") for _ in range(16)]
+        return {answer.status for answer in answers}
+
+    assert await statuses() == {200}
+    access = {"mode": "basic", "htpasswd_file": str(users)}
+    running.mount.write(running.settings(ttl="1h", access=access))
+    await running.all_log("adopted")
+    assert await statuses() == {401}
+    assert await running.warning() is None
+    running.mount.write(running.settings(ttl="1h"))
+    await running.all_log("adopted", times=2)
+    assert await statuses() == {200}
 
 
 @EITHER

@@ -93,3 +93,16 @@ def test_without_rules_there_is_nothing_to_decide() -> None:
     assert RULES.want_logins
     assert RULES.ask_upstreams
     assert not Rules([Rule(Mode.DENY, reason="x")]).want_logins
+
+
+def test_rules_become_others_whole() -> None:
+    rules = Rules([Rule(Mode.DENY, "docker.io/a:1", reason="x")])
+    assert rules.of("docker.io/a", "1").mode is Mode.DENY
+    rule = Rule(Mode.BASIC, groups=("developers",))
+    rules.adopt(Rules([rule], Rule(Mode.DENY, reason="y"), groups={"developers": ["ann"]}))
+    assert rules.of("docker.io/a", "1") == rule
+    assert rules.admits(rule, Principal(PrincipalKind.BASIC, "ann"))
+    assert rules.want_logins
+    rules.adopt(Rules())
+    assert rules.all_open
+    assert rules.of("docker.io/a", "1").is_open

@@ -31,9 +31,15 @@ class Proxy:
         self.readiness = Readiness()
         self.adopted: list[Settings] = []
         given = ServeArguments(self.file)
+        self.fails: Exception | None = None
         self._reload = SettingsReload(
-            given, given.load(), adopt=self.adopted.append, readiness=self.readiness
+            given, given.load(), adopt=self._adopt, readiness=self.readiness
         )
+
+    def _adopt(self, settings: Settings) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.adopted.append(settings)
 
     def write(self, *, ttl: str) -> None:
         """Another file in its place, as an editor does it."""
@@ -138,3 +144,26 @@ async def test_a_bad_file_is_refused_once_and_read_again_when_it_changes(proxy: 
     proxy.write(ttl="3s")
     assert await proxy.look() == ""
     assert proxy.ttls == [3.0]
+
+
+async def test_a_file_that_they_name_may_come_later(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await proxy.look()
+    proxy.write(ttl="2s")
+    with monkeypatch.context() as failing, structlog.testing.capture_logs() as log:
+        failing.setattr(proxy, "fails", ValueError("line 3 is not USER:HASH"))
+        for _ in range(3):
+            assert "line 3 is not USER:HASH" in await proxy.look()
+    assert [line["event"] for line in log] == ["settings.refused"], "said once"
+    assert proxy.ttls == []
+    assert await proxy.look() == ""
+    assert proxy.ttls == [2.0]
+
+
+async def test_the_audit_log_needs_a_restart_and_the_rules_do_not(proxy: Proxy) -> None:
+    await proxy.look()
+    proxy.file.write_text("access: {audit: {file: /tmp/x}, mode: deny}")
+    assert await proxy.look() == "changed settings that need a restart: access.audit"
+    (adopted,) = proxy.adopted
+    assert (adopted.access.mode, adopted.access.audit.file) == ("deny", None)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter
 
 from proxy.web.access_log import AccessLogLine
-from proxy.web.admission import EVERYBODY, Admission, Validity
+from proxy.web.admission import Admission, Validity
 
 
 def _counter() -> Counter:
@@ -53,11 +53,11 @@ def test_each_further_request_is_counted_and_has_the_principal_in_its_line() -> 
 
 
 def test_what_everybody_may_have_is_nobodys_own() -> None:
-    line = AccessLogLine.begin()
-    EVERYBODY.apply(line)
-    assert (line.admission, line.private, line.principal) == (EVERYBODY, False, "")
-    assert EVERYBODY.holds(1e12)
-    assert EVERYBODY.is_counted_on(_on("basic:ann"))
+    line, everybody = AccessLogLine.begin(), Admission()
+    everybody.apply(line)
+    assert (line.admission, line.private, line.principal) == (everybody, False, "")
+    assert everybody.holds(1e12)
+    assert everybody.is_counted_on(_on("basic:ann"))
 
 
 def test_a_connection_counts_for_the_principal_of_its_last_admission() -> None:

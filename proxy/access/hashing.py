@@ -1,0 +1,34 @@
+"""Compares passwords with hashes: one at a time, apart from the event loop, which goes first."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from proxy.access import htpasswd
+from proxy.access.turns import Turns
+from proxy.kit.threads import in_thread, threads_that_give_way
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+
+class Hashing:
+    """The one thread for hashes, and whose turn it is."""
+
+    def __init__(self) -> None:
+        """The thread starts with the first hash."""
+        self._turns = Turns()
+        self._thread = threads_that_give_way(1, "hash")
+
+    def turn(self, client: str, user: str) -> AbstractAsyncContextManager[None]:
+        """Run the block when it is this user's turn; Overloaded if too much is waiting."""
+        return self._turns.turn(client, user)
+
+    async def matches(self, hashed: str, password: str) -> bool:
+        """Whether the password has this hash; within a turn."""
+        return await in_thread(partial(htpasswd.matches, hashed, password), executor=self._thread)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
