@@ -12,6 +12,8 @@ from proxy.kit.threads import in_thread, threads_that_give_way
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from proxy.access.turns import Turn
+
 
 class Hashing:
     """The one thread for hashes, and whose turn it is."""
@@ -21,7 +23,7 @@ class Hashing:
         self._turns = Turns()
         self._thread = threads_that_give_way(1, "hash")
 
-    def turn(self, client: str, user: str) -> AbstractAsyncContextManager[None]:
+    def turn(self, client: str, user: str) -> AbstractAsyncContextManager[Turn]:
         """Run the block when it is this user's turn; Overloaded if too much is waiting."""
         return self._turns.turn(client, user)
 

@@ -104,11 +104,12 @@ class Passwords:
         known = self.recall(login)
         if known is not None:
             return known
-        async with self._hashing.turn(client, login.username):
+        async with self._hashing.turn(client, login.username) as turn:
             # Another request may have found it out while this one waited.
             known = self.recall(login)
             if known is None:
                 known = await self._compare(login)
+                turn.in_vain = not known
             return known
 
     async def _compare(self, login: Login) -> bool:

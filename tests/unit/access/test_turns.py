@@ -8,6 +8,7 @@ import pytest
 
 from proxy.access.turns import Turns
 from proxy.errors import Overloaded
+from tests.kit.manual_clock import ManualClock
 
 
 async def _tick() -> None:
@@ -77,3 +78,65 @@ async def test_what_waits_is_bounded_and_who_leaves_frees_its_place() -> None:
         first.set()
         await asyncio.wait(waiting)
         await take("ci")
+
+
+class Guesses:
+    """Turns that take some time of a held clock, and are in vain unless a client is honest."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.turns = Turns(clock=self.clock)
+        self.order: list[str] = []
+
+    async def take(self, client: str, *, seconds: float = 0.0) -> None:
+        async with self.turns.turn(client, "ci") as turn:
+            self.order.append(client)
+            turn.in_vain = not client.startswith("honest")
+            await _tick()
+            self.clock.advance(seconds)
+
+
+async def test_who_guesses_waits_as_long_as_the_guess_took_and_nobody_else_does() -> None:
+    world = Guesses()
+    await world.take("guesses", seconds=20)
+    # A rest of 20 s has begun, which is longer than this test runs.
+    waiting = asyncio.create_task(world.take("guesses"))
+    await _tick()
+    for number in range(3):
+        await world.take(f"honest {number}")
+    assert world.order == ["guesses", "honest 0", "honest 1", "honest 2"]
+    waiting.cancel()
+    await asyncio.wait({waiting})
+
+
+async def test_a_rest_ends() -> None:
+    world = Guesses()
+    for _ in range(3):
+        await world.take("guesses", seconds=0.01)
+    assert world.order == ["guesses"] * 3
+
+
+async def test_who_guesses_comes_after_all_others() -> None:
+    world = Guesses()
+    for number in range(3):
+        await world.take(f"guesses {number}", seconds=0.001)
+    async with asyncio.TaskGroup() as group, world.turns.turn("honest", "first"):
+        for number in range(3):
+            group.create_task(world.take(f"guesses {number}", seconds=0))
+        await _tick()
+        for number in range(3):
+            group.create_task(world.take(f"honest {number}", seconds=0))
+        await _tick()
+    assert world.order[3:] == [f"honest {n}" for n in range(3)] + [f"guesses {n}" for n in range(3)]
+
+
+async def test_a_guess_that_was_right_in_the_end_comes_first_again() -> None:
+    world = Guesses()
+    await world.take("guesses", seconds=0.001)
+    world.clock.advance(31)
+    async with asyncio.TaskGroup() as group, world.turns.turn("honest", "first"):
+        group.create_task(world.take("guesses", seconds=0))
+        await _tick()
+        group.create_task(world.take("honest", seconds=0))
+        await _tick()
+    assert world.order[1:] == ["guesses", "honest"]
