@@ -59,7 +59,7 @@ check: .venv/dev.stamp ## lint, format, types, and whether the locks fit pyproje
 fuzz: .venv/fuzz.stamp ## every parser of foreign bytes, guided by coverage; SECONDS=30 for a short run
 	$(BIN)/python -m tests.fuzz -max_total_time=$(SECONDS) $(ARGS)
 
-siege: .venv/dev.stamp ## four attacks of a minute each, and how somebody else fares meanwhile
+siege: .venv/dev.stamp ## five attacks of a minute each, and how somebody else fares meanwhile
 	LIGHTERAGE_SLOW_TESTS=1 $(BIN)/python -m pytest -s tests/hostile/test_for_a_minute.py $(ARGS)
 
 chaos: .venv/dev.stamp ## replicas with random faults, and all that takes long; SEED=7 for one schedule

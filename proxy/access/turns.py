@@ -58,6 +58,13 @@ class _Queue:
         self._clients.setdefault(client, OrderedDict()).setdefault(user, deque()).append(turn)
         self.waiting += 1
 
+    def take_over(self, client: str, other: _Queue) -> None:
+        """Have those of the client wait here who wait in the other queue."""
+        for user, turns in other._clients.pop(client, {}).items():
+            for turn in turns:
+                other.waiting -= 1
+                self.add(client, user, turn)
+
     def wake_next(self) -> bool:
         """Wake the next client's next user; whether there was one. Those that left are skipped."""
         while self._clients:
@@ -98,6 +105,7 @@ class Turns:
             now = self._clock.monotonic()
             if turn.in_vain:
                 self._suspects.put(client, now + _LAST_FOR, _COST)
+                self._last.take_over(client, self._first)
             self._release(now - began if turn.in_vain else 0.0)
 
     async def _acquire(self, client: str, user: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.hostile import bystander
 from tests.hostile.slow_readers import addresses
 from tests.kit import images, load
+from tests.kit.access import basic
 from tests.kit.processes import LOOPBACK
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SLOW_READERS: Final = 540
 NON_READERS: Final = 300
 NAMES_A_SECOND: Final = 200
+LOGINS_A_SECOND: Final = 200
 # A gigabyte in one megabyte.
 BOMB: Final = gzip.compress(bytes(2**30), 9)
 _RECEIVED: Final = 4096
@@ -72,11 +74,26 @@ async def random_names(port: int, _path: str, sources: list[str]) -> None:
     await asyncio.gather(*(_ask(port, source, len(sources)) for source in sources))
 
 
+async def wrong_logins(port: int, _path: str, sources: list[str]) -> None:
+    """Each with another password, half of them of a user that exists."""
+    loop = asyncio.get_running_loop()
+    began, number, under_way = loop.time(), 0, set[asyncio.Task[None]]()
+    while True:
+        number += 1
+        user = "ann" if number % 2 else f"user{number}"
+        source = sources[number % len(sources)]
+        task = loop.create_task(_log_in(port, source, basic(user, f"guess{number}")))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        await asyncio.sleep(max(0.0, began + number / LOGINS_A_SECOND - loop.time()))
+
+
 ATTACKS: Final[dict[str, Callable[[int, str, list[str]], Coroutine[Any, Any, None]]]] = {
     "slow readers": slow_readers,
     "non-readers": non_readers,
     "gzip bodies": gzip_bodies,
     "random names": random_names,
+    "wrong logins": wrong_logins,
 }
 
 
@@ -102,6 +119,15 @@ async def _read(
                     break
                 await asyncio.sleep(every or 1.0)
         await asyncio.sleep(1)
+
+
+async def _log_in(port: int, source: str, header: str) -> None:
+    request = f"GET /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {header}"
+    with suppress(OSError):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port, local_addr=(source, 0))
+        writer.write(f"{request}\r\n\r\n".encode())
+        await reader.read()
+        writer.close()
 
 
 async def _ask(port: int, source: str, clients: int) -> None:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 4
 
 
-def htpasswd(path: Path, users: Mapping[str, str]) -> Path:
+def htpasswd(path: Path, users: Mapping[str, str], *, rounds: int = _ROUNDS) -> Path:
     """Write USER:HASH lines for these passwords."""
     lines = [
-        f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(_ROUNDS)).decode()}\n"
+        f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()}\n"
         for user, password in users.items()
     ]
     path.write_text("".join(lines))

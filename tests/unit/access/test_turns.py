@@ -140,3 +140,15 @@ async def test_a_guess_that_was_right_in_the_end_comes_first_again() -> None:
         group.create_task(world.take("honest", seconds=0))
         await _tick()
     assert world.order[1:] == ["guesses", "honest"]
+
+
+async def test_those_who_wait_come_last_as_soon_as_their_client_has_guessed() -> None:
+    world = Guesses()
+    async with asyncio.TaskGroup() as group, world.turns.turn("honest", "first"):
+        for _ in range(3):
+            group.create_task(world.take("guesses", seconds=0.001))
+        await _tick()
+        for number in range(3):
+            group.create_task(world.take(f"honest {number}"))
+        await _tick()
+    assert world.order == ["guesses", "honest 0", "honest 1", "honest 2", "guesses", "guesses"]
