@@ -90,7 +90,7 @@ def _mistake(hashed: str) -> str | None:
         return "its argon2 hash takes too much memory" if _is_large(parameters) else None
     found = _BCRYPT.fullmatch(hashed)
     if found is None:
-        return "its hash is neither bcrypt nor argon2; `lighterage htpasswd USER` writes a line"
+        return "its hash is neither bcrypt nor argon2"
     if not _MIN_COST <= int(found[1]) <= _MAX_COST:
         return f"its bcrypt cost is not between {_MIN_COST} and {_MAX_COST}"
     return None

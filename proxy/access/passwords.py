@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 _WRONG_LIFE: Final = 30.0
 _MEMORY: Final = 2**20
 _COST: Final = 256
-_MAX_FILE: Final = 4 * 2**20
+MAX_FILE: Final = 4 * 2**20
 _MAX_PASSWORD: Final = 16 * 1024
 _WARNING: Final = "htpasswd"
 
@@ -134,9 +134,9 @@ class Passwords:
 
 def _read(file: Path) -> Htpasswd:
     with file.open("rb") as opened:
-        raw = opened.read(_MAX_FILE + 1)
-    if len(raw) > _MAX_FILE:
-        raise ValueError(f"it has more than {_MAX_FILE} bytes")
+        raw = opened.read(MAX_FILE + 1)
+    if len(raw) > MAX_FILE:
+        raise ValueError(f"it has more than {MAX_FILE} bytes")
     try:
         return Htpasswd.parse(raw.decode())
     except UnicodeDecodeError:

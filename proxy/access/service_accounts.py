@@ -174,13 +174,18 @@ class ServiceAccounts:
 def parse_keys(raw: bytes) -> dict[str, RSAKey | ECKey | OKPKey]:
     """The public keys of a JWKS by name; ValueError if it is none, or has too many."""
     try:
-        document = json.loads(raw)
-        entries = document["keys"]
-        if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
-            raise ValueError("it has no keys, or too many")
-        keys = KeySet.import_key_set({"keys": [each for each in entries if _is_public(each)]})
-    except (JoseError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"it is no JWKS: {type(error).__name__}") from None
+        entries = json.loads(raw)["keys"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"it is no JWKS ({type(error).__name__})") from None
+    if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
+        raise ValueError(f"it has no list of at most {_MAX_KEYS} keys")
+    public = [each for each in entries if _is_public(each)]
+    if not public:
+        raise ValueError("it has no public key of RSA, EC or Ed25519")
+    try:
+        keys = KeySet.import_key_set({"keys": public})
+    except (JoseError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"it has a malformed key ({type(error).__name__})") from None
     return {str(key.kid or ""): key for key in keys.keys if isinstance(key, _KINDS)}
 
 

@@ -15,14 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from proxy.access.htpasswd import Htpasswd
-from proxy.access.tokens import TokenKeys
 from proxy.config import Address, Section
 from proxy.oci.schema1.libtrust import SigningKey
+from proxy.runtime import access_files
 from proxy.wiring.blob_store import missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from proxy.config import Settings
 
@@ -43,11 +42,6 @@ _READ_LATER: Final = frozenset(
 )
 # The least length in bytes of a secret that several proxies share.
 _SHORTEST: Final = {"hmac_key_file": 32, "secret_file": 16}
-# What the access part reads from files.
-_PARSED: Final[dict[str, Callable[[str], object]]] = {
-    "htpasswd_file": Htpasswd.parse,
-    "token_key_file": TokenKeys.parse,
-}
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared, not bound
 
 
@@ -69,7 +63,8 @@ def find_wrong(settings: Settings, *, ports_are_ours: bool = False) -> Iterator[
     for place, path in _file_settings(settings):
         if place[-1] not in _READ_LATER:
             yield from files.check(place, path)
-    yield from _default_key(settings)
+    yield from _default_keys(settings)
+    yield from _audit(settings)
     yield from _same_ports(settings)
     if not ports_are_ours:
         for place, address in _addresses(settings):
@@ -197,8 +192,10 @@ class _Files:
             yield Wrong(place, f"{path} has no certificate in PEM")
         elif place[-1] == "signing_key_file":
             yield from _signing_key(place, path, content)
-        elif (parse := _PARSED.get(str(place[-1]))) is not None:
-            yield from _check_parse(place, path, content, parse)
+        elif access_files.is_read(str(place[-1])):
+            mistake = access_files.find_mistake(str(place[-1]), path, content)
+            if mistake is not None:
+                yield Wrong(place, mistake)
         elif len(content.strip()) < _SHORTEST.get(str(place[-1]), 0):
             yield Wrong(
                 place,
@@ -247,18 +244,8 @@ def _signing_key(place: Place, path: Path, content: bytes) -> Iterator[Wrong]:
         )
 
 
-def _check_parse(
-    place: Place, path: Path, content: bytes, parse: Callable[[str], object]
-) -> Iterator[Wrong]:
-    try:
-        parse(content.decode())
-    except UnicodeDecodeError:
-        yield Wrong(place, f"{path} is not UTF-8")
-    except ValueError as error:
-        yield Wrong(place, f"{path}: {error}")
-
-
-def _default_key(settings: Settings) -> Iterator[Wrong]:
+def _default_keys(settings: Settings) -> Iterator[Wrong]:
+    """The keys that the proxy has made itself, where the settings name no other ones."""
     path = settings.data / "signing-key.pem"
     if settings.conversion.signing_key_file is None and path.exists():
         content = _read(path)
@@ -266,6 +253,20 @@ def _default_key(settings: Settings) -> Iterator[Wrong]:
             yield Wrong(("data",), content)
         else:
             yield from _signing_key(("data",), path, content)
+    path = settings.data / "token-key"
+    access = settings.access
+    if access.token_key_file is None and not access.is_open and path.exists():
+        content = _read(path)
+        if isinstance(content, str):
+            yield Wrong(("data",), content)
+        elif mistake := access_files.find_mistake("token_key_file", path, content):
+            yield Wrong(("data",), mistake)
+
+
+def _audit(settings: Settings) -> Iterator[Wrong]:
+    path = settings.access.audit.file
+    if path is not None and (mistake := access_files.find_unwritable(path)) is not None:
+        yield Wrong(("access", "audit", "file"), mistake)
 
 
 # Ports

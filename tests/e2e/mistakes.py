@@ -202,6 +202,52 @@ SETTINGS: Final = {
         "peers:\n  listen: 127.0.0.1:0\n  discover: [127.0.0.1:{port}]\n"
         "  secret_file: '{here}/short'\n",
     ),
+    "a user's line": Wrong(
+        FILE + ":1:10: access.htpasswd_file: {here}/users: line 2: its hash is neither bcrypt nor "
+        "argon2; write a line with: lighterage htpasswd USER",
+        "access: {htpasswd_file: '{here}/users', mode: basic}\n",
+    ),
+    "users in another encoding": Wrong(
+        FILE + ":1:10: access.htpasswd_file: {here}/latin1 is not UTF-8",
+        "access: {htpasswd_file: '{here}/latin1', mode: basic}\n",
+    ),
+    "too many users": Wrong(
+        FILE + ":1:10: access.htpasswd_file: {here}/large: it has more than 4194304 bytes; write a "
+        "line with: lighterage htpasswd USER",
+        "access: {htpasswd_file: '{here}/large', mode: basic}\n",
+    ),
+    "a short key for tokens": Wrong(
+        FILE + ":1:10: access.token_key_file: {here}/short: a token key has at least 32 "
+        "characters; make a key with: openssl rand -hex 32",
+        "access: {token_key_file: '{here}/short', mode: deny}\n",
+    ),
+    "keys of an issuer": Wrong(
+        FILE + ":4:10: access.issuers.0.jwks_file: {here}/short: it is no JWKS (JSONDecodeError); "
+        "for a cluster's own service accounts: kubectl get --raw /openid/v1/jwks",
+        "access:\n  mode: basic\n  issuers:\n      - {jwks_file: '{here}/short', issuer: a, "
+        "audience: b}\n",
+    ),
+    "only secrets as keys of an issuer": Wrong(
+        FILE + ":4:10: access.issuers.0.jwks_file: {here}/secret.jwks: it has no public key of "
+        "RSA, EC or Ed25519; for a cluster's own service accounts: kubectl get --raw "
+        "/openid/v1/jwks",
+        "access:\n  mode: basic\n  issuers:\n      - {jwks_file: '{here}/secret.jwks', issuer: a, "
+        "audience: b}\n",
+    ),
+    "a CA of an issuer": Wrong(
+        FILE + ":5:9: access.issuers.0.ca_file: {here}/key.pem has no certificate in PEM",
+        "access:\n  mode: basic\n  issuers:\n      - {jwks_url: 'https://k8s.example/keys',\n"
+        "        ca_file: '{here}/key.pem', issuer: a, audience: b}\n",
+    ),
+    "an audit log in no directory": Wrong(
+        FILE + ":1:18: access.audit.file: there is no directory {here}/none; make it, or choose "
+        "another file",
+        "access: {audit: {file: '{here}/none/audit.log'}}\n",
+    ),
+    "an audit log that is a directory": Wrong(
+        FILE + ":1:18: access.audit.file: {here}/secrets is a directory, and no file",
+        "access: {audit: {file: '{here}/secrets'}}\n",
+    ),
     "data in a file": Wrong(
         "LIGHTERAGE_DATA: data: {here}/short is not a directory; choose another directory with "
         "data or --data",
@@ -295,6 +341,8 @@ def prepare(here: Path) -> Iterator[dict[str, object]]:
     key, certificate = certificates.pem()
     other, _ = certificates.pem()
     files = {"key.pem": key, "tls.pem": certificate, "other.pem": other, "empty": b""}
+    files |= {"users": b"# ours\nann:plain\n", "latin1": b"\xe9:x", "large": b"#" * (4 * 2**20 + 1)}
+    files["secret.jwks"] = b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'
     files |= {"short": b"short", "encrypted.pem": certificates.encrypted(key)}
     for name, content in files.items():
         (here / name).write_bytes(content)

@@ -154,7 +154,7 @@ async def test_a_new_key_is_found_and_a_lost_document_changes_nothing(world: Wor
     ids=map(str, range(9)),
 )
 def test_a_bad_document_is_refused(raw: bytes) -> None:
-    with pytest.raises(ValueError, match=r"JWKS|keys|JSON|char|Expecting|utf-8"):
+    with pytest.raises(ValueError, match=r"JWKS|list of at most 64 keys|malformed key"):
         parse_keys(raw)
 
 
