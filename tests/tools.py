@@ -79,10 +79,7 @@ SUITES: Final = {
         *("docker-registry", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust", "docker113", "ggcr"),
     ),
-    "hostile": (
-        "docker-registry",
-        "redis-server",
-    ),
+    "hostile": ("docker-registry", "nginx", "redis-server", "versitygw"),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
     "integration": ("redis-server", "versitygw"),
     "replicas": (

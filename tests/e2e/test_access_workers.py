@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-# What ends a test that hangs, in seconds.
+# What a changed password takes at most, and what ends a test that hangs, in seconds.
+WITHIN: Final = 5.0
 SOON: Final = 60.0
 # New connections in a row that reach both workers, but for one time in a million.
 MANY: Final = 20
@@ -45,14 +47,24 @@ def test_a_changed_password_holds_in_every_worker(tmp_path: Path) -> None:
                 answer = ask(url, headers=[("Authorization", basic("ci", password))])
                 return f"Bearer {json.loads(answer.body)['token']}"
 
-            old = token("old")
-            for header in (old, basic("ci", "old")):
-                assert {status(header) for _ in range(MANY)} == {200}
-            htpasswd(users, {"ci": "new"})
-            deadline = time.monotonic() + SOON
-            for header in (old, basic("ci", "old")):
-                while {status(header) for _ in range(MANY)} != {401}:
-                    assert time.monotonic() < deadline
-            for header in (token("new"), basic("ci", "new")):
+            def replace(old: str, new: str) -> float:
+                """How long the old password and its token are good after the change."""
+                headers = (token(old), basic("ci", old))
+                for header in headers:
+                    assert {status(header) for _ in range(MANY)} == {200}
+                htpasswd(users, {"ci": new})
+                began = time.monotonic()
+                for header in headers:
+                    while {status(header) for _ in range(MANY)} != {401}:
+                        assert time.monotonic() < began + SOON
+                return time.monotonic() - began
+
+            # A busy machine may be late once, and is not three times.
+            passwords = ["old", "new", "newer", "newest"]
+            for old, current in pairwise(passwords):
+                if (took := replace(old, current)) < WITHIN:
+                    break
+            assert took < WITHIN
+            for header in (token(current), basic("ci", current)):
                 assert {status(header) for _ in range(MANY)} == {200}
             assert (proxy.data / "token-key").stat().st_mode & 0o077 == 0

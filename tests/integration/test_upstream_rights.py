@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -15,7 +16,7 @@ from tests.kit.proxy import Proxy, push, settings
 from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from tests.kit.proxy import Answer
@@ -118,13 +119,58 @@ async def test_a_derived_digest_needs_the_right_too_and_gets_it(
     assert (await ask(proxy, "bob/app", path, Authorization=basic(*BOB))).status == 404
 
 
-async def test_a_withdrawn_right_ends_with_its_ttl(
-    upstream: ScriptedUpstream, data_dir: Path
+async def withdraw(upstream: ScriptedUpstream) -> None:
+    upstream.require_users({PROXY: ("*",), ANN: ("own/*",)})
+
+
+async def stop(upstream: ScriptedUpstream) -> None:
+    await upstream.stop()
+
+
+async def fail(upstream: ScriptedUpstream) -> None:
+    await withdraw(upstream)
+    upstream.fault("*", "/v2/*", Fault(status=503), times=100_000)
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["login", "token"])
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [(withdraw, 403), (stop, 502), (fail, 502)],
+    ids=["withdrawn", "the registry is down", "a client causes errors"],
+)
+async def test_a_right_ends_with_its_ttl(
+    upstream: ScriptedUpstream,
+    data_dir: Path,
+    end: Callable[[ScriptedUpstream], Awaitable[None]],
+    expected: int,
+    *,
+    by_token: bool,
 ) -> None:
-    async with Proxy(chosen(upstream, data_dir, ttl="1ms")) as proxy:
-        assert (await ask(proxy, "ann/app", Authorization=basic(*ANN))).status == 200
-        upstream.require_users({PROXY: ("*",), ANN: ()})
-        assert (await ask(proxy, "ann/app", Authorization=basic(*ANN))).status == 403
+    """Whatever happens to the registry meanwhile: no request that begins later is answered."""
+    ttl = 1.0
+    # A client that causes errors must not profit of `stale_if_error` either.
+    access = {"ttl": f"{ttl}s", "stale_if_error": "1h" if end is fail else "0s"}
+    async with Proxy(chosen(upstream, data_dir, **access)) as proxy:
+        header = await bearer(proxy, *ANN) if by_token else basic(*ANN)
+        answer = await ask(proxy, "ann/app", Authorization=header)
+        granted = time.monotonic()
+        assert answer.status == 200
+        await end(upstream)
+        statuses, number = [200], 0
+        while statuses[-1] == 200:
+            if end is fail:
+                # As many as open the circuit, of repositories of its own.
+                number += 1
+                await ask(proxy, f"own/{number}", Authorization=header)
+            began = time.monotonic()
+            statuses.append((await ask(proxy, "ann/app", Authorization=header)).status)
+            if statuses[-1] == 200:
+                assert began < granted + ttl
+        assert statuses[-1] == expected
+        # And it does not come back.
+        assert (await ask(proxy, "ann/app", Authorization=header)).status == expected
+        if end is stop:
+            await upstream.start()
 
 
 @pytest.mark.parametrize("stale_if_error", ["0s", "1h"])
