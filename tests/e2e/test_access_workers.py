@@ -61,6 +61,7 @@ def test_a_changed_password_holds_in_every_worker(tmp_path: Path) -> None:
 
             # A busy machine may be late once, and is not three times.
             passwords = ["old", "new", "newer", "newest"]
+            took, current = SOON, passwords[0]
             for old, current in pairwise(passwords):
                 if (took := replace(old, current)) < WITHIN:
                     break
