@@ -93,11 +93,11 @@ class Gate:
         except RegistryError:
             self.counter(rule, client, "unknown").inc()
             raise
-        client = self._named(rule, client, repository)
+        client = self._with_confirmed_login(rule, client, repository)
         self.counter(rule, client, "admitted").inc()
         return client
 
-    def _named(self, rule: Rule, client: Client, repository: Repository) -> Client:
+    def _with_confirmed_login(self, rule: Rule, client: Client, repository: Repository) -> Client:
         """The client, by the name of its login if the registry has just confirmed that.
 
         What everybody may pull confirms no login.

@@ -109,7 +109,7 @@ class Passwords:
             known = self.recall(login)
             if known is None:
                 known = await self._compare(login)
-                turn.in_vain = not known
+                turn.failed = not known
             return known
 
     async def _compare(self, login: Login) -> bool:

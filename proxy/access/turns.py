@@ -1,8 +1,8 @@
 """One piece of work at a time, in turn between clients, and between the users of a client.
 
-A client whose last work was in vain, because the login was wrong, comes after all others for a
-while, and after such work there is a rest as long as it took: so those who guess passwords have the
-processor at most half of the time, and a client that does not guess waits for one hash at most.
+A client whose last login was wrong comes after all others for a while, and after such work there is
+a rest as long as it took: so clients that guess passwords have the processor at most half of the
+time, and a client that does not guess waits for one hash at most.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _COST: Final = 256
 
 
 class Turn:
-    """One turn. `in_vain` is set by the work."""
+    """One turn. `failed` is set by the work."""
 
-    __slots__ = ("in_vain",)
+    __slots__ = ("failed",)
 
     def __init__(self) -> None:
-        self.in_vain = False
+        self.failed = False
 
 
 class _Queue:
@@ -103,10 +103,10 @@ class Turns:
             yield turn
         finally:
             now = self._clock.monotonic()
-            if turn.in_vain:
+            if turn.failed:
                 self._suspects.put(client, now + _LAST_FOR, _COST)
                 self._last.take_over(client, self._first)
-            self._release(now - began if turn.in_vain else 0.0)
+            self._release(now - began if turn.failed else 0.0)
 
     async def _acquire(self, client: str, user: str) -> None:
         is_suspect = self._clock.monotonic() < (self._suspects.get(client) or 0.0)

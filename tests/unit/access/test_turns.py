@@ -81,7 +81,7 @@ async def test_what_waits_is_bounded_and_who_leaves_frees_its_place() -> None:
 
 
 class Guesses:
-    """Turns that take some time of a held clock, and are in vain unless a client is honest."""
+    """Turns that take some time of a held clock, and fail unless a client is honest."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -91,7 +91,7 @@ class Guesses:
     async def take(self, client: str, *, seconds: float = 0.0) -> None:
         async with self.turns.turn(client, "ci") as turn:
             self.order.append(client)
-            turn.in_vain = not client.startswith("honest")
+            turn.failed = not client.startswith("honest")
             await _tick()
             self.clock.advance(seconds)
 
