@@ -33,10 +33,8 @@ CLIENTS: Final = 30
 # Where the replicas keep blobs, and the processes of each.
 DISKS, BUCKET = "disks", "bucket"
 # What takes long is for `make chaos`.
-SLOW: Final = (
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("CHAOS"), reason="CHAOS=1 runs it"),
-)
+IN_CHAOS: Final = pytest.mark.skipif(not os.environ.get("CHAOS"), reason="CHAOS=1 runs it")
+SLOW: Final = (pytest.mark.slow, IN_CHAOS)
 KINDS: Final = [
     pytest.param(DISKS, 1, id="disks"),
     pytest.param(DISKS, 2, id="disks-2-workers", marks=SLOW),
@@ -179,6 +177,7 @@ async def fleet(
     storage: str = DISKS,
     delay: float = 0.05,
     apart: Namespace | None = None,
+    settings: dict[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Fleet]:
     """`delay` is the upstream's, before each answer with a blob, in seconds.
@@ -187,7 +186,7 @@ async def fleet(
     """
     address = LOOPBACK if apart is None else apart.content.here
     with ExitStack() as stack:
-        settings = {}
+        settings = dict(settings or {})
         if storage == BUCKET:
             gateway = stack.enter_context(Gateway(directory / "bucket"))
             settings["blobs"] = gateway.settings(deliver="stream")
