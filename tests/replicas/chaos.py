@@ -29,9 +29,9 @@ IMAGES: Final = 8
 _FAULTS: Final = 5
 _LASTS: Final = (2.0, 6.0)
 _QUIET: Final = (1.0, 3.0)
-# How often a client tries to pull an image, as containerd and kubelet do. Between attempts it
-# waits, in seconds.
-_ATTEMPTS: Final = 8
+# For how long a client tries to pull an image, as kubelet does, and what it waits between attempts,
+# in seconds. The upstream's circuit may be open a while longer than the upstream was down.
+_TRIES: Final = 60.0
 _BETWEEN: Final = 1.0
 # Of one attempt, in seconds.
 _LONGEST: Final = 30.0
@@ -148,8 +148,9 @@ class Chaos:
             self.log.pulls += 1
 
     async def _pull(self, number: int, image: Cargo) -> None:
-        problem = ""
-        for attempt in range(_ATTEMPTS):
+        problem, attempt = "", 0
+        until = time.monotonic() + _TRIES
+        while time.monotonic() < until:
             replicas = [one for one in self.ships.replicas.running if one not in self._away]
             replica = replicas[(number + attempt) % len(replicas)]
             began = time.monotonic()
@@ -168,5 +169,6 @@ class Chaos:
             if ": 200 " in problem:
                 self.log.wrong.append(problem)
             self.log.attempts.append(problem)
+            attempt += 1
             await asyncio.sleep(_BETWEEN)
         self.log.failures.append(problem)
