@@ -27,6 +27,7 @@ _CLIENTS: Final = _ROOT / "tests/e2e/tools"
 # versions of another one's dependencies.
 _MODULES: Final = {
     "conformance": _CONFORMANCE,
+    "crane": _CLIENTS / "crane",
     "docker113": _CLIENTS / "docker113",
     "ggcr": _CLIENTS / "ggcr",
     "helm": _HELM,

@@ -77,7 +77,7 @@ SUITES: Final = {
         *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo"),
         *("nsenter", "setpriv", "unshare"),
         *("docker-registry", "redis-server", "versitygw"),
-        *("go", "distribution", "libtrust", "docker113", "ggcr"),
+        *("go", "distribution", "libtrust", "crane", "docker113", "ggcr"),
     ),
     "hostile": ("docker-registry", "nginx", "redis-server", "versitygw"),
     "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),

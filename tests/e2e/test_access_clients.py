@@ -13,7 +13,16 @@ import pytest
 from tests.kit import images
 from tests.kit.access import basic, htpasswd
 from tests.kit.certificates import pem
-from tests.kit.clients import ClientError, Containerd, Docker, Podman, skopeo_copy
+from tests.kit.clients import (
+    ClientError,
+    Containerd,
+    Crane,
+    Docker,
+    Podman,
+    docker_config,
+    skopeo_copy,
+)
+from tests.kit.docker19 import Docker19
 from tests.kit.processes import Program, Proxy
 from tests.kit.registry import Registry
 from tests.kit.token_server import TokenServer
@@ -30,7 +39,8 @@ PRIVATE: Final = "ann/app"
 PUBLIC: Final = "open/app"
 IMAGE: Final = images.docker("of ann")
 
-Client: TypeAlias = "Containerd | Docker | Podman | Skopeo"
+Client: TypeAlias = "Containerd | Crane | Docker | Docker19 | Podman | Skopeo"
+HUB: Final = "https://index.docker.io/v1/"
 
 
 class Skopeo:
@@ -39,10 +49,14 @@ class Skopeo:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def pull(self, reference: str, *, login: str = "") -> dict[str, str]:
+    def pull(
+        self, reference: str, *, login: str = "", identity: Path | None = None
+    ) -> dict[str, str]:
         """Copy the image into a directory that is not kept."""
+        options = [] if identity is None else [f"--src-cert-dir={identity}"]
         with tempfile.TemporaryDirectory() as target:
-            return skopeo_copy(reference, Path(target) / "image", credentials=login)
+            copied = Path(target) / "image"
+            return skopeo_copy(reference, copied, credentials=login, options=options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +122,18 @@ def harbour(
 
 
 @pytest.fixture(
-    scope="module", params=[Skopeo, Podman, Containerd, Docker], ids=lambda kind: kind.__name__
+    scope="module",
+    params=[Skopeo, Podman, Crane, Containerd, Docker, Docker19],
+    ids=lambda kind: kind.__name__,
 )
 def client(request: pytest.FixtureRequest, harbour: Harbour) -> Iterator[Client]:
     with tempfile.TemporaryDirectory(prefix="lighterage-") as directory:
+        if request.param is Docker19:
+            yield Docker19(harbour.certificate)
+            return
         client: Client = request.param(Path(directory) / "c")
+        if isinstance(client, Crane):
+            client.trust(harbour.certificate)
         if isinstance(client, Containerd):
             client.mirror(harbour.proxy.host, _https(harbour), f'ca = "{harbour.certificate}"\n')
             client.mirror("docker.io", _https(harbour), f'ca = "{harbour.certificate}"\n')
@@ -146,26 +167,91 @@ def test_a_public_image_needs_no_login(harbour: Harbour, client: Client) -> None
     client.pull(f"{harbour.proxy.host}/{PUBLIC}:1", login=_colon(BOB))
 
 
-@pytest.mark.parametrize("client", [Podman, Docker], indirect=True)
-def test_a_wrong_login_fails_at_once(harbour: Harbour, client: Podman | Docker) -> None:
+@pytest.mark.parametrize("client", [Podman, Docker, Docker19], indirect=True)
+def test_a_wrong_login_fails_at_once(harbour: Harbour, client: Podman | Docker | Docker19) -> None:
     client.login(harbour.proxy.host, _colon(ANN))
     with pytest.raises(ClientError):
         client.login(harbour.proxy.host, "ann:wrong")
 
 
+@pytest.mark.parametrize("kind", [Docker, Docker19], ids=lambda kind: kind.__name__)
 def test_docker_pulls_through_a_mirror_with_its_login_for_docker_hub(
-    harbour: Harbour, short_path: Path
+    harbour: Harbour, short_path: Path, kind: type[Docker | Docker19]
 ) -> None:
     """It sends that to every mirror; one that says no is passed over, and no network is there."""
-    with Docker(short_path, mirror=_https(harbour)) as docker:
+    docker: Docker | Docker19
+    if kind is Docker:
+        docker = Docker(short_path, mirror=_https(harbour))
+    else:
+        docker = Docker19(harbour.certificate, mirror=_https(harbour))
+    with docker if isinstance(docker, Docker) else nullcontext():
         docker.pull(f"{PUBLIC}:1")
         for login in ("", _colon(BOB), "ann:wrong"):
-            docker.keep_login("https://index.docker.io/v1/", login)
+            docker.keep_login(HUB, login)
             with pytest.raises(ClientError):
                 docker.pull(f"{PRIVATE}:1")
             docker.pull(f"{PUBLIC}:1")
-        docker.keep_login("https://index.docker.io/v1/", _colon(ANN))
+        # One for the proxy's own name is not for a mirror.
+        docker.keep_login(harbour.proxy.host, _colon(ANN))
+        with pytest.raises(ClientError):
+            docker.pull(f"{PRIVATE}:1")
+        docker.keep_login(HUB, _colon(ANN))
         docker.pull(f"{PRIVATE}:1")
+
+
+def _registries(harbour: Harbour) -> str:
+    """Docker Hub's images come from the proxy, and from nowhere else."""
+    location = f'location = "{harbour.proxy.host}"\ninsecure = true\n'
+    return f'[[registry]]\nprefix = "docker.io"\n{location}'
+
+
+def test_podman_pulls_through_a_mirror_with_its_login_for_the_proxy(
+    harbour: Harbour, short_path: Path
+) -> None:
+    podman = Podman(short_path, registries=_registries(harbour))
+    podman.pull(f"docker.io/{PUBLIC}:1")
+    for host, login in (("", ""), (harbour.proxy.host, _colon(BOB)), ("docker.io", _colon(ANN))):
+        podman.keep_login(host, login)
+        with pytest.raises(ClientError):
+            podman.pull(f"docker.io/{PRIVATE}:1")
+    podman.keep_login(harbour.proxy.host, _colon(ANN))
+    podman.pull(f"docker.io/{PRIVATE}:1")
+
+
+def test_skopeo_pulls_through_a_mirror_with_its_login_for_the_proxy(
+    harbour: Harbour, tmp_path: Path
+) -> None:
+    (tmp_path / "registries.conf").write_text(_registries(harbour))
+
+    def pull(host: str, login: str) -> None:
+        (tmp_path / "auth.json").write_text(docker_config(host, login))
+        with tempfile.TemporaryDirectory() as target:
+            skopeo_copy(
+                f"docker.io/{PRIVATE}:1",
+                Path(target) / "image",
+                options=[f"--src-authfile={tmp_path / 'auth.json'}"],
+                registries=tmp_path / "registries.conf",
+            )
+
+    for host, login in (("", ""), (harbour.proxy.host, _colon(BOB)), ("docker.io", _colon(ANN))):
+        with pytest.raises(ClientError):
+            pull(host, login)
+    pull(harbour.proxy.host, _colon(ANN))
+
+
+@pytest.mark.parametrize("harbour", ["basic"], indirect=True)
+@pytest.mark.parametrize("kind", [Podman, Skopeo], ids=lambda kind: kind.__name__)
+def test_a_node_shows_its_certificate(
+    harbour: Harbour, short_path: Path, kind: type[Podman | Skopeo]
+) -> None:
+    identity = short_path / "certs"
+    identity.mkdir(parents=True)
+    for name, source in (("client.cert", "node.crt"), ("client.key", "node.key")):
+        (identity / name).write_bytes((harbour.certificate.parent / source).read_bytes())
+    client = kind(short_path / "client")
+    with pytest.raises(ClientError):
+        client.pull(f"{harbour.proxy.host}/{PRIVATE}:1")
+    client.pull(f"{harbour.proxy.host}/{PRIVATE}:1", identity=identity)
 
 
 def test_containerd_pulls_through_a_mirror(harbour: Harbour, short_path: Path) -> None:

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -56,6 +57,12 @@ def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None 
     return done.stdout
 
 
+def docker_config(registry: str, login: str) -> str:
+    """The file that has one login, or none."""
+    encoded = base64.b64encode(login.encode()).decode()
+    return json.dumps({"auths": {registry: {"auth": encoded}} if login else {}})
+
+
 def skopeo_copy(
     reference: str,
     target: Path,
@@ -63,19 +70,25 @@ def skopeo_copy(
     form: str = "dir",
     everything: bool = False,
     credentials: str = "",
+    options: Sequence[str] = (),
+    registries: Path | None = None,
 ) -> dict[str, str]:
     """Copy `docker://REFERENCE` to `target` as a `dir` or `oci` layout; each file's digest.
 
     `everything` copies all platforms of an index, and not only ours; `credentials` are
-    `USERNAME:PASSWORD`.
+    `USERNAME:PASSWORD`, `options` further ones, and `registries` is a registries.conf.
     """
-    command: list[str | Path] = [tools.require("skopeo"), "--insecure-policy", "copy", "--quiet"]
+    command: list[str | Path] = [tools.require("skopeo"), "--insecure-policy"]
+    if registries is not None:
+        command.append(f"--registries-conf={registries}")
+    command += ["copy", "--quiet"]
     if everything:
         command.append("--all")
     if credentials:
         command.append(f"--src-creds={credentials}")
     destination = f"{form}:{target}" + (":copied" if form == "oci" else "")
-    run([*command, "--src-tls-verify=false", f"docker://{reference}", destination])
+    source = ("--src-tls-verify=false", *options, f"docker://{reference}")
+    run([*command, *source, destination])
     return {
         str(path.relative_to(target)): digest(path.read_bytes())
         for path in sorted(target.rglob("*"))
@@ -99,11 +112,11 @@ class Podman:
         directory.mkdir(parents=True, exist_ok=True)
         configuration = directory / "registries.conf"
         configuration.write_text(registries)
-        authentication = directory / "auth.json"
-        authentication.write_text("{}")
+        self._authentication = directory / "auth.json"
+        self._authentication.write_text("{}")
         self._environment = {
             "CONTAINERS_REGISTRIES_CONF": str(configuration),
-            "REGISTRY_AUTH_FILE": str(authentication),
+            "REGISTRY_AUTH_FILE": str(self._authentication),
         }
         self._podman: list[str | Path] = [
             tools.require("podman"),
@@ -115,9 +128,14 @@ class Podman:
             "--cgroup-manager=cgroupfs",
         ]
 
-    def pull(self, reference: str, *, login: str = "") -> Pulled:
-        """Pull, unpack, look, and remove; `login` is USERNAME:PASSWORD."""
+    def pull(self, reference: str, *, login: str = "", identity: Path | None = None) -> Pulled:
+        """Pull, unpack, look, and remove; `login` is USERNAME:PASSWORD.
+
+        `identity` is a directory with `client.cert` and `client.key`.
+        """
         given = [f"--creds={login}"] if login else []
+        if identity is not None:
+            given.append(f"--cert-dir={identity}")
         self._run("pull", "--quiet", "--tls-verify=false", *given, reference)
         try:
             inspected = json.loads(self._run("image", "inspect", reference))
@@ -131,8 +149,43 @@ class Podman:
         username, _, password = login.partition(":")
         self._run("login", "--tls-verify=false", f"-u={username}", f"-p={password}", host)
 
+    def keep_login(self, registry: str, login: str) -> None:
+        """Keep a login, or none, as `podman login` would, without asking the registry."""
+        self._authentication.write_text(docker_config(registry, login))
+
     def _run(self, *arguments: str) -> bytes:
         return run([*self._podman, *arguments], environment=self._environment)
+
+
+class Crane:
+    """crane of go-containerregistry, with its logins in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        """Trusts no certificate but the system's until it is told to."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._environment = {"DOCKER_CONFIG": str(directory)}
+
+    def trust(self, certificate: Path) -> None:
+        """Trust the proxy's certificate."""
+        self._environment["SSL_CERT_FILE"] = str(certificate)
+
+    def pull(self, reference: str, *, login: str = "") -> dict[str, str]:
+        """Pull the image into a layout that is not kept; the digests of what it has."""
+        if login:
+            username, _, password = login.partition(":")
+            host = reference.partition("/")[0]
+            self._run("auth", "login", host, f"--username={username}", f"--password={password}")
+        try:
+            with tempfile.TemporaryDirectory() as target:
+                self._run("pull", "--format=oci", reference, target)
+                files = sorted(Path(target, "blobs").rglob("*"))
+                return {str(file): digest(file.read_bytes()) for file in files if file.is_file()}
+        finally:
+            (self._directory / "config.json").unlink(missing_ok=True)
+
+    def _run(self, *arguments: str) -> bytes:
+        return run([tools.require("crane"), *arguments], environment=self._environment)
 
 
 class Containerd(Program):
@@ -268,9 +321,7 @@ class Docker(Program):
 
     def keep_login(self, registry: str, login: str) -> None:
         """Keep a login, or none, as `docker login` would, without asking the registry."""
-        encoded = base64.b64encode(login.encode()).decode()
-        auths = {registry: {"auth": encoded}} if login else {}
-        (self.directory / "config.json").write_text(json.dumps({"auths": auths}))
+        (self.directory / "config.json").write_text(docker_config(registry, login))
 
     def _run(self, *arguments: str) -> bytes:
         return run([*self._docker, *arguments])
