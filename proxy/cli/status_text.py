@@ -52,6 +52,7 @@ def _health(health: Mapping[str, Any]) -> Iterator[str]:
         ("access", "closed repositories"),
         ("logins", "logins"),
         ("turned_away", "turned away"),
+        ("withheld", "kept from upstreams"),
     ):
         if health[name]:
             yield f"  {words}: {_counts(health[name])}"

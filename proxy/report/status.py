@@ -78,7 +78,7 @@ def status_document(
                 {"subject": subject, "message": message, "remedy": remedy_for(subject)}
                 for subject, message in sorted(health["warnings"].items())
             ],
-            **{name: counters[name] for name in ("access", "logins", "turned_away")},
+            **{name: counters[name] for name in ("access", "logins", "turned_away", "withheld")},
         },
         "hits": _hits(counts, health["started"], counters["stale"]),
         "saved": _savings(report, health["started"]),

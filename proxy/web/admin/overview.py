@@ -19,6 +19,7 @@ _COUNTED: Final = {
     "lighterage_access_decisions_total": ("access", "decision"),
     "lighterage_logins_total": ("logins", "outcome"),
     "lighterage_turned_away_total": ("turned_away", "limit"),
+    "lighterage_upstream_requests_withheld_total": ("withheld", "reason"),
 }
 
 
@@ -26,8 +27,9 @@ def overview(exposition: str) -> dict[str, Any]:
     """From metrics in prometheus' text format.
 
     `stale` are answers by reason; `access` are decisions about repositories that are not open;
-    `logins` are by how they ended; `turned_away` are requests by the limit that was reached; and
-    for each upstream there are its `requests` by outcome.
+    `logins` are by how they ended; `turned_away` are requests by the limit that was reached, and
+    `withheld` those that it kept from an upstream; and for each upstream there are its `requests`
+    by outcome.
     """
     counted: dict[str, Counter[str]] = {name: Counter() for name, _ in _COUNTED.values()}
     requests: defaultdict[str, Counter[str]] = defaultdict(Counter)
