@@ -165,7 +165,7 @@ def test_commands_find_the_proxy_in_the_settings(registry: Registry, tmp_path: P
             ),
         ):
             assert done.returncode == 0
-            assert json.loads(done.stdout)["status"] == "ready"
+            assert json.loads(done.stdout)["health"]["status"] == "ready"
         # The addresses are taken, and by the proxy of these settings.
         environ = {"LIGHTERAGE_LISTEN": f"127.0.0.1:{proxy.port}"}
         checked = run("check-config", "--json", "--config", file, environ=environ)
