@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 _TESTS: Final = Path(__file__).parent
 _ALL: Final = {
-    *("chart", "conformance", "contract", "e2e", "hostile", "image", "integration", "replicas"),
+    *(
+        "browser",
+        "chart",
+        "conformance",
+        "contract",
+        "e2e",
+        "hostile",
+        "image",
+        "integration",
+        "replicas",
+    ),
     "unit",
 }
 _STARTS: Final = ("test_*.py", "conftest.py", "__main__.py")
@@ -69,7 +79,7 @@ def test_a_name_that_is_neither_a_suite_nor_a_tool_is_an_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert tools.main(["ngnix"]) == 2
-    assert "ngnix is neither a tool nor one of bench, chart," in capsys.readouterr().out
+    assert "ngnix is neither a tool nor one of bench, browser," in capsys.readouterr().out
 
 
 def test_ci_runs_every_suite() -> None:

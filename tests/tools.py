@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tests import go_tools
-from tests.kit import stand_in
+from tests.kit import axe, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PACKAGES: Final = {
     "ab": "apache2-utils",
     "buildah": "buildah",
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
     "chroot": "coreutils",
     "containerd": "containerd",
     "ctr": "containerd",
@@ -47,12 +49,15 @@ PACKAGES: Final = {
     "runc": "runc",
     "setpriv": "util-linux",
     "skopeo": "skopeo",
+    "npm": "npm",
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "wrk": "wrk",
 }
 # What is neither a package nor a program: the bases of the image and the wheels, for its build.
 STAND_IN: Final = "stand-in"
+# A script that npm fetches, for the browser.
+AXE: Final = "axe-core"
 # Those that are no program but Go source, for GOPATH mode.
 GOPATH: Final = Path("/usr/share/gocode")
 SOURCES: Final = {
@@ -62,6 +67,7 @@ SOURCES: Final = {
 # What each suite requires; `make test` runs all of them but those of `_APART`.
 SUITES: Final = {
     "bench": ("ab", "docker-registry", "nginx", "redis-server", "registry", "wrk"),
+    "browser": ("chromium", "chromedriver", AXE, "skopeo"),
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),
         "versitygw",
@@ -105,6 +111,8 @@ def find(name: str) -> Path | None:
         return go_tools.find(name)
     if name == STAND_IN:
         return stand_in.WHEELS if stand_in.is_here() else None
+    if name == AXE:
+        return axe.find()
     found = shutil.which(name, path=SEARCH_PATH) if name in PACKAGES else None
     return Path(found) if found else None
 
@@ -138,7 +146,7 @@ def needed(names: Iterable[str]) -> set[str]:
     for name in names:
         if name in SUITES:
             tools.update(SUITES[name])
-        elif name in PACKAGES or name in go_tools.NAMES or name == STAND_IN:
+        elif name in PACKAGES or name in go_tools.NAMES or name in {AXE, STAND_IN}:
             tools.add(name)
         else:
             raise LookupError(name)
@@ -163,7 +171,8 @@ def install(tools: AbstractSet[str]) -> None:
     Nothing ends here: a test that lacks its tool says so itself.
     """
     built = [name for name in go_tools.NAMES if name in tools and not find(name)]
-    _install_packages({*tools, "go"} if built else tools)
+    needs_npm = AXE in tools and not find(AXE)
+    _install_packages({*tools, *(["go"] if built else []), *(["npm"] if needs_npm else [])})
     go = find("go")
     if go and built:
         _say(f"Building {' and '.join(built)}, which takes minutes, once")
@@ -173,6 +182,11 @@ def install(tools: AbstractSet[str]) -> None:
         _say("Downloading what the test of the image is built from")
         with _failure_said():
             stand_in.download()
+
+    npm = find("npm")
+    if npm and needs_npm:
+        with _failure_said():
+            axe.install(npm)
 
 
 def _install_packages(tools: AbstractSet[str]) -> None:
@@ -195,7 +209,7 @@ def _install_packages(tools: AbstractSet[str]) -> None:
 def _failure_said() -> Iterator[None]:
     try:
         yield
-    except (go_tools.BuildError, stand_in.DownloadError) as error:
+    except (axe.InstallError, go_tools.BuildError, stand_in.DownloadError) as error:
         _say(str(error))
 
 

@@ -64,7 +64,7 @@ class Purges:
         ManifestUnknown where nothing was cached, so that only refusals were forgotten;
         StorageFailure if it must be tried again.
         """
-        repository = self._routes.repository(addressed, ns=None, host="")
+        repository = self._routes.as_written(addressed)
         if self._audit is not None:
             await self._audit(repository, reference)
         places = self._places(repository)

@@ -58,6 +58,17 @@ class Routes:
             )
         return repository
 
+    def as_written(self, image: str) -> Repository:
+        """The repository that an operator writes, `UPSTREAM/NAME` or as in a path.
+
+        In a path no name has a port, but reports show the upstream's name, which may have one.
+        """
+        first, slash, rest = image.partition("/")
+        if slash and ":" in first and first in self.names:
+            parse_name(rest)
+            return self._in(self.names[first], rest, rest)
+        return self.repository(image, ns=None, host="")
+
     def hint(self, repository: Repository) -> str:
         """What to add to a refusal of `repository`, if its first part looks like another upstream.
 

@@ -51,7 +51,7 @@ def demonstrate() -> None:
         _step(7, f"lighterage explain {NAME}:{TAG} --as docker-1.9")
         for line in proxy.run("explain", f"{NAME}:{TAG}", "--as", "docker-1.9").splitlines():
             _say(f"   {line}")
-        _step(8, f"what an operator sees: http://{proxy.admin}/status")
+        _step(8, f"what an operator sees: http://{proxy.admin}/")
         for line in proxy.run("status").splitlines():
             _say(f"   {line}")
         if sys.stdin.isatty():

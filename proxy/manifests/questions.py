@@ -72,7 +72,7 @@ class Questions:
 
     def _parse(self, image: str) -> tuple[Repository, Digest | Tag]:
         addressed, reference = parse_image(image)
-        repository = self._routes.repository(addressed, ns=None, host="")
+        repository = self._routes.as_written(addressed)
         return repository, _LATEST if reference is None else reference
 
 

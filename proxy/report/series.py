@@ -77,7 +77,7 @@ def extend(values: list[int], last: int, until: int) -> list[int]:
 
 
 def add_up(some: list[int], others: list[int]) -> list[int]:
-    """Two lists that end in the same minute, add_up up from there."""
+    """The sums of two lists that end in the same minute."""
     longer, shorter = (some, others) if len(some) >= len(others) else (others, some)
     start = len(longer) - len(shorter)
     return [

@@ -10,9 +10,13 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.errors import RegistryError, RequestInvalid
-from proxy.oci.reference import Digest, Tag
+from proxy.oci.reference import Digest, Tag, parse_image
 from proxy.web.admin.answers import as_json, refuse
+from proxy.web.admin.assets import asset_routes
 from proxy.web.admin.guard import AdminAccess, OneTimeFields, guard
+from proxy.web.admin.live import LivePage
+from proxy.web.admin.pages.frame import wants_page
+from proxy.web.admin.pages.handlers import QuestionPages, purge_done, purge_form
 from proxy.web.admin.questions import question_routes
 
 if TYPE_CHECKING:
@@ -25,15 +29,6 @@ if TYPE_CHECKING:
 _SHUTDOWN_TIMEOUT: Final = 1.0
 _PURGED_BY: Final = ("repository", "tag", "digest")
 _MAX_WORDS: Final = 2
-_FORM: Final = """<!doctype html><meta charset="utf-8"><title>Purge</title>
-<form method="post"><input type="hidden" name="csrf" value="{field}">
-<label>Repository <input name="repository" required></label>
-<label>Tag <input name="tag"></label> <button>Purge</button></form>
-"""
-_FORM_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
-}
 
 
 class Purge(Protocol):
@@ -51,7 +46,10 @@ def admin_app(
     questions: AnswersQuestions | None = None,
     access: AdminAccess | None = None,
 ) -> web.Application:
-    """`/healthz`, `/readyz`, `/metrics`, `/status`, `/images`, `/inspect`, `/explain`, `/purge`."""
+    """The pages for people, and `/healthz`, `/readyz`, `/metrics` and `/status` for programs.
+
+    `/images`, `/inspect`, `/explain` and `/purge` are both: a browser gets a page.
+    """
     readiness = status.readiness
     fields = OneTimeFields()
 
@@ -73,12 +71,15 @@ def admin_app(
             addressed, reference = await _parse_purge(request, fields)
             repository = await purge(addressed, reference)
         except RegistryError as error:
-            return refuse(error)
+            return purge_done(fields, error=error) if wants_page(request) else refuse(error)
+        if wants_page(request):
+            what = reference or "every tag"
+            done = f"The next pull of {repository} ({what}) asks the upstream."
+            return purge_done(fields, done=done)
         return as_json({"purged": str(repository), "reference": reference})
 
-    async def purge_form(_request: web.Request) -> web.Response:
-        page = _FORM.format(field=fields.issue())
-        return web.Response(text=page, content_type="text/html", headers=_FORM_HEADERS)
+    async def get_purge(request: web.Request) -> web.Response:
+        return purge_form(request, fields)
 
     app = web.Application(middlewares=[guard(access or AdminAccess())])
     app.add_routes(
@@ -87,12 +88,15 @@ def admin_app(
             web.get("/readyz", readyz),
             web.get("/metrics", get_metrics),
             web.get("/status", get_status),
-            web.get("/purge", purge_form),
+            web.get("/purge", get_purge),
             web.post("/purge", post_purge),
+            *LivePage(status).routes(),
+            *asset_routes(),
         ]
     )
     if questions is not None:
-        app.add_routes(question_routes(questions, status.stored))
+        pages = QuestionPages(questions, status.stored, fields)
+        app.add_routes(question_routes(questions, status.stored, pages))
     return app
 
 
@@ -105,10 +109,7 @@ async def _parse_purge(
     """
     given: dict[str, object] = dict(request.query)
     if request.content_type == "application/x-www-form-urlencoded":
-        form = dict(await request.post())
-        if not fields.redeem(str(form.pop("csrf", ""))):
-            raise RequestInvalid("the form is not from this listener, or was used before")
-        given |= {key: value for key, value in form.items() if value}
+        given |= await _read_form(request, fields)
     elif request.can_read_body:
         if request.content_type != "application/json":
             raise RequestInvalid("a body needs Content-Type: application/json")
@@ -130,6 +131,19 @@ async def _parse_purge(
     digest, tag = words.get("digest"), words.get("tag")
     reference = Digest(str(digest)) if digest else Tag(str(tag)) if tag else None
     return str(words["repository"]), reference
+
+
+async def _read_form(request: web.Request, fields: OneTimeFields) -> dict[str, object]:
+    """What a form of ours names, by its parts or as one `image`."""
+    form = dict(await request.post())
+    if not fields.redeem(str(form.pop("csrf", ""))):
+        raise RequestInvalid("the form is not from this listener, or was used before")
+    given: dict[str, object] = {key: value for key, value in form.items() if value}
+    if isinstance(image := given.pop("image", None), str):
+        repository, reference = parse_image(image.strip())
+        kind = "digest" if isinstance(reference, Digest) else "tag"
+        given |= {"repository": repository, kind: reference}
+    return given
 
 
 @asynccontextmanager

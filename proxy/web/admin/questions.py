@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from aiohttp import web
 
 from proxy.errors import RegistryError, RequestInvalid, StorageFailure, StoreError
 from proxy.web.admin.answers import as_json, refuse
+from proxy.web.admin.pages.frame import wants_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from proxy.web.admin.pages.handlers import QuestionPages
     from proxy.web.admin.status import Stored
 
 _IMAGES: Final = frozenset({"pattern"})
 _INSPECT: Final = frozenset({"image"})
 _EXPLAIN: Final = frozenset({"image", "as", "accept", "no-accept", "user"})
+
+
+_Answer: TypeAlias = "Callable[[web.Request], Awaitable[web.Response]]"
 
 
 class AnswersQuestions(Protocol):
@@ -39,8 +44,10 @@ class AnswersQuestions(Protocol):
         ...
 
 
-def question_routes(questions: AnswersQuestions, stored: Stored) -> list[web.RouteDef]:
-    """All three paths; nothing is changed by them.
+def question_routes(
+    questions: AnswersQuestions, stored: Stored, pages: QuestionPages
+) -> list[web.RouteDef]:
+    """All three paths; nothing is changed by them. A browser gets one of `pages`.
 
     `/images` takes `?pattern=PATTERN`, the others `?image=REPOSITORY[:TAG|@DIGEST]`.
     """
@@ -72,10 +79,19 @@ def question_routes(questions: AnswersQuestions, stored: Stored) -> list[web.Rou
         return await _answer(request, _EXPLAIN, work)
 
     return [
-        web.get("/images", images),
-        web.get("/inspect", inspect),
-        web.get("/explain", explain),
+        web.get("/images", _either(pages.images, images)),
+        web.get("/inspect", _either(pages.inspect, inspect)),
+        web.get("/explain", _either(pages.explain, explain)),
     ]
+
+
+def _either(page: _Answer, document: _Answer) -> _Answer:
+    """The page for a browser, and the document for a program."""
+
+    async def respond(request: web.Request) -> web.Response:
+        return await (page if wants_page(request) else document)(request)
+
+    return respond
 
 
 def check_parameters(request: web.Request, known: frozenset[str]) -> None:

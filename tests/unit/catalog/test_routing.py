@@ -76,3 +76,16 @@ def test_without_a_hub_a_name_of_one_part_is_one() -> None:
     routes = Routes({"registry.lab": "registry.lab"}, "registry.lab")
     found = routes.repository("alpine", ns=None, host="")
     assert found == Repository("registry.lab", "alpine", "alpine")
+
+
+def test_an_operator_may_write_an_upstream_with_its_port() -> None:
+    routes = Routes({"registry.lab:5000": "registry.lab:5000", "quay.io": "quay.io"}, "quay.io")
+    for written, expected in (
+        ("registry.lab:5000/team/app", "registry.lab:5000/team/app"),
+        ("quay.io/team/app", "quay.io/team/app"),
+        ("team/app", "quay.io/team/app"),
+    ):
+        assert str(routes.as_written(written)) == expected
+    for written in ("other.lab:5000/team/app", "registry.lab:5000/", "registry.lab:5000/../x"):
+        with pytest.raises(NameInvalid):
+            routes.as_written(written)

@@ -1,0 +1,1 @@
+"""The pages of the admin listener for people, as HTML that needs no script."""
