@@ -56,7 +56,7 @@ async def proxy(
 
 def copy(image: str, target: Path) -> int:
     """The exit status of skopeo, a client of today."""
-    command = [tools.require("skopeo"), "--insecure-policy", "copy", "--quiet"]
+    command = [str(tools.require("skopeo")), "--insecure-policy", "copy", "--quiet"]
     source = ["--src-tls-verify=false", f"docker://{image}"]
     done = subprocess.run([*command, *source, f"dir:{target}"], capture_output=True, check=False)
     return done.returncode
