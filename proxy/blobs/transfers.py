@@ -138,6 +138,14 @@ class Transfers:
         running = self._running.get((str(repository), digest))
         return None if running is None else running[0].progress.total
 
+    def arrived(self, repository: Repository, digest: Digest) -> tuple[Reader, int] | None:
+        """What has come of a blob that is being fetched through this repository, and how much."""
+        running = self._running.get((str(repository), digest))
+        if running is None or not running[0].delivered:
+            return None
+        length = running[0].progress.readable()
+        return (self.join(repository, digest), length) if length else None
+
     def join(self, repository: Repository, digest: Digest) -> Reader:
         """Return a reader of the blob's transfer, which is started if need be; to be closed."""
         transfer = self._transfer(repository, digest)

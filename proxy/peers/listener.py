@@ -183,6 +183,8 @@ class PeerListener:
             await writer.send(frame_of_error(NotStored()))
 
     async def _send_blob(self, writer: _Writer, question: Question, sender: str) -> None:
+        if question.effort is Effort.OWNER:
+            self._replicas.note_begun(sender, question)
         # Of another zone only the first asks: so a blob crosses to each zone once.
         crowd = f"{question.key} {self._replicas.membership.zone_of(sender)}"
         if not question.direct and question.effort in {Effort.OWNER, Effort.FOLLOW}:

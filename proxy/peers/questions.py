@@ -42,6 +42,8 @@ class Effort(StrEnum):
     STORED = "stored"
     # As for a client: it is no owner, but reads the blob already, or is the first of its zone.
     FOLLOW = "follow"
+    # It gives what has arrived of a blob, which is not verified, and waits for nothing.
+    ARRIVED = "arrived"
     # It also answers with a tag or a page that is stale: the upstream fails.
     STALE = "stale"
 

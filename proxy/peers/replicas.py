@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
-from proxy.errors import RegistryError
+from proxy.errors import RegistryError, UpstreamUnavailable
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.peers.answers import NoNews
@@ -20,6 +20,7 @@ from proxy.peers.client import PeerFailed
 from proxy.peers.handover import Handover
 from proxy.peers.membership import Membership, Reason
 from proxy.peers.owners import above, rank
+from proxy.peers.prefixes import Prefixes
 from proxy.peers.questions import Question, Subject
 from proxy.telemetry import metrics
 
@@ -79,6 +80,7 @@ class Replicas:
         self._woken = asyncio.Event()
         self._fetched: Counter[str] = Counter()
         self.handover = Handover()
+        self._prefixes = Prefixes()
         # When each repository was purged, and each tag.
         self._purged: LruCache[str, float] = LruCache(_PURGE_MEMORY)
         self.membership = Membership()
@@ -186,6 +188,33 @@ class Replicas:
         if self.membership.leave_out(address, failure.reason, self._clock.monotonic()):
             _log.warning("peer.left_out", peer=address, reason=failure.reason, message=str(failure))
         self._count()
+
+    def fail_midway(
+        self, address: str, question: Question, failure: PeerFailed
+    ) -> UpstreamUnavailable:
+        """Leave the replica out, and ask others for this blob; what is raised for it."""
+        self.pass_over(address, failure)
+        self.doubt(address, question)
+        return UpstreamUnavailable(f"the replica {address}: {failure}")
+
+    def doubt(self, address: str, question: Question) -> None:
+        """Ask others for this blob for a while."""
+        self._prefixes.doubt(question, address, self._clock.monotonic())
+
+    def is_doubted(self, address: str, question: Question) -> bool:
+        """Whether others should be asked for this blob."""
+        return self._prefixes.is_doubted(question, address, self._clock.monotonic())
+
+    def note_begun(self, address: str, question: Question) -> None:
+        """A replica asks for a blob from `question.start` on: it has what is before that."""
+        if question.start > 0 and question.end is None:
+            self._prefixes.note(question, address, self._clock.monotonic())
+
+    def has_begun(self, question: Question) -> str | None:
+        """The replica that has most of the blob from `question.start` on."""
+        if question.start < 0 or question.end is not None:
+            return None
+        return self._prefixes.best(question, self._clock.monotonic())
 
     def discover(self, addresses: Iterable[str], own: str | None) -> None:
         """These are the replicas now; `own` is the address of this one, if it has one."""

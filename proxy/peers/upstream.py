@@ -7,7 +7,8 @@ be asked, the next in rank stands in for it, and at last this replica itself.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.errors import (
@@ -15,7 +16,6 @@ from proxy.errors import (
     RegistryError,
     StorageFailure,
     UpstreamFailure,
-    UpstreamUnavailable,
 )
 from proxy.oci.headers.link import Page, is_query
 from proxy.oci.manifest import read_manifest
@@ -23,7 +23,7 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.peers.answers import NotStored
 from proxy.peers.client import PeerFailed
-from proxy.peers.membership import Reason
+from proxy.peers.followed_stream import HELD_BACK, FollowedStream, verify
 from proxy.peers.questions import Effort, Question, Subject
 from proxy.peers.tree import Tree
 from proxy.ports import Fetched, Head
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from proxy.oci.reference import Tag
     from proxy.peers.answers import Value
-    from proxy.peers.client import PeerStream
     from proxy.peers.replicas import Replicas
     from proxy.ports import BlobStream, Late, MonitoredUpstream
 
@@ -44,8 +43,6 @@ T = TypeVar("T")
 # the upstream fails.
 _FORMER_OWNERS: Final = 2
 _ANYBODY: Final = 8
-# A blob up to this size is verified before the first byte of it is passed on, in bytes.
-_SMALL: Final = 64 * 1024
 
 
 class PeerUpstream:
@@ -130,16 +127,21 @@ class PeerUpstream:
                     stream = await attempt.enter_async_context(
                         self._replicas.stream(address, question)
                     )
-                    followed: BlobStream = _FollowedStream(stream, digest, address, self._replicas)
-                    if question.end is None and (stream.total or _SMALL) < _SMALL:
-                        followed = await _verify(stream, digest)
+                    fail = partial(self._replicas.fail_midway, address, question)
+                    followed: BlobStream = FollowedStream(stream, digest, fail)
+                    if question.end is None and (stream.total or HELD_BACK) < HELD_BACK:
+                        followed = await verify(stream, digest)
                     await stack.enter_async_context(attempt.pop_all())
                 return followed
 
             async def join(address: str, question: Question) -> BlobStream:
+                if self._replicas.is_doubted(address, question):
+                    raise NotStored
                 return await self._tree.join(address, question, follow)
 
             async def fetch() -> BlobStream:
+                if (begun := await self._take_prefix(question, follow)) is not None:
+                    return begun
                 stack.enter_context(
                     self._replicas.fetching(self._question(Subject.BLOB, name, digest))
                 )
@@ -156,6 +158,22 @@ class PeerUpstream:
                 )
 
             yield await self._resolve(question, join, fetch)
+
+    async def _take_prefix(
+        self, question: Question, follow: Callable[[str, Question], Awaitable[BlobStream]]
+    ) -> BlobStream | None:
+        """What another replica has got of a blob from an owner that has failed since.
+
+        What follows it is asked for when it has ended, as after an interruption.
+        """
+        address = self._replicas.has_begun(question)
+        if address is None:
+            return None
+        try:
+            return _record(await follow(address, replace(question, effort=Effort.ARRIVED)))
+        except (PeerFailed, NotStored, RegistryError):
+            self._replicas.doubt(address, question)
+            return None
 
     async def tags(self, name: str, query: str) -> Page:
         """One page of tags; NameUnknown for 404."""
@@ -228,76 +246,6 @@ class PeerUpstream:
             except NotStored:
                 pass
             raise
-
-
-class _FollowedStream:
-    """Bytes that a replica sends. Fits BlobStream; a replica that sent something wrong is named."""
-
-    validator: str | None = None
-    # What replicas send is the content.
-    coding: str | None = None
-
-    def __init__(
-        self, stream: PeerStream, digest: Digest, address: str, replicas: Replicas
-    ) -> None:
-        self.start = stream.start
-        self.total = stream.total
-        self._stream = stream
-        self._digest = digest
-        self._address = address
-        self._replicas = replicas
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they arrive; UpstreamUnavailable if the replica fails meanwhile."""
-        hasher = self._digest.hasher()
-        received = 0
-        try:
-            async for chunk in self._stream.chunks():
-                hasher.update(chunk)
-                received += len(chunk)
-                yield chunk
-        except PeerFailed as failure:
-            raise self._fail(failure) from None
-        except UpstreamFailure:
-            raise
-        except RegistryError as error:
-            # A limit or a disk of that replica: another one may do better.
-            raise UpstreamUnavailable(error.message) from None
-        if received == self.total and hasher.hexdigest() != self._digest.hex:
-            raise self._fail(_wrong(self._digest))
-
-    def _fail(self, failure: PeerFailed) -> UpstreamUnavailable:
-        self._replicas.pass_over(self._address, failure)
-        return UpstreamUnavailable(f"the replica {self._address}: {failure}")
-
-
-@dataclass(frozen=True, slots=True)
-class _VerifiedStream:
-    """A small blob, or the end of one. Fits BlobStream."""
-
-    content: bytes
-    start: int
-    validator: str | None = None
-    coding: str | None = None
-
-    @property
-    def total(self) -> int:
-        return self.start + len(self.content)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield self.content
-
-
-async def _verify(stream: PeerStream, digest: Digest) -> _VerifiedStream:
-    """A small blob, read and compared with its digest; PeerFailed if it is another one."""
-    content = b"".join([chunk async for chunk in stream.chunks()])
-    if stream.start == 0 and not digest.matches(content):
-        raise _wrong(digest)
-    return _VerifiedStream(content, stream.start)
-
-
-def _wrong(digest: Digest) -> PeerFailed:
-    return PeerFailed(Reason.LYING, f"what it sent is not {digest}")
 
 
 async def _first(

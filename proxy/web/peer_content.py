@@ -106,6 +106,10 @@ class PeerContent:
         repository, digest = self._repository(question), question.reference
         if not isinstance(digest, Digest):
             raise NotStored
+        if question.effort is Effort.ARRIVED:
+            async with self._arrived(repository, digest, question.start) as stream:
+                yield stream
+            return
         source = await self._source(repository, digest, question)
         if source is None:
             # Of a range of what is not here the upstream's bytes are passed on, unverified.
@@ -116,6 +120,22 @@ class PeerContent:
             return
         try:
             yield _SourceStream(source, question.start, question.end)
+        finally:
+            source.close()
+
+    @asynccontextmanager
+    async def _arrived(
+        self, repository: Repository, digest: Digest, start: int
+    ) -> AsyncIterator[Stream]:
+        """What has come of the blob from `start` on."""
+        arrived = self._blobs.arrived(repository, digest)
+        if arrived is None:
+            raise NotStored
+        source, length = arrived
+        try:
+            if length <= start:
+                raise NotStored
+            yield _SourceStream(source, start, length - 1)
         finally:
             source.close()
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = "library/cargo"
 _TIMEOUT: Final = 3.0
+_SOON: Final = 60.0
 _SMALL: Final = 1_000
 _LARGE: Final = 400_000
 
@@ -162,6 +163,41 @@ async def test_a_large_blob_of_other_bytes_is_neither_finished_nor_kept(world: W
     assert (await world.proxy.line("peer.left_out"))["reason"] == "lying"
 
 
+async def test_a_large_blob_of_which_only_the_end_is_wrong_is_continued_from_upstream(
+    world: World,
+) -> None:
+    """The end is held back until all of it is right, so the client does not notice."""
+    digest, content = world.blob_of_peer(_LARGE)
+    pieces = [content[:300_000], content[300_000:350_000], b"x" * (_LARGE - 350_000)]
+    frames = [Frame(Kind.DATA, piece) for piece in pieces]
+    world.peer.script = Script([Frame.of_extent(0, _LARGE), *frames, Frame(Kind.END)])
+    answer = await world.proxy.get(f"/v2/{_NAME}/blobs/{digest}")
+    assert (answer.status, answer.body) == (200, content)
+    assert (await world.proxy.line("peer.left_out"))["reason"] == "lying"
+    (request,) = [one for one in world.upstream.requests if one.method == "GET"]
+    assert request.headers["Range"] == "bytes=300000-"
+
+
+async def test_one_that_has_sent_a_part_is_not_asked_for_the_blob_at_once_again(
+    world: World,
+) -> None:
+    """The part may be what was wrong, and it is soon well enough to be asked for other blobs."""
+    digest, content = world.blob_of_peer(_LARGE)
+    wrong = Frame(Kind.DATA, b"x" * (_LARGE // 2))
+    world.peer.script = Script([Frame.of_extent(0, _LARGE), wrong])
+    answer = await world.proxy.get(f"/v2/{_NAME}/blobs/{digest}")
+    assert not answer.whole
+    await world.proxy.line("peer.left_out")
+    await _wait_until_it_is_asked_again(world)
+    other, other_content = world.blob_of_peer(_LARGE + 4)
+    world.peer.script = Script(sent(other_content))
+    assert (await world.proxy.get(f"/v2/{_NAME}/blobs/{other}")).body == other_content
+    assert world.peer.asked[-1].reference == other
+    answer = await world.proxy.get(f"/v2/{_NAME}/blobs/{digest}")
+    assert (answer.status, answer.body) == (200, content)
+    assert world.peer.asked[-1].reference == other
+
+
 async def test_a_large_blob_that_stalls_is_continued_from_upstream(world: World) -> None:
     digest, content = world.blob_of_peer(_LARGE)
     half = Frame(Kind.DATA, content[: _LARGE // 2])
@@ -207,6 +243,16 @@ async def test_without_a_signature_nothing_is_answered(world: World) -> None:
     for path in ("/", "/v2/", Question(Subject.HEALTH).encode(), "/peers/2/health"):
         answer = await asyncio.to_thread(ask, f"http://{world.own}{path}")
         assert answer.status in {401, 404}
+
+
+async def _wait_until_it_is_asked_again(world: World) -> None:
+    """Return when a probe has succeeded."""
+    services = world.proxy.services
+    assert services.peers is not None
+    async with asyncio.timeout(_SOON):
+        await services.peers.probe(services.readiness)
+        while any(peer.state != "live" for peer in services.readiness.peers):
+            await services.peers.probe(services.readiness)
 
 
 async def _ask(

@@ -111,6 +111,8 @@ class MemoryClient:
         self._fleet.questions += 1
         arrived: asyncio.Queue[Any] = asyncio.Queue()
         content = self._fleet.replicas[address].content
+        if question.effort is Effort.OWNER:
+            self._fleet.replicas[address].replicas.note_begun(self._address, question)
 
         readers = self._fleet.readers[address]
         if not question.direct and question.effort in {Effort.OWNER, Effort.FOLLOW}:
