@@ -132,9 +132,9 @@ class Blobs:
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
-    def arrived(self, repository: Repository, digest: Digest) -> tuple[Source, int] | None:
-        """What has come of a blob that is being fetched, and how much; it is not verified."""
-        return self._transfers.arrived(repository, digest)
+    def open_arrived(self, repository: Repository, digest: Digest) -> tuple[Source, int] | None:
+        """What has arrived of a blob that is being fetched, and how much; it is not verified."""
+        return self._transfers.open_arrived(repository, digest)
 
     async def url(self, digest: Digest, source: Source, *, private: bool = False) -> str | None:
         """Return where the client may fetch `source`, which is the blob `digest`; None: here.

@@ -138,8 +138,8 @@ class Transfers:
         running = self._running.get((str(repository), digest))
         return None if running is None else running[0].progress.total
 
-    def arrived(self, repository: Repository, digest: Digest) -> tuple[Reader, int] | None:
-        """What has come of a blob that is being fetched through this repository, and how much."""
+    def open_arrived(self, repository: Repository, digest: Digest) -> tuple[Reader, int] | None:
+        """What has arrived of a blob that this repository fetches, and how much of it."""
         running = self._running.get((str(repository), digest))
         if running is None or not running[0].delivered:
             return None

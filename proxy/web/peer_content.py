@@ -107,7 +107,7 @@ class PeerContent:
         if not isinstance(digest, Digest):
             raise NotStored
         if question.effort is Effort.ARRIVED:
-            async with self._arrived(repository, digest, question.start) as stream:
+            async with self._stream_arrived(repository, digest, question.start) as stream:
                 yield stream
             return
         source = await self._source(repository, digest, question)
@@ -124,11 +124,11 @@ class PeerContent:
             source.close()
 
     @asynccontextmanager
-    async def _arrived(
+    async def _stream_arrived(
         self, repository: Repository, digest: Digest, start: int
     ) -> AsyncIterator[Stream]:
-        """What has come of the blob from `start` on."""
-        arrived = self._blobs.arrived(repository, digest)
+        """What has arrived of the blob from `start` on."""
+        arrived = self._blobs.open_arrived(repository, digest)
         if arrived is None:
             raise NotStored
         source, length = arrived
