@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from proxy.config.section import Section
-from proxy.config.values import Listen, Timeout
+from proxy.config.values import Bytes, Listen, Timeout
 
 
 def _split(value: Any) -> Any:
@@ -22,6 +22,20 @@ Places = Annotated[
 ]
 
 
+class PeerTlsSettings(Section):
+    """What replicas show each other, and which authority they trust."""
+
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> PeerTlsSettings:
+        if len({file is None for file in (self.certificate_file, self.key_file, self.ca_file)}) > 1:
+            raise ValueError("certificate_file, key_file and ca_file are used together")
+        return self
+
+
 class PeerSettings(Section):
     """Where the other replicas are, and how this one is reached by them."""
 
@@ -32,6 +46,8 @@ class PeerSettings(Section):
     secret_file: Path | None = None
     fan_out: int = Field(default=8, ge=1)
     timeout: Timeout = 2.0
+    bandwidth: Annotated[Bytes, Field(ge=2**20)] | None = None
+    tls: PeerTlsSettings = PeerTlsSettings()
 
     @field_validator("discover")
     @classmethod

@@ -22,6 +22,7 @@ from proxy.peers.questions import Effort
 from proxy.peers.signing import Signed
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable
 
     from proxy.kit.clock import Clock
@@ -53,7 +54,14 @@ class PeerFailed(Exception):  # noqa: N818 -- as the domain's errors
 class PeerClient:
     """Asks replicas. Connections are kept."""
 
-    def __init__(self, signer: Signer, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        signer: Signer,
+        *,
+        timeout: float,
+        tls: ssl.SSLContext | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         """`timeout` is how long a replica may be silent, in seconds. Needs a running loop.
 
         `own` is where other replicas reach this one, once that is known.
@@ -64,8 +72,11 @@ class PeerClient:
         self._signer = signer
         self._timeout = timeout
         self._clock = clock
+        self._scheme = "http" if tls is None else "https"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS),
+            connector=aiohttp.TCPConnector(
+                limit=0, limit_per_host=_CONNECTIONS, ssl=True if tls is None else tls
+            ),
             timeout=aiohttp.ClientTimeout(total=None),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -122,7 +133,7 @@ class PeerClient:
             async with asyncio.timeout(self._timeout / 2):
                 response = await self._session.request(
                     request.method,
-                    URL(f"http://{address}{target}", encoded=True),
+                    URL(f"{self._scheme}://{address}{target}", encoded=True),
                     headers=headers,
                     data=body or None,
                     allow_redirects=False,

@@ -24,8 +24,10 @@ from proxy.peers.signing import ReplayWindow, Signed
 from proxy.telemetry import trace
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
+    from proxy.kit.bandwidth import Bandwidth
     from proxy.kit.clock import Clock
     from proxy.peers.answers import Content
     from proxy.peers.replicas import Replicas
@@ -60,6 +62,8 @@ class PeerListener:
         *,
         version: str,
         fan_out: int,
+        bandwidth: Bandwidth,
+        tls: ssl.SSLContext | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._content = content
@@ -67,6 +71,8 @@ class PeerListener:
         self._signer = signer
         self._version = version
         self._readers = Readers(fan_out)
+        self._bandwidth = bandwidth
+        self._tls = tls
         self._clock = clock
         self._window = ReplayWindow()
         # The connections with a question.
@@ -85,7 +91,15 @@ class PeerListener:
         runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, backlog=_BACKLOG, reuse_port=reuse_port).start()
+            site = web.TCPSite(
+                runner,
+                host,
+                port,
+                backlog=_BACKLOG,
+                reuse_port=reuse_port,
+                ssl_context=self._tls,
+            )
+            await site.start()
             yield int(runner.addresses[0][1])
         finally:
             await runner.cleanup()
@@ -198,6 +212,7 @@ class PeerListener:
         async with self._content.stream(question) as stream:
             await writer.send(Frame.of_extent(stream.start, stream.total))
             async for chunk in stream.chunks():
+                await self._bandwidth.spend(len(chunk))
                 await writer.write(encode_data(chunk))
             await writer.send(Frame(Kind.END))
             self._replicas.handover.remove(question.key)

@@ -211,7 +211,8 @@ def _chores(
         yield Chore(ChoreName(name), watch.look)
     if services.peers is not None:
         probe = partial(services.peers.probe, services.readiness)
-        yield Chore(ChoreName.PEER_DISCOVERY, services.peers.discover, every=_DISCOVER_EVERY)
+        discover = partial(services.peers.discover, services.readiness.warnings)
+        yield Chore(ChoreName.PEER_DISCOVERY, discover, every=_DISCOVER_EVERY)
         yield Chore(ChoreName.PEER_PROBES, probe)
     if every := settings.blobs.scrub_every:
         verify = partial(

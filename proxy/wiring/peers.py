@@ -6,9 +6,12 @@ import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from proxy import __version__
+from proxy.config.peers import PeerTlsSettings
+from proxy.kit.bandwidth import Bandwidth
 from proxy.peers.client import PeerClient
 from proxy.peers.derived import PeerDerived
 from proxy.peers.discovery import Discovery, Place
@@ -16,10 +19,11 @@ from proxy.peers.layers import PeerLayers
 from proxy.peers.listener import PeerListener
 from proxy.peers.replicas import Replicas
 from proxy.peers.signing import Signer
+from proxy.peers.tls import PeerTls
 from proxy.peers.upstream import PeerUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, MutableMapping
 
     from proxy.config import PeerSettings
     from proxy.kit.singleflight import SingleFlight
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from proxy.upstream.client_rate import ClientRate
     from proxy.web.admin.readiness import Readiness
 
+_CERTIFICATE: Final = "peer_certificate"
+
 
 @dataclass(frozen=True, slots=True)
 class OpenReplicas:
@@ -36,12 +42,13 @@ class OpenReplicas:
 
     replicas: Replicas
     signer: Signer
+    tls: PeerTls | None
 
 
 def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
     """The other replicas, if the settings name any; none is contacted yet.
 
-    OSError or ValueError if the secret cannot be used.
+    OSError or ValueError if the secret or the certificate cannot be used.
     """
     if settings.secret_file is None:
         return None
@@ -49,9 +56,19 @@ def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
         signer = Signer(settings.secret_file.read_bytes().strip())
     except ValueError as error:
         raise ValueError(f"peers.secret_file {settings.secret_file}: {error}") from error
-    client = PeerClient(signer, timeout=settings.timeout)
+    tls = _open_tls(settings.tls)
+    client = PeerClient(signer, timeout=settings.timeout, tls=None if tls is None else tls.client)
     replicas = Replicas(client, name=socket.gethostname(), zone=settings.zone or "")
-    return OpenReplicas(replicas, signer)
+    return OpenReplicas(replicas, signer, tls)
+
+
+def _open_tls(settings: PeerTlsSettings) -> PeerTls | None:
+    match settings:
+        case PeerTlsSettings(
+            certificate_file=Path() as certificate, key_file=Path() as key, ca_file=Path() as ca
+        ):
+            return PeerTls(certificate, key, ca)
+    return None
 
 
 def behind_owners(
@@ -91,15 +108,30 @@ class Peers:
     """Both sides together, for one process."""
 
     def __init__(
-        self, settings: PeerSettings, others: OpenReplicas, content: Content, news: News
+        self,
+        settings: PeerSettings,
+        others: OpenReplicas,
+        content: Content,
+        news: News,
+        *,
+        workers: int,
     ) -> None:
+        """Each of the `workers` has an equal part of the bandwidth."""
         if settings.listen is None:
             raise AssertionError("the settings have a listener where they have a secret")
         self._listen = settings.listen
         self._handing_over = 0
         self._replicas = others.replicas
+        self._tls = others.tls
+        rate = None if settings.bandwidth is None else settings.bandwidth / workers
         self._listener = PeerListener(
-            content, others.replicas, others.signer, version=__version__, fan_out=settings.fan_out
+            content,
+            others.replicas,
+            others.signer,
+            version=__version__,
+            fan_out=settings.fan_out,
+            bandwidth=Bandwidth(rate),
+            tls=None if self._tls is None else self._tls.server,
         )
         others.replicas.news = news
         self._discovery = Discovery(
@@ -134,8 +166,13 @@ class Peers:
         finally:
             self._handing_over = 0
 
-    async def discover(self) -> None:
-        """Look which replicas there are."""
+    async def discover(self, warnings: MutableMapping[str, str]) -> None:
+        """Look which replicas there are, and for a new certificate."""
+        if self._tls is not None:
+            if (problem := await self._tls.look()) is not None:
+                warnings[_CERTIFICATE] = problem
+            else:
+                warnings.pop(_CERTIFICATE, None)
         await self._discovery.look()
 
     async def probe(self, readiness: Readiness) -> None:

@@ -281,7 +281,9 @@ async def open_services(
             limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
             reporter=open_reporter(registry.activity, upstreams.watched, transfers, others),
-            peers=None if others is None else Peers(settings.peers, others, content, purges),
+            peers=None
+            if others is None
+            else Peers(settings.peers, others, content, purges, workers=settings.workers),
             readiness=readiness,
             flights=flights,
             generation=generation,
