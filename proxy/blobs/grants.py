@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import BlobUnknown, BlobUnproved, StoreError, UpstreamInvalid
-from proxy.ports.catalog import Grant, Proof
+from proxy.ports.catalog import Claim, Grant, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +81,10 @@ class BlobGrants:
         """Whether the catalog knows that the blob was made here, for this repository."""
         access = (await self._catalog.look_blob(repository, digest)).access
         return isinstance(access, Grant) and access.proof is Proof.DERIVED
+
+    async def is_claimed(self, repository: Repository, digest: Digest) -> bool:
+        """Whether the repository may serve the blob, though its upstream has not proved it."""
+        return isinstance((await self._catalog.look_blob(repository, digest)).access, Claim)
 
     async def require(self, repository: Repository, digest: Digest, blob: Blob) -> None:
         """Return if the repository may serve the stored blob.

@@ -132,6 +132,10 @@ class Blobs:
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
         )
 
+    async def is_claimed(self, repository: Repository, digest: Digest) -> bool:
+        """Whether the repository may serve the blob only because a manifest names it."""
+        return await self._grants.is_claimed(repository, digest)
+
     def open_arrived(self, repository: Repository, digest: Digest) -> tuple[Source, int] | None:
         """What has arrived of a blob that is being fetched, and how much; it is not verified."""
         return self._transfers.open_arrived(repository, digest)

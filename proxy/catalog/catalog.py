@@ -65,7 +65,7 @@ class Catalog:
         `mirrored` are the upstreams of which it matters what a manifest names: they have mirrors.
         """
         self._layers = tuple(layers)
-        self._is_open = is_open
+        self.is_open = is_open
         self._derived = DerivedContent(derived)
         self._memory = CatalogMemory(memory)
         self._mirrored = tuple(f"{name}/" for name in mirrored)
@@ -262,7 +262,7 @@ class Catalog:
             best = merge(best, await layer.look_blob(name, digest))
             if best.grant is not None:
                 break
-        access = access_of(best, name, self._is_open)
+        access = access_of(best, name, self.is_open)
         if access is not None:
             self._memory.put_access(name, digest, access)
         return Lookup(access=access, delivered=bool(best.granted_to))
@@ -381,7 +381,7 @@ class Catalog:
 
     def _verify(self, name: str, digest: Digest, found: Found) -> Lookup:
         """What was found, with the manifest read and compared with its digest."""
-        access = access_of(found, name, self._is_open)
+        access = access_of(found, name, self.is_open)
         lookup = Lookup(
             access=access,
             raw=found.raw,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -20,7 +21,7 @@ from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest
-from proxy.ports.catalog import Grant, Proof, TagEntry
+from proxy.ports.catalog import Claim, Grant, Proof, TagEntry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,11 +66,19 @@ class UpstreamManifests:
         lookup = await self._catalog.look_manifest(repository, digest)
         return lookup.manifest or await self.obtain(repository, digest, lookup)
 
-    async def find_stored(self, repository: Repository, digest: Digest) -> Lookup:
-        """What is stored of the manifest; one that was made here did not come from upstream."""
+    async def find_stored(
+        self, repository: Repository, digest: Digest, *, claims_suffice: bool = True
+    ) -> Lookup:
+        """What is stored of the manifest; one that was made here did not come from upstream.
+
+        Unless `claims_suffice`, it is as unknown as one that nothing in the repository names.
+        """
         lookup = await self._catalog.look_manifest(repository, digest, may_be_derived=False)
-        if isinstance(lookup.access, Grant) and lookup.access.proof is Proof.DERIVED:
-            return UNKNOWN
+        match lookup.access:
+            case Grant(proof=Proof.DERIVED):
+                return UNKNOWN
+            case Claim() if not claims_suffice:
+                return replace(lookup, access=None, manifest=None)
         return lookup
 
     async def obtain(

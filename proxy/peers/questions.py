@@ -62,7 +62,8 @@ class Question:
 
     `registry` and `name` are those of the repository. `query` is that of a listing. `start` and
     `end` are of a blob, as `ports.Upstream.blob` has them. `raw`: a manifest's bytes are wanted
-    with what a tag names. `direct`: the asker is not to be sent to another replica.
+    with what a tag names. `direct`: the asker is not to be sent to another replica. `granted`: the
+    repository is closed at the asker, which takes nothing that is only claimed where it asks.
     """
 
     subject: Subject
@@ -74,6 +75,7 @@ class Question:
     end: int | None = None
     raw: bool = False
     direct: bool = False
+    granted: bool = False
     effort: Effort = Effort.OWNER
 
     @property
@@ -102,6 +104,7 @@ class Question:
             "end": "" if self.end is None else str(self.end),
             "raw": "1" if self.raw else "",
             "direct": "1" if self.direct else "",
+            "granted": "1" if self.granted else "",
             "effort": "" if self.effort is Effort.OWNER else self.effort,
         }
         given = {key: value for key, value in parts.items() if value}
@@ -130,6 +133,7 @@ class Question:
                 end=int(given["end"]) if "end" in given else None,
                 raw="raw" in given,
                 direct="direct" in given,
+                granted="granted" in given,
                 effort=Effort(given.get("effort", Effort.OWNER)),
             )
         except (ValueError, RegistryError):

@@ -55,13 +55,18 @@ class PeerUpstream:
         replicas: Replicas,
         *,
         spend: Callable[[], None] = lambda: None,
+        is_open: Callable[[str], bool] = lambda _repository: True,
     ) -> None:
         """`registry` is the upstream's name in the settings of all replicas.
+
+        `is_open`: whether everybody may read a repository, named `registry/name`. Of another one
+        only what the registry has granted is taken from replicas, and nothing that they claim.
 
         `spend` counts a question to another replica as a request that the current client causes.
         """
         self._registry = registry
         self._spend = spend
+        self._is_open = is_open
         self._upstream = upstream
         self._replicas = replicas
         self._tree = Tree(replicas)
@@ -197,7 +202,8 @@ class PeerUpstream:
     def _question(
         self, subject: Subject, name: str, reference: Digest | Tag | None = None
     ) -> Question:
-        return Question(subject, self._registry, name, reference)
+        is_open = self._is_open(f"{self._registry}/{name}")
+        return Question(subject, self._registry, name, reference, granted=not is_open)
 
     async def _ask(
         self,

@@ -88,8 +88,10 @@ class PeerContent:
             case Subject.NAMING:
                 return await self._naming(repository, digest)
             case Subject.LAYER:
+                await self._require_grant(repository, digest, question)
                 return await self._layer(repository, digest, question)
             case Subject.BLOB_SIZE:
+                await self._require_grant(repository, digest, question)
                 return Value({"size": await self._size(repository, digest, question)})
             case _:
                 raise NotStored
@@ -106,6 +108,7 @@ class PeerContent:
         repository, digest = self._repository(question), question.reference
         if not isinstance(digest, Digest):
             raise NotStored
+        await self._require_grant(repository, digest, question)
         if question.effort is Effort.ARRIVED:
             async with self._stream_arrived(repository, digest, question.start) as stream:
                 yield stream
@@ -144,6 +147,16 @@ class PeerContent:
             raise NameUnknown("this replica does not stand in front of that registry")
         return Repository(question.registry, question.name, question.name)
 
+    async def _require_grant(
+        self, repository: Repository, digest: Digest, question: Question
+    ) -> None:
+        """NotStored if the repository is closed at the asker, and has a claim here only.
+
+        The asker then asks the registry itself: a claim never becomes a right there.
+        """
+        if question.granted and await self._blobs.is_claimed(repository, digest):
+            raise NotStored
+
     async def _page(self, question: Question) -> Value:
         if question.effort is not Effort.OWNER:
             raise NotStored
@@ -175,7 +188,9 @@ class PeerContent:
     async def _manifest(
         self, repository: Repository, digest: Digest, question: Question
     ) -> Manifest:
-        stored = await self._upstream_manifests.find_stored(repository, digest)
+        stored = await self._upstream_manifests.find_stored(
+            repository, digest, claims_suffice=not question.granted
+        )
         if stored.manifest is not None:
             return stored.manifest
         if question.effort is not Effort.OWNER:

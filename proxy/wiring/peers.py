@@ -23,7 +23,7 @@ from proxy.peers.tls import PeerTls
 from proxy.peers.upstream import PeerUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, MutableMapping
+    from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
 
     from proxy.config import PeerSettings
     from proxy.kit.singleflight import SingleFlight
@@ -75,6 +75,7 @@ def behind_owners(
     upstreams: Mapping[str, MonitoredUpstream],
     others: OpenReplicas | None,
     rate: ClientRate | None,
+    is_open: Callable[[str], bool],
 ) -> Mapping[str, MonitoredUpstream]:
     """The upstreams, each asked by way of the replica that owns what is asked for.
 
@@ -89,6 +90,7 @@ def behind_owners(
             upstream,
             others.replicas,
             spend=(lambda: None) if rate is None else partial(rate.spend, name),
+            is_open=is_open,
         )
         for name, upstream in upstreams.items()
     }

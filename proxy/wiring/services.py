@@ -165,7 +165,7 @@ async def open_services(
             warnings=readiness.warnings,
         )
         stack.push_async_callback(upstreams.close)
-        asked, registries, standby = _reach(upstreams, others)
+        asked, registries, standby = _reach(upstreams, others, catalog.is_open)
         stack.push_async_callback(flights.close)
         _warn(settings, readiness)
         upstream_manifests = UpstreamManifests(catalog=catalog, upstreams=asked, flights=flights)
@@ -299,14 +299,15 @@ async def open_services(
 
 
 def _reach(
-    upstreams: Upstreams, others: OpenReplicas | None
+    upstreams: Upstreams, others: OpenReplicas | None, is_open: Callable[[str], bool]
 ) -> tuple[Mapping[str, MonitoredUpstream], Mapping[str, MonitoredUpstream], Standby]:
     """All upstreams as they are asked, those of them without mirrors, and who stands in for whom.
 
     Each replica asks the mirrors of a registry that is down for itself.
     """
-    behind = behind_owners(upstreams.registries, others, upstreams.rate)
-    alone = {**behind, **behind_owners(upstreams.without_mirrors, others, upstreams.rate)}
+    reach = partial(behind_owners, others=others, rate=upstreams.rate, is_open=is_open)
+    behind = reach(upstreams.registries)
+    alone = {**behind, **reach(upstreams.without_mirrors)}
     asked = {**behind, **upstreams.standing_in}
     return asked, alone, Standby(asked)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +16,10 @@ from proxy.peers.frames import Frame, Kind
 from proxy.peers.owners import rank
 from proxy.peers.questions import Effort, Question, Subject
 from proxy.peers.signing import Signed, Signer
+from tests.kit import images
 from tests.kit.false_peer import SECRET, FalsePeer, Script
 from tests.kit.processes import LOOPBACK, free_port
-from tests.kit.proxy import Proxy, metric, settings
+from tests.kit.proxy import Proxy, metric, push, settings
 from tests.kit.raw_http import ask
 from tests.kit.scripted_upstream import ScriptedUpstream
 
@@ -217,6 +219,28 @@ async def test_a_question_of_the_owner_is_not_passed_back_to_it(world: World) ->
     assert status == 200
     assert content in body
     assert [asked.effort for asked in world.peer.asked] == [Effort.STORED]
+
+
+async def test_a_claim_is_no_right_where_the_repository_is_closed(world: World) -> None:
+    """A manifest names the blob, and another open repository has it: that suffices in an open one."""
+    world.peer.script = Script([frame_of_error(NotStored())])
+    content = images.oci()
+    layer, layer_content = max(content.blobs.items(), key=lambda blob: len(blob[1]))
+    layer = Digest(layer)
+    for name in ("library/first", "library/second"):
+        push(world.upstream, name, "1", content)
+        answer = await world.proxy.get(f"/v2/{name}/manifests/1", Accept=images.OCI.manifest)
+        assert answer.status == 200
+    path = f"/v2/library/first/blobs/{layer}"
+    assert (await world.proxy.get(path)).body == layer_content
+    question = Question(Subject.BLOB, "docker.io", "library/second", layer)
+    _, body = await _ask(world, question)
+    assert layer_content in body
+    for subject in (Subject.BLOB, Subject.BLOB_SIZE):
+        asked = replace(question, subject=subject, granted=True)
+        _, body = await _ask(world, asked, nonce=f"{subject:0>32}")
+        assert b"NotStored" in body
+        assert layer_content not in body
 
 
 @pytest.mark.parametrize(
