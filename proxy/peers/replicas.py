@@ -44,6 +44,9 @@ _OWNERS_TRIED: Final = 2
 # The interval at which replicas are probed, in seconds.
 _PROBE_EVERY: Final = 1.0
 
+# A replica that starts asks so often, a few others each time, until one of them answers.
+_CAUGHT_UP_WITHIN: Final = 5
+
 # By then all replicas have learnt of a purge: each asks three others each second. In seconds.
 _PURGE_SPREADS: Final = 30.0
 _PURGE_MEMORY: Final = 2**20
@@ -233,14 +236,28 @@ class Replicas:
             await asyncio.wait_for(self._woken.wait(), _PROBE_EVERY)
         self._woken.clear()
 
-    async def probe(self) -> None:
-        """Ask those that are left out, and a few others, how they are, and what is new."""
+    async def catch_up(self) -> None:
+        """Learn what is new before this replica serves, if any of the others can be asked."""
+        for _ in range(_CAUGHT_UP_WITHIN):
+            # Those that do not answer are left out, so that others are asked next.
+            if await self.probe() or not any(
+                reason is None for reason in self.membership.states().values()
+            ):
+                return
+
+    async def probe(self) -> bool:
+        """Ask those that are left out, and a few others, how they are, and what is new.
+
+        Whether one of them has answered.
+        """
         due = self.membership.due(self._clock.monotonic(), self._sample)
         question = Question(Subject.HEALTH, query=await self.news.mark())
-        for told in await asyncio.gather(*(self._probe(address, question) for address in due)):
+        answers = await asyncio.gather(*(self._probe(address, question) for address in due))
+        for told in answers:
             if told:
                 with suppress(ValueError):
                     await self.news.learn(told)
+        return any(told is not None for told in answers)
 
     async def _probe(self, address: str, question: Question) -> Any:
         """What a replica knows that we do not; None if it does not answer."""

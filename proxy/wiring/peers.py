@@ -148,7 +148,7 @@ class Peers:
         """Answer other replicas while the block runs, and know which there are."""
         async with self._listener.listening(*self._listen, reuse_port=reuse_port):
             await self._discovery.look()
-            await self._replicas.probe()
+            await self._replicas.catch_up()
             yield
 
     @property

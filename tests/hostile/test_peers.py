@@ -222,7 +222,7 @@ async def test_a_question_of_the_owner_is_not_passed_back_to_it(world: World) ->
 
 
 async def test_a_claim_is_no_right_where_the_repository_is_closed(world: World) -> None:
-    """A manifest names the blob, and another open repository has it: that suffices in an open one."""
+    """In an open one it suffices that a manifest names what another open one has."""
     world.peer.script = Script([frame_of_error(NotStored())])
     content = images.oci()
     layer, layer_content = max(content.blobs.items(), key=lambda blob: len(blob[1]))
