@@ -16,6 +16,7 @@ from proxy.errors import RegistryError, RequestInvalid, StoreError
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.peers.answers import Draining, NotStored, SeeOther, Value, frame_of_error
 from proxy.peers.client import BODY, NONCE, SENDER, SIGNATURE, TIME
+from proxy.peers.frame_writer import SEND_TIMEOUT, FrameWriter
 from proxy.peers.frames import Frame, Kind, encode_data
 from proxy.peers.questions import PATH, Effort, Question, Subject
 from proxy.peers.readers import Readers
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from proxy.kit.clock import Clock
     from proxy.peers.answers import Content
     from proxy.peers.replicas import Replicas
-    from proxy.peers.signing import AnswerSeal, Signer
+    from proxy.peers.signing import Signer
 
     _Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -41,14 +42,10 @@ _log = structlog.get_logger()
 _QUESTIONS: Final = 1024
 _CONNECTIONS: Final = 2048
 _BACKLOG: Final = 256
-# A peer that reads nothing for so long is disconnected, in seconds.
-_SEND_TIMEOUT: Final = 30.0
 # A manifest has at most 4 MiB, and its origin is much smaller.
 _MAX_BODY: Final = 8 * 2**20
-_HEARTBEAT_EVERY: Final = 1.0
 # How long answers that are cut may take to end, in seconds.
 _CUT_WITHIN: Final = 0.2
-_HEARTBEAT: Final = Frame(Kind.HEARTBEAT)
 
 
 class PeerListener:
@@ -156,7 +153,7 @@ class PeerListener:
         sender = request.headers[SENDER]
         seal = self._signer.seal(request.headers[NONCE])
         count = partial(self._replicas.count_sent, sender)
-        writer = _Writer(response, seal, count, self._clock)
+        writer = FrameWriter(response, seal, count, self._clock)
         acting_for.set(None if question.effort is Effort.FOLLOW else question.key)
         try:
             async with asyncio.TaskGroup() as group:
@@ -171,7 +168,9 @@ class PeerListener:
             _abort(request)
         return response
 
-    async def _send(self, writer: _Writer, question: Question, body: bytes, sender: str) -> None:
+    async def _send(
+        self, writer: FrameWriter, question: Question, body: bytes, sender: str
+    ) -> None:
         """Send the answer; an error after the first bytes is one more frame."""
         try:
             if question.subject is Subject.HEALTH:
@@ -196,7 +195,7 @@ class PeerListener:
         except StoreError:
             await writer.send(frame_of_error(NotStored()))
 
-    async def _send_blob(self, writer: _Writer, question: Question, sender: str) -> None:
+    async def _send_blob(self, writer: FrameWriter, question: Question, sender: str) -> None:
         if question.effort is Effort.OWNER:
             self._replicas.note_begun(sender, question)
         # Of another zone only the first asks: so a blob crosses to each zone once.
@@ -208,7 +207,7 @@ class PeerListener:
         with self._readers.reading(crowd, sender):
             await self._stream_blob(writer, question)
 
-    async def _stream_blob(self, writer: _Writer, question: Question) -> None:
+    async def _stream_blob(self, writer: FrameWriter, question: Question) -> None:
         async with self._content.stream(question) as stream:
             await writer.send(Frame.of_extent(stream.start, stream.total))
             async for chunk in stream.chunks():
@@ -216,45 +215,6 @@ class PeerListener:
                 await writer.write(encode_data(chunk))
             await writer.send(Frame(Kind.END))
             self._replicas.handover.remove(question.key)
-
-
-class _Writer:
-    """Writes the frames of one answer, and heartbeats while there is nothing else."""
-
-    def __init__(
-        self,
-        response: web.StreamResponse,
-        seal: AnswerSeal,
-        count: Callable[[int], None],
-        clock: Clock,
-    ) -> None:
-        """`count` is called with the bytes that were sent."""
-        self._response = response
-        self._seal = seal
-        self._count = count
-        self._clock = clock
-        self._writing = False
-        self._last = 0.0
-
-    async def send(self, frame: Frame) -> None:
-        """Write a frame; TimeoutError if the peer does not read."""
-        await self.write(frame.encode(self._seal))
-
-    async def write(self, encoded: bytes) -> None:
-        """Write a frame that is encoded already."""
-        self._writing = True
-        async with asyncio.timeout(_SEND_TIMEOUT):
-            await self._response.write(encoded)
-        self._count(len(encoded))
-        self._last = self._clock.monotonic()
-        self._writing = False
-
-    async def beat(self) -> None:
-        """Send a heartbeat at once, and whenever nothing was sent for a while."""
-        while True:
-            if not self._writing and self._clock.monotonic() - self._last >= _HEARTBEAT_EVERY / 2:
-                await self.send(_HEARTBEAT)
-            await self._clock.sleep(_HEARTBEAT_EVERY)
 
 
 class _Server(web.Server):
@@ -289,7 +249,7 @@ async def _read_body(request: web.BaseRequest) -> bytes | None:
     signed = request.headers.get(BODY, "")
     body = bytearray()
     try:
-        async with asyncio.timeout(_SEND_TIMEOUT):
+        async with asyncio.timeout(SEND_TIMEOUT):
             async for chunk in request.content.iter_any():
                 body += chunk
                 if not signed or len(body) > _MAX_BODY:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from proxy.errors import (
     Overloaded,
@@ -17,25 +17,23 @@ from proxy.errors import (
     StorageFailure,
     UpstreamFailure,
 )
-from proxy.oci.headers.link import Page, is_query
-from proxy.oci.manifest import read_manifest
-from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.peers.answers import NotStored
 from proxy.peers.client import PeerFailed
 from proxy.peers.followed_stream import HELD_BACK, FollowedStream, verify
 from proxy.peers.questions import Effort, Question, Subject
 from proxy.peers.tree import Tree
-from proxy.ports import Fetched, Head
+from proxy.peers.upstream_answers import read_fetched, read_head, read_page
 from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
     from proxy.peers.answers import Value
     from proxy.peers.replicas import Replicas
-    from proxy.ports import BlobStream, Late, MonitoredUpstream
+    from proxy.ports import BlobStream, Fetched, Head, Late, MonitoredUpstream
 
 T = TypeVar("T")
 
@@ -89,7 +87,7 @@ class PeerUpstream:
         """HEAD; ManifestUnknown for 404."""
         return await self._ask(
             self._question(_subject(reference), name, reference),
-            lambda value: _read_head(value, reference),
+            lambda value: read_head(value, reference),
             lambda: self._upstream.head_manifest(name, reference),
         )
 
@@ -97,7 +95,7 @@ class PeerUpstream:
         """GET; ManifestUnknown for 404."""
         return await self._ask(
             replace(self._question(_subject(reference), name, reference), raw=True),
-            lambda value: _read_fetched(value, reference),
+            lambda value: read_fetched(value, reference),
             lambda: self._upstream.manifest(name, reference),
         )
 
@@ -184,7 +182,7 @@ class PeerUpstream:
         """One page of tags; NameUnknown for 404."""
         return await self._ask(
             replace(self._question(Subject.TAGS, name), query=query),
-            _read_page,
+            read_page,
             lambda: self._upstream.tags(name, query),
         )
 
@@ -192,7 +190,7 @@ class PeerUpstream:
         """One page of referrers; None where there is no such API."""
         return await self._ask(
             replace(self._question(Subject.REFERRERS, name, digest), query=query),
-            _read_page,
+            read_page,
             lambda: self._upstream.referrers(name, digest, query),
         )
 
@@ -276,47 +274,3 @@ def _record(answer: T) -> T:
 
 def _subject(reference: Digest | Tag) -> Subject:
     return Subject.MANIFEST if isinstance(reference, Digest) else Subject.TAG
-
-
-def _read_head(value: Value, reference: Digest | Tag) -> Head:
-    about = value.about
-    digest = Digest(about["digest"])
-    if isinstance(reference, Digest) and digest != reference:
-        raise ValueError("it names another digest")
-    return Head(
-        digest, str(about["type"]), int(about["size"]), age=_age(about), stale=_stale(about)
-    )
-
-
-def _read_fetched(value: Value, reference: Digest | Tag) -> Fetched:
-    head = _read_head(value, reference)
-    if head.digest is None:
-        raise ValueError("it does not say what its bytes are")
-    if head.content_type == MediaType.V2S1_SIGNED:
-        # The digest is that of what is signed: ManifestInvalid for another one.
-        read_manifest(value.raw, head.content_type, expected=head.digest)
-    elif not head.digest.matches(value.raw):
-        raise ValueError("its bytes are not what it names")
-    return Fetched(value.raw, head.content_type, head.digest, age=head.age, stale=head.stale)
-
-
-def _read_page(value: Value) -> Page:
-    about = value.about
-    following, filtered = about["following"], about["filtered"]
-    if not isinstance(following, str | None) or not isinstance(filtered, bool):
-        raise TypeError("it does not say which page is next")
-    if following is not None and not is_query(following):
-        raise ValueError("it names a next page that cannot be asked for")
-    return Page(value.raw, following, filtered, age=_age(about))
-
-
-def _age(about: Mapping[str, Any]) -> float:
-    age = float(about["age"])
-    if not age >= 0:
-        raise ValueError("it is of the future")
-    return age
-
-
-def _stale(about: Mapping[str, Any]) -> str | None:
-    stale = about.get("stale")
-    return None if stale is None else str(stale)
