@@ -111,7 +111,7 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """What kubectl, helm and ctr read."""
         spec = Spec.read(self.state)
-        paths = (spec.kubernetes, tools.require("helm").parent, tools.SEARCH_PATH)
+        paths = (spec.kubernetes, spec.ctr.parent, tools.require("helm").parent, tools.SEARCH_PATH)
         return {
             "PATH": os.pathsep.join(map(str, paths)),
             "KUBECONFIG": str(spec.credentials / "admin.kubeconfig"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _HERE: Final = Path(__file__).parent
 # Of Kubernetes, where it is not the pinned one.
 _VERSION: Final = "KUBERNETES_VERSION"
+# The state of a cluster that runs already, such as `.tools/cluster/state` after `make cluster`.
+_RUNNING: Final = "CLUSTER_STATE"
 
 # Seconds: a step that takes less is not worth a line.
 _SHORTEST: Final = 0.05
@@ -37,6 +39,9 @@ def machine() -> None:
 @pytest.fixture(scope="session")
 def cluster(machine: None) -> Iterator[Cluster]:  # noqa: ARG001 -- asked for its refusal
     """A cluster with a ready node."""
+    if state := os.environ.get(_RUNNING):
+        yield Cluster(Path(state).resolve())
+        return
     with Cluster.start(os.environ.get(_VERSION, "")) as running:
         yield running
 

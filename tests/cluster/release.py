@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from tests.cluster.cluster import Cluster
 
-_CHART: Final = Path(__file__).parents[2] / "helm"
+CHART: Final = Path(__file__).parents[2] / "helm"
 _TIMEOUT: Final = "5m"
-_LEVEL: Final = "pod-security.kubernetes.io/enforce=restricted"
+_LEVEL: Final = "pod-security.kubernetes.io/enforce"
 _SECRET: Final = "bucket"
 
 
@@ -44,38 +44,72 @@ def values_with_bucket() -> dict[str, Any]:
     }
 
 
-class Release:
-    """A release, in a namespace of its own that takes no other pods than `restricted` ones."""
+def values_with_replicas() -> dict[str, Any]:
+    """Three replicas with a claim each, which are one cache without a Redis."""
+    return {**values(), "replicas": 3, "storage": {"size": "4Gi"}}
 
-    def __init__(self, cluster: Cluster, name: str, namespace: str) -> None:
+
+def values_on_nodes() -> dict[str, Any]:
+    """A replica on each node."""
+    return {**values(), "storage": {"layout": "nodes", "size": "4Gi"}}
+
+
+class Release:
+    """A release, in a namespace of its own that takes no other pods than those of its `level`."""
+
+    def __init__(
+        self, cluster: Cluster, name: str, namespace: str, *, level: str = "restricted"
+    ) -> None:
         """Nothing is installed yet."""
         self.cluster = cluster
         self.name = name
         self._namespace = namespace
+        self._level = level
 
     def namespace(self) -> None:
         """Make the namespace, and the Secret that `values_with_bucket` names."""
         self.kubectl("create", "namespace", self._namespace)
-        self.kubectl("label", "namespace", self._namespace, _LEVEL)
+        self.kubectl("label", "namespace", self._namespace, f"{_LEVEL}={self._level}")
         login = {"access-key-id": ACCESS_KEY, "secret-access-key": SECRET_KEY}
         options = (f"--from-literal={key}={value}" for key, value in login.items())
         self.kubectl("create", "secret", "generic", _SECRET, *options)
 
     def remove_namespace(self) -> None:
-        """Remove it and all that is in it, and wait until it has gone."""
+        """Remove it and all that is in it, and wait until it has gone.
+
+        Kubernetes deletes a namespace in two steps, and waits between them for half of the time
+        that its pods may take to end. So they are ended before.
+        """
+        self.kubectl("delete", "statefulsets,deployments,daemonsets", "--all", "--wait")
+        self.kubectl("delete", "pods", "--all", "--wait", f"--timeout={_TIMEOUT}")
         self.kubectl("delete", "namespace", self._namespace, "--wait", f"--timeout={_TIMEOUT}")
 
-    def install(self, chosen: dict[str, Any]) -> str:
+    def install(self, chosen: dict[str, Any], chart: Path = CHART) -> str:
         """`helm install`, until everything is ready."""
-        return self.cluster.run(*self._applied("install"), text=json.dumps(chosen))
+        return self.cluster.run(*self._applied("install", chart), text=json.dumps(chosen))
 
-    def upgrade(self, chosen: dict[str, Any]) -> str:
+    def attempt_install(
+        self, chosen: dict[str, Any], timeout: str = _TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
+        """`helm install`, whether it succeeds or not."""
+        command = self._applied("install", timeout=timeout)
+        return self.cluster.attempt(*command, text=json.dumps(chosen))
+
+    def upgrade(self, chosen: dict[str, Any], chart: Path = CHART) -> str:
         """`helm upgrade`, until everything is ready."""
-        return self.cluster.run(*self._applied("upgrade"), text=json.dumps(chosen))
+        return self.cluster.run(*self._applied("upgrade", chart), text=json.dumps(chosen))
 
-    def attempt_upgrade(self, chosen: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    def attempt_upgrade(
+        self, chosen: dict[str, Any], timeout: str = _TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
         """`helm upgrade`, whether it succeeds or not."""
-        return self.cluster.attempt(*self._applied("upgrade"), text=json.dumps(chosen))
+        command = self._applied("upgrade", timeout=timeout)
+        return self.cluster.attempt(*command, text=json.dumps(chosen))
+
+    def template(self, chosen: dict[str, Any]) -> str:
+        """What `helm template` renders, without the tests."""
+        command = (*self._helm("template"), "--no-hooks", self.name, str(CHART), "--values=-")
+        return self.cluster.run(*command, text=json.dumps(chosen))
 
     def test(self, *options: str, timeout: str = _TIMEOUT) -> subprocess.CompletedProcess[str]:
         """`helm test`, whether it succeeds or not."""
@@ -102,7 +136,22 @@ class Release:
 
     def kubectl(self, *arguments: str, text: str = "") -> str:
         """What kubectl says, in the release's namespace."""
-        return self.cluster.run("kubectl", f"--namespace={self._namespace}", *arguments, text=text)
+        return self.cluster.run(*self.command(*arguments), text=text)
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """kubectl, in the release's namespace."""
+        return ("kubectl", f"--namespace={self._namespace}", *arguments)
+
+    def process(self, pod: dict[str, Any], container: str = "lighterage") -> int:
+        """The first process of a pod's container, as the node numbers it."""
+        (found,) = (
+            each["containerID"].removeprefix("containerd://")
+            for each in pod["status"]["containerStatuses"]
+            if each["name"] == container
+        )
+        lines = self.cluster.run("ctr", "tasks", "list").splitlines()
+        (pid,) = (int(line.split()[1]) for line in lines if line.startswith(found))
+        return pid
 
     def objects(self, kind: str, *options: str) -> list[dict[str, Any]]:
         """The objects of a kind in the namespace."""
@@ -118,7 +167,7 @@ class Release:
     def _helm(self, what: str) -> tuple[str, ...]:
         return ("helm", what, f"--namespace={self._namespace}")
 
-    def _applied(self, what: str) -> tuple[str, ...]:
+    def _applied(self, what: str, chart: Path = CHART, timeout: str = _TIMEOUT) -> tuple[str, ...]:
         """The values are its standard input."""
-        wait = ("--wait", f"--timeout={_TIMEOUT}")
-        return (*self._helm(what), self.name, str(_CHART), "--values=-", *wait)
+        wait = ("--wait", f"--timeout={timeout}")
+        return (*self._helm(what), self.name, str(chart), "--values=-", *wait)

@@ -5,12 +5,12 @@ The steps are tests in the order of this file, on one release for each layout.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.cluster.addresses import NODE_PORT
+from tests.cluster.clients import pull, repositories_served
 from tests.cluster.cluster import ClusterError
 from tests.cluster.hosts import write_hosts
 from tests.cluster.release import Release, values, values_with_bucket
@@ -82,14 +82,7 @@ def test_a_node_pulls_through_it(release: Release, layout: str) -> None:
     write_hosts(release.cluster, f"http://127.0.0.1:{NODE_PORT}")
     image = _IMAGES[layout]
     pull(release, "pulled", f"docker.io/{image}")
-    served = [
-        event
-        for pod in release.pods()
-        for line in release.kubectl("logs", pod["metadata"]["name"]).splitlines()
-        if (event := json.loads(line))["event"] == "request.served"
-    ]
-    repository = image.partition(":")[0]
-    assert [event for event in served if repository in json.dumps(event)], served
+    assert f"docker.io/{image.partition(':')[0]}" in repositories_served(release)
 
 
 @layouts
@@ -159,29 +152,3 @@ def settings(release: Release) -> dict[str, Any]:
     )
     data: dict[str, Any] = found
     return data
-
-
-def pull(release: Release, name: str, image: str) -> None:
-    """Run a pod of an image that the node must pull, until it is ready, and delete it."""
-    restricted = {
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    container = {
-        "name": "main",
-        "image": image,
-        "imagePullPolicy": "Always",
-        "securityContext": restricted,
-    }
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
-    }
-    release.kubectl("apply", "--filename=-", text=json.dumps(pod))
-    release.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=60s")
-    release.kubectl("delete", "pod", name, "--wait")
