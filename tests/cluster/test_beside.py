@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -98,6 +100,21 @@ def test_the_preset_for_trials_passes_its_own_test(release: Release) -> None:
     release.install({**preset, "image": values()["image"], "config": config})
     done = release.test(timeout="3m")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_status_page_is_where_the_notes_say(release: Release, cluster: Cluster) -> None:
+    notes = release.install(values())
+    (forward,) = re.findall(r"^  (kubectl .* port-forward .*)$", notes, re.MULTILINE)
+    (url,) = re.findall(r"on the page at (http://\S+/):$", notes, re.MULTILINE)
+    forwarding = subprocess.Popen(
+        cluster.command(*forward.split()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        serves(cluster, url)
+        assert "Lighterage" in cluster.run("curl", "--silent", url)
+    finally:
+        forwarding.terminate()
+        forwarding.wait()
 
 
 @pytest.mark.parametrize("chosen", _EXISTING)
