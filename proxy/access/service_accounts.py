@@ -93,12 +93,13 @@ class IssuerKeys:
         self._flights = flights
         self._clock = clock
         self._keys: dict[str, RSAKey | ECKey | OKPKey] = {}
-        self._read_at = float("-inf")
+        self._read_at = self._asked_at = float("-inf")
 
     async def find(self, kid: str) -> RSAKey | ECKey | OKPKey | None:
         """The key of that name, or the only one if there is no name."""
-        age = self._clock.monotonic() - self._read_at
-        if age > _KEYS_LIFE or (kid not in self._keys and age > _KEYS_AGAIN):
+        now = self._clock.monotonic()
+        is_wanted = now - self._read_at > _KEYS_LIFE or kid not in self._keys
+        if is_wanted and now - self._asked_at > _KEYS_AGAIN:
             await self._flights.do(f"jwks:{self._name}", self._refresh)
         if not kid and len(self._keys) == 1:
             return next(iter(self._keys.values()))
@@ -107,9 +108,9 @@ class IssuerKeys:
     async def _refresh(self) -> None:
         try:
             self._keys = parse_keys(await self._read())
-            self._read_at = self._clock.monotonic()
+            self._read_at = self._asked_at = self._clock.monotonic()
         except (OSError, StoreError, ValueError) as error:
-            self._read_at = self._clock.monotonic() - _KEYS_LIFE + _KEYS_AGAIN
+            self._asked_at = self._clock.monotonic()
             _log.warning("issuer.keys_unreadable", issuer=self._name, error=str(error))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -16,7 +17,7 @@ from proxy.oci.reference import Digest, Repository
 from tests.kit import images
 from tests.kit.access import basic, bearer, htpasswd
 from tests.kit.proxy import Proxy, push, settings, until
-from tests.kit.scripted_upstream import ScriptedUpstream
+from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -458,3 +459,38 @@ async def test_a_rule_names_the_namespace_of_a_service_account(
             "jwt:https://cluster.example#system:serviceaccount:team:default"
         )
     assert all("Authorization" not in request.headers for request in upstream.requests)
+
+
+@pytest.mark.parametrize("trouble", ["slow", "huge", "another's"])
+async def test_an_issuer_in_trouble_concerns_its_own_tokens_only(
+    upstream: ScriptedUpstream, data_dir: Path, tmp_path: Path, trouble: str
+) -> None:
+    """Its keys come too late, are too many bytes, or are not those that it signs with."""
+    key, other = (ECKey.generate_key("P-256", {"kid": "one"}) for _ in range(2))
+    keys = json.dumps({"keys": [other.as_dict(private=False)]}).encode()
+    content = keys + b" " * 2**20 if trouble == "huge" else keys
+    issuer = {
+        "issuer": "https://cluster.example",
+        "audience": "lighterage",
+        "jwks_url": upstream.serve("/jwks", content),
+    }
+    if trouble == "slow":
+        upstream.fault("GET", "/jwks", Fault(delay=60))
+    claims = {"iss": issuer["issuer"], "aud": "lighterage", "sub": "a", "exp": time.time() + 600}
+    token = jwt.encode({"alg": "ES256", "kid": "one"}, claims, key, algorithms=["ES256"])
+    chosen = settings(upstream, data_dir, access=access(tmp_path, issuers=[issuer]))
+    async with Proxy(chosen) as proxy:
+        theirs = asyncio.create_task(
+            ask(proxy, SECRET, "manifests/1", Authorization=basic("any", token))
+        )
+        await until(lambda: upstream.count("GET", "/jwks") == 1)
+        assert (await ask(proxy, SECRET, "manifests/1", Authorization=CI)).status == 200
+        assert (await ask(proxy, PUBLIC, "manifests/1")).status == 200
+        if trouble == "slow":
+            assert not theirs.done()
+        assert (await theirs).status == 401
+        for number in range(5):
+            wrong = f"{token[:-4]}{number:04}"
+            answer = await ask(proxy, SECRET, "manifests/1", Authorization=basic("any", wrong))
+            assert answer.status == 401
+        assert upstream.count("GET", "/jwks") == 1, "not asked by each login"
