@@ -46,8 +46,13 @@ class Browser:
         self.driver.get(url)
 
     def text(self, selector: str) -> str:
-        """What the first element of that selector shows."""
-        return str(self.find(selector).text)
+        """What the first element of that selector shows; it may be replaced at any moment."""
+        return str(self.run("return document.querySelector(arguments[0]).innerText", selector))
+
+    def texts(self, selector: str) -> list[str]:
+        """What every element of that selector shows."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText)"
+        return list(self.run(script, selector))
 
     def find(self, selector: str) -> WebElement:
         """The first element of that selector."""

@@ -87,13 +87,13 @@ async def test_it_shows_hits_images_clients_and_errors_as_they_happen(
     await asyncio.to_thread(browser.wait_for_text, "#clients", "docker-1.9", within=PROMPT)
     assert await asyncio.to_thread(copy, f"{host}:absent", tmp_path / "absent") != 0
     await asyncio.to_thread(browser.wait_for_text, "#errors", f"{CARGO}:absent", within=PROMPT)
-    rows = [row.text for row in browser.all("#clients tbody tr")]
+    rows = browser.texts("#clients tbody tr")
     assert [row.split()[0] for row in rows] == ["docker-1.9", "podman"]
     assert "schema 1" in rows[0]
     assert "OCI" in rows[1]
-    pulled = browser.find("#images tbody tr").text
-    assert " 2 OCI" in pulled.replace("\n", " ")
-    failed = browser.find("#errors tbody tr").text
+    pulled = browser.text("#images tbody tr")
+    assert " 2 OCI" in " ".join(pulled.split())
+    failed = browser.text("#errors tbody tr")
     assert "404" in failed
     assert "127.0.0.1" in failed
     assert "%" in browser.text("#hits .value")
@@ -120,7 +120,7 @@ async def test_it_shows_a_transfer_that_runs_and_its_end(
 
     reading = asyncio.create_task(asyncio.to_thread(read))
     await asyncio.to_thread(browser.wait_for_text, "#transfers tbody", CARGO, within=PROMPT)
-    shown = browser.find("#transfers tbody tr").text
+    shown = browser.text("#transfers tbody tr")
     assert digest[:19] in shown
     assert "of 4.0 MiB" in shown
     assert upstream.url.removeprefix("http://") in shown
@@ -176,7 +176,7 @@ async def test_it_is_complete_without_scripts(browser: Browser, proxy: Proxy) ->
     browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         await asyncio.to_thread(browser.open, f"{proxy.admin_url}/")
-        headings = [each.text for each in browser.all("section h2")]
+        headings = browser.texts("section h2")
         assert len(headings) == len(SECTIONS)
         assert "docker-1.9" in browser.text("#clients")
         assert "Reload the page" in browser.text("#live")
