@@ -24,7 +24,7 @@ MAY_IMPORT: Final = {
     "ports": {"errors", "oci"},
     "kit": {"errors", "ports"},
     "telemetry": {"errors", "kit", "oci"},
-    "report": {"errors", "kit", "oci"},
+    "report": {"errors", "kit", "oci", "telemetry"},
     "config": {"errors", "oci"},
     "stores": _EVERYWHERE | {"ports"},
     "upstream": _EVERYWHERE | {"ports"},

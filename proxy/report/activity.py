@@ -12,6 +12,7 @@ from proxy.report.census import Census, Generation
 from proxy.report.failures import Failure, Failures
 from proxy.report.images import ImageCounts, ImagePulls
 from proxy.report.series import DAY, Series, minute_of
+from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +106,7 @@ class Activity:
         form = "" if not answered.media_type else kind.form if kind else _UNNAMED_FORM
         generation = self._generation(answered.agent, has_accept=answered.has_accept)
         self._census.add(generation, answered.client, answered.agent, form, count=count, at=now)
+        metrics.CLIENT_REQUESTS.labels(generation).inc(count)
         if answered.tagged and form:
             by_head = answered.method == "HEAD"
             self._images.add(

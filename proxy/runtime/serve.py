@@ -132,6 +132,7 @@ async def serve(
 
     `started` is called when the listener accepts connections.
     """
+    _state_facts(settings)
     server = RegistryServer(services.registry, services.limits)
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
     await runner.setup()
@@ -173,6 +174,14 @@ async def serve(
             await shutdown.wait_stop(settings.shutdown.delay)
         await site.stop()
         await _finish(server, services, shutdown, settings.shutdown.grace)
+
+
+def _state_facts(settings: Settings) -> None:
+    """What metrics say of the settings, for comparison with the amounts."""
+    metrics.BUILD_INFO.labels(__version__).set(1)
+    if settings.blobs.store == "disk":
+        metrics.STORED_LIMIT.set(settings.blobs.max_size)
+    metrics.TRANSFERS_LIMIT.set(settings.limits.share(settings.workers).downloads)
 
 
 async def _finish(

@@ -19,6 +19,17 @@ _PREFIX: Final = "lighterage"
 _LAG_EVERY: Final = 0.5
 _SECONDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
+BUILD_INFO = Gauge(
+    f"{_PREFIX}_build_info",
+    "1, with the version of this release.",
+    ("version",),
+    multiprocess_mode="livemax",
+)
+CLIENT_REQUESTS = Counter(
+    f"{_PREFIX}_client_requests_total",
+    "Answered requests, by generation of the client.",
+    ("generation",),
+)
 REQUESTS = Counter(
     f"{_PREFIX}_requests_total",
     "Responses to clients, by route, status and cache outcome.",
@@ -113,6 +124,11 @@ TRANSFERS = Gauge(
     "Blobs that are being fetched from an upstream.",
     multiprocess_mode="livesum",
 )
+TRANSFERS_LIMIT = Gauge(
+    f"{_PREFIX}_transfers_limit",
+    "Blobs that may be fetched at once.",
+    multiprocess_mode="livesum",
+)
 FOLLOWERS = Gauge(
     f"{_PREFIX}_transfer_readers",
     "Clients that read a blob while it is fetched.",
@@ -185,6 +201,11 @@ PEER_SENT_BYTES = Counter(
     f"{_PREFIX}_peer_sent_bytes_total",
     "Bytes sent to other replicas, by whether they are in this one's zone.",
     ("zone",),
+)
+STORED_LIMIT = Gauge(
+    f"{_PREFIX}_stored_bytes_limit",
+    "Bytes that the blobs may take on the disk.",
+    multiprocess_mode="livemax",
 )
 STORED_BYTES = Gauge(
     f"{_PREFIX}_stored_bytes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -138,6 +139,14 @@ async def test_the_commands_ask_the_proxy_that_runs(
             assert totals["answers"] == asked == totals["here"] + totals["fetched"]
             assert seen["images"][0]["pulls"] == asked
             assert seen["clients"][0]["requests"] == asked
+            async with client.get(f"{proxy.admin_url}/metrics") as answer:
+                told = await answer.text()
+            assert re.search(r'lighterage_build_info{version="[^"]+"} 1.0', told)
+            assert f'lighterage_client_requests_total{{generation="other"}} {asked}.0' in told
+            assert "lighterage_transfers_limit 256.0" in told
+            limit = re.search(r"^lighterage_stored_bytes_limit (\S+)$", told, re.MULTILINE)
+            assert limit is not None
+            assert float(limit[1]) == 50 * 2**30
             for body in BAD:
                 async with client.post(f"{proxy.admin_url}/purge", json=body) as answer:
                     assert (answer.status, list(await answer.json())) == (400, ["errors"])
