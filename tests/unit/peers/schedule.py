@@ -136,7 +136,7 @@ class Schedule:
         self.upstream.heal()
         for _ in range(70):
             await self._probe()
-            await self.fleet.clock.run(1.0)
+            self.fleet.clock.advance(1.0)
         for history in self.history.values():
             last = max(history.purged.values(), default=0.0)
             history.purged = dict.fromkeys(self.fleet.addresses, last)

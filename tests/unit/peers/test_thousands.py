@@ -76,7 +76,7 @@ async def test_a_purge_reaches_all_in_seconds(count: int, seconds: int) -> None:
                 [asyncio.create_task(one.replicas.probe()) for one in fleet.replicas.values()],
                 _WITHIN,
             )
-            await fleet.clock.run(1.0)
+            fleet.clock.advance(1.0)
             rounds += 1
     finally:
         await fleet.close()
