@@ -228,6 +228,9 @@ class PeerStream:
         """`start` and `total` are what the replica says. PeerFailed if nobody asked for that."""
         if question.start >= 0 and start != question.start:
             raise PeerFailed(Reason.LYING, "it sends another range")
+        if total is None and question.start >= 0 and question.end is None:
+            # It could go on for ever.
+            raise PeerFailed(Reason.LYING, "it does not say how long the blob is")
         self._answer = answer
         # The offset after the last byte, if it is known.
         self._stop = total

@@ -89,6 +89,10 @@ _WRONG: Final = {
     "other bytes": (Script(sent(_OTHER)), "lying"),
     "fewer bytes than it said": (Script(sent(b"x", total=_SMALL)), "lying"),
     "more bytes than it said": (Script(sent(_OTHER * 3, total=_SMALL)), "lying"),
+    "bytes without an end in sight": (
+        Script([Frame.of_extent(0, None), *[Frame(Kind.DATA, _OTHER)] * 100], stalls=True),
+        "lying",
+    ),
     "an end without an extent": (Script([Frame(Kind.END)]), "lying"),
     "a value instead of bytes": (Script([Value().frame()]), "lying"),
     "a signature with another secret": (
