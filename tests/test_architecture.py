@@ -61,7 +61,6 @@ MAY_KNOW: Final = {
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "redis": {"stores"},
-    "rich": {"cli"},
     "structlog": set(MAY_IMPORT) - {"errors", "oci", "ports"},
     "uvloop": {"runtime"},
     "yaml": {"config"},

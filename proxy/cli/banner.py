@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+import click
 import structlog
-from rich.console import Console
-from rich.markup import escape
 
 from proxy import __version__
 from proxy.cli.clients import CLIENTS, ProxyAddress
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _SHOWN = ("docker", "containerd", "podman")
 _TEXT = """
-[bold]Lighterage {version}[/bold]
-  listens on     [cyan]{listens}[/cyan]   (health and metrics: http://{admin})
+{title}
+  listens on     {listens}   (health and metrics: http://{admin})
   upstreams      {upstreams}
   data           {data}
 
-[bold]Point a client at it[/bold]   (lighterage client-config prints it for every registry)
+{clients_title}   (lighterage client-config prints it for every registry)
 {clients}
 Ctrl-C stops it.
 """
@@ -45,16 +45,18 @@ def announce(settings: Settings) -> None:
     upstreams = ", ".join(
         f"{name} ({upstream.url})" for name, upstream in settings.upstreams.items()
     )
-    Console(stderr=True, highlight=False).print(
+    click.echo(
         _TEXT.format(
-            version=__version__,
-            listens=ProxyAddress(str(settings.listen), at.tls).url,
+            title=click.style(f"Lighterage {__version__}", bold=True),
+            listens=click.style(ProxyAddress(str(settings.listen), at.tls).url, fg="cyan"),
             admin=settings.admin.listen,
-            upstreams=escape(upstreams),
-            data=escape(str(settings.data.absolute())),
-            clients=escape(_clients(settings, at)),
+            upstreams=upstreams,
+            data=settings.data.absolute(),
+            clients_title=click.style("Point a client at it", bold=True),
+            clients=_clients(settings, at),
         ),
-        soft_wrap=True,
+        err=True,
+        color=False if os.environ.get("NO_COLOR") else None,
     )
 
 

@@ -9,9 +9,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
 from proxy.kit.human import human
 
@@ -45,18 +42,23 @@ def show(steps: Iterator[Progress], *, as_json: bool = False) -> Progress:
 
 
 def _as_bar(steps: Iterator[Progress]) -> Progress:
-    columns = (
-        TextColumn("verifying"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TimeRemainingColumn(),
-    )
     last = next(steps)
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=last.size)
+    with click.progressbar(
+        length=last.size,
+        label="verifying",
+        file=sys.stderr,
+        item_show_func=lambda step: None if step is None else _share(step),
+    ) as bar:
+        shown = 0
+        # A scrub yields one object, which it changes.
         for last in steps:
-            bar.update(task, completed=last.read)
+            bar.update(last.read - shown, last)
+            shown = last.read
     return last
+
+
+def _share(step: Progress) -> str:
+    return f"{human(step.read)} of {human(step.size)}"
 
 
 def _as_lines(steps: Iterator[Progress]) -> Progress:
@@ -67,7 +69,6 @@ def _as_lines(steps: Iterator[Progress]) -> Progress:
         if monotonic() >= due:
             due += _LINE_EVERY
             click.echo(
-                f"{last.seen} of {last.blobs} blobs, {human(last.read)} of {human(last.size)}, "
-                f"{len(last.damaged)} damaged"
+                f"{last.seen} of {last.blobs} blobs, {_share(last)}, {len(last.damaged)} damaged"
             )
     return last
