@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from proxy.config import Settings
 
 _TIMEOUT = 10.0
+# HTTP_PROXY in the environment is for the internet.
+_OPENER = build_opener(ProxyHandler({}))
 
 
 class RemoteError(Exception):
@@ -40,20 +42,16 @@ def ask(
     `admin` is HOST:PORT or a URL. RemoteError if there is no usable answer; `refused_is_answer`: a
     body with an error's status is one.
     """
-    url = admin if "://" in admin else f"http://{admin}"
-    if urlsplit(url).scheme not in {"http", "https"}:
-        raise RemoteError(f"{admin} is not the address of an admin listener")
+    url = _url(admin)
     data = None if content is None else json.dumps(content).encode()
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     request = Request(  # noqa: S310 -- checked above
-        url.rstrip("/") + path, data=data, headers=headers
+        url + path, data=data, headers=headers
     )
-    # HTTP_PROXY in the environment is for the internet.
-    opener = build_opener(ProxyHandler({}))
     try:
-        with opener.open(request, timeout=_TIMEOUT) as response:
+        with _OPENER.open(request, timeout=_TIMEOUT) as response:
             answer = json.load(response)
     except HTTPError as error:
         with error:
@@ -61,16 +59,27 @@ def ask(
                 raise RemoteError(_refusal(error), error.code) from None
             answer = _body(error)
     except (URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise RemoteError(
-            f"no proxy answers at {url}: {getattr(reason, 'strerror', None) or reason}; start one "
-            "with lighterage serve, or name its admin listener with --admin or --config"
-        ) from None
+        raise _no_answer(url, error) from None
     except ValueError:
         raise RemoteError(f"the server at {url} is not Lighterage") from None
     if not isinstance(answer, dict):
         raise RemoteError(f"the server at {url} is not Lighterage")
     return answer
+
+
+def check_alive(admin: str, within: float) -> None:
+    """Ask the admin listener at `admin` for `/healthz`; RemoteError unless it answers 200.
+
+    `within` is in seconds.
+    """
+    url = _url(admin)
+    try:
+        _OPENER.open(f"{url}/healthz", timeout=within).close()
+    except HTTPError as error:
+        with error:
+            raise RemoteError(_refusal(error), error.code) from None
+    except (URLError, OSError) as error:
+        raise _no_answer(url, error) from None
 
 
 def address_of(settings: Settings) -> str:
@@ -80,6 +89,21 @@ def address_of(settings: Settings) -> str:
     host, port = settings.admin.listen
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
     return str(Address(anywhere.get(host, host), port))
+
+
+def _url(admin: str) -> str:
+    url = admin if "://" in admin else f"http://{admin}"
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise RemoteError(f"{admin} is not the address of an admin listener")
+    return url.rstrip("/")
+
+
+def _no_answer(url: str, error: OSError) -> RemoteError:
+    reason = getattr(error, "reason", error)
+    return RemoteError(
+        f"no proxy answers at {url}: {getattr(reason, 'strerror', None) or reason}; start one "
+        "with lighterage serve, or name its admin listener with --admin or --config"
+    )
 
 
 def _body(error: HTTPError) -> object:

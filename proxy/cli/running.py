@@ -1,4 +1,4 @@
-"""Commands for a running proxy: `status` and `purge`."""
+"""Commands for a running proxy: `status`, `health` and `purge`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ ADMIN = click.option(
     help="The admin listener of the proxy; by default that of the settings.",
 )
 _NOT_FOUND = 404
+# Seconds: less than a health check may take.
+_ALIVE_WITHIN = 4.0
 
 
 @main.command()
@@ -36,6 +38,24 @@ def status(admin: str | None, config: Path | None, *, as_json: bool) -> None:
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(describe(answer)))
     if not answer["health"]["ready"]:
         raise click.exceptions.Exit(NOT_WELL)
+
+
+@main.command()
+@ADMIN
+@CONFIG
+def health(admin: str | None, config: Path | None) -> None:
+    """Ask a running proxy whether it is alive; exit status 1 if it is not.
+
+    The image's health check: beside `serve` in a container it finds the admin listener by the
+    arguments of `serve`. No token is needed.
+    """
+    from proxy.cli.admin_client import RemoteError, check_alive  # noqa: PLC0415
+
+    try:
+        check_alive(admin or _admin_listener(config)[0], _ALIVE_WITHIN)
+    except RemoteError as error:
+        fail(str(error))
+    click.echo("alive")
 
 
 @main.command()
@@ -63,19 +83,31 @@ def ask_proxy(
     content: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """The JSON answer of the admin listener; ends the command if there is none."""
-    from proxy.cli.admin_client import RemoteError, address_of, ask  # noqa: PLC0415
+    from proxy.cli.admin_client import RemoteError, ask  # noqa: PLC0415
 
-    settings = load(config)
-    file = settings.admin.token_file
+    address, file = _admin_listener(config)
     try:
         token = None if file is None else file.read_text().strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         fail(f"admin.token_file: {file} cannot be read: {reason}")
     try:
-        return ask(admin or address_of(settings), path, content, token=token)
+        return ask(admin or address, path, content, token=token)
     except RemoteError as error:
         fail(str(error), USAGE if error.status == _NOT_FOUND else FAILED)
+
+
+def _admin_listener(config: Path | None) -> tuple[str, Path | None]:
+    """The address of the admin listener, and the file of its token, as the settings say.
+
+    In a container, also as the arguments of its `lighterage serve` say.
+    """
+    from proxy.cli.admin_client import address_of  # noqa: PLC0415
+    from proxy.cli.first_process import serving_arguments  # noqa: PLC0415
+
+    file, arguments = serving_arguments()
+    settings = load(config or file, **arguments)
+    return address_of(settings), settings.admin.token_file
 
 
 def _purge_request(image: str) -> dict[str, object]:
