@@ -109,20 +109,33 @@ def _directory(place: Place, path: Path, flag: str) -> Iterator[Wrong]:
         if error.errno == errno.ENOSPC:
             yield Wrong(place, f"the disk with {path} is full; free some of it, or {remedy}")
         elif error.errno == errno.EROFS:
-            yield Wrong(place, f"{path} is on a read-only file system; {remedy}")
+            yield Wrong(
+                place,
+                f"{path} is on a read-only file system: mount a volume there that {_us()} may "
+                f"write, or {remedy}",
+            )
         else:
-            yield Wrong(place, f"{path} is not writable by uid {os.geteuid()}{_rights(there)}")
+            yield Wrong(place, f"{path} is not writable by {_us()}{_rights(there, remedy)}")
 
 
-def _rights(path: Path) -> str:
+def _us() -> str:
+    """Who this process is to the kernel."""
+    groups = sorted({os.getegid(), *os.getgroups()})
+    number = "group" if len(groups) == 1 else "groups"
+    return f"uid {os.geteuid()} ({number} {', '.join(map(str, groups))})"
+
+
+def _rights(path: Path, remedy: str) -> str:
+    """Who owns `path`, and what to do about it."""
     try:
         found = path.stat()
     except OSError:
-        return ""
+        return f"; {remedy}"
     mode = f"{stat.S_IMODE(found.st_mode):04o}"
     return (
-        f": {path} belongs to uid {found.st_uid} with mode {mode}; "
-        f"chown {os.geteuid()} {path}, or choose another directory"
+        f": {path} belongs to uid {found.st_uid}, group {found.st_gid}, with mode {mode}; run "
+        f"chown -R {os.geteuid()}:{os.getegid()} {path} (for a container, on the host: on what is "
+        f"mounted there), run as its owner, or {remedy}"
     )
 
 

@@ -254,8 +254,10 @@ SETTINGS: Final = {
         environ={"LIGHTERAGE_DATA": "{here}/short/data"},
     ),
     "data that cannot be written": Wrong(
-        "LIGHTERAGE_DATA: data: /proc/self/data is not writable by uid {uid}: /proc/self belongs "
-        "to uid {uid} with mode 0555; chown {uid} /proc/self, or choose another directory",
+        "LIGHTERAGE_DATA: data: /proc/self/data is not writable by uid {uid} ({groups}): "
+        "/proc/self belongs to uid {uid}, group {gid}, with mode 0555; run chown -R {uid}:{gid} "
+        "/proc/self (for a container, on the host: on what is mounted there), run as its owner, or "
+        "choose another directory with data or --data",
         environ={"LIGHTERAGE_DATA": "/proc/self/data"},
     ),
     "one port for two": Wrong(

@@ -22,7 +22,10 @@ LIGHTERAGE: Final = Path(sys.executable).with_name("lighterage")
 
 def fill(text: str, names: Mapping[str, object]) -> str:
     """`text` with what the braces stand for; YAML has braces of its own."""
-    for name, value in {"uid": os.geteuid(), **names}.items():
+    groups = sorted({os.getegid(), *os.getgroups()})
+    ours: dict[str, object] = {"uid": os.geteuid(), "gid": os.getegid()}
+    ours["groups"] = f"group{'s'[: len(groups) - 1]} {', '.join(map(str, groups))}"
+    for name, value in (ours | dict(names)).items():
         text = text.replace(f"{{{name}}}", str(value))
     return text
 
