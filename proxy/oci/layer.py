@@ -6,17 +6,18 @@ read once, piece by piece, in bounded memory.
 
 from __future__ import annotations
 
-import re
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Self
 
 from proxy.errors import ConversionRefused, RefusalReason
 from proxy.oci.reference import Digest
+from proxy.oci.tar_walk import NotAnArchiveError, TarWalk, TooManyEntriesError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _GZIP: Final = b"\x1f\x8b"
 # zlib's `wbits` for a gzip member with its header and trailer, which are checked.
@@ -25,11 +26,6 @@ _ONE_MEMBER: Final = 31
 _PIECE: Final = 256 * 1024
 # Some builders make a member for each file. Each costs as much as many bytes, so they are bounded.
 _MAX_MEMBERS: Final = 2**20
-# POSIX.1-2017, pax, "ustar Interchange Format": a header, and its checksum's place.
-_BLOCK: Final = 512
-_SEEN: Final = 2 * _BLOCK
-_CHECKSUM: Final = slice(148, 156)
-_OCTAL: Final = re.compile(rb"[0-7]{1,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +76,8 @@ class LayerMeter:
         self._max_unpacked = max_unpacked
         self._size = self._unpacked = self._members = 0
         self._hash = sha256()
-        # The first bytes of the archive, and those of the layer before its format is known.
-        self._first = bytearray()
+        self._archive = TarWalk()
+        # The first bytes of the layer, before its format is known.
         self._head = b""
         self._is_gzip: bool | None = None
         self._member: zlib._Decompress | None = None
@@ -107,8 +103,8 @@ class LayerMeter:
         if self._head and self._is_gzip:
             raise self._refusal("has other bytes after its gzip data")
         self._add(self._head)
-        if len(self._first) < _SEEN:
-            self._check_archive()
+        with self._as_refusals():
+            self._archive.finish()
         return LayerFacts(
             digest=self._digest,
             size=self._size,
@@ -165,35 +161,19 @@ class LayerMeter:
                 RefusalReason.SIZE,
             )
         self._hash.update(unpacked)
-        if len(self._first) < _SEEN:
-            self._first += unpacked[: _SEEN - len(self._first)]
-            if len(self._first) == _SEEN:
-                self._check_archive()
+        with self._as_refusals():
+            self._archive.feed(unpacked)
 
-    def _check_archive(self) -> None:
-        """Refuse what does not begin as a tar archive does: with a header, or with its end."""
-        first, second = bytes(self._first[:_BLOCK]), self._first[_BLOCK:]
-        if not first or (len(first) == _BLOCK and not any(first) and not any(second)):
-            return
-        if len(first) < _BLOCK or _stated_checksum(first) not in _checksums(first):
-            raise self._refusal("is neither gzip nor a tar archive")
+    @contextmanager
+    def _as_refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except NotAnArchiveError as error:
+            raise self._refusal(str(error)) from None
+        except TooManyEntriesError as error:
+            raise self._refusal(str(error), RefusalReason.SIZE) from None
 
     def _refusal(
         self, reason: str, kind: RefusalReason = RefusalReason.LAYERS
     ) -> ConversionRefused:
         return ConversionRefused(f"its layer {self._digest} {reason}", kind)
-
-
-def _stated_checksum(header: bytes) -> int | None:
-    digits = header[_CHECKSUM].strip(b" \0")
-    return int(digits, 8) if _OCTAL.fullmatch(digits) else None
-
-
-def _checksums(header: bytes) -> tuple[int, int]:
-    """The sum of the header's bytes, and of its signed bytes, which old tar programs wrote.
-
-    The checksum itself counts as spaces.
-    """
-    blank = header[: _CHECKSUM.start] + b" " * 8 + header[_CHECKSUM.stop :]
-    total = sum(blank)
-    return total, total - 256 * sum(byte > 127 for byte in blank)  # noqa: PLR2004

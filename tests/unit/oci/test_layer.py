@@ -95,7 +95,18 @@ REFUSED: Final = {
     "only a magic number": (b"\x1f\x8b", "ends in the middle of its gzip data"),
     "no deflate": (b"\x1f\x8b\x07" + bytes(64), "is damaged gzip data"),
     "another trailer": (GZIP[:-8] + bytes(8), "is damaged gzip data"),
-    "a second member that is damaged": (GZIP + GZIP[:-8] + bytes(8), "is damaged gzip data"),
+    "a second member that is damaged": (
+        schema1.gzipped(ARCHIVE[:700]) + schema1.gzipped(ARCHIVE[700:])[:-8] + bytes(8),
+        "is damaged gzip data",
+    ),
+    "text after the archive": (
+        schema1.gzipped(ARCHIVE + _TEXT),
+        "has other bytes after the end of its tar archive",
+    ),
+    "text within the archive": (
+        schema1.gzipped(ARCHIVE.rstrip(b"\0") + bytes(-len(ARCHIVE.rstrip(b"\0")) % 512) + _TEXT),
+        "has no tar header at byte",
+    ),
 }
 
 
