@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from proxy.errors import ConversionRefused, ManifestInvalid, RefusalReason
 from proxy.oci import image
 from proxy.oci.derivation import ConversionInputs, Derived, Origin, serialize
-from proxy.oci.manifest import Image, Index, Manifest, read_manifest
+from proxy.oci.manifest import Image, Index, Manifest, Schema1, read_manifest
 from proxy.oci.mediatype import MediaType, manifest_type
 
 if TYPE_CHECKING:
@@ -166,6 +166,8 @@ def _child(entry: Descriptor, raw: bytes, target: MediaType) -> Manifest:
         child = read_manifest(raw, entry.media_type, expected=entry.digest)
     except ManifestInvalid as error:
         raise ConversionRefused(error.message) from None
+    if isinstance(child, Schema1):
+        raise ConversionRefused("it is schema 1, which is converted only as an image of its own")
     if not isinstance(child, Image):
         raise ConversionRefused("it is not an image manifest")
     if child.media_type == target and not image.has_mixed_types(child):

@@ -178,7 +178,11 @@ def test_nothing_is_signed_without_a_key() -> None:
         ("elsewhere", LIST, "no image for any of linux/amd64, linux/arm64"),
         ("referrers", LIST, "no image for any of"),
         ("without-platform", LIST, "no image for any of"),
-        ("list-of-schema1", INDEX_OF_OCI, "it is not an image manifest"),
+        (
+            "list-of-schema1",
+            INDEX_OF_OCI,
+            "it is schema 1, which is converted only as an image of its own",
+        ),
         ("list-of-zstd", LIST, "none of its images can be converted"),
     ],
 )
