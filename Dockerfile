@@ -1,23 +1,36 @@
 # The image: what the lock names and the proxy, on a base without shell and package manager.
 #
 #   docker build --tag registry.example.org/lighterage:0.1.0 .
+#   podman build --format docker --tag registry.example.org/lighterage:0.1.0 .
 #
-# Both bases have the same Python, 3.13. Another registry for them: --build-arg BUILD=... RUNTIME=...
+# For linux/amd64 and linux/arm64 (`--platform`); nothing of the target's is run, so one machine
+# builds both. (buildah 1.28 must be told its own: --build-arg BUILDPLATFORM=linux/amd64.) Both bases
+# have the same Python, 3.13. Another registry for them: --build-arg BUILD=... RUNTIME=...
 ARG BUILD=docker.io/library/python:3.13.15-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 ARG RUNTIME=gcr.io/distroless/python3-debian13:nonroot@sha256:83aa8d4f74a4d7f7cf2d472054139bef71a927b76c680c0f2e1021d6b1d6d732
 
-FROM ${BUILD} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+FROM --platform=$BUILDPLATFORM ${BUILD} AS build
+ARG TARGETARCH
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONHASHSEED=0
 WORKDIR /src
 # pip writes the path of its own Python into the command `lighterage`: the one that the runtime has.
 RUN ln -sf /usr/local/bin/python3 /usr/bin/python3
 
-COPY requirements.lock requirements-build.lock ./
-RUN /usr/bin/python3 -m pip install --quiet --require-hashes --only-binary=:all: --no-compile \
+COPY requirements.lock requirements-build.lock release/slim.py ./
+RUN case "${TARGETARCH}" in \
+        amd64) machine=x86_64 ;; \
+        arm64) machine=aarch64 ;; \
+        *) echo "for linux/amd64 and linux/arm64 only, not for '${TARGETARCH}'" >&2; exit 1 ;; \
+    esac \
+    && /usr/bin/python3 -m pip install --quiet --require-hashes --only-binary=:all: --no-compile \
+        --no-deps --implementation=cp --python-version=3.13 \
+        --platform="manylinux2014_${machine}" \
+        $(seq --format="--platform=manylinux_2_%.0f_${machine}" 5 41) \
         --target=/dependencies --requirement=requirements.lock \
     && /usr/bin/python3 -m pip install --quiet --require-hashes --only-binary=:all: --no-compile \
         --target=/build-tools --requirement=requirements-build.lock \
     && rm -r /dependencies/bin \
+    && /usr/bin/python3 slim.py /dependencies \
     && /usr/bin/python3 -m compileall -q --invalidation-mode=unchecked-hash \
         -s /dependencies -p /opt/lighterage /dependencies
 
@@ -30,20 +43,29 @@ RUN PYTHONPATH=/build-tools /usr/bin/python3 -m pip install --quiet --no-deps --
         -s /application -p /opt/lighterage /application \
     && mkdir -p /volumes/lighterage && chmod 0770 /volumes/lighterage
 
-FROM ${RUNTIME}
-# Two layers: a release that changes no dependency is a small pull.
+# A stage for each layer: buildah makes one of all that a stage copies. A release that changes no
+# dependency is a small pull. Group 0 is what a user of any other number is in, with docker as in
+# OpenShift.
+FROM --platform=$TARGETPLATFORM ${RUNTIME} AS dependencies
 COPY --from=build /dependencies /opt/lighterage
-COPY --from=build /application /opt/lighterage
-# Group 0 is what a user of any other number is in, with docker as in OpenShift.
+
+FROM dependencies AS volume
 COPY --from=build --chown=65532:0 /volumes /var/lib
+
+FROM volume
+COPY --from=build /application /opt/lighterage
 ENV PATH=/opt/lighterage/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/opt/lighterage \
     PYTHONDONTWRITEBYTECODE=1 \
     LIGHTERAGE_DATA=/var/lib/lighterage
 USER 65532:65532
 WORKDIR /var/lib/lighterage
+VOLUME /var/lib/lighterage
 EXPOSE 5000
 STOPSIGNAL SIGTERM
+# By the program itself, which finds the admin listener by the settings and arguments of `serve`.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["/opt/lighterage/bin/lighterage", "health"]
 ENTRYPOINT ["/opt/lighterage/bin/lighterage"]
 CMD ["serve"]
 

@@ -23,7 +23,7 @@ IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
 .PHONY: help run demo test test-fast test-313 coverage check fuzz siege chaos bench bench-guard chart lock \
-	cluster cluster-stop cluster-test cluster-all
+	cluster cluster-stop cluster-test cluster-all release
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile
@@ -94,6 +94,10 @@ cluster-all: .venv/dev.stamp ## the same, and everything that takes long
 
 chart: .venv/dev.stamp ## the chart's README and schema anew, for values.yaml and the settings
 	$(BIN)/python -m tests.chart.generated
+
+release: .venv/dev.stamp ## image and chart, signed, in REGISTRY=registry.example.org/team by KEY=cosign.key
+	@$(BIN)/python tests/tools.py buildah skopeo helm cosign
+	@$(BIN)/python -m release $(REGISTRY) --key $(KEY) $(ARGS)
 
 lock: .venv/dev.stamp ## write the locks anew for pyproject.toml; ARGS=--upgrade for newer versions
 	$(LOCK) $(ARGS) pyproject.toml --all-extras --output-file requirements.lock

@@ -22,12 +22,14 @@ _BENCH: Final = _ROOT / "tests/bench/tools"
 _HELM: Final = _ROOT / "tests/chart/tools"
 _GATEWAY: Final = _ROOT / "tests/contract/tools"
 _CONFORMANCE: Final = _ROOT / "tests/conformance/tools"
+_IMAGE: Final = _ROOT / "tests/image/tools"
 _CLIENTS: Final = _ROOT / "tests/e2e/tools"
 # Each program, and the module that pins it. They are apart because none is to choose the
 # versions of another one's dependencies.
 _MODULES: Final = {
     "conformance": _CONFORMANCE,
     "crane": _CLIENTS / "crane",
+    "cosign": _IMAGE,
     "docker113": _CLIENTS / "docker113",
     "ggcr": _CLIENTS / "ggcr",
     "helm": _HELM,

@@ -35,6 +35,7 @@ PACKAGES: Final = {
     "ctr": "containerd",
     "distribution": "golang-github-docker-distribution-dev",
     "docker": "docker.io",
+    "docker-compose": "docker-compose",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "go": "golang-go",
@@ -50,6 +51,7 @@ PACKAGES: Final = {
     "setpriv": "util-linux",
     "skopeo": "skopeo",
     "npm": "npm",
+    "systemd-analyze": "systemd",
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "wrk": "wrk",
@@ -86,7 +88,10 @@ SUITES: Final = {
         *("go", "distribution", "libtrust", "crane", "docker113", "ggcr"),
     ),
     "hostile": ("docker-registry", "nginx", "redis-server", "versitygw"),
-    "image": ("buildah", "chroot", "docker-registry", STAND_IN, "unshare", "versitygw"),
+    "image": (
+        *("buildah", "chroot", "cosign", "docker", "docker-compose", "docker-registry", "helm"),
+        *("skopeo", STAND_IN, "systemd-analyze", "unshare", "versitygw"),
+    ),
     "integration": ("redis-server", "versitygw"),
     "replicas": (
         *("ip", "iptables", "nsenter", "setpriv", "unshare"),

@@ -26,7 +26,10 @@ PROXY: Final = "lighterage"
 TAG: Final = "cluster"
 REDIS: Final = "redis"
 # What the image of the proxy is built from.
-_SOURCES: Final = ("Dockerfile", "README.md", "LICENSE", "pyproject.toml", "config", "proxy")
+_SOURCES: Final = (
+    *("Dockerfile", "release/slim.py"),
+    *("README.md", "LICENSE", "pyproject.toml", "config", "proxy"),
+)
 _LOCKS: Final = ("requirements.lock", "requirements-build.lock")
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _KEPT: Final = _ROOT / ".tools/cluster/images"
@@ -58,11 +61,12 @@ def proxy() -> Path:
         for older in _KEPT.glob(f"{PROXY}-*"):
             older.unlink()
         with tempfile.TemporaryDirectory(prefix="lighterage-cluster-") as directory:
-            builder = Buildah(Path(directory))
-            builder.build()
+            builder = Buildah(Path(directory) / "buildah")
+            image = builder.build()
             partial = archive.with_suffix(".partial")
             name = f"{REGISTRY}/{PROXY}:{TAG}"
-            builder._run("push", f"localhost/{PROXY}", f"docker-archive:{partial}:{name}")
+            builder.run("push", image.name, f"docker-archive:{partial}:{name}")
+            builder.remove()
             partial.rename(archive)
     return archive
 
