@@ -56,8 +56,10 @@ class LogWriter:
             return
         with self._lock:
             self._lines.append(line)
-            self._size += len(line) + 1
-        if self._size >= self._FLUSH_BYTES:
+            before = self._size
+            self._size = before + len(line) + 1
+        # Once: the thread may take a while to get its turn.
+        if before < self._FLUSH_BYTES <= self._size:
             self._wake.set()
 
     def close(self) -> None:
@@ -98,8 +100,8 @@ _slowly: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _AS_TEXT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
-def _encode(values: Mapping[str, object]) -> bytes:
-    """A JSON object in ASCII, without spaces.
+def encode(values: object) -> bytes:
+    """JSON in ASCII, without spaces.
 
     orjson takes a tenth of the standard library's time, but writes UTF-8 and refuses lone
     surrogates. A client chooses its own name: what could steer a terminal stays escaped.
@@ -116,28 +118,33 @@ def members(**values: object) -> bytes:
 
     Encoding is most of the cost of a line, so members that repeat are encoded once.
     """
-    return _encode(values)[1:-1]
+    return encode(values)[1:-1]
 
 
-class _Render:
+class Render:
     """The only structlog processor: one JSON object a line. Caches the formatted second."""
 
     def __init__(self, always: Mapping[str, Any]) -> None:
-        self._always = always
+        """`always` is in every line."""
+        self.always = always
         self._second = 0
         self._stamp = ""
 
     def __call__(self, logger: object, level: str, event: MutableMapping[str, Any]) -> bytes:
+        """The line of one event."""
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, level, event)
+        ready = event.pop("members", b"")
+        text = encode({"time": self.stamp(), "level": level, **self.always, **event})
+        return b"%b,%b}" % (text[:-1], ready) if ready else text
+
+    def stamp(self) -> str:
+        """The current time, as every line begins with it."""
         now = time.time()
         if (second := int(now)) != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        stamp = f"{self._stamp}.{int((now - second) * 1000):03d}Z"
-        ready = event.pop("members", b"")
-        text = _encode({"time": stamp, "level": level, **self._always, **event})
-        return b"%b,%b}" % (text[:-1], ready) if ready else text
+        return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
 
 
 class _Lines:
@@ -176,7 +183,7 @@ def start_log(
     writer = LogWriter(sys.stdout.fileno() if descriptor is None else descriptor, lock=lock)
     lines = _Lines(writer)
     structlog.configure(
-        processors=[RenderText() if as_text else _Render(always)],
+        processors=[RenderText() if as_text else Render(always)],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,

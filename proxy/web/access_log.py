@@ -9,23 +9,22 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from proxy.telemetry import metrics
 from proxy.telemetry.log import members
+from proxy.telemetry.request_lines import RequestLines
 from proxy.web.answered import AnsweredBatch, image_of
 from proxy.web.paths import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiohttp import web
     from prometheus_client import Counter, Histogram
 
     from proxy.report.activity import Activity
+    from proxy.telemetry.request_lines import RepeatedLine
     from proxy.telemetry.trace import Trace
     from proxy.web.admission import Admission
     from proxy.web.paths import Target, TokenTarget
+    from proxy.web.prepared_answer import PreparedAnswer
 
 # The maximum length of a client's header in the log.
 _MAX_QUOTED: Final = 200
@@ -58,6 +57,8 @@ class AccessLogLine:
     principal: str = ""
     private: bool = False
     admission: Admission | None = None
+    # The content in memory that it was answered from.
+    answer: PreparedAnswer | None = None
     # The encoded members of a response that is sent repeatedly, by method.
     repeated: dict[str, bytes] | None = None
 
@@ -69,7 +70,7 @@ class AccessLogLine:
     @classmethod
     def begin(cls) -> AccessLogLine:
         """Begin the line of a request that has just arrived."""
-        return cls(began=perf_counter(), id=f"{_PROCESS}-{next(_ids):x}")
+        return cls(began=perf_counter(), id=_new_id())
 
     def record(self, trace: Trace) -> None:
         """Take the outcome of the request from its trace."""
@@ -78,14 +79,27 @@ class AccessLogLine:
         self.upstream_calls, self.peer_calls = trace.upstream_calls, trace.peer_calls
 
 
+@dataclass(frozen=True, slots=True)
+class RepeatedRequest:
+    """What the log line and the metrics of equal requests have in common."""
+
+    line: AccessLogLine
+    method: str
+    event: RepeatedLine
+    count: Counter
+    durations: Histogram
+    bytes: Counter
+    mixed: Counter | None
+
+
 class AccessLog:
     """Writes the lines. Metric children are bound once, because look-ups dominate the cost."""
 
     def __init__(self, activity: Activity) -> None:
-        """Bind the logger once. `activity` is what the status page shows of the requests."""
+        """Bind the log once. `activity` is what the status page shows of the requests."""
         self._activity = activity
         self._answers = AnsweredBatch(activity)
-        self._log = structlog.get_logger().bind()
+        self._lines = RequestLines()
         self._requests: dict[tuple[str, int, str], Counter] = {}
         self._durations: dict[str, Histogram] = {}
         self._bytes: dict[str, Counter] = {}
@@ -100,31 +114,47 @@ class AccessLog:
             encoded = _encode_request(request.method, route, line)
             if line.repeated is not None:
                 line.repeated[request.method] = encoded
-        client = request.remote or ""
-        agent = request.headers.get("User-Agent", "")[:_MAX_QUOTED]
+        client, agent, level = request.remote or "", _agent(request), "info"
         self._answers.record(line, request.method, client, agent)
-        log = self._log.info
         if line.status >= HTTPStatus.BAD_REQUEST:
-            log = self._method(line.status)
+            level = _level(line.status)
             self._record_error(request, line, client)
-        log(
-            "request.served",
+        self._lines.write(
+            level,
+            encoded,
             id=line.id,
             client=client,
             agent=agent,
-            seconds=round(seconds, 6),
-            members=encoded,
-            **({"principal": line.principal} if line.principal else {}),
+            seconds=seconds,
+            more=_more(line),
         )
 
-    def _method(self, status: int) -> Callable[..., object]:
-        """The level of an error: ours and the upstream's count more than the client's own."""
-        method: Callable[..., object] = self._log.info
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            method = self._log.error
-        elif status in _REFUSED_LOGIN:
-            method = self._log.warning
-        return method
+    def prepare(self, request: web.BaseRequest, line: AccessLogLine) -> RepeatedRequest:
+        """What the next requests like this one have in common with it; it has been written."""
+        assert line.target is not None and line.repeated is not None  # noqa: PT018,S101 -- a hit
+        route = line.target.route
+        return RepeatedRequest(
+            line,
+            request.method,
+            self._lines.prepare(
+                line.repeated[request.method], agent=_agent(request), more=_more(line)
+            ),
+            self._requests[route, line.status, line.outcome],
+            self._durations[route],
+            self._bytes[route],
+            _mixed_counter(line) if line.mixed else None,
+        )
+
+    def repeat(self, request: RepeatedRequest, client: str, began: float) -> None:
+        """Count and log a request as the one that was prepared, which began at `began`."""
+        seconds = perf_counter() - began
+        request.count.inc()
+        request.durations.observe(seconds)
+        request.bytes.inc(request.line.sent)
+        if request.mixed is not None:
+            request.mixed.inc()
+        self._answers.record(request.line, request.method, client, request.event.agent)
+        self._lines.repeat(request.event, id=_new_id().encode(), client=client, seconds=seconds)
 
     def _record_error(self, request: web.BaseRequest, line: AccessLogLine, client: str) -> None:
         """Remember it for the status page.
@@ -149,12 +179,35 @@ class AccessLog:
             self._requests[key] = requests
         requests.inc()
         if line.mixed:
-            metrics.MIXED.labels("converted" if line.rule == "converted" else "stored").inc()
+            _mixed_counter(line).inc()
         if route not in self._durations:
             self._durations[route] = metrics.REQUEST_SECONDS.labels(route)
             self._bytes[route] = metrics.SENT_BYTES.labels(route)
         self._durations[route].observe(seconds)
         self._bytes[route].inc(line.sent)
+
+
+def _new_id() -> str:
+    return f"{_PROCESS}-{next(_ids):x}"
+
+
+def _agent(request: web.BaseRequest) -> str:
+    return request.headers.get("User-Agent", "")[:_MAX_QUOTED]
+
+
+def _more(line: AccessLogLine) -> dict[str, str]:
+    return {"principal": line.principal} if line.principal else {}
+
+
+def _level(status: int) -> str:
+    """The level of an error: ours and the upstream's count more than the client's own."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "error"
+    return "warning" if status in _REFUSED_LOGIN else "info"
+
+
+def _mixed_counter(line: AccessLogLine) -> Counter:
+    return metrics.MIXED.labels("converted" if line.rule == "converted" else "stored")
 
 
 def _encode_request(method: str, route: str, line: AccessLogLine) -> bytes:

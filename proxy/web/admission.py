@@ -8,7 +8,7 @@ certificate, and whether the connection is private. Before the response is sent 
 
     if not admission.holds(monotonic()) or not admission.is_counted_on(connection):
         ...  # the request goes the whole way
-    admission.apply(line)
+    admission.apply(line)  # or admission.count(), if its line is written already
 
 `until` is the earliest end of the right, of the credential, and of what it was checked by. Changed
 users, keys or rules end an admission before that, which `holds` knows. One that is for a single
@@ -78,5 +78,9 @@ class Admission:
     def apply(self, line: AccessLogLine) -> None:
         """The same for one more request that it is good for, which is counted."""
         self.note(line)
+        self.count()
+
+    def count(self) -> None:
+        """Count one more request that it is good for."""
         if self.counter is not None:
             self.counter.inc()

@@ -15,6 +15,7 @@ from proxy.telemetry import metrics
 from proxy.web.client_address import client_of, is_loopback
 from proxy.web.errors import body_of
 from proxy.web.head_limit import HeadLimit
+from proxy.web.prepared_heads import END_OF_HEAD, MAX_HEAD
 from proxy.web.reading_rate import ReadingLimits, ReadingRate, unread_bytes
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
+    from proxy.web.client_address import ClientAddresses
+    from proxy.web.prepared_heads import HeadKey
     from proxy.web.principal_connections import PrincipalConnections
     from proxy.web.registry import Registry
     from proxy.web.server import RegistryServer
@@ -52,9 +55,10 @@ class Connection(web.RequestHandler):
     """A connection. Fits `Holder`: it counts for its client, and may have to give way."""
 
     __slots__ = (
-        *("_began", "_rate", "_registry", "_server", "_since", "_was_waiting", "_wire"),
-        *("address", "certificate", "client", "credential", "is_private", "over_limit", "peer"),
-        *("counted_in", "counts_for", "principal", "reason", "sent"),
+        *("_began", "_head", "_heads", "_identity", "_is_between", "_rate", "_registry"),
+        *("_server", "_since", "_unread", "_was_waiting", "_wire"),
+        *("address", "certificate", "client", "counted_in", "counts_for", "credential"),
+        *("is_behind_proxy", "is_private", "over_limit", "peer", "principal", "reason", "sent"),
     )
 
     def __init__(self, server: RegistryServer, registry: Registry) -> None:
@@ -78,6 +82,14 @@ class Connection(web.RequestHandler):
         self._began = False
         self._wire: asyncio.Transport | None = None
         self._rate = ReadingRate()
+        self._heads = registry.heads
+        # Whether the parser is between two requests, and the head that was given to it alone.
+        self._is_between = True
+        self._head: HeadKey | None = None
+        # All but the head that decides a response.
+        self._identity: object = None
+        # Another object for each response without a request that the client does not read at once.
+        self._unread: object = None
         self.over_limit = False
         # The address of the other end, the client's, and the name under which it is counted: ""
         # behind a trusted proxy that has not named a client yet.
@@ -94,11 +106,13 @@ class Connection(web.RequestHandler):
         self.credential = b""
         self.principal = self.counts_for = ""
         self.counted_in: PrincipalConnections | None = None
+        # Whether the other end is a proxy that names the client of each request.
+        self.is_behind_proxy = False
         # Why the connection ended, for the log.
         self.reason = CLIENT_LEFT
 
-    def identify(self, transport: asyncio.Transport) -> None:
-        """Take the address of the peer."""
+    def identify(self, transport: asyncio.Transport, addresses: ClientAddresses) -> None:
+        """Take the address of the peer, which may be a proxy that is trusted."""
         self._wire = transport
         peer = transport.get_extra_info("peername")
         self.peer = self.address = str(peer[0]) if isinstance(peer, tuple) else ""
@@ -106,6 +120,10 @@ class Connection(web.RequestHandler):
         self.certificate = _name_in(transport.get_extra_info("peercert"))
         is_tls = transport.get_extra_info("sslcontext") is not None
         self.is_private = is_tls or is_loopback(self.peer)
+        self.is_behind_proxy = addresses.trusts(self.address)
+        if self.is_behind_proxy:
+            self.client = ""
+        self._identity = (self.certificate, self.is_private, self.is_behind_proxy)
 
     def end(self) -> None:
         """Count for nobody any more."""
@@ -130,7 +148,8 @@ class Connection(web.RequestHandler):
         request = self._current_request
         written = 0 if request is None else request.writer.output_size
         read = written - unread_bytes(wire)
-        too_slow = self._rate.sample(now, limits, response=request, read=read)
+        response = self._unread if request is None else request
+        too_slow = self._rate.sample(now, limits, response=response, read=read)
         if too_slow is not None:
             metrics.CUT.labels(too_slow).inc()
             self._cut("the client reads too slowly")
@@ -151,8 +170,8 @@ class Connection(web.RequestHandler):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the connection waits for its first or next request."""
-        return self._waiter is not None and not self._waiter.done()
+        """Whether the connection waits for its first or next request, with little to send."""
+        return self._waiter is not None and not self._waiter.done() and not self.writing_paused
 
     @property
     def is_idle(self) -> bool:
@@ -166,7 +185,10 @@ class Connection(web.RequestHandler):
         return self._close or self._server.draining
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the client; those of a TLS handshake are no HTTP request."""
+        """Take bytes from the client: a head that was answered before, or what is parsed.
+
+        Those of a TLS handshake are no HTTP request.
+        """
         if not self._began:
             self._began = True
             transport = self.transport
@@ -180,7 +202,49 @@ class Connection(web.RequestHandler):
                 transport.write(_NO_TLS)
                 self.force_close()
                 return
+        if not (self._is_between and self.is_waiting and len(data) <= MAX_HEAD):
+            self._parse(data)
+            return
+        key = (self._identity, data)
+        if not self._answer_again(key) and self._parse(data) and self._heads.has_seen(key):
+            self._head = key
+
+    def _answer_again(self, key: HeadKey) -> bool:
+        """Answer a head as before; False if it must be parsed."""
+        transport, head = self.transport, self._heads.find(key)
+        if head is None or transport is None or self.over_limit or self.is_last:
+            return False
+        if self.is_behind_proxy:
+            self._server.attribute(self, head.forwarded)
+        response = self._heads.answer(key, head, self)
+        if response is None:
+            return False
+        # What aiohttp does for each request.
+        self._request_count += 1
+        self._server.requests_count += 1
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        transport.write(response)
+        if self.writing_paused:
+            self._unread = object()
+        return True
+
+    def _parse(self, data: bytes) -> bool:
+        """Give bytes to the parser; whether they ended with the head of the only request."""
+        was_waiting = self.is_waiting
         super().data_received(data)
+        self._is_between = (
+            was_waiting
+            and data.endswith(END_OF_HEAD)
+            and len(self._messages) == 1
+            and self._messages[0][1].is_eof()
+            and not self._upgraded
+        )
+        return self._is_between
+
+    def take_head(self) -> HeadKey | None:
+        """The head of the request that begins now, if it came alone and not for the first time."""
+        head, self._head = self._head, None
+        return head
 
     def finish(self) -> None:
         """Close the connection if it waits now and waited at the last call."""
@@ -202,7 +266,9 @@ class Connection(web.RequestHandler):
 
 
 class Request(web.BaseRequest):
-    """A request on a `Connection`."""
+    """A request on a `Connection`; see `Connection.take_head`."""
+
+    head: HeadKey | None = None
 
     @property
     def connection(self) -> Connection:
@@ -238,7 +304,9 @@ def request_on(
     task: asyncio.Task[None],
 ) -> Request:
     """Build a request, as aiohttp's server asks for it."""
-    return Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+    request = Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+    request.head = request.connection.take_head()
+    return request
 
 
 def connection_of(request: web.BaseRequest) -> Connection | None:

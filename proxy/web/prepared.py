@@ -47,6 +47,15 @@ class PreparedResponse(web.StreamResponse):
         self._head = f"HTTP/1.1 200 OK\r\n{lines}".encode("latin-1")
         self._content = body
 
+    @property
+    def size(self) -> int:
+        """The bytes of it, apart from the date."""
+        return len(self._head) + len(self._content)
+
+    def wire(self) -> bytes:
+        """All of it as it is sent now."""
+        return b"".join((self._head, _date.line(), self._content))
+
     @staticmethod
     def suits(request: web.BaseRequest, body: bytes) -> bool:
         """Whether the request can have this response: HTTP/1.1, persistent, and a small body."""
@@ -62,7 +71,7 @@ class PreparedResponse(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has disconnected")
-        transport.write(b"".join((self._head, _date.line(), self._content)))
+        transport.write(self.wire())
         if request.protocol.writing_paused:
             # Backpressure: a client that pipelines without reading must not fill our buffers.
             await request.writer.drain()

@@ -41,11 +41,11 @@ from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
 from proxy.web.admission import Admission
 from proxy.web.blob_response import BlobResponder
-from proxy.web.connection import connection_of, departure
+from proxy.web.connection import Request, connection_of, departure
 from proxy.web.error_response import error_response
 from proxy.web.head_limit import HeadTooLongError
 from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER, cache_status, make_private
-from proxy.web.manifest_response import PreparedManifest, respond, respond_hit
+from proxy.web.manifest_response import prepare_manifest
 from proxy.web.paths import (
     BlobTarget,
     ManifestTarget,
@@ -55,6 +55,8 @@ from proxy.web.paths import (
     Target,
     parse_target,
 )
+from proxy.web.prepared_answer import PreparedAnswer, respond, respond_hit
+from proxy.web.prepared_heads import PreparedHeads
 from proxy.web.recent_refusals import RecentRefusals
 
 if TYPE_CHECKING:
@@ -115,7 +117,14 @@ class Registry:
         self._access_log = AccessLog(self.activity)
         self._refusals = RecentRefusals()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
-        self._answers: LruCache[tuple[object, ...], PreparedManifest] = LruCache(memory)
+        self._answers: LruCache[tuple[object, ...], PreparedAnswer] = LruCache(memory)
+        self.heads = PreparedHeads(
+            memory // 4,
+            fresh=manifests.fresh,
+            usage=usage,
+            access_log=self._access_log,
+            closure=closure,
+        )
         self.running = 0
         # Set when the process ends: then a cancelled request was not cancelled by its client.
         self.ending = False
@@ -130,6 +139,7 @@ class Registry:
         """Drop the responses and targets that depend on settings or on tags."""
         self._targets.clear()
         self._answers.clear()
+        self.heads.forget()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; errors become error responses in the spec's form."""
@@ -156,6 +166,8 @@ class Registry:
             self.running -= 1
         line.status = response.status
         self._access_log.write(request, line)
+        if line.answer is not None and isinstance(request, Request):
+            self.heads.put(request, line.answer, response, line)
         return response
 
     def _hint(self, target: object, error: RegistryError) -> str:
@@ -227,7 +239,7 @@ class Registry:
             answer = self._find_prepared(target, accept)
             if answer is None:
                 return await self._manifest(request, target, accept, line)
-            line.outcome, line.rule = "hit", answer.rule
+            line.answer = answer
             if self._access is not None and self._access.audits:
                 await self._access.audit_manifest(request, target, line, answer.digest)
             if line.began >= answer.use.due:
@@ -260,7 +272,7 @@ class Registry:
             self._targets.put(key, target, _TARGET_COST + len(key[0]) + len(key[1]))
         return target
 
-    def _find_prepared(self, target: ManifestTarget, accept: Accept) -> PreparedManifest | None:
+    def _find_prepared(self, target: ManifestTarget, accept: Accept) -> PreparedAnswer | None:
         """The prepared response, if the tag is fresh and there is one for this `Accept`."""
         reference = target.reference
         if isinstance(reference, Digest):
@@ -316,7 +328,7 @@ class Registry:
                 )
         finally:
             line.record(request_trace)
-        answer = PreparedManifest.of(found, target.ns, private=line.private)
+        answer = prepare_manifest(found, target.ns, private=line.private)
         if found.lasting:
             # The tag may have moved meanwhile, so the key has the digest that it named.
             key = (target, found.named, accept)
@@ -329,7 +341,7 @@ class Registry:
             await self._access.audit_manifest(request, target, line, answer.digest)
         return respond(request, answer, cache_status(request_trace), line)
 
-    def _prove(self, target: ManifestTarget, answer: PreparedManifest, line: AccessLogLine) -> None:
+    def _prove(self, target: ManifestTarget, answer: PreparedAnswer, line: AccessLogLine) -> None:
         """Have the grants of a closed image, so that an outage of the upstream does not cut it."""
         if line.private and self._closure is not None:
             blobs = answer.use.blobs

@@ -16,6 +16,8 @@ from proxy.web.connection import Connection, request_on
 from proxy.web.reading_rate import ReadingLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
@@ -99,9 +101,7 @@ class RegistryServer(web.Server):
         if not isinstance(handler, Connection):
             return
         self._open.add(handler)
-        handler.identify(transport)
-        if self._addresses.trusts(handler.address):
-            handler.client = ""
+        handler.identify(transport, self._addresses)
         if not self._admit(handler):
             handler.turn_away()
             if len(self._open) - len(self._admitted) > MAX_OVER_LIMIT:
@@ -179,18 +179,19 @@ class RegistryServer(web.Server):
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         request = request_on(message, payload, protocol, writer, task)
-        if self._limits.trusted_proxies:
-            self._attribute(request.connection, message)
+        if request.connection.is_behind_proxy:
+            lines = message.headers.getall("X-Forwarded-For", ())
+            self.attribute(request.connection, lines)
         return request
 
-    def _attribute(self, connection: Connection, message: RawRequestMessage) -> None:
-        """Count the connection of a trusted proxy for the client of its current request."""
+    def attribute(self, connection: Connection, forwarded: Sequence[str]) -> None:
+        """Count the connection of a trusted proxy for the client of its current request.
+
+        `forwarded` are the request's `X-Forwarded-For`.
+        """
         peer = connection.peer
-        if not self._addresses.trusts(peer):
-            return
-        lines = message.headers.getall("X-Forwarded-For", ())
         self._shares.remove(connection.client, connection)
-        connection.address = self._addresses.read_forwarded(peer, lines)
+        connection.address = self._addresses.read_forwarded(peer, forwarded)
         connection.client = client_of(connection.address) if connection.address != peer else ""
         if connection in self._admitted:
             self._shares.add(connection.client, connection)

@@ -34,8 +34,8 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BOUNDED: Final = ("aiohttp", "obstore", "prometheus-client", "redis")
 # Of aiohttp's connection and request: slots, or set on every instance.
 CONNECTION: Final = {
-    *("_close", "_current_request", "_keepalive_timeout", "_loop", "_parser", "_request_count"),
-    *("_request_handler", "_waiter"),
+    *("_close", "_current_request", "_keepalive_timeout", "_loop", "_messages", "_parser"),
+    *("_next_keepalive_close_time", "_request_count", "_request_handler", "_upgraded", "_waiter"),
 }
 REQUEST: Final = {"_message"}
 BODY: Final = {"_buffer", "_buffer_offset"}
@@ -115,7 +115,8 @@ def test_nothing_else_of_aiohttps_connection_and_request_is_used() -> None:
     source = ast.parse((ROOT / "proxy/web/connection.py").read_text())
     methods = {node.name for node in ast.walk(source) if isinstance(node, ast.FunctionDef)}
     assert _used(source) - _assigned(source) - methods == (CONNECTION | REQUEST) - {
-        *("_keepalive_timeout", "_parser", "_request_handler")  # assigned there
+        *("_keepalive_timeout", "_next_keepalive_close_time", "_parser"),  # assigned there
+        *("_request_count", "_request_handler"),
     }
 
 
