@@ -96,6 +96,10 @@ class StoredBlob:
             self._replacement = await self._replace(offset, reason)
         return await self._replacement.read(offset, length)
 
+    async def replace(self, reason: str) -> None:
+        """Read from a transfer from now on, because what is stored is wrong."""
+        self._replacement = await self._replace(0, reason)
+
     def close(self) -> None:
         """Stop reading."""
         if self._replacement is not None:

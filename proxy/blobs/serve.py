@@ -333,12 +333,17 @@ class Blobs:
                     f"{digest} has {source.size} bytes, and {limit} are the limit",
                     RefusalReason.SIZE,
                 )
-            content = bytearray()
-            while len(content) < source.size:
-                content += await source.read(len(content), source.size - len(content))
-            return bytes(content)
+            return await _read_whole(source)
         finally:
             source.close()
+
+    async def content(self, digest: Digest, source: Source) -> bytes:
+        """Return all of `source`, a small blob; one that is stored and damaged is fetched again."""
+        content = await _read_whole(source)
+        if isinstance(source, StoredBlob) and not digest.matches(content):
+            await source.replace("its content is wrong")
+            content = await _read_whole(source)
+        return content
 
     async def _open_stored(
         self, repository: Repository, digest: Digest, *, in_parts: bool = False
@@ -378,3 +383,10 @@ class Blobs:
             await self._grants.require(repository, digest, blob)
         finally:
             blob.close()
+
+
+async def _read_whole(source: Source) -> bytes:
+    content = bytearray()
+    while len(content) < source.size:
+        content += await source.read(len(content), source.size - len(content))
+    return bytes(content)

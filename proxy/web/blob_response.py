@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
+from proxy.blobs.recency import BlobUse
 from proxy.errors import RegistryError, StoreError, UpstreamFailure
 from proxy.telemetry import trace
+from proxy.telemetry.trace import Outcome
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.connection import departure
 from proxy.web.headers import cache_status, content_headers, make_private
+from proxy.web.prepared import MAX_BODY
+from proxy.web.prepared_answer import ANSWER_COST, PreparedAnswer, respond
 from proxy.web.ranges import ByteRange, parse_range
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.blobs.serve import Blobs
     from proxy.blobs.source import Source
     from proxy.catalog.routing import Standby
+    from proxy.kit.lru import LruCache
     from proxy.oci.reference import Digest, Repository
     from proxy.web.access_log import AccessLogLine
     from proxy.web.paths import BlobTarget
@@ -44,27 +49,46 @@ class BlobResponder:
     """Answers GET and HEAD of blobs."""
 
     def __init__(
-        self, blobs: Blobs, *, standby: Standby, range_on_miss: bool, cold: ColdRequests
+        self,
+        blobs: Blobs,
+        *,
+        standby: Standby,
+        range_on_miss: bool,
+        cold: ColdRequests,
+        answers: LruCache[tuple[object, ...], PreparedAnswer],
     ) -> None:
         """`standby` answers where a registry is down.
 
         `range_on_miss`: forward a range of a blob that is not cached to the upstream. `cold` counts
-        requests for such blobs.
+        requests for such blobs. Small ones that were served are kept in `answers`.
         """
+        self._answers = answers
         self._blobs = blobs
         self._standby = standby
         self._range_on_miss = range_on_miss
         self._cold = cold
         self._sending = 0
 
+    def recall(
+        self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
+    ) -> PreparedAnswer | None:
+        """A small blob that was served through the repository before; None for a part of it."""
+        if "Range" in request.headers:
+            return None
+        return self._answers.get((target, line.private))
+
     async def answer(
         self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
     ) -> web.StreamResponse:
         """Send the blob; the number of bytes sent is noted in `line`."""
-        return await self._standby.ask(
+        response = await self._standby.ask(
             target.repository,
             lambda repository: self._answer(request, replace(target, repository=repository), line),
         )
+        if (answer := line.answer) is not None:
+            cost = len(answer.body) + ANSWER_COST
+            self._answers.put((target, line.private), answer, cost)
+        return response
 
     async def _answer(
         self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
@@ -102,10 +126,36 @@ class BlobResponder:
                 url = await self._blobs.url(target.digest, source, private=line.private)
                 if url is not None:
                     return _redirect(headers, url)
+                if wanted is None and source.size <= MAX_BODY:
+                    return await self._send_small(request, source, target, headers, line)
                 return await self._send(request, source, headers, wanted, line)
         finally:
             if source is not None:
                 source.close()
+
+    async def _send_small(
+        self,
+        request: web.BaseRequest,
+        source: Source,
+        target: BlobTarget,
+        headers: CIMultiDict[str],
+        line: AccessLogLine,
+    ) -> web.StreamResponse:
+        """Send a blob from memory, where it is kept once it is stored."""
+        content = await self._blobs.content(target.digest, source)
+        headers["Content-Length"] = str(len(content))
+        answer = PreparedAnswer.of(
+            content,
+            headers,
+            digest=target.digest,
+            media_type=_TYPE,
+            use=BlobUse((target.digest,)),
+        )
+        current = trace.current()
+        # What a mirror has delivered is nobody's grant: the registry is asked when it is back.
+        if current.outcome is Outcome.HIT and not target.repository.is_at_mirrors:
+            line.answer = answer
+        return respond(request, answer, cache_status(current), line)
 
     async def _send(
         self,

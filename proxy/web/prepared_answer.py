@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from proxy.blobs.recency import BlobUse
     from proxy.oci.reference import Digest
     from proxy.web.access_log import AccessLogLine
+
+# The memory of one besides its body, in bytes.
+ANSWER_COST: Final = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ from proxy.web.paths import (
     Target,
     parse_target,
 )
-from proxy.web.prepared_answer import PreparedAnswer, respond, respond_hit
+from proxy.web.prepared_answer import ANSWER_COST, PreparedAnswer, respond, respond_hit
 from proxy.web.prepared_heads import PreparedHeads
 from proxy.web.recent_refusals import RecentRefusals
 
@@ -73,9 +73,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-# The memory of a parsed path, and of a response besides its body, in bytes.
+# The memory of a parsed path, in bytes.
 _TARGET_COST: Final = 1024
-_ANSWER_COST: Final = 2048
 # The status in the log if the client disconnected before a response, as in nginx.
 _CLIENT_CLOSED: Final = 499
 _CRASHED: Final = "the proxy failed; see its log"
@@ -111,13 +110,19 @@ class Registry:
         self._listings = listings
         self._standby = standby
         self._usage = usage
-        self._blobs = BlobResponder(blobs, standby=standby, range_on_miss=range_on_miss, cold=cold)
         # What the status page shows of the requests.
         self.activity = Activity()
         self._access_log = AccessLog(self.activity)
         self._refusals = RecentRefusals()
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
         self._answers: LruCache[tuple[object, ...], PreparedAnswer] = LruCache(memory)
+        self._blobs = BlobResponder(
+            blobs,
+            standby=standby,
+            range_on_miss=range_on_miss,
+            cold=cold,
+            answers=self._answers,
+        )
         self.heads = PreparedHeads(
             memory // 4,
             fresh=manifests.fresh,
@@ -239,20 +244,28 @@ class Registry:
             answer = self._find_prepared(target, accept)
             if answer is None:
                 return await self._manifest(request, target, accept, line)
-            line.answer = answer
             if self._access is not None and self._access.audits:
                 await self._access.audit_manifest(request, target, line, answer.digest)
             if line.began >= answer.use.due:
-                self._usage.tell(answer.use, line.began)
                 self._prove(target, answer, line)
-            return respond_hit(request, answer, line)
+            return self._repeat(request, answer, line)
         return await self._answer_other(request, target, line)
+
+    def _repeat(
+        self, request: web.BaseRequest, answer: PreparedAnswer, line: AccessLogLine
+    ) -> web.StreamResponse:
+        """Answer from memory."""
+        line.answer = answer
+        self._usage.tell(answer.use, line.began)
+        return respond_hit(request, answer, line)
 
     async def _answer_other(
         self, request: web.BaseRequest, target: Target, line: AccessLogLine
     ) -> web.StreamResponse:
         """Answer all that is no manifest."""
         if isinstance(target, BlobTarget):
+            if (known := self._blobs.recall(request, target, line)) is not None:
+                return self._repeat(request, known, line)
             request_trace = trace.begin(connection_of(request), line.limited)
             try:
                 return await self._blobs.answer(request, target, line)
@@ -332,7 +345,7 @@ class Registry:
         if found.lasting:
             # The tag may have moved meanwhile, so the key has the digest that it named.
             key = (target, found.named, accept)
-            self._answers.put(key, answer, len(answer.body) + _ANSWER_COST + accept.cost)
+            self._answers.put(key, answer, len(answer.body) + ANSWER_COST + accept.cost)
         if request_trace.outcome is not Outcome.MISS:
             # Of an image that was just fetched for the first time there are no blobs to touch.
             self._usage.tell(answer.use, line.began)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CARGO: Final = "/v2/library/cargo"
 TAGGED: Final = f"{CARGO}/manifests/docker"
 IMAGE: Final = images.docker_with_empty_steps()
+BLOB: Final = next(iter(IMAGE.blobs))
 ACCEPT: Final = f"Accept: {MediaType.V2S2}"
 HEAD: Final = get(TAGGED, ACCEPT, "User-Agent: docker/24.0.5")
 
@@ -60,30 +61,50 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         get(f"{CARGO}/manifests/index", ACCEPT),
         get(TAGGED, ACCEPT, "Authorization: Basic czNjcjN0"),
         get(TAGGED, ACCEPT, "Connection: keep-alive"),
+        get(f"{CARGO}/blobs/{BLOB}"),
+        get(f"{CARGO}/blobs/{BLOB}", method="HEAD"),
     ],
-    ids=["tag", "head", "digest", "head of digest", "schema 1", "platform", "login", "persistent"],
+    ids=[
+        "tag",
+        "head",
+        "digest",
+        "head of digest",
+        "schema 1",
+        "platform",
+        "login",
+        "persistent",
+        "blob",
+        "head of blob",
+    ],
 )
 async def test_the_next_equal_head_has_the_same_answer_line_and_count(
     proxy: Proxy, prepared: list[bool], head: bytes
 ) -> None:
-    labels = {"route": "manifest", "status": "200", "cache": "hit"}
+    route = "blob" if b"/blobs/" in head else "manifest"
+    labels = {"route": route, "status": "200", "cache": "hit"}
+    # A blob is kept when it is read from the store.
+    for _ in range(2):
+        await proxy.get(f"{CARGO}/blobs/{BLOB}")
     async with KeptConnection(proxy.address) as connection:
         answers, counts = [], []
         for _ in range(4):
             before = (
                 metric("requests_total", **labels),
-                metric("sent_bytes_total", route="manifest"),
+                metric("sent_bytes_total", route=route),
             )
             answers.append(await connection.ask(head, head_only=head.startswith(b"HEAD")))
             await proxy.lines(len(answers))
-            after = metric("requests_total", **labels), metric("sent_bytes_total", route="manifest")
+            after = metric("requests_total", **labels), metric("sent_bytes_total", route=route)
             counts.append((after[0] - before[0], after[1] - before[1]))
     assert prepared == [True, True]
     assert b"Cache-Status: Lighterage; hit\r\n" in answers[2]
     assert lasting(answers[3]) == lasting(answers[2]) == lasting(answers[1])
     assert counts[3] == counts[2] == counts[1]
     assert counts[3][0] == 1
-    lines = await proxy.lines(4)
+    lines = await proxy.lines(6)
+    shown = proxy.services.registry.activity.report()["counts"]["totals"]
+    assert shown["here"] == sum(line["cache"] == "hit" for line in lines)
+    lines = lines[2:]
     assert len({line.pop("id") for line in lines}) == 4
     for line in lines:
         assert 0 < line.pop("seconds") < 5
