@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proxy.errors import BlobDamaged, StorageFailure, StoreError
+from proxy.ports import FileBacked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -73,6 +74,13 @@ class StoredBlob:
         self._store = store
         self._fetch = fetch
         self._replacement: Source | None = None
+
+    @property
+    def file(self) -> int | None:
+        """The descriptor of the file that it is read from; None if it is none."""
+        if self._replacement is None and isinstance(self._blob, FileBacked):
+            return self._blob.fileno()
+        return None
 
     def is_near(self, _offset: int) -> bool:
         """All of it is here."""

@@ -5,7 +5,7 @@ Every method may raise StoreError, unless it says otherwise: the storage behind 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +42,15 @@ class Blob(Readable, Protocol):
 
     async def verify(self) -> None:
         """Return when every part of it may be read by itself. Raises as `read` does."""
+        ...
+
+
+@runtime_checkable
+class FileBacked(Protocol):
+    """What is read from one file."""
+
+    def fileno(self) -> int:
+        """The file's descriptor, which is open as long as this is."""
         ...
 
 

@@ -17,6 +17,7 @@ from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 from proxy.web.conditions import not_modified, range_applies
 from proxy.web.connection import departure
+from proxy.web.file_sender import FileSender
 from proxy.web.headers import cache_status, content_headers, make_private
 from proxy.web.prepared import MAX_BODY
 from proxy.web.prepared_answer import ANSWER_COST, PreparedAnswer, respond
@@ -68,6 +69,7 @@ class BlobResponder:
         self._range_on_miss = range_on_miss
         self._cold = cold
         self._sending = 0
+        self._files = FileSender()
 
     def recall(
         self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
@@ -178,6 +180,10 @@ class BlobResponder:
             line.status = response.status
             await response.prepare(request)
             while first <= last:
+                if sent := await self._files.send(request, source, first, last):
+                    first += sent
+                    line.sent += sent
+                    continue
                 length = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_BUDGET // self._sending))
                 chunk = await source.read(first, min(length, last - first + 1))
                 await response.write(chunk)

@@ -91,7 +91,15 @@ async def test_a_reader_does_not_notice_that_the_disk_fails_midway(
             raise OSError(5, "Input/output error")
         return real(file, buffer, offset)
 
+    sendfile = os.sendfile
+
+    def send(target: int, file: int, offset: int, count: int) -> int:
+        if offset >= after and os.fstat(file).st_ino == bad:
+            raise OSError(5, "Input/output error")
+        return sendfile(target, file, offset, min(count, max(1, after - offset)))
+
     monkeypatch.setattr(OpenFile, "_read_cached", read)
+    monkeypatch.setattr(os, "sendfile", send)
     answer = await proxy.get(PATH)
     assert (answer.body, answer.whole) == (CONTENT, True)
     assert (await proxy.line("blob.unreadable"))["offset"] >= after
