@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _ESCAPES: Final = {
     ord("\r"): "\\r",
     ord("\t"): "\\t",
 }
+# What Go and Python escape differently; Python escapes nothing outside ASCII here.
+_UNUSUAL: Final = re.compile("[\b\f<>&\u2028\u2029]")
 # Tokens of valid JSON: strings, and runs of other characters without insignificant spaces.
 # Possessive quantifiers, so that a long string needs no memory for backtracking.
 _TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\n\r]++')
@@ -43,6 +46,9 @@ _MAX_QUOTED: Final = 40
 
 def quote(text: str) -> str:
     """`text` as a JSON string."""
+    if not _UNUSUAL.search(text):
+        # The standard library's own way takes a tenth of the time, and differs in the others.
+        return encode_basestring(text)
     return f'"{text.translate(_ESCAPES)}"'
 
 
@@ -117,17 +123,26 @@ def _member(text: str, at: int) -> tuple[tuple[str, str], int]:
 
 
 def _element(text: str, at: int) -> tuple[str, int]:
-    _, end = _READER.raw_decode(text, at)
+    _, end = _scan(text, at)
     return text[at:end], end
 
 
 def _decode_string(text: str, at: int) -> tuple[str, int]:
     """Decode the string at `at`; its value and the position of its end."""
-    value, end = _READER.raw_decode(text, at)
+    value, end = _scan(text, at)
     if not isinstance(value, str):
         raise json.JSONDecodeError("Expecting a string", text, at)
     # Go reads an unpaired surrogate as U+FFFD.
     return _SURROGATE.sub("\ufffd", value), end
+
+
+def _scan(text: str, at: int) -> tuple[object, int]:
+    """Read the value at `at`; strings, and None for all that has no value here, and its end."""
+    try:
+        value, end = _SCAN(text, at)
+    except StopIteration:
+        raise json.JSONDecodeError("Expecting value", text, at) from None
+    return value, end
 
 
 def _mark(expected: str, text: str, at: int) -> tuple[str, int]:
@@ -151,4 +166,5 @@ _READER: Final = json.JSONDecoder(
     parse_int=_discard,
     parse_float=_discard,
     parse_constant=_refuse,
-)
+)  # What `raw_decode` calls; its own frame costs as much as a short string.
+_SCAN: Final = _READER.scan_once  # type: ignore[attr-defined]  # typeshed has not got it

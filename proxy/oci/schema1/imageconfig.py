@@ -101,20 +101,21 @@ class _Slice:
 
 
 def _entry(text: str, entry: HistoryEntry) -> HistoryEntry:
+    created, author = entry.created, entry.author
+    created_by, comment, empty_layer = entry.created_by, entry.comment, entry.empty_layer
     for key, value in () if text == gojson.NULL else gojson.members(text):
         match gojson.fold(key):
             case "created":
-                entry = replace(entry, created=_time(value, entry.created))
+                created = _time(value, created)
             case "author":
-                entry = replace(entry, author=gojson.string(value, entry.author))
+                author = gojson.string(value, author)
             case "created_by":
-                entry = replace(entry, created_by=gojson.string(value, entry.created_by))
+                created_by = gojson.string(value, created_by)
             case "comment":
-                entry = replace(entry, comment=gojson.string(value, entry.comment))
+                comment = gojson.string(value, comment)
             case "empty_layer":
-                empty = gojson.boolean(value, otherwise=entry.empty_layer)
-                entry = replace(entry, empty_layer=empty)
-    return entry
+                empty_layer = gojson.boolean(value, otherwise=empty_layer)
+    return HistoryEntry(created, author, created_by, comment, empty_layer)
 
 
 def _rootfs(text: str, rootfs: RootFS) -> RootFS:

@@ -42,6 +42,20 @@ class SigningKey:
     """A P-256 key. Equal keys, payloads and times give equal signed bodies (RFC 6979)."""
 
     _private: ec.EllipticCurvePrivateKey = field(repr=False)
+    # The public key, as every signature has it.
+    _jwk: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Encode the public key once."""
+        point = self._private.public_key().public_numbers()
+        jwk = {
+            "crv": "P-256",
+            "kid": self.kid,
+            "kty": "EC",
+            "x": _base64(point.x.to_bytes(_COORDINATE)),
+            "y": _base64(point.y.to_bytes(_COORDINATE)),
+        }
+        object.__setattr__(self, "_jwk", jwk)
 
     @classmethod
     def generate(cls) -> Self:
@@ -91,22 +105,12 @@ class SigningKey:
             ).encode()
         )
         signature = {
-            "header": {"jwk": self._jwk(), "alg": "ES256"},
+            "header": {"jwk": self._jwk, "alg": "ES256"},
             "signature": _base64(self._signature(f"{protected}.{_base64(payload)}".encode())),
             "protected": protected,
         }
         block = json.dumps([signature], indent=3).replace("\n", "\n   ")
         return head + b',\n   "signatures": ' + block.encode() + b"\n}"
-
-    def _jwk(self) -> dict[str, str]:
-        point = self._private.public_key().public_numbers()
-        return {
-            "crv": "P-256",
-            "kid": self.kid,
-            "kty": "EC",
-            "x": _base64(point.x.to_bytes(_COORDINATE)),
-            "y": _base64(point.y.to_bytes(_COORDINATE)),
-        }
 
     def _signature(self, message: bytes) -> bytes:
         """The concatenation of r and s at full length, not DER (RFC 7518, 3.4)."""

@@ -18,6 +18,8 @@ _TIME: Final = re.compile(
     r"(?P<zone>Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _NANOSECONDS: Final = 9
+# Every month has as many days.
+_SHORTEST: Final = "28"
 # Error messages quote at most this many characters of the text.
 _MAX_QUOTED: Final = 40
 
@@ -42,11 +44,13 @@ def in_utc(text: str) -> str:
 
 def _parts(text: str) -> re.Match[str]:
     parts = _TIME.fullmatch(text)
-    if parts is None or int(parts["day"]) > _days_in(int(parts["year"]), int(parts["month"])):
+    if parts is None or (
+        parts["day"] > _SHORTEST and int(parts["day"]) > _days_in(parts["year"], parts["month"])
+    ):
         raise ValueError(f"{text[:_MAX_QUOTED]!r} is not an RFC 3339 time")
     return parts
 
 
-def _days_in(year: int, month: int) -> int:
+def _days_in(year: str, month: str) -> int:
     # The calendar repeats every 400 years, and Python's has no year 0.
-    return monthrange(2000 + year % 400, month)[1]
+    return monthrange(2000 + int(year) % 400, int(month))[1]

@@ -40,6 +40,11 @@ def test_a_quoted_string_reads_as_itself(text: str) -> None:
     assert json.loads(gojson.quote(text)) == text
 
 
+@given(st.text(st.characters() | st.sampled_from('\b\f\n\t"\\<>&\u2028\x00\x7f\ud800')))
+def test_the_short_way_to_quote_is_the_long_one(text: str) -> None:
+    assert gojson.quote(text) == f'"{text.translate(gojson._ESCAPES)}"'
+
+
 @given(json_values)
 def test_compact_changes_spaces_and_nothing_else(value: object) -> None:
     """Also where a string has spaces, quotes and backslashes in it."""
