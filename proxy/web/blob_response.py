@@ -144,6 +144,8 @@ class BlobResponder:
         line: AccessLogLine,
     ) -> web.StreamResponse:
         """Send a blob from memory, where it is kept once it is stored."""
+        current = trace.current()
+        is_hit, status = current.outcome is Outcome.HIT, cache_status(current)
         content = await self._blobs.content(target.digest, source)
         headers["Content-Length"] = str(len(content))
         answer = PreparedAnswer.of(
@@ -153,11 +155,10 @@ class BlobResponder:
             media_type=_TYPE,
             use=BlobUse((target.digest,)),
         )
-        current = trace.current()
         # What a mirror has delivered is nobody's grant: the registry is asked when it is back.
-        if current.outcome is Outcome.HIT and not target.repository.is_at_mirrors:
+        if is_hit and not target.repository.is_at_mirrors:
             line.answer = answer
-        return respond(request, answer, cache_status(current), line)
+        return respond(request, answer, status, line)
 
     async def _send(
         self,

@@ -33,7 +33,7 @@ _ESCAPES: Final = {
     ord("\r"): "\\r",
     ord("\t"): "\\t",
 }
-# What Go and Python escape differently; Python escapes nothing outside ASCII here.
+# The characters that Go and Python escape differently; here Python escapes none outside ASCII.
 _UNUSUAL: Final = re.compile("[\b\f<>&\u2028\u2029]")
 # Tokens of valid JSON: strings, and runs of other characters without insignificant spaces.
 # Possessive quantifiers, so that a long string needs no memory for backtracking.
