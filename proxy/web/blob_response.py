@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from proxy.blobs.recency import BlobUse
+from proxy.blobs.self_healing import StoredBlob
 from proxy.errors import RegistryError, StoreError, UpstreamFailure
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
@@ -155,8 +156,9 @@ class BlobResponder:
             media_type=_TYPE,
             use=BlobUse((target.digest,)),
         )
-        # What a mirror has delivered is nobody's grant: the registry is asked when it is back.
-        if is_hit and not target.repository.is_at_mirrors:
+        # What a mirror has delivered is nobody's grant: the registry is asked when it is back. And
+        # for what is being uploaded the store will have a URL.
+        if is_hit and isinstance(source, StoredBlob) and not target.repository.is_at_mirrors:
             line.answer = answer
         return respond(request, answer, status, line)
 

@@ -6,13 +6,14 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from proxy.config import ServeArguments
 from proxy.runtime.serve import serve
 from proxy.runtime.shutdown import Shutdown
+from proxy.web.prepared_heads import PreparedHeads
 from proxy.web.registry import Registry
 from proxy.wiring.services import open_services
 from tests.kit.load import Connection
@@ -39,6 +40,10 @@ class Watching(Registry):
         self.seen: list[tuple[bool, bool]] = []
         self.may_end = asyncio.Event()
         self.may_end.set()
+        nothing: Any = None
+        self.heads = PreparedHeads(
+            0, fresh=nothing, usage=nothing, access_log=nothing, closure=None
+        )
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         with closing(socket.socket()) as another:
