@@ -13,6 +13,7 @@ from proxy.cli import (
     serve,
     settings,
     store,
+    warm,
 )
 from proxy.cli.group import main
 
@@ -30,4 +31,5 @@ __all__ = [
     "serve",
     "settings",
     "store",
+    "warm",
 ]
