@@ -80,7 +80,7 @@ IMPURE: Final = {
 TASK_OWNERS: Final = {"proxy.kit.singleflight"}
 
 # Directories of the data directory, and prefixes in a bucket, which the page names, too.
-KEPT_ON_DISK: Final = {"again/", "blobs/", "damaged/", "derived/", "keep/", "spool/"}
+KEPT_ON_DISK: Final = {"again/", "blobs/", "damaged/", "derived/", "keep/", "kept/", "spool/"}
 
 MODULES: Final = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

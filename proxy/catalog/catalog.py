@@ -146,6 +146,16 @@ class Catalog:
         self._memory.put_tag(str(repository), tag, entry)
         await self._write(Batch(tags=[(str(repository), tag, entry)], touched=self._due(entry)))
 
+    async def touch(
+        self, repository: Repository, tag: Tag | None, digests: Collection[Digest]
+    ) -> None:
+        """Count as used now what is known of a tag and of some content: eviction is by use."""
+        batch = Batch(touched=list(digests))
+        if tag is not None:
+            entry = (await self.look(repository, tag, fresh=lambda _: True)).entry
+            batch.tags = [] if entry is None else [(str(repository), tag, entry)]
+        await self._write(batch)
+
     async def drop_tag(self, repository: Repository, tag: Tag) -> None:
         """The upstream has no such tag any more."""
         name = str(repository)

@@ -34,10 +34,13 @@ def ask(
     path: str,
     content: Mapping[str, object] | None = None,
     *,
+    method: str | None = None,
     token: str | None = None,
     refused_is_answer: bool = False,
 ) -> dict[str, Any]:
     """Send a GET, or a POST of `content`, to the admin listener at `admin`; the JSON answer.
+
+    `method` is another one.
 
     `admin` is HOST:PORT or a URL. RemoteError if there is no usable answer; `refused_is_answer`: a
     body with an error's status is one.
@@ -48,7 +51,7 @@ def ask(
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     request = Request(  # noqa: S310 -- checked above
-        url + path, data=data, headers=headers
+        url + path, data=data, headers=headers, method=method
     )
     try:
         with _OPENER.open(request, timeout=_TIMEOUT) as response:

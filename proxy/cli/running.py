@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+
 ADMIN = click.option(
     "--admin",
     metavar="HOST:PORT",
@@ -52,7 +53,7 @@ def health(admin: str | None, config: Path | None) -> None:
     from proxy.cli.admin_client import RemoteError, check_alive  # noqa: PLC0415
 
     try:
-        check_alive(admin or _admin_listener(config)[0], _ALIVE_WITHIN)
+        check_alive(admin or admin_listener(config)[0], _ALIVE_WITHIN)
     except RemoteError as error:
         fail(str(error))
     click.echo("alive")
@@ -81,33 +82,37 @@ def ask_proxy(
     admin: str | None,
     config: Path | None,
     content: Mapping[str, object] | None = None,
+    *,
+    method: str | None = None,
 ) -> dict[str, Any]:
     """The JSON answer of the admin listener; ends the command if there is none."""
     from proxy.cli.admin_client import RemoteError, ask  # noqa: PLC0415
 
-    address, file = _admin_listener(config)
+    address, token = admin_listener(config)
+    try:
+        return ask(admin or address, path, content, method=method, token=token)
+    except RemoteError as error:
+        fail(str(error), USAGE if error.status == _NOT_FOUND else FAILED)
+
+
+def admin_listener(config: Path | None) -> tuple[str, str | None]:
+    """The address of the admin listener, and its token if it wants one, as the settings say.
+
+    In a container, also as the arguments of its `lighterage serve` say. Ends the command if the
+    token cannot be read.
+    """
+    from proxy.cli.admin_client import address_of  # noqa: PLC0415
+    from proxy.cli.first_process import serving_arguments  # noqa: PLC0415
+
+    given, arguments = serving_arguments()
+    settings = load(config or given, **arguments)
+    file = settings.admin.token_file
     try:
         token = None if file is None else file.read_text().strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         fail(f"admin.token_file: {file} cannot be read: {reason}")
-    try:
-        return ask(admin or address, path, content, token=token)
-    except RemoteError as error:
-        fail(str(error), USAGE if error.status == _NOT_FOUND else FAILED)
-
-
-def _admin_listener(config: Path | None) -> tuple[str, Path | None]:
-    """The address of the admin listener, and the file of its token, as the settings say.
-
-    In a container, also as the arguments of its `lighterage serve` say.
-    """
-    from proxy.cli.admin_client import address_of  # noqa: PLC0415
-    from proxy.cli.first_process import serving_arguments  # noqa: PLC0415
-
-    file, arguments = serving_arguments()
-    settings = load(config or file, **arguments)
-    return address_of(settings), settings.admin.token_file
+    return address_of(settings), token
 
 
 def _purge_request(image: str) -> dict[str, object]:

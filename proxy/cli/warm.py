@@ -11,9 +11,10 @@ import click
 
 from proxy.cli.group import AS_JSON, CONFIG, FAILED, FILE, USAGE, fail, load, main
 from proxy.cli.questions import CLIENTS, IMAGE
+from proxy.cli.running import ADMIN, admin_listener
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from proxy.cli.warming import ImageName, Warmed
     from proxy.oci.platform import Platform
@@ -47,6 +48,7 @@ class _List(click.ParamType[Path]):
     help="Of an image for several platforms, this one only; may be repeated. By default all.",
 )
 @click.option("--as", "client", type=click.Choice(CLIENTS), help="Pull as this client would.")
+@click.option("--keep", is_flag=True, help="What is pulled is not evicted: see lighterage kept.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, _MOST_AT_ONCE),
@@ -63,6 +65,7 @@ class _List(click.ParamType[Path]):
 @click.option(
     "--password-file", type=FILE, help="The user's password; it is asked for if this is missing."
 )
+@ADMIN
 @CONFIG
 @AS_JSON
 def warm(
@@ -71,10 +74,12 @@ def warm(
     listed: Path | None,
     platforms: tuple[str, ...],
     client: str | None,
+    keep: bool,
     jobs: int,
     registry: str | None,
     user: str | None,
     password_file: Path | None,
+    admin: str | None,
     config: Path | None,
     as_json: bool,
 ) -> None:
@@ -103,11 +108,33 @@ def warm(
         ListenerClient(address).check()
     except PullError as error:
         fail(str(error))
-    plan = Plan(names, ACCEPTED[client or "containerd"], wanted)
+    keeper = _keeper(config, admin) if keep else None
+    plan = Plan(names, ACCEPTED[client or "containerd"], wanted, keeper)
     warming = Warming(address, plan, at_once=jobs)
     warmed = run(warming, is_quiet=as_json)
     click.echo(json.dumps(document(warmed), indent=2) if as_json else "\n".join(lines(warmed)))
     _end(warmed)
+
+
+def _keeper(config: Path | None, admin: str | None) -> Callable[[Warmed], None]:
+    """What has the proxy keep an image; PullError if it does not."""
+    from proxy.cli.admin_client import RemoteError, ask  # noqa: PLC0415
+    from proxy.cli.listener_client import PullError  # noqa: PLC0415
+
+    address, token = admin_listener(config)
+
+    def keep(warmed: Warmed) -> None:
+        content = {
+            "image": warmed.image.text,
+            "manifests": warmed.manifests,
+            "blobs": warmed.blobs,
+        }
+        try:
+            ask(admin or address, "/kept", content, token=token)
+        except RemoteError as error:
+            raise PullError(f"it is in the cache, but not kept: {error}") from None
+
+    return keep
 
 
 def _end(warmed: list[Warmed]) -> None:

@@ -9,14 +9,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from proxy.cli.human import human
+from proxy.kit.human import human
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.cli.warming import Warmed, Warming
 
-# How often the bar is drawn anew, in seconds.
+# How often the bar is drawn, in seconds.
 _TICK = 0.2
 
 
@@ -45,6 +45,7 @@ def document(warmed: list[Warmed]) -> dict[str, Any]:
                 "blobs": len(each.blobs),
                 "fetched": each.fetched,
                 "stored_before": each.here,
+                "kept": each.kept,
                 "error": each.error,
             }
             for each in warmed
@@ -71,9 +72,9 @@ def lines(warmed: list[Warmed]) -> Iterator[str]:
 def _line(warmed: Warmed) -> str:
     if warmed.error is not None:
         return f"{warmed.image.text}: failed: {warmed.error}"
-    return (
-        f"{warmed.image.text}: {human(warmed.fetched)} fetched, {human(warmed.here)} stored before"
-    )
+    kept = ", and kept" if warmed.kept else ""
+    sizes = f"{human(warmed.fetched)} fetched, {human(warmed.here)} stored before"
+    return f"{warmed.image.text}: {sizes}{kept}"
 
 
 def _as_bar(warming: Warming) -> list[Warmed]:

@@ -40,6 +40,7 @@ class ChoreName(StrEnum):
     GENERATION = "generation"
     INDEX = "index"
     JANITOR = "janitor"
+    KEPT = "kept"
     LOOP_LAG = "loop_lag"
     PEER_DISCOVERY = "peer_discovery"
     PEER_PROBES = "peer_probes"

@@ -47,6 +47,8 @@ _DERIVED_EVERY: Final = 6 * 3600.0
 _SWEEP_EVERY: Final = 60.0
 # The interval at which figures of the status page are noted, which has them by minute.
 _SAMPLE_EVERY: Final = 5.0
+# The index evicts what was used less recently than this.
+_KEPT_EVERY: Final = 60.0
 # The interval at which the generation is read, in seconds.
 _GENERATION_EVERY: Final = 1.0
 # The interval at which other replicas are looked for, in seconds.
@@ -85,6 +87,7 @@ async def _serve_alone(
             status_of(settings, services),
             purge=services.purges.purge,
             questions=services.questions,
+            kept=services.kept,
             access=admin_access(settings),
         )
         async with listening(admin, settings.admin.listen):
@@ -210,6 +213,7 @@ def _chores(
     yield Chore(ChoreName.INDEX, services.catalog_upkeep.restore)
     yield Chore(ChoreName.DERIVED, services.catalog_upkeep.delete_unused, every=_DERIVED_EVERY)
     yield Chore(ChoreName.STATUS, services.reporter.sample, every=_SAMPLE_EVERY)
+    yield Chore(ChoreName.KEPT, services.kept.refresh, every=_KEPT_EVERY)
     yield Chore(ChoreName.LOOP_LAG, metrics.measure_loop_lag)
     yield Chore(ChoreName.GENERATION, services.generation.look, every=_GENERATION_EVERY)
     yield Chore(ChoreName.SETTINGS, reload.look, every=watched_files.LOOK_EVERY)

@@ -50,6 +50,7 @@ from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions, open_measuring
 from proxy.wiring.endpoints import endpoint_name
+from proxy.wiring.kept import kept_of
 from proxy.wiring.peers import Peers, behind_derived, behind_owners, layer_owners, open_replicas
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of
 from proxy.wiring.questions import questions_of
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from proxy.catalog.catalog import Catalog
+    from proxy.catalog.kept import KeptImages
     from proxy.config import Limits, Settings
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.manifests.questions import Questions
@@ -90,6 +92,7 @@ class Services:
     flights: SingleFlight
     generation: Generation
     purges: Purges
+    kept: KeptImages
     janitor: Janitor
     scrub: Scrub
     dependencies: Mapping[str, Dependency]
@@ -288,6 +291,7 @@ async def open_services(
             flights=flights,
             generation=generation,
             purges=purges,
+            kept=kept_of(settings, catalog),
             janitor=janitor,
             scrub=Scrub(root),
             dependencies=_dependencies(opened, store),

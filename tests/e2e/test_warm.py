@@ -1,4 +1,4 @@
-"""`lighterage warm`: images are in the cache before a client comes, and nothing is fetched twice."""
+"""`lighterage warm`: images are in the cache before a client comes, fetched once."""
 
 from __future__ import annotations
 
@@ -79,7 +79,14 @@ def test_a_run_that_is_killed_and_repeated_fetches_nothing_twice(
     with Proxy(
         tmp_path / "proxy", upstream=registry.url, settings={"tags": {"ttl": "1h"}}
     ) as proxy:
-        command = [LIGHTERAGE, "warm", f"--registry={proxy.host}", "--file", listed, "--jobs=3"]
+        command: list[str | Path] = [
+            LIGHTERAGE,
+            "warm",
+            f"--registry={proxy.host}",
+            "--file",
+            listed,
+            "--jobs=3",
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
             assert killed.stdout is not None
             for _ in range(10):
@@ -195,3 +202,65 @@ def test_a_command_line_that_is_wrong(arguments: tuple[str, ...], sentence: str)
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"lighterage: {sentence}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_kept_is_not_evicted(registry: Registry, tmp_path: Path, workers: int) -> None:
+    """Until somebody says so; and it leaves room for what clients pull."""
+    for number in range(24):
+        registry.push(f"harbour/cargo-{number}", "1", cargo(number))
+    # Room for about ten images.
+    settings = {"blobs": {"max_size": "1MiB"}, "tags": {"ttl": "1h"}}
+    with Proxy(
+        tmp_path / "proxy", upstream=registry.url, workers=workers, settings=settings
+    ) as proxy:
+        admin = f"--admin=127.0.0.1:{proxy.admin_port}"
+
+        def kept(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return run("kept", admin, *arguments)
+
+        kept_ones = [f"harbour/cargo-{number}:1" for number in range(3)]
+        done = warm(proxy, *kept_ones, admin, "--keep", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(image["kept"] for image in json.loads(done.stdout)["images"])
+        others = [f"harbour/cargo-{number}:1" for number in range(3, 24)]
+        assert warm(proxy, *others, "--jobs=1").returncode == 0
+        listed = json.loads(kept("--json").stdout)
+        assert [image["reference"] for image in listed["images"]] == ["1", "1", "1"]
+        assert sum(image["size"] for image in listed["images"]) < listed["limit"] == 3 * 2**18
+        assert kept().stdout.endswith("3 images are kept; they may take 768.0 KiB\n")
+        forgotten = kept(f"--forget={kept_ones[2]}")
+        assert forgotten.stdout.endswith("/harbour/cargo-2:1 is kept no longer\n")
+        absent = kept(f"--forget={kept_ones[2]}")
+        assert (absent.returncode, absent.stdout) == (2, "")
+        assert warm(proxy, *others, "--jobs=1").returncode == 0
+        registry.stop()
+        for number in range(2):
+            pull(proxy, f"harbour/cargo-{number}", "1", cargo(number))
+        gone = max(cargo(2).blobs, key=lambda digest: len(cargo(2).blobs[digest]))
+        assert ask(f"{proxy.url}/v2/harbour/cargo-2/blobs/{gone}").status == 502
+
+
+def test_no_more_is_kept_than_leaves_room_for_others(registry: Registry, tmp_path: Path) -> None:
+    for number in range(9):
+        registry.push(f"harbour/cargo-{number}", "1", cargo(number))
+    settings = {"blobs": {"max_size": "1MiB"}, "tags": {"ttl": "1h"}}
+    with Proxy(tmp_path / "proxy", upstream=registry.url, settings=settings) as proxy:
+        admin = f"--admin=127.0.0.1:{proxy.admin_port}"
+        names = [f"harbour/cargo-{number}:1" for number in range(9)]
+        done = warm(proxy, *names, admin, "--keep", "--jobs=1")
+        assert done.returncode == 1
+        assert "it is in the cache, but not kept: kept images may take 786432 bytes" in done.stdout
+        again = warm(proxy, names[0], admin, "--keep")
+        assert again.returncode == 0, "what is kept twice counts once"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [LIGHTERAGE, *arguments],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

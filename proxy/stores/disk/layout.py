@@ -2,6 +2,7 @@
 
 blobs/<algorithm>/<first two hex>/<hex>      a complete and verified blob
 stock                                        the number of bytes that the blobs take
+kept/<hex>                                   an image whose blobs are not evicted
 in-use.lock                                  every process that uses the directory shares its flock
 damaged/<digest>                             a quarantined blob
 spool/<upstream>/<digest>                    a blob being fetched there; the writer holds its flock
@@ -47,6 +48,11 @@ class Layout:
     def presence(self) -> Path:
         """The file on which every process that uses the directory holds a shared lock."""
         return self.root / "in-use.lock"
+
+    @property
+    def kept(self) -> Path:
+        """The directory of the images whose blobs are not evicted."""
+        return self.root / "kept"
 
     @property
     def quarantine(self) -> Path:

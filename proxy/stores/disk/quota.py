@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import DigestInvalid
+from proxy.stores.disk.kept import kept_paths
 from proxy.stores.disk.stored_blob import (
     StoredBlob,
     digest_of,
@@ -93,6 +94,8 @@ class DiskQuota:
                 if size > self._max_size:
                     raise OSError(errno.EFBIG, "the blob is larger than max_size")
                 count, _ = self._evict(counter, self._max_size - size)
+                if count.used_bytes + size > self._max_size:
+                    raise OSError(errno.EDQUOT, "kept images leave no room for the blob")
             before = 0
             with suppress(FileNotFoundError):
                 before = disk_usage(path.stat())
@@ -147,7 +150,7 @@ class DiskQuota:
             # Another process may have made room meanwhile.
             short = self.shortfall(size)
             used_bytes = self._read(counter).used_bytes
-            if 0 < short <= used_bytes:
+            if 0 < short <= used_bytes - self._kept_bytes():
                 self._evict(counter, used_bytes - short)
         return self.shortfall(size) <= 0
 
@@ -187,11 +190,15 @@ class DiskQuota:
 
     def blobs(self) -> Iterator[StoredBlob]:
         """All stored blobs; other files in the directory are ignored."""
+        kept = kept_paths(self._layout)
         for path in self._layout.blobs.glob("*/*/*"):
             with suppress(FileNotFoundError, DigestInvalid):
                 status = path.lstat()
                 if stat.S_ISREG(status.st_mode) and digest_of(path).hex[:2] == path.parent.name:
-                    yield StoredBlob(path, disk_usage(status), status.st_mtime)
+                    yield StoredBlob(path, disk_usage(status), status.st_mtime, path in kept)
+
+    def _kept_bytes(self) -> int:
+        return sum(blob.size for blob in self.blobs() if blob.is_kept)
 
     def _evict(self, counter: int, room: int) -> tuple[Count, list[StoredBlob]]:
         """Evict the least recently used blobs until the rest takes at most `room` bytes.

@@ -20,11 +20,15 @@ _BLOCK: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob's file: its size on the disk in bytes, and its last use in seconds since 1970."""
+    """A blob's file: its size on the disk in bytes, and its last use in seconds since 1970.
+
+    One that `is_kept` is not evicted.
+    """
 
     path: Path
     size: int
     used_at: float
+    is_kept: bool = False
 
 
 def digest_of(path: Path) -> Digest:
@@ -33,7 +37,10 @@ def digest_of(path: Path) -> Digest:
 
 
 def select_for_eviction(blobs: Iterable[StoredBlob], max_size: int) -> list[StoredBlob]:
-    """The blobs to evict, least recently used first; none if all fit into `max_size` bytes."""
+    """The blobs to evict, least recently used first; none if all fit into `max_size` bytes.
+
+    Those that are kept count, and stay: the rest may not be enough.
+    """
     oldest_first = sorted(blobs, key=lambda blob: blob.used_at)
     total = sum(blob.size for blob in oldest_first)
     if total <= max_size:
@@ -42,6 +49,8 @@ def select_for_eviction(blobs: Iterable[StoredBlob], max_size: int) -> list[Stor
     for blob in oldest_first:
         if total <= max_size * LOW_MARK:
             break
+        if blob.is_kept:
+            continue
         selected.append(blob)
         total -= blob.size
     return selected

@@ -14,6 +14,7 @@ from proxy.oci.reference import Digest, Tag, parse_image
 from proxy.web.admin.answers import as_json, refuse
 from proxy.web.admin.assets import asset_routes
 from proxy.web.admin.guard import AdminAccess, OneTimeFields, guard
+from proxy.web.admin.kept import kept_routes
 from proxy.web.admin.live import LivePage
 from proxy.web.admin.pages.frame import wants_page
 from proxy.web.admin.pages.handlers import QuestionPages, purge_done, purge_form
@@ -22,6 +23,7 @@ from proxy.web.admin.questions import question_routes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from proxy.web.admin.kept import KeepsImages
     from proxy.web.admin.questions import AnswersQuestions
     from proxy.web.admin.status import Status
 
@@ -44,11 +46,13 @@ def admin_app(
     *,
     purge: Purge,
     questions: AnswersQuestions | None = None,
+    kept: KeepsImages | None = None,
     access: AdminAccess | None = None,
 ) -> web.Application:
     """The pages for people, and `/healthz`, `/readyz`, `/metrics` and `/status` for programs.
 
-    `/images`, `/inspect`, `/explain` and `/purge` are both: a browser gets a page.
+    `/images`, `/inspect`, `/explain` and `/purge` are both: a browser gets a page. `/kept` is for
+    programs, too.
     """
     readiness = status.readiness
     fields = OneTimeFields()
@@ -97,6 +101,8 @@ def admin_app(
     if questions is not None:
         pages = QuestionPages(questions, status.stored, fields)
         app.add_routes(question_routes(questions, status.stored, pages))
+    if kept is not None:
+        app.add_routes(kept_routes(kept))
     return app
 
 

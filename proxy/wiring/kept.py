@@ -1,0 +1,51 @@
+"""The images that are kept: a part of the composition root."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from proxy.catalog.kept import KeptImages
+from proxy.stores.disk.blobs import DiskBlobs
+from proxy.stores.disk.kept import KeptFiles
+from proxy.stores.disk.layout import Layout
+from proxy.wiring.blob_store import blob_path, blob_store
+from proxy.wiring.catalog import open_catalog
+from proxy.wiring.policies import lifetimes_of, routes_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from proxy.catalog.catalog import Catalog
+    from proxy.config import Settings
+
+
+def kept_of(settings: Settings, catalog: Catalog) -> KeptImages:
+    """Those of a catalog that is open already."""
+    return KeptImages(routes=routes_of(settings), catalog=catalog, store=_files_of(settings))
+
+
+def limit_of(settings: Settings) -> int | None:
+    """The bytes that all kept blobs may take; None if there is no limit."""
+    files = _files_of(settings)
+    return None if files is None else files.limit
+
+
+def _files_of(settings: Settings) -> KeptFiles | None:
+    if settings.blobs.store != "disk":
+        return None
+    return KeptFiles(Layout(blob_path(settings)), max_size=settings.blobs.max_size)
+
+
+@asynccontextmanager
+async def open_kept(settings: Settings) -> AsyncIterator[KeptImages]:
+    """Open what a process needs that keeps images, but does not serve."""
+    async with AsyncExitStack() as stack:
+        store = blob_store(settings)
+        if not isinstance(store, DiskBlobs):
+            stack.push_async_callback(store.close)
+        life = lifetimes_of(settings.tags).default.longest
+        opened = await stack.enter_async_context(
+            open_catalog(settings, store, tag_life=lambda: life)
+        )
+        yield kept_of(settings, opened.catalog)
