@@ -1,14 +1,17 @@
-"""Purging: what a tag names, and what an upstream was seen to have or not, is asked for again."""
+"""Purging: what a tag names, and what an upstream was seen to have or not, is asked for again.
+
+On demand the content is removed, too.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from proxy.catalog.purge_journal import ALL_TAGS, LISTINGS, Purged, mark_of, read_all
+from proxy.catalog.removal import NoRemoval
 from proxy.errors import ManifestUnknown, NameUnknown, RegistryError, StorageFailure
 from proxy.oci.reference import Digest, Tag
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.catalog.catalog import Catalog
     from proxy.catalog.generation import Generation
     from proxy.catalog.purge_journal import PurgeJournal
+    from proxy.catalog.removal import ContentRemoval
     from proxy.catalog.routing import Routes, Standby
     from proxy.oci.reference import Repository
 
@@ -28,7 +32,7 @@ _LATELY: Final = 60.0
 
 
 class Purges:
-    """Forgets on demand, in every process that shares the cache. Content stays: a digest is one."""
+    """Forgets on demand, in every process that shares the cache; content only if that is wanted."""
 
     def __init__(
         self,
@@ -38,16 +42,18 @@ class Purges:
         generation: Generation,
         standby: Standby,
         journal: PurgeJournal | None = None,
+        removal: ContentRemoval | NoRemoval | None = None,
         announce: Callable[[Repository, str], None] = lambda _repository, _tag: None,
         audit: Callable[[Repository, Digest | Tag | None], Awaitable[None]] | None = None,
     ) -> None:
         """`generation` tells the other processes, and `journal` other replicas if there are any.
 
-        `announce` is called with each repository and tag that was purged, here or on another
-        replica; the tag is one of `purge_journal` if it is no tag.
+        `removal` is for purges of content. `announce` is called with each repository and tag that
+        was purged, here or on another replica; the tag is one of `purge_journal` if it is no tag.
         `audit` writes a purge down before it happens, and may refuse it by a RegistryError.
         """
         self._audit = audit
+        self._removal = removal or NoRemoval()
         self._routes = routes
         self._standby = standby
         self._catalog = catalog
@@ -57,8 +63,12 @@ class Purges:
         self._announced: frozenset[Purged] = frozenset()
         self._mark = mark_of(())
 
-    async def purge(self, addressed: str, reference: Digest | Tag | None) -> Repository:
+    async def purge(
+        self, addressed: str, reference: Digest | Tag | None, *, content: bool = False
+    ) -> Repository:
         """Forget one tag of a repository, or all; and its listings, and what was refused, always.
+
+        With `content`, also the bytes, which no other repository has been granted.
 
         `addressed` is its name as clients write it. NameInvalid for none of ours, NameUnknown or
         ManifestUnknown where nothing was cached, so that only refusals were forgotten;
@@ -69,15 +79,22 @@ class Purges:
             await self._audit(repository, reference)
         places = self._places(repository)
         was_known = any([await self._catalog.knows(place, reference) for place in places])
+        digests: frozenset[Digest] | None = None
+        if content:
+            closures = [await self._removal.closure(place, reference) for place in places]
+            digests = frozenset().union(*closures)
+            await self._removal.forget_kept(repository, reference)
         tag = reference if isinstance(reference, Tag) else LISTINGS if reference else ALL_TAGS
-        done = Purged(time.time(), repository.registry, repository.name, tag)
+        done = Purged(time.time(), repository.registry, repository.name, tag, digests)
         if not await self._forget([done]):
             raise StorageFailure(
                 "the catalog does not take it: other processes may not have forgotten; try again"
             )
         if not was_known:
             raise self._unknown(repository, reference)
-        _log.info("repository.purged", repository=str(repository), reference=reference)
+        _log.info(
+            "repository.purged", repository=str(repository), reference=reference, content=content
+        )
         return repository
 
     def _places(self, repository: Repository) -> list[Repository]:
@@ -110,7 +127,7 @@ class Purges:
         """All that are known here, for a replica that knows others; nothing if it knows them."""
         if self._journal is None or mark == await self.mark():
             return []
-        return list(map(astuple, await self._journal.entries()))
+        return [each.encode() for each in await self._journal.entries()]
 
     async def learn(self, news: Any) -> None:
         """Do what other replicas were asked to do; ValueError if that is no purge."""
@@ -129,6 +146,8 @@ class Purges:
         for each in purged:
             self._announce(each.repository, each.tag)
             for place in self._places(each.repository):
+                if each.content is not None:
+                    await self._remove(place, each)
                 if each.tag not in {ALL_TAGS, LISTINGS}:
                     await self._catalog.drop_tag(place, Tag(each.tag))
                 if not await self._catalog.purge(place, tags=each.tag == ALL_TAGS):
@@ -136,3 +155,11 @@ class Purges:
         if self._journal is not None:
             await self._journal.add(purged)
         return await self._generation.advance()
+
+    async def _remove(self, place: Repository, purged: Purged) -> None:
+        """Remove what was named, and what this machine has of the same image."""
+        digests = set(purged.content or ())
+        if purged.tag != LISTINGS:
+            reference = None if purged.tag == ALL_TAGS else Tag(purged.tag)
+            digests |= await self._removal.closure(place, reference)
+        await self._removal.remove(place, digests)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from proxy.errors import RegistryError
-from proxy.oci.reference import Repository, Tag, parse_name
+from proxy.oci.reference import Digest, Repository, Tag, parse_name
 from proxy.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 KEY: Final = "purges"
 _LIFE: Final = 400 * 86400.0
-# The newest ones are kept. Each takes up to 500 bytes.
+# The newest ones are kept. Each takes up to 500 bytes, and its digests 75 bytes each.
 _MOST: Final = 500
+_MOST_DIGESTS: Final = 20_000
 # What a purge is about, if it is no tag.
 ALL_TAGS: Final = "*"
 LISTINGS: Final = ""
@@ -27,30 +28,40 @@ LISTINGS: Final = ""
 
 @dataclass(frozen=True, slots=True, order=True)
 class Purged:
-    """One purge: when (seconds since 1970), and of what. `tag` may be ALL_TAGS or LISTINGS."""
+    """One purge: when (seconds since 1970), and of what. `tag` may be ALL_TAGS or LISTINGS.
+
+    `content` are the digests to remove; None where content stays.
+    """
 
     at: float
     registry: str
     name: str
     tag: str
+    content: frozenset[Digest] | None = field(default=None, compare=False)
 
     @property
     def repository(self) -> Repository:
         """The repository that was purged."""
         return Repository(self.registry, self.name, self.name)
 
+    def encode(self) -> list[object]:
+        """The value for JSON."""
+        fixed: list[object] = [self.at, self.registry, self.name, self.tag]
+        return fixed if self.content is None else [*fixed, sorted(self.content)]
+
     @classmethod
     def read(cls, value: Any) -> Self:
         """The purge in a JSON value; ValueError if there is none."""
         match value:
-            case [int(at) | float(at), str(registry), str(name), str(tag)]:
+            case [int(at) | float(at), str(registry), str(name), str(tag), *more]:
                 try:
                     parse_name(name)
                     if tag not in {ALL_TAGS, LISTINGS}:
                         Tag(tag)
+                    content = _read_content(more)
                 except RegistryError as error:
                     raise ValueError(error.message) from None
-                return cls(float(at), registry, name, tag)
+                return cls(float(at), registry, name, tag, content)
         raise ValueError("it is no purge")
 
 
@@ -79,8 +90,8 @@ class PurgeJournal:
 
     async def add(self, purged: Iterable[Purged]) -> None:
         """These are done now, too."""
-        entries = sorted({*await self.entries(), *purged})[-_MOST:]
-        value = json.dumps(list(map(astuple, entries)), separators=(",", ":"))
+        entries = _newest(sorted({*await self.entries(), *purged}))
+        value = json.dumps([each.encode() for each in entries], separators=(",", ":"))
         await self._cache.put(KEY, value.encode(), life=_LIFE)
         self._known = frozenset(entries)
 
@@ -94,4 +105,26 @@ def read_all(value: Any) -> frozenset[Purged]:
 
 def mark_of(entries: Iterable[Purged]) -> str:
     """A mark that differs where the entries do."""
-    return hashlib.sha256(json.dumps(sorted(map(astuple, entries))).encode()).hexdigest()[:32]
+    encoded = json.dumps([each.encode() for each in sorted(entries)])
+    return hashlib.sha256(encoded.encode()).hexdigest()[:32]
+
+
+def _newest(entries: list[Purged]) -> list[Purged]:
+    """The newest, and at least one, within what the journal may have."""
+    chosen: list[Purged] = []
+    digests = 0
+    for each in reversed(entries[-_MOST:]):
+        digests += len(each.content or ())
+        if chosen and digests > _MOST_DIGESTS:
+            break
+        chosen.append(each)
+    return chosen[::-1]
+
+
+def _read_content(more: list[Any]) -> frozenset[Digest] | None:
+    match more:
+        case []:
+            return None
+        case [list(digests)] if len(digests) <= _MOST_DIGESTS:
+            return frozenset(Digest(str(digest)) for digest in digests)
+    raise ValueError("it is no purge")

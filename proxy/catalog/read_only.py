@@ -78,6 +78,9 @@ class ReadOnlyDerived:
     async def replace(self, record: DerivedRecord) -> None:
         """Nothing is stored."""
 
+    async def remove(self, digest: Digest, repository: str) -> None:
+        """Nothing is removed."""
+
     def records(self) -> AsyncIterator[DerivedRecord]:
         """All of them."""
         return self._store.records()

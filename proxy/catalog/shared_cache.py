@@ -27,7 +27,7 @@ from proxy.kit.lru import LruCache
 from proxy.ports.catalog import NOTHING, Found, Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from proxy.kit.clock import Clock
     from proxy.oci.reference import Digest, Tag
@@ -140,6 +140,20 @@ class SharedCacheLayer:
             put(_listing(repository, name), encode_listing(listing), self._tag_life())
         if writes:
             await asyncio.gather(*writes)
+
+    async def list_content(self, _repository: str) -> Collection[Digest]:
+        """Nothing: a cache cannot list its keys."""
+        return ()
+
+    async def remove(self, repository: str, digests: Collection[Digest]) -> Collection[Digest]:
+        """Delete the grants, and the bytes, which other repositories find further out."""
+        keys = [
+            key
+            for digest in digests
+            for key in (_grant(repository, digest), f"manifest:{digest}", f"origin:{digest}")
+        ]
+        await asyncio.gather(*map(self._cache.delete, keys))
+        return digests
 
     async def drop_tag(self, repository: str, tag: Tag) -> None:
         """Forget the tag."""

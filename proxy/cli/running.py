@@ -61,20 +61,27 @@ def health(admin: str | None, config: Path | None) -> None:
 
 @main.command()
 @click.argument("image", metavar="REPOSITORY[:TAG|@DIGEST]")
+@click.option("--content", is_flag=True, help="Also remove the image's manifests and blobs.")
 @ADMIN
 @CONFIG
 @AS_JSON
-def purge(image: str, admin: str | None, config: Path | None, *, as_json: bool) -> None:
+def purge(
+    image: str, admin: str | None, config: Path | None, *, content: bool, as_json: bool
+) -> None:
     """Make the next pull of a tag, or of all tags of a repository, ask the upstream.
 
-    Cached images stay, and can still be pulled by digest. Exit status 2 if nothing is cached.
+    Cached images stay, and can still be pulled by digest, unless --content removes them: the
+    manifests, what was made of them, and the blobs that no other repository has. Exit status 2 if
+    nothing is cached.
     """
-    answer = ask_proxy("/purge", admin, config, _purge_request(image))
+    request = _purge_request(image) | ({"content": True} if content else {})
+    answer = ask_proxy("/purge", admin, config, request)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
     what = answer["reference"] or "every tag"
-    click.echo(f"{answer['purged']}: the next pull of {what} asks the upstream")
+    removed = ", and the content is removed" if answer.get("content") else ""
+    click.echo(f"{answer['purged']}: the next pull of {what} asks the upstream{removed}")
 
 
 def ask_proxy(

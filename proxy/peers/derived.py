@@ -88,6 +88,10 @@ class PeerDerived:
         """Store it here in place of one whose bytes are damaged."""
         await self._store.replace(record)
 
+    async def remove(self, digest: Digest, repository: str) -> None:
+        """Remove this replica's own: the others are told of what is purged."""
+        await self._store.remove(digest, repository)
+
     def records(self) -> AsyncIterator[DerivedRecord]:
         """This replica's own."""
         return self._store.records()

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from proxy.oci.derivation import Origin
     from proxy.oci.derived_record import DerivedRecord
@@ -165,6 +165,24 @@ class Layer(Protocol):
         ...
 
 
+class RemovesContent(Protocol):
+    """A layer from which the content of a repository can be removed."""
+
+    async def list_content(self, repository: str) -> Collection[Digest]:
+        """What the repository has been granted, as far as it can be listed."""
+        ...
+
+    async def remove(
+        self, repository: str, digests: Collection[Digest]
+    ) -> Collection[Digest] | None:
+        """Forget the repository's grants and claims of them, and its tags that name them.
+
+        Bytes that no other repository has been granted are forgotten, too. Returns the digests that
+        none has, as far as it is known here; None if it must be tried again.
+        """
+        ...
+
+
 class DerivedStore(Protocol):
     """What was made here, and no upstream has: durable, and apart from every bounded layer.
 
@@ -190,6 +208,10 @@ class DerivedStore(Protocol):
 
     async def replace(self, record: DerivedRecord) -> None:
         """Store it in place of one whose bytes are damaged; StoreError if it cannot be."""
+        ...
+
+    async def remove(self, digest: Digest, repository: str) -> None:
+        """Take the repository from the record; the last one's record goes. StoreError."""
         ...
 
     def records(self) -> AsyncIterator[DerivedRecord]:

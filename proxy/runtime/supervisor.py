@@ -178,13 +178,15 @@ class _Kept:
         return open_kept(self._settings)
 
 
-async def _purge(settings: Settings, addressed: str, reference: Digest | Tag | None) -> Repository:
+async def _purge(
+    settings: Settings, addressed: str, reference: Digest | Tag | None, *, content: bool = False
+) -> Repository:
     """Purge for the workers, which see the new generation in the cache."""
     # A large import, which a supervisor needs for a purge only.
-    from proxy.wiring.services import open_purges  # noqa: PLC0415
+    from proxy.wiring.purges import open_purges  # noqa: PLC0415
 
     async with open_purges(settings) as purges:
-        return await purges.purge(addressed, reference)
+        return await purges.purge(addressed, reference, content=content)
 
 
 async def _drain(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.access.rules import Rules
     from proxy.config import Settings
     from proxy.ports import ManifestCache
-    from proxy.ports.catalog import DerivedStore, Layer
+    from proxy.ports.catalog import DerivedStore, Layer, RemovesContent
     from proxy.stores.bucket.blobs import ObjectBlobs
     from proxy.stores.redis.cache import RedisManifests
 
@@ -51,6 +51,7 @@ class OpenCatalog:
     derived: DerivedStore
     known_layers: KnownLayers
     layers: Sequence[Layer]
+    removable: Sequence[RemovesContent]
 
 
 @asynccontextmanager
@@ -70,9 +71,11 @@ async def open_catalog(
     redis = open_redis(settings)
     cache = None if redis is None else seal(redis, settings)
     layers: list[Layer] = []
+    removable: list[RemovesContent] = []
     if cache is not None:
         shared_layer = SharedCacheLayer(cache, tag_life=tag_life, on_error=count_error)
         is_sealed = settings.manifests.redis.hmac_key_file is not None
+        removable.append(shared_layer)
         # Also where everything is open: the rules may change.
         layers.append(shared_layer if is_sealed else OpenOnlyLayer(shared_layer, rules.is_open))
     index: SqliteIndex | None = None
@@ -86,6 +89,7 @@ async def open_catalog(
                 on_error=count_error,
             )
             layers.append(index)
+            removable.append(index)
         if isinstance(store, DiskBlobs):
             derived = DerivedFiles(blob_path(settings) / "derived")
         else:
@@ -108,7 +112,7 @@ async def open_catalog(
         if shared is None:
             raise AssertionError("without Redis there is an index")
         known = KnownLayers(layers)
-        yield OpenCatalog(catalog, rules, shared, redis, index, derived, known, layers)
+        yield OpenCatalog(catalog, rules, shared, redis, index, derived, known, layers, removable)
     finally:
         for layer in reversed(layers):
             await layer.close()

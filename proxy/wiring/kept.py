@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 def kept_of(settings: Settings, catalog: Catalog) -> KeptImages:
     """Those of a catalog that is open already."""
-    return KeptImages(routes=routes_of(settings), catalog=catalog, store=_files_of(settings))
+    return KeptImages(routes=routes_of(settings), catalog=catalog, store=files_of(settings))
 
 
 def limit_of(settings: Settings) -> int | None:
     """The bytes that all kept blobs may take; None if there is no limit."""
-    files = _files_of(settings)
+    files = files_of(settings)
     return None if files is None else files.limit
 
 
-def _files_of(settings: Settings) -> KeptFiles | None:
+def files_of(settings: Settings) -> KeptFiles | None:
+    """Where it is written which images are kept; None where blobs are in a bucket."""
     if settings.blobs.store != "disk":
         return None
     return KeptFiles(Layout(blob_path(settings)), max_size=settings.blobs.max_size)

@@ -39,13 +39,7 @@ from proxy.web.principal_connections import PrincipalConnections
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
 from proxy.web.server import ServerLimits
-from proxy.wiring.access import (
-    Access,
-    AccessParts,
-    audit_of_purges,
-    open_access,
-    open_audit,
-)
+from proxy.wiring.access import Access, AccessParts, audit_of_purges, open_access
 from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions, open_measuring
@@ -53,8 +47,9 @@ from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.kept import kept_of
 from proxy.wiring.peers import Peers, behind_derived, behind_owners, layer_owners, open_replicas
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of
+from proxy.wiring.purges import removal_of
 from proxy.wiring.questions import questions_of
-from proxy.wiring.upstreams import open_upstreams, standing_in
+from proxy.wiring.upstreams import open_upstreams
 from proxy.wiring.watched import open_reporter
 
 if TYPE_CHECKING:
@@ -276,6 +271,7 @@ async def open_services(
             generation=generation,
             standby=standby,
             journal=journal,
+            removal=removal_of(settings, opened, store),
             announce=others.replicas.note_purge if others is not None else lambda _, __: None,
             audit=audit_of_purges(guard.audit),
         )
@@ -333,32 +329,6 @@ def _adopt(
     guard.note_settings()
     lifetimes.adopt(lifetimes_of(changed.tags))
     upstreams.adopt(changed)
-
-
-@asynccontextmanager
-async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
-    """Open what a process needs that purges, but does not serve."""
-    async with AsyncExitStack() as stack:
-        store = blob_store(settings)
-        if not isinstance(store, DiskBlobs):
-            stack.push_async_callback(store.close)
-        life = lifetimes_of(settings.tags).default.longest
-        opened = await stack.enter_async_context(
-            open_catalog(settings, store, tag_life=lambda: life)
-        )
-        flights = SingleFlight()
-        stack.push_async_callback(flights.close)
-        audit = open_audit(settings, {}, flights)
-        if audit is not None:
-            stack.push_async_callback(audit.flush)
-        yield Purges(
-            routes=routes_of(settings),
-            catalog=opened.catalog,
-            generation=Generation(opened.shared, lambda: None),
-            standby=Standby(standing_in(settings)),
-            journal=PurgeJournal(opened.shared) if settings.peers.listen is not None else None,
-            audit=audit_of_purges(audit),
-        )
 
 
 def _dependencies(opened: OpenCatalog, store: DiskBlobs | ObjectBlobs) -> dict[str, Dependency]:

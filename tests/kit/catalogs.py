@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from proxy.catalog.catalog import Catalog
@@ -29,6 +30,14 @@ class MemoryDerived:
 
     async def replace(self, record: DerivedRecord) -> None:
         self.stored[record.digest] = record
+
+    async def remove(self, digest: Digest, repository: str) -> None:
+        record = self.stored.get(digest)
+        if record is not None and repository in record.repositories:
+            others = record.repositories - {repository}
+            self.stored[digest] = dataclasses.replace(record, repositories=others)
+            if not others:
+                del self.stored[digest]
 
     async def records(self) -> AsyncIterator[DerivedRecord]:
         for record in list(self.stored.values()):

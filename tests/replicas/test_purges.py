@@ -65,3 +65,40 @@ async def test_a_purge_of_one_is_one_of_all(tmp_path: Path, workers: int) -> Non
             # It has learnt of it before it is ready.
             await asyncio.to_thread(third.start)
             assert await _digest(third) == after
+
+
+def _stored(proxy: Proxy) -> set[str]:
+    blobs = {f"sha256:{path.name}" for path in (proxy.data / "blobs").glob("*/*/*")}
+    return blobs | {path.name for path in (proxy.data / "derived").glob("sha256:*")}
+
+
+async def test_content_that_one_removes_is_removed_by_all(tmp_path: Path) -> None:
+    """Also by replicas that have a blob, and have never seen the tag."""
+    ship = images.oci()
+    async with ScriptedUpstream() as upstream:
+        push(upstream, "library/cargo", "1", ship)
+        upstreams = {"docker.io": {"url": upstream.url, "default": True}}
+        with Replicas(
+            tmp_path, 3, upstreams=upstreams, settings={"tags": {"ttl": "1d"}}
+        ) as replicas:
+            first, second, _ = replicas.running
+            for proxy in (first, second):
+                await _digest(proxy)
+                for path in ("manifests/1", *(f"blobs/{digest}" for digest in ship.blobs)):
+                    answer = await asyncio.to_thread(ask, f"{proxy.url}/v2/library/cargo/{path}")
+                    assert answer.status == 200
+            assert all(_stored(proxy) for proxy in (first, second))
+            answer = await asyncio.to_thread(
+                ask,
+                f"{first.admin_url}/purge",
+                method="POST",
+                headers=[("Content-Type", "application/json")],
+                body=json.dumps(
+                    {"repository": "library/cargo", "tag": "1", "content": True}
+                ).encode(),
+            )
+            assert answer.status == 200
+            assert _stored(first) == set()
+            async with asyncio.timeout(_SOON):
+                while any(map(_stored, replicas.running)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)

@@ -71,6 +71,9 @@ class DerivedObjects:
         except OSError as error:
             raise StoreError(str(error)) from error
 
+    async def remove(self, digest: Digest, repository: str) -> None:
+        """Nothing: which repositories have it cannot be listed."""
+
     async def records(self) -> AsyncIterator[DerivedRecord]:
         """None: with a bucket each record is found when it is asked for."""
         nothing: tuple[DerivedRecord, ...] = ()

@@ -13,7 +13,7 @@ from proxy.stores.disk.health import DiskHealth
 from proxy.stores.disk.io import in_store_thread
 from proxy.stores.disk.layout import Layout
 from proxy.stores.disk.open_file import OpenFile, WholeFile
-from proxy.stores.disk.orphans import make_room
+from proxy.stores.disk.orphans import make_room, remove_if_unlocked
 from proxy.stores.disk.quarantine import quarantine_blob
 from proxy.stores.disk.quota import DiskQuota
 from proxy.stores.disk.spool import DiskSpool, GrowingSpool, spool_size
@@ -85,6 +85,18 @@ class DiskBlobs:
         await in_store_thread(
             lambda: quarantine_blob(self._layout, self._quota, digest, blob, found_by="read")
         )
+
+    async def remove(self, digest: Digest) -> bool:
+        """Remove the blob, what has arrived of it, and what is in quarantine."""
+
+        def work() -> bool:
+            path = self._layout.blob(digest)
+            self._layout.quarantine_file(digest).unlink(missing_ok=True)
+            for spool in self._layout.spools.glob(f"*/{digest}"):
+                remove_if_unlocked(spool)
+            return self._quota.remove(path, path.unlink, is_current=lambda: True)
+
+        return await in_store_thread(work)
 
     async def url(self, _digest: Digest, *, seconds: float | None = None) -> None:
         """None: files cannot be read by URL."""

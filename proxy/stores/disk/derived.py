@@ -81,6 +81,24 @@ class DerivedFiles:
 
         await in_store_thread(work)
 
+    async def remove(self, digest: Digest, repository: str) -> None:
+        """Write the record without the repository; delete it if that was the last one."""
+
+        def work() -> None:
+            if not (self._directory / digest).exists():
+                return
+            with self._lock(digest):
+                record = self._read_or_replace(digest)
+                if record is None or repository not in record.repositories:
+                    return
+                others = record.repositories - {repository}
+                if others and record.content is not None:
+                    self._write(replace(record, repositories=others))
+                else:
+                    (self._directory / digest).unlink(missing_ok=True)
+
+        await in_store_thread(work)
+
     async def records(self) -> AsyncIterator[DerivedRecord]:
         """All of them, read in portions."""
         names = await in_store_thread(self._names)

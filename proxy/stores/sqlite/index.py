@@ -16,12 +16,13 @@ from proxy.oci.layer import LayerFacts
 from proxy.oci.reference import Digest
 from proxy.ports.catalog import NOTHING, Claim, Found, Grant, Listing, Proof, TagEntry
 from proxy.stores.sqlite.reader import Reader
+from proxy.stores.sqlite.removal import find_granted, granted_to
 from proxy.stores.sqlite.rows import digest_key
 from proxy.stores.sqlite.writer import GroupCommit
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from proxy.oci.reference import Tag
@@ -33,6 +34,9 @@ T = TypeVar("T")
 # How long a request waits for its commit, in seconds. Beyond it the disk is too slow to wait for.
 _COMMIT_WITHIN: Final = 0.5
 _PURGE_WITHIN: Final = 5.0
+# A read in a thread may be late. What no client waits for is read again, after so many seconds.
+_READ_ATTEMPTS: Final = 20
+_READ_AGAIN: Final = 0.1
 # How many other repositories of the same upstream are looked at for a claim.
 _OTHERS: Final = 8
 _ALGORITHMS: Final = {32: "sha256", 64: "sha512"}
@@ -207,6 +211,32 @@ class SqliteIndex:
             return False
         return await _is_set(done, _PURGE_WITHIN)
 
+    async def list_content(self, repository: str) -> Collection[Digest]:
+        """What the repository has been granted: one read of all grants."""
+
+        def work(database: sqlite3.Connection) -> list[Digest]:
+            return list(map(_digest, granted_to(database, repository)))
+
+        await self.flush()
+        return await self._read_patiently(work) or ()
+
+    async def remove(
+        self, repository: str, digests: Collection[Digest]
+    ) -> Collection[Digest] | None:
+        """Forget the content for the repository; what no other one has been granted."""
+        done = asyncio.Event()
+        if not self._add(lambda rows: rows.remove(repository, digests), done):
+            return None
+        if not await _is_set(done, _PURGE_WITHIN):
+            return None
+        keys = {digest_key(digest): digest for digest in digests}
+
+        def work(database: sqlite3.Connection) -> set[bytes]:
+            return find_granted(database, keys)
+
+        others = await self._read_patiently(work)
+        return None if others is None else [keys[key] for key in keys.keys() - others]
+
     async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
         """A value that the processes of this machine share; `extend` has no effect."""
         del extend
@@ -274,6 +304,14 @@ class SqliteIndex:
             return Found(None, grant, claim, raw, origin, tuple(name for (name,) in others))
 
         return await self._read(work) or NOTHING
+
+    async def _read_patiently(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """The same for what no client waits for."""
+        for _ in range(_READ_ATTEMPTS):
+            if (found := await self._read(work)) is not None:
+                return found
+            await asyncio.sleep(_READ_AGAIN)
+        return None
 
     async def _read(self, work: Callable[[sqlite3.Connection], T | None]) -> T | None:
         try:

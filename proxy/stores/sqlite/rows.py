@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from proxy.ports.catalog import MAX_CLOCK_SKEW
+from proxy.stores.sqlite.removal import remove_content
 
 if TYPE_CHECKING:
     import sqlite3
@@ -99,6 +100,7 @@ class Rows:
     purges: dict[str, Row] = field(default_factory=dict)
     shared: dict[str, Row | None] = field(default_factory=dict)
     touched: dict[bytes, Row] = field(default_factory=dict)
+    removed: dict[str, set[bytes]] = field(default_factory=dict)
     # About how many bytes of memory all of it takes.
     size: int = 0
 
@@ -160,8 +162,35 @@ class Rows:
         self.shared[key] = None if value is None else (key, value, expires)
         self.size += _OVERHEAD + len(value or b"")
 
+    def remove(self, repository: str, digests: Iterable[Digest]) -> None:
+        """Have content of the repository forgotten; what is added later stays.
+
+        Removals are written first, so what waits is taken back here.
+        """
+        keys = set(map(digest_key, digests))
+        self.removed.setdefault(repository, set()).update(keys)
+        self.size += _OVERHEAD * len(keys)
+        for key in keys:
+            self.grants.pop((key, repository), None)
+            self.touched.pop(key, None)
+        self.claims = {
+            key: row
+            for key, row in self.claims.items()
+            if key[1] != repository or not keys & {key[0], key[2]}
+        }
+        self.tags = {
+            key: row
+            for key, row in self.tags.items()
+            if row is None or key[0] != repository or row[2] not in keys
+        }
+        still = {key for key, _ in self.grants}
+        for key in keys - still:
+            self.contents.pop(key, None)
+
     def write(self, database: sqlite3.Connection, now: int) -> None:
         """Write everything, in the transaction that is open; sqlite3.Error."""
+        for repository, digests in self.removed.items():
+            remove_content(database, repository, digests)
         for statement, rows in (
             (_PURGES, self.purges.values()),
             (_REPOSITORIES, self.repositories.values()),

@@ -29,15 +29,20 @@ if TYPE_CHECKING:
 
 # How long a probe or scrape in progress may take at shutdown, in seconds.
 _SHUTDOWN_TIMEOUT: Final = 1.0
-_PURGED_BY: Final = ("repository", "tag", "digest")
+_PURGED_BY: Final = ("repository", "tag", "digest", "content")
 _MAX_WORDS: Final = 2
 
 
 class Purge(Protocol):
     """Purges a repository, or one tag or digest of it; returns the resolved repository."""
 
-    async def __call__(self, addressed: str, reference: Digest | Tag | None) -> object:
-        """Purge; RegistryError if the name or reference is invalid or unknown."""
+    async def __call__(
+        self, addressed: str, reference: Digest | Tag | None, *, content: bool = False
+    ) -> object:
+        """Purge, with `content` also the bytes.
+
+        RegistryError if the name or reference is invalid or unknown.
+        """
         ...
 
 
@@ -72,15 +77,15 @@ def admin_app(
 
     async def post_purge(request: web.Request) -> web.Response:
         try:
-            addressed, reference = await _parse_purge(request, fields)
-            repository = await purge(addressed, reference)
+            addressed, reference, content = await _parse_purge(request, fields)
+            repository = await purge(addressed, reference, content=content)
         except RegistryError as error:
             return purge_done(fields, error=error) if wants_page(request) else refuse(error)
         if wants_page(request):
             what = reference or "every tag"
             done = f"The next pull of {repository} ({what}) asks the upstream."
             return purge_done(fields, done=done)
-        return as_json({"purged": str(repository), "reference": reference})
+        return as_json({"purged": str(repository), "reference": reference, "content": content})
 
     async def get_purge(request: web.Request) -> web.Response:
         return purge_form(request, fields)
@@ -108,8 +113,10 @@ def admin_app(
 
 async def _parse_purge(
     request: web.Request, fields: OneTimeFields
-) -> tuple[str, Digest | Tag | None]:
+) -> tuple[str, Digest | Tag | None, bool]:
     """Parse `repository` and an optional `tag` or `digest` from the query, a JSON object or a form.
+
+    The third value is `content`: whether the bytes are to be removed, too.
 
     A page of another site can post a form, but not JSON: so a form has a field of ours.
     """
@@ -130,13 +137,23 @@ async def _parse_purge(
     if unknown:
         raise RequestInvalid(f"there is no {min(unknown)!r} here; say {', '.join(_PURGED_BY)}")
     words = {key: value for key, value in given.items() if value is not None}
+    content = _is_content(words.pop("content", False))
     if not all(isinstance(value, str) for value in words.values()):
         raise RequestInvalid("repository, tag and digest are strings")
     if "repository" not in words or len(words) > _MAX_WORDS:
         raise RequestInvalid("say which repository, and at most one of tag and digest")
     digest, tag = words.get("digest"), words.get("tag")
     reference = Digest(str(digest)) if digest else Tag(str(tag)) if tag else None
-    return str(words["repository"]), reference
+    return str(words["repository"]), reference, content
+
+
+def _is_content(value: object) -> bool:
+    """Whether the content is meant, too: by true in JSON, by a word in a form or a query."""
+    if isinstance(value, bool):
+        return value
+    if value not in {"true", "on", "1"}:
+        raise RequestInvalid("content is true or false")
+    return True
 
 
 async def _read_form(request: web.Request, fields: OneTimeFields) -> dict[str, object]:
