@@ -22,8 +22,8 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 IN_PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-fast test-313 coverage check fuzz siege chaos bench bench-guard chart lock \
-	cluster cluster-stop cluster-test cluster-all release
+.PHONY: help run demo test test-fast test-313 coverage check fuzz siege chaos bench bench-guard \
+	chart docs lock cluster cluster-stop cluster-test cluster-all release
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile
@@ -98,6 +98,9 @@ chart: .venv/dev.stamp ## the chart's README and schema anew, for values.yaml an
 release: .venv/dev.stamp ## image and chart, signed, in REGISTRY=registry.example.org/team by KEY=cosign.key
 	@$(BIN)/python tests/tools.py buildah skopeo helm cosign
 	@$(BIN)/python -m release $(REGISTRY) --key $(KEY) $(ARGS)
+
+docs: .venv/dev.stamp ## the configuration reference, and the pages as a site in build/site
+	@$(BIN)/python -m tests.kit.site
 
 lock: .venv/dev.stamp ## write the locks anew for pyproject.toml; ARGS=--upgrade for newer versions
 	$(LOCK) $(ARGS) pyproject.toml --all-extras --output-file requirements.lock

@@ -1,0 +1,54 @@
+"""The configuration reference has every setting, as the code has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.config import schema
+from tests.kit import configuration_page as reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def test_the_page_is_what_make_docs_writes() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "run `make docs`"
+
+
+def test_every_setting_of_the_code_is_on_the_page() -> None:
+    page = reference.page()
+    names = set(_names(schema(), schema(), ()))
+    assert len(names) > 120
+    assert {name for name in names if f"| `{name}` |" not in page} == set()
+
+
+def _names(
+    part: Mapping[str, Any], whole: Mapping[str, Any], path: tuple[str, ...]
+) -> Iterator[str]:
+    """The settings below a part of the schema, by the name that the page has for each."""
+    part = _resolve(part, whole)
+    if isinstance(part.get("additionalProperties"), dict) and path == ("upstreams",):
+        yield from _names(part["additionalProperties"], whole, (*path, "NAME"))
+        return
+    if "properties" not in part or ".".join(path) in reference.ENTRIES.values():
+        yield ".".join(path)
+        return
+    for key, below in part["properties"].items():
+        yield from _names(below, whole, (*path, key))
+
+
+def _resolve(part: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a reference, also one of several alternatives, leads to."""
+    for choice in (part, *part.get("anyOf", ()), *part.get("allOf", ())):
+        if "$ref" in choice:
+            found: Mapping[str, Any] = whole["$defs"][choice["$ref"].rpartition("/")[2]]
+            return found
+    return part
+
+
+def test_comments_are_those_above_their_settings() -> None:
+    found = {setting.name: setting for setting in reference.settings()}
+    assert found["listen"].default == "0.0.0.0:5000"
+    assert found["listen"].comment.startswith("Where clients connect.")
+    assert found["upstreams.NAME.url"].default == "https://registry-1.docker.io"
+    assert found["blobs"].default is None
