@@ -84,7 +84,7 @@ SUITES: Final = {
     "e2e": (
         *("containerd", "ctr", "docker", "dockerd", "podman", "skopeo"),
         *("nsenter", "setpriv", "unshare"),
-        *("docker-registry", "redis-server", "versitygw"),
+        *("docker-registry", "helm", "redis-server", "versitygw"),
         *("go", "distribution", "libtrust", "crane", "docker113", "ggcr"),
     ),
     "hostile": ("docker-registry", "nginx", "redis-server", "versitygw"),

@@ -101,13 +101,12 @@ def admin_app(
             web.post("/purge", post_purge),
             *LivePage(status).routes(),
             *asset_routes(),
+            *(kept_routes(kept) if kept is not None else ()),
         ]
     )
     if questions is not None:
         pages = QuestionPages(questions, status.stored, fields)
         app.add_routes(question_routes(questions, status.stored, pages))
-    if kept is not None:
-        app.add_routes(kept_routes(kept))
     return app
 
 
