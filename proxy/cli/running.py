@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from proxy.config import Settings
+
 
 ADMIN = click.option(
     "--admin",
@@ -22,22 +27,36 @@ ADMIN = click.option(
 _NOT_FOUND = 404
 # Seconds: less than a health check may take.
 _ALIVE_WITHIN = 4.0
+# In seconds.
+_WATCH_EVERY = 2.0
 
 
 @main.command()
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @ADMIN
 @CONFIG
 @AS_JSON
-def status(admin: str | None, config: Path | None, *, as_json: bool) -> None:
+def status(admin: str | None, config: Path | None, *, watch: bool, as_json: bool) -> None:
     """Show the state of a running proxy: the status page as text.
 
-    Exit status 3 if the proxy is not ready.
+    Exit status 3 if the proxy is not ready. With --watch and --json each document is one line.
     """
     from proxy.cli.status_text import describe  # noqa: PLC0415
 
-    answer = ask_proxy("/status", admin, config)
-    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(describe(answer)))
-    if not answer["health"]["ready"]:
+    def show() -> bool:
+        answer = ask_proxy("/status", admin, config)
+        if watch and sys.stdout.isatty():
+            click.clear()
+        indent = None if watch else 2
+        click.echo(json.dumps(answer, indent=indent) if as_json else "\n".join(describe(answer)))
+        return bool(answer["health"]["ready"])
+
+    is_ready = show()
+    with suppress(KeyboardInterrupt):
+        while watch:
+            time.sleep(_WATCH_EVERY)
+            is_ready = show()
+    if not is_ready:
         raise click.exceptions.Exit(NOT_WELL)
 
 
@@ -50,10 +69,10 @@ def health(admin: str | None, config: Path | None) -> None:
     The image's health check: beside `serve` in a container it finds the admin listener by the
     arguments of `serve`. No token is needed.
     """
-    from proxy.cli.admin_client import RemoteError, check_alive  # noqa: PLC0415
+    from proxy.cli.admin_client import RemoteError, address_of, check_alive  # noqa: PLC0415
 
     try:
-        check_alive(admin or admin_listener(config)[0], _ALIVE_WITHIN)
+        check_alive(admin or address_of(_settings(config)), _ALIVE_WITHIN)
     except RemoteError as error:
         fail(str(error))
     click.echo("alive")
@@ -105,14 +124,11 @@ def ask_proxy(
 def admin_listener(config: Path | None) -> tuple[str, str | None]:
     """The address of the admin listener, and its token if it wants one, as the settings say.
 
-    In a container, also as the arguments of its `lighterage serve` say. Ends the command if the
-    token cannot be read.
+    Ends the command if the token cannot be read.
     """
+    settings = _settings(config)
     from proxy.cli.admin_client import address_of  # noqa: PLC0415
-    from proxy.cli.first_process import serving_arguments  # noqa: PLC0415
 
-    given, arguments = serving_arguments()
-    settings = load(config or given, **arguments)
     file = settings.admin.token_file
     try:
         token = None if file is None else file.read_text().strip()
@@ -120,6 +136,14 @@ def admin_listener(config: Path | None) -> tuple[str, str | None]:
         reason = getattr(error, "strerror", None) or "it is not text"
         fail(f"admin.token_file: {file} cannot be read: {reason}")
     return address_of(settings), token
+
+
+def _settings(config: Path | None) -> Settings:
+    """The settings; in a container, also as the arguments of its `lighterage serve` say."""
+    from proxy.cli.first_process import serving_arguments  # noqa: PLC0415
+
+    given, arguments = serving_arguments()
+    return load(config or given, **arguments)
 
 
 def _purge_request(image: str) -> dict[str, object]:

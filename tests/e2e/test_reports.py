@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,23 @@ def test_commands_find_the_proxy_in_the_settings(registry: Registry, tmp_path: P
         assert unknown.returncode == 2
         assert unknown.stderr.startswith("lighterage: nothing of ")
     assert run("status", "--config", file).returncode == 1
+
+
+def test_the_status_is_watched_until_it_is_interrupted(registry: Registry, tmp_path: Path) -> None:
+    with Proxy(tmp_path, upstream=registry.url) as proxy:
+        command: list[str | Path] = [
+            LIGHTERAGE,
+            "status",
+            "--watch",
+            "--json",
+            f"--admin=127.0.0.1:{proxy.admin_port}",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+            assert watching.stdout is not None
+            first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
+            assert second["health"]["uptime"] > first["health"]["uptime"]
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(60) == 0
 
 
 def test_gc_and_scrub_as_json(registry: Registry, tmp_path: Path) -> None:
