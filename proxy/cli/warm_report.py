@@ -6,8 +6,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from proxy.kit.human import human
 
@@ -78,23 +76,18 @@ def _line(warmed: Warmed) -> str:
 
 
 def _as_bar(warming: Warming) -> list[Warmed]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-    )
     done: list[Warmed] = []
-    total = len(warming.images)
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
+
+    def say(_: Warming | None) -> str:
+        return f"{human(warming.done)} of {human(warming.expected)}"
+
+    length, label = len(warming.images), "warming"
+    with click.progressbar(
+        length=length, label=label, file=sys.stderr, show_pos=True, item_show_func=say
+    ) as bar:
         for warmed in warming.ticks(_TICK):
             if warmed is not None:
                 done.append(warmed)
-            bar.update(
-                task,
-                description=f"{len(done)} of {total} images",
-                total=warming.expected or None,
-                completed=warming.done,
-            )
+            bar.update(int(warmed is not None), warming)
+            bar.render_progress()
     return done
