@@ -31,6 +31,9 @@ class OneRepository:
     def repository(self, *_arguments: object, **_more: object) -> Repository:
         return CARGO
 
+    def as_written(self, _image: str) -> Repository:
+        return CARGO
+
     def hint(self, *_arguments: object) -> str:
         return "; nor is its upstream"
 
