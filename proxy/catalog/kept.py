@@ -55,7 +55,7 @@ class KeptImages:
 
         RegistryError if it cannot be kept.
         """
-        repository = self._routes.repository(addressed, ns=None, host="")
+        repository = self._routes.as_written(addressed)
         image = KeptImage(
             str(repository), reference, tuple(manifests), tuple(blobs), self._clock.wall()
         )
@@ -70,7 +70,7 @@ class KeptImages:
 
     async def forget(self, addressed: str, reference: Digest | Tag) -> Repository:
         """Keep an image no longer; NameUnknown if it was not kept."""
-        repository = self._routes.repository(addressed, ns=None, host="")
+        repository = self._routes.as_written(addressed)
         if not await self._store_on_disk().remove(str(repository), reference):
             mark = "@" if isinstance(reference, Digest) else ":"
             raise NameUnknown(f"{repository}{mark}{reference} is not kept")

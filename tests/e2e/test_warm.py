@@ -229,7 +229,8 @@ def test_what_is_kept_is_not_evicted(registry: Registry, tmp_path: Path, workers
         assert [image["reference"] for image in listed["images"]] == ["1", "1", "1"]
         assert sum(image["size"] for image in listed["images"]) < listed["limit"] == 3 * 2**18
         assert kept().stdout.endswith("3 images are kept; they may take 768.0 KiB\n")
-        forgotten = kept(f"--forget={kept_ones[2]}")
+        # As it is listed: with the name of its upstream, which has a port.
+        forgotten = kept(f"--forget={listed['images'][2]['repository']}:1")
         assert forgotten.stdout.endswith("/harbour/cargo-2:1 is kept no longer\n")
         absent = kept(f"--forget={kept_ones[2]}")
         assert (absent.returncode, absent.stdout) == (2, "")
