@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.errors import ManifestInvalid
 from proxy.oci.schema1 import gojson
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # Each member and element costs microseconds. Ten thousand descriptors have half as many commas.
 _MAX_COMMAS: Final = 200_000
@@ -34,9 +31,22 @@ _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[\[\]{}]', re.DO
 _LONGEST_INTEGER: Final = 4000
 
 
-def spellings(*names: str) -> Mapping[str, str]:
-    """A table of the members `names`, for look-ups in any letter case."""
-    return {gojson.fold(name): name for name in names}
+_NO_CONFLICTS: Final = frozenset[str]()
+
+
+class Spellings(dict[str, str]):
+    """Members by their folded names, for look-ups in any letter case; see `spellings`."""
+
+    __slots__ = ("exact",)
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__((gojson.fold(name), name) for name in names)
+        self.exact = frozenset(names)
+
+
+def spellings(*names: str) -> Spellings:
+    """A table of the members `names`."""
+    return Spellings(names)
 
 
 class Document(dict[str, object]):
@@ -49,12 +59,18 @@ class Document(dict[str, object]):
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
-        self._spelt = [name for name, _ in pairs]
-        self._conflicts = _conflicts(pairs) if len(self) < len(pairs) else frozenset[str]()
+        if len(self) == len(pairs):
+            self._spelt, self._conflicts = list(self), _NO_CONFLICTS
+        else:
+            self._spelt = [name for name, _ in pairs]
+            self._conflicts = _conflicts(pairs)
         self.is_exact = True
 
-    def refuse_ambiguous(self, names: Mapping[str, str]) -> None:
+    def refuse_ambiguous(self, names: Spellings) -> None:
         """Raise ManifestInvalid if another parser could read another value for one of `names`."""
+        if self.keys() <= names.exact and not self._conflicts:
+            # Nearly all documents have these members only, in their spelling.
+            return
         seen: dict[str, str] = {}
         for spelt in self._spelt:
             name = names.get(gojson.fold(spelt))

@@ -20,8 +20,7 @@ _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 # The spec's convention limits host and name together to 255 bytes.
 _NAME_LIMIT: Final = 255
 # image spec, "Registered Algorithms"; blake3 has no implementation in the standard library.
-_HEX_LENGTH: Final = {"sha256": 64, "sha512": 128}
-_HEX: Final = re.compile(r"[0-9a-f]+")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 # What an upstream's mirrors are called beside it; no upstream's name has a tilde.
 _MIRRORS: Final = "~mirrors"
 # Error messages quote at most this many characters of a client's input.
@@ -35,8 +34,7 @@ class Digest(str):
 
     def __new__(cls, text: str) -> Self:
         """Validate a digest; DigestInvalid if it is malformed (image spec, "Digests")."""
-        algorithm, _, encoded = text.partition(":")
-        if _HEX_LENGTH.get(algorithm) != len(encoded) or not _HEX.fullmatch(encoded):
+        if not _DIGEST.fullmatch(text):
             raise DigestInvalid(
                 f"{text[:_MAX_QUOTED]!r} is not a digest that this registry supports"
             )

@@ -31,7 +31,7 @@ def ours(case: Conversion) -> bytes | ConversionRefused:
     """What we make of it."""
     layers = [Digest(layer) for layer in case.layers]
     try:
-        return from_image(case.config, layers, name=case.name, tag=case.tag)
+        return from_image(case.config, layers, name=case.name, tag=case.tag).raw
     except ConversionRefused as refusal:
         return refusal
 

@@ -62,7 +62,7 @@ def unsigned() -> Content:
         [Digest(layer) for layer in layers],
         name="library/ship",
         tag="latest",
-    )
+    ).raw
     return Content(_V2S1, payload, {layer: source.blobs[layer] for layer in layers})
 
 

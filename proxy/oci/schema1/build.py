@@ -11,7 +11,8 @@ from hashlib import sha256, sha384
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ConversionRefused, RefusalReason
-from proxy.oci.manifest import MANIFEST_LIMIT
+from proxy.oci.manifest import MANIFEST_LIMIT, MAX_DESCRIPTORS, Schema1
+from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import gojson
 from proxy.oci.schema1.imageconfig import HistoryEntry, read_config
@@ -31,8 +32,8 @@ EMPTY_LAYER: Final = Digest.of(EMPTY_LAYER_BYTES)
 _ID_LENGTH: Final = 64
 
 
-def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) -> bytes:
-    """Build the canonical payload: the schema 1 manifest without signatures.
+def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) -> Schema1:
+    """Build the manifest without signatures, whose bytes are the canonical payload.
 
     `layers` are the image's, base first; `name` and `tag` are as the client wrote them.
     A config without history, which the image spec allows, is converted with one step a layer, as
@@ -67,13 +68,17 @@ def from_image(config: bytes, layers: Sequence[Digest], *, name: str, tag: str) 
     own = _id(blob, parent.encode() + b" " + config)
     steps.append(_newest_step(text, entry, own, parent))
 
-    return _manifest(name, tag, image.architecture, blobs[::-1], steps[::-1])
+    newest_first = tuple(blobs[::-1])
+    raw = _manifest(name, tag, image.architecture, newest_first, steps[::-1])
+    return Schema1(MediaType.V2S1, Digest.of(raw), raw, newest_first)
 
 
 def _blobs(
     history: Sequence[HistoryEntry], rootfs: RootFS, layers: Sequence[Digest]
 ) -> list[Digest]:
     """The blob of each history entry, oldest first."""
+    if len(history) > MAX_DESCRIPTORS:
+        raise ConversionRefused(f"its history has over {MAX_DESCRIPTORS} steps", RefusalReason.SIZE)
     if not history:
         raise ConversionRefused("it has neither history nor layers", RefusalReason.CONFIG)
     if rootfs.diff_ids != len(layers):
@@ -97,18 +102,17 @@ def _id(blob: Digest, rest: bytes) -> str:
 
 def _lower_step(entry: HistoryEntry, own: str, parent: str) -> str:
     """The v1Compatibility of a step below the newest, in the order of distribution's struct."""
-    members = {"id": gojson.quote(own)}
+    # Ids are hexadecimal, and a time has nothing to escape.
+    text = f'{{"id":"{own}"'
     if parent:
-        members["parent"] = gojson.quote(parent)
+        text += f',"parent":"{parent}"'
     if entry.comment:
-        members["comment"] = gojson.quote(entry.comment)
-    members["created"] = gojson.quote(entry.created)
-    members["container_config"] = f'{{"Cmd":[{gojson.quote(entry.created_by)}]}}'
+        text += f',"comment":{gojson.quote(entry.comment)}'
+    text += f',"created":"{entry.created}"'
+    text += f',"container_config":{{"Cmd":[{gojson.quote(entry.created_by)}]}}'
     if entry.author:
-        members["author"] = gojson.quote(entry.author)
-    if entry.empty_layer:
-        members["throwaway"] = "true"
-    return gojson.document(members)
+        text += f',"author":{gojson.quote(entry.author)}'
+    return text + (',"throwaway":true}' if entry.empty_layer else "}")
 
 
 def _newest_step(config: str, entry: HistoryEntry, own: str, parent: str) -> str:
@@ -131,7 +135,7 @@ def _manifest(
     # Quoting only lengthens them, so this check needs no quoting.
     if sum(map(len, steps)) > MANIFEST_LIMIT:
         raise ConversionRefused(_TOO_LONG, RefusalReason.SIZE)
-    layers = [f'"blobSum": {gojson.quote(blob)}' for blob in blobs]
+    layers = [f'"blobSum": "{blob}"' for blob in blobs]
     history = [f'"v1Compatibility": {gojson.quote(step)}' for step in steps]
     manifest = (
         "{\n"

@@ -40,6 +40,8 @@ _UNUSUAL: Final = re.compile("[\b\f<>&\u2028\u2029]")
 _TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\n\r]++')
 _MARK: Final = re.compile(r"[ \t\n\r]*+([{}\[\]:,])[ \t\n\r]*+")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# The escapes of surrogates, paired or not.
+_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 # Error messages quote at most this many characters of the text.
 _MAX_QUOTED: Final = 40
 
@@ -70,6 +72,42 @@ def members(text: str) -> Iterator[tuple[str, str]]:
 def elements(text: str) -> Iterator[str]:
     """The text of each element of an array."""
     return _items(text, "[", "]", _element)
+
+
+def plain_objects(text: str) -> list[list[tuple[str, object]]] | None:
+    """The members of each object in an array, decoded at once: strings, booleans, None for null.
+
+    None if that is not all that they have, or if it is no such array: then see `elements`.
+    """
+    value = _decode_plain(text)
+    if type(value) is not list:
+        return None
+    for each in value:
+        if type(each) is not _Pairs:
+            return None
+        for _, member in each:
+            if type(member) not in _PLAIN_TYPES:
+                return None
+    return value
+
+
+def count_strings(text: str) -> int | None:
+    """The length of an array of strings; None if it is anything else: see `elements`."""
+    value = _decode_plain(text)
+    if type(value) is not list or any(type(each) is not str for each in value):
+        return None
+    return len(value)
+
+
+def _decode_plain(text: str) -> object:
+    """The value, or None if it has to be read with care."""
+    if _ESCAPED_SURROGATE.search(text):
+        return None
+    try:
+        value, end = _PLAIN(text, 0)
+    except (StopIteration, ValueError):
+        return None
+    return value if end == len(text) else None
 
 
 def fold(key: str) -> str:
@@ -161,10 +199,27 @@ def _discard(_: object) -> None:
     """Discard a parsed value: only its end matters, and numbers may be huge."""
 
 
+def _discard_number(_: str) -> object:
+    """Something that is neither a string nor a boolean nor null; numbers may be huge."""
+    return ...
+
+
+class _Pairs(list[tuple[str, object]]):
+    """The members of an object, in order, duplicates included."""
+
+
+# What `raw_decode` calls; its own frame costs as much as a short string.
+_PLAIN: Final = json.JSONDecoder(
+    object_pairs_hook=_Pairs,
+    parse_int=_discard_number,
+    parse_float=_discard_number,
+    parse_constant=_refuse,
+).scan_once  # type: ignore[attr-defined]  # typeshed has not got it
+_PLAIN_TYPES: Final = frozenset({str, bool, type(None)})
 _READER: Final = json.JSONDecoder(
     object_pairs_hook=_discard,
     parse_int=_discard,
     parse_float=_discard,
     parse_constant=_refuse,
-)  # What `raw_decode` calls; its own frame costs as much as a short string.
+)
 _SCAN: Final = _READER.scan_once  # type: ignore[attr-defined]  # typeshed has not got it

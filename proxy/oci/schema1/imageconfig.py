@@ -9,6 +9,7 @@ Reading raises ValueError, with a message for the operator, and RecursionError; 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,6 +17,9 @@ from proxy.oci.schema1 import gojson, rfc3339
 
 # More entries would exceed a manifest of 4 MiB: each takes over 300 bytes.
 _MAX_ENTRIES: Final = 16_384
+_TEXTS: Final = frozenset({"created", "author", "created_by", "comment"})
+# The escapes of what is in a time: digits, signs, marks, T and Z.
+_ESCAPE_IN_TIME: Final = re.compile(r"\\u00(?:2[b-fB-F]|3[0-9aA]|[57][4aA])")
 # Each member and element costs microseconds; real images have less than a hundredth of this.
 _MAX_COMMAS: Final = 200_000
 
@@ -29,6 +33,9 @@ class HistoryEntry:
     created_by: str = ""
     comment: str = ""
     empty_layer: bool = False
+
+
+_NOTHING: Final = HistoryEntry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,9 @@ class _Slice:
 
     def decode(self, text: str) -> None:
         self._length = 0
-        if text != gojson.NULL:
+        if not self._array and (plain := _plain_entries(text)):
+            self._array, self._length = plain, len(plain)
+        elif text != gojson.NULL:
             for element in gojson.elements(text):
                 self._decode_next(element)
         if not self._length:
@@ -95,9 +104,37 @@ class _Slice:
         if self._length == _MAX_ENTRIES:
             raise ValueError(f"it has over {_MAX_ENTRIES} history entries")
         if self._length == len(self._array):
-            self._array.append(HistoryEntry())
+            self._array.append(_NOTHING)
         self._array[self._length] = _entry(text, self._array[self._length])
         self._length += 1
+
+
+def _plain_entries(text: str) -> list[HistoryEntry] | None:
+    """What `_entry` reads, if they are as builders write them, at a fraction of the cost."""
+    # Go resolves no escapes in a time, so none may stand for a character of one.
+    found = None if _ESCAPE_IN_TIME.search(text) else gojson.plain_objects(text)
+    if found is None or len(found) > _MAX_ENTRIES:
+        return None
+    entries = []
+    for each in found:
+        members = dict(each)
+        if len(members) < len(each):
+            return None
+        empty_layer = members.pop("empty_layer", False)
+        if (
+            not members.keys() <= _TEXTS
+            or not isinstance(empty_layer, bool)
+            or any(not isinstance(member, str) for member in members.values())
+        ):
+            return None
+        try:
+            if "created" in members:
+                members["created"] = rfc3339.normal(str(members["created"]))
+        except ValueError:
+            # Its message quotes the text as it is written.
+            return None
+        entries.append(HistoryEntry(**members, empty_layer=empty_layer))  # type: ignore[arg-type]  # as was seen
+    return entries
 
 
 def _entry(text: str, entry: HistoryEntry) -> HistoryEntry:
@@ -134,6 +171,8 @@ def _strings(text: str) -> int:
     """The number of strings and nulls in an array."""
     if text == gojson.NULL:
         return 0
+    if (plain := gojson.count_strings(text)) is not None:
+        return plain
     count = 0
     for count, element in enumerate(gojson.elements(text), start=1):  # noqa: B007 -- the last one
         gojson.string(element, "")

@@ -42,8 +42,8 @@ class SigningKey:
     """A P-256 key. Equal keys, payloads and times give equal signed bodies (RFC 6979)."""
 
     _private: ec.EllipticCurvePrivateKey = field(repr=False)
-    # The public key, as every signature has it.
-    _jwk: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    # What a manifest's signatures have in common, but for the signature and what it protects.
+    _block: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Encode the public key once."""
@@ -55,7 +55,10 @@ class SigningKey:
             "x": _base64(point.x.to_bytes(_COORDINATE)),
             "y": _base64(point.y.to_bytes(_COORDINATE)),
         }
-        object.__setattr__(self, "_jwk", jwk)
+        header = {"jwk": jwk, "alg": "ES256"}
+        signature = {"header": header, "signature": "%s", "protected": "%s"}
+        block = json.dumps([signature], indent=3).replace("\n", "\n   ")
+        object.__setattr__(self, "_block", block)
 
     @classmethod
     def generate(cls) -> Self:
@@ -104,12 +107,8 @@ class SigningKey:
                 separators=(",", ":"),
             ).encode()
         )
-        signature = {
-            "header": {"jwk": self._jwk, "alg": "ES256"},
-            "signature": _base64(self._signature(f"{protected}.{_base64(payload)}".encode())),
-            "protected": protected,
-        }
-        block = json.dumps([signature], indent=3).replace("\n", "\n   ")
+        signature = _base64(self._signature(f"{protected}.{_base64(payload)}".encode()))
+        block = self._block % (signature, protected)
         return head + b',\n   "signatures": ' + block.encode() + b"\n}"
 
     def _signature(self, message: bytes) -> bytes:

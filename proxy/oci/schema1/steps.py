@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ConversionRefused, ManifestInvalid, RefusalReason
-from proxy.oci.document import Document, parse
+from proxy.oci.document import Document, parse, spellings
 from proxy.oci.schema1 import gojson, rfc3339
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ _ID: Final = re.compile(r"[a-f0-9]{64}")
 _READ: Final = frozenset(
     {"author", "comment", "container_config", "created", "id", "parent", "throwaway"}
 )
+
+
+_HISTORY_ENTRY: Final = spellings("v1Compatibility")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def _compatibilities(document: Document, layers: int) -> list[str]:
 def _compatibility(entry: object) -> str:
     if not isinstance(entry, Document):
         raise ValueError("an entry of its history is not an object")  # noqa: TRY004
-    entry.refuse_ambiguous({"v1compatibility": "v1Compatibility"})
+    entry.refuse_ambiguous(_HISTORY_ENTRY)
     text = entry.get("v1Compatibility")
     if not isinstance(text, str):
         raise ValueError("an entry of its history has no v1Compatibility")  # noqa: TRY004

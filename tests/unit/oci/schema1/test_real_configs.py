@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.oci.layer import LayerFacts
-from proxy.oci.manifest import Schema1, read_manifest
-from proxy.oci.mediatype import MediaType
+from proxy.oci.manifest import Schema1
 from proxy.oci.reference import Digest
 from proxy.oci.schema1.build import from_image
 from proxy.oci.schema1.to_image import layers_to_measure, to_image
@@ -32,7 +31,7 @@ def test_layers_diff_ids_and_history_come_back(name: str) -> None:
     rootfs = {"type": "layers", "diff_ids": diff_ids}
     source = json.dumps({**given, "rootfs": rootfs}, ensure_ascii=False).encode()
 
-    old = read_manifest(from_image(source, layers, name="a", tag="b"), MediaType.V2S1)
+    old = from_image(source, layers, name="a", tag="b")
     assert isinstance(old, Schema1)
     known = dict(zip(layers, diff_ids, strict=True))
     facts = [

@@ -104,7 +104,7 @@ def test_there_and_back(history: list[dict[str, Any]], members: dict[str, object
     own |= {"architecture": "arm", "container_config": {"Cmd": ["a", "b"]}}
     rootfs = {"type": "layers", "diff_ids": diff_ids}
     config = json.dumps({**own, "rootfs": rootfs, "history": history}).encode()
-    manifest = read_manifest(from_image(config, layers, name="a", tag="b"), MediaType.V2S1)
+    manifest = from_image(config, layers, name="a", tag="b")
     assert isinstance(manifest, Schema1)
     facts = [
         LayerFacts(layer, 10, diff_id, 20, is_gzip=True)
