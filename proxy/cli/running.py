@@ -24,7 +24,8 @@ ADMIN = click.option(
     metavar="HOST:PORT",
     help="The admin listener of the proxy; by default that of the settings.",
 )
-_NOT_FOUND = 404
+# Nothing has the name, or it is no name.
+_NO_SUCH_NAME = frozenset({400, 404})
 # Seconds: less than a health check may take.
 _ALIVE_WITHIN = 4.0
 # In seconds.
@@ -118,7 +119,7 @@ def ask_proxy(
     try:
         return ask(admin or address, path, content, method=method, token=token)
     except RemoteError as error:
-        fail(str(error), USAGE if error.status == _NOT_FOUND else FAILED)
+        fail(str(error), USAGE if error.status in _NO_SUCH_NAME else FAILED)
 
 
 def admin_listener(config: Path | None) -> tuple[str, str | None]:
