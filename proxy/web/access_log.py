@@ -47,6 +47,8 @@ class AccessLogLine:
     upstream_calls: int = 0
     peer_calls: int = 0
     sent: int = 0
+    # The bytes of a body that is sent piece by piece; None if it is not.
+    expected: int | None = None
     mixed: bool = False
     # The bytes came from a transfer that another request had started.
     collapsed: bool = False
@@ -66,6 +68,15 @@ class AccessLogLine:
     def limited(self) -> str:
         """The principal that limits count the request for; "" if there is none."""
         return "" if self.admission is None else self.admission.limited
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all pieces of the body were sent."""
+        return self.sent == self.expected
+
+    def count_sent(self, size: int) -> None:
+        """Count bytes of the body that were sent."""
+        self.sent += size
 
     @classmethod
     def begin(cls) -> AccessLogLine:

@@ -182,10 +182,12 @@ class BlobResponder:
         try:
             line.status = response.status
             await response.prepare(request)
+            line.expected = last + 1 - first
             while first <= last:
-                if sent := await self._files.send(request, source, first, last):
+                if sent := await self._files.send(
+                    request, source, first, last, count_sent=line.count_sent
+                ):
                     first += sent
-                    line.sent += sent
                     continue
                 length = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_BUDGET // self._sending))
                 chunk = await source.read(first, min(length, last - first + 1))

@@ -17,6 +17,8 @@ from proxy.blobs.self_healing import StoredBlob
 from proxy.kit.threads import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from proxy.blobs.source import Source
@@ -38,11 +40,20 @@ class FileSender:
         self._threads = ThreadPoolExecutor(_THREADS, "send")
         self._busy = 0
 
-    async def send(self, request: web.BaseRequest, source: Source, first: int, last: int) -> int:
+    async def send(
+        self,
+        request: web.BaseRequest,
+        source: Source,
+        first: int,
+        last: int,
+        *,
+        count_sent: Callable[[int], object],
+    ) -> int:
         """Send bytes of a file from `first` to `last`, as many as can be sent now; their number.
 
-        0 if `source` is no file, or the client has to be waited for. The response has been
-        prepared. ConnectionError if the client has disconnected.
+        0 if `source` is no file, or the client has to be waited for. `count_sent` gets the number,
+        too, also if the client disconnects as soon as it has them, which cancels this. The response
+        has been prepared. ConnectionError if the client has disconnected.
         """
         file = source.file if isinstance(source, StoredBlob) else None
         count = min(_TURN, last + 1 - first)
@@ -52,7 +63,7 @@ class FileSender:
             return 0
         self._busy += 1
         try:
-            sent = await self._send(descriptor, file, first, count)
+            sent = await self._send(descriptor, file, first, count, count_sent)
         finally:
             self._busy -= 1
         # As if they had been written.
@@ -62,13 +73,24 @@ class FileSender:
             writer.length -= sent
         return sent
 
-    async def _send(self, descriptor: int, file: int, offset: int, count: int) -> int:
+    async def _send(
+        self,
+        descriptor: int,
+        file: int,
+        offset: int,
+        count: int,
+        count_sent: Callable[[int], object],
+    ) -> int:
         # The connection may be closed meanwhile, and its number given to another one.
         own = os.dup(descriptor)
         try:
-            return await in_thread(
-                lambda: _send_file(own, file, offset, count), executor=self._threads
+            sent = await in_thread(
+                lambda: _send_file(own, file, offset, count),
+                cleanup=count_sent,
+                executor=self._threads,
             )
+            count_sent(sent)
+            return sent
         finally:
             os.close(own)
 

@@ -161,7 +161,9 @@ class Registry:
             )
         except asyncio.CancelledError:
             line.status = line.status or _CLIENT_CLOSED
-            line.error = "interrupted by shutdown" if self.ending else departure(request)
+            # A client may disconnect as soon as it has the last byte.
+            if not line.is_whole:
+                line.error = "interrupted by shutdown" if self.ending else departure(request)
             self._access_log.write(request, line)
             raise
         except Exception:  # noqa: BLE001 -- the client gets a response in any case

@@ -1,147 +1,193 @@
-"""The table of docs/commands.md: every command that reports, wherever its settings come from."""
+"""The commands that serve nothing, as a person or a script runs them."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e.test_reports import run
+from proxy import __version__
+from tests.e2e import odd_images
 from tests.kit import images
-from tests.kit.accept_lines import CONTAINERD
-from tests.kit.processes import Proxy, free_port
-from tests.kit.raw_http import ask
-from tests.kit.registry import Registry
+from tests.kit.oracle import Conversion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Mapping
+
+    from tests.kit.images import Content
+    from tests.kit.oracle import Oracle
 
 pytestmark = pytest.mark.e2e
 
-_IMAGE: Final = "harbour/ship:2.0"
-# Each command, and a key of what it reports.
-_REPORTS: Final = {
-    ("status",): "health",
-    ("images",): "",
-    ("inspect", _IMAGE): "representations",
-    ("explain", _IMAGE): "representation",
-    ("explain", _IMAGE, "--as", "docker-1.9"): "representation",
-    ("kept",): "",
-    ("doctor",): "",
-    ("config",): "",
-    ("check-config",): "valid",
-    ("gc", "--dry-run"): "would_evict",
-    ("scrub",): "damaged",
-    ("warm", _IMAGE): "",
-    ("purge", _IMAGE): "",
-}
-_WITHOUT_A_PROXY: Final = ("images", "inspect", "doctor", "config", "check-config", "gc", "scrub")
+LIGHTERAGE: Final = Path(sys.executable).with_name("lighterage")
+ROOT: Final = Path(__file__).parents[2]
+NAMED: Final = ("--name", "cargo/hold", "--tag", "V1.0_a-B")
 
 
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """One that has pulled an image; its file of settings names all that it was started with."""
-    directory = tmp_path_factory.mktemp("commands")
-    with Registry(directory / "registry") as registry:
-        registry.push("harbour/ship", "2.0", images.oci())
-        proxy = Proxy(directory / "proxy")
-        _write_settings(proxy, registry.url)
-        proxy.command = [proxy.command[0], "serve", f"--config={settings_of(proxy)}"]
-        with proxy:
-            pull(proxy)
-            yield proxy
+def run(
+    *arguments: str | Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """`lighterage ARGUMENTS`, to its end, with nothing but `environment` set."""
+    return subprocess.run(
+        [LIGHTERAGE, *arguments],
+        env={**(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
 
 
-def settings_of(proxy: Proxy) -> Path:
-    return proxy.directory / "settings.yaml"
+def refusal(*arguments: str | Path) -> str:
+    """The one line that says why `lighterage ARGUMENTS` fails."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.endswith(b"\n")
+    [line] = done.stderr.decode().splitlines()
+    return line
 
 
-def _write_settings(proxy: Proxy, upstream: str) -> None:
-    proxy.directory.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "listen": proxy.host,
-        "admin": {"listen": f"127.0.0.1:{proxy.admin_port}"},
-        "data": str(proxy.data),
-        "upstreams": {"docker.io": {"url": upstream, "default": True}},
-    }
-    settings_of(proxy).write_text(json.dumps(settings))
+def files(directory: Path, content: Content, config: bytes | None = None) -> tuple[Path, Path]:
+    """An image in a file for its manifest and one for its config."""
+    directory.mkdir(exist_ok=True)
+    named = json.loads(content.manifest)["config"]["digest"]
+    (directory / "manifest.json").write_bytes(content.manifest)
+    (directory / "config.json").write_bytes(content.blobs[named] if config is None else config)
+    return directory / "manifest.json", directory / "config.json"
 
 
-def pull(proxy: Proxy) -> None:
-    answer = ask(f"{proxy.url}/v2/harbour/ship/manifests/2.0", headers=CONTAINERD)
-    assert answer.status == 200
-
-
-@pytest.mark.parametrize("by_environment", [False, True], ids=["config", "environment"])
-@pytest.mark.parametrize("command", _REPORTS, ids=" ".join)
-def test_it_reports_as_text_and_as_json(
-    proxy: Proxy, command: tuple[str, ...], *, by_environment: bool
-) -> None:
-    """With 0, by the settings that --config or LIGHTERAGE_CONFIG names."""
-    pull(proxy)
-    file = str(settings_of(proxy))
-    more = () if by_environment else ("--config", file)
-    environ = {"LIGHTERAGE_CONFIG": file} if by_environment else {}
-    text = run(*command, *more, environ=environ)
-    assert text.returncode == 0, text.stderr
-    pull(proxy)
-    done = run(*command, "--json", *more, environ=environ)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    key = _REPORTS[command]
-    assert not key or key in document, list(document)
+def case(content: Content, config: Path) -> Conversion:
+    """The same question to the oracle."""
+    layers = [layer["digest"] for layer in json.loads(content.manifest)["layers"]]
+    return Conversion(config.read_bytes(), layers, NAMED[1], NAMED[3])
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        ("inspect", "harbour/none:1"),
-        ("purge", "harbour/none:1"),
-        ("images", "--sideways"),
-        ("explain", "HARBOUR"),
-        ("explain", _IMAGE, "--as", "netscape"),
-        ("status", "--config", "/nonexistent.yaml"),
-    ],
-    ids=" ".join,
+    "content",
+    [images.docker(), images.docker_with_empty_steps(), images.oci(), images.oci_undeclared()],
 )
-def test_what_does_not_exist_and_what_is_no_usage_end_with_2(
-    proxy: Proxy, command: tuple[str, ...]
+def test_convert_writes_what_distribution_makes(
+    program: Oracle, tmp_path: Path, content: Content
 ) -> None:
-    more = () if "--config" in command else ("--config", str(settings_of(proxy)))
-    done = run(*command, *more)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr
-    assert "Traceback" not in done.stderr
+    """Byte for byte, without a newline at its end; signed, libtrust verifies it."""
+    manifest, config = files(tmp_path, content)
+    command = ("convert", manifest, "--config", config, "--to", "v2s1", *NAMED)
+    unsigned, signed = run(*command, "--unsigned"), run(*command)
+    [payload] = program.convert([case(content, config)])
+    assert (unsigned.returncode, unsigned.stdout, unsigned.stderr) == (0, payload, b"")
+    assert (signed.returncode, signed.stderr) == (0, b"")
+    assert program.verify(signed.stdout) == images.digest(unsigned.stdout)
 
 
-@pytest.mark.parametrize("command", _REPORTS, ids=" ".join)
-def test_without_a_running_proxy_it_works_or_says_so(
-    proxy: Proxy, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    """As the table says of each; what asks the proxy fails with 1, and names its address."""
-    pull(proxy)
-    settings = json.loads(settings_of(proxy).read_text())
-    admin = f"127.0.0.1:{free_port()}"
-    settings |= {"listen": f"127.0.0.1:{free_port()}", "admin": {"listen": admin}}
-    file = tmp_path / "settings.yaml"
+def test_convert_fails_where_distribution_does(program: Oracle, tmp_path: Path) -> None:
+    """With exit status 1 and a line, whatever stands in the config."""
+    outcomes = set()
+    for number, odd in enumerate(odd_images.broken_images(seed=11, count=12)):
+        layers = [images.layer({"srv/cargo": layer.encode()}) for layer in odd.layers]
+        content = images.image(images.DOCKER, layers)
+        manifest, config = files(tmp_path / str(number), content, odd.config)
+        command = ("convert", manifest, "--config", config, "--to", "v2s1", *NAMED, "--unsigned")
+        [expected] = program.convert([case(content, config)])
+        if isinstance(expected, bytes):
+            assert run(*command).stdout == expected
+        else:
+            assert "cannot convert" in refusal(*command)
+        outcomes.add(type(expected))
+    assert len(outcomes) == 2, "the cases show nothing"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (images.oci().manifest.replace(b"tar+gzip", b"tar+zstd"), "tar+zstd"),
+        (images.oci().manifest[:-1], "JSON"),
+        (b"no\nmanifest\n", "JSON"),
+        (images.oci_index().manifest, "it needs"),
+        (
+            b'{"artifactType":"x\\n\\u001b[31my\\u2028z",' + images.oci().manifest[1:],
+            r"x\n\x1b[31my\u2028z",
+        ),
+    ],
+    ids=["zstd layers", "cut off", "two lines", "an index alone", "several lines in a member"],
+)
+def test_a_refusal_to_convert_is_one_line(tmp_path: Path, manifest: bytes, reason: str) -> None:
+    file, config = files(tmp_path, images.oci())
+    file.write_bytes(manifest)
+    assert reason in refusal("convert", file, "--config", config, "--to", "v2s1", *NAMED)
+
+
+def test_convert_says_what_it_needs(tmp_path: Path) -> None:
+    manifest, config = files(tmp_path, images.oci())
+    command = ("convert", manifest, "--to", "v2s1", *NAMED)
+    assert "--config" in refusal(*command)
+    assert "key" in refusal(*command, "--config", config, "--key", config)
+
+
+def test_convert_to_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    manifest, config = files(tmp_path, images.oci())
+    command: list[str | Path] = [LIGHTERAGE, "convert", manifest, "--config", config]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*command, "--to", "v2s1", *NAMED],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    [line] = done.stderr.decode().splitlines()
+    assert "No space left on device" in line
+
+
+def test_version() -> None:
+    done = run("version")
+    assert (done.returncode, done.stdout) == (0, f"lighterage {__version__}\n".encode())
+
+
+def test_config_schema_is_a_closed_json_schema() -> None:
+    done = run("config-schema")
+    schema = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert schema["additionalProperties"] is False
+    assert {"listen", "upstreams", "conversion"} <= schema["properties"].keys()
+
+
+def test_check_config_takes_the_shipped_file() -> None:
+    done = run("check-config", "--config", ROOT / "config" / "lighterage.yaml")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_check_config_names_what_was_meant(tmp_path: Path) -> None:
+    file = tmp_path / "lighterage.yaml"
+    file.write_text("tags: {tll: 60s}\n")
+    assert "tags.tll: there is no such setting; did you mean 'ttl'?" in refusal(
+        "check-config", "--config", file
+    )
+
+
+def test_check_config_reads_the_environment_as_serve_does() -> None:
+    done = run("check-config", environment={"LIGHTERAGE_BLOBS__MAX_SIZE": "much"})
+    assert done.returncode == 1
+    assert b"blobs.max_size" in done.stderr
+
+
+def test_serve_refuses_to_lend_credentials_to_everybody(tmp_path: Path) -> None:
+    """Unless it is told to; and `check-config` says the same."""
+    upstream = {
+        "url": "http://127.0.0.1:9",
+        "default": True,
+        "credentials": {"username": "pilot", "password": "harbour"},
+    }
+    settings = {"listen": "0.0.0.0:0", "data": str(tmp_path), "upstreams": {"docker.io": upstream}}
+    file = tmp_path / "lighterage.yaml"
     file.write_text(json.dumps(settings))
-    done = run(*command, "--config", file)
-    if command[0] in _WITHOUT_A_PROXY:
-        assert done.returncode == 0, done.stderr
-    else:
-        assert done.returncode == 1
-        assert "127.0.0.1:" in done.stderr
-
-
-def test_damage_ends_with_3(proxy: Proxy) -> None:
-    """And what was damaged is named."""
-    digest = next(iter(images.oci().blobs))
-    assert ask(f"{proxy.url}/v2/harbour/ship/blobs/{digest}").status == 200
-    (file,) = proxy.data.rglob(digest.partition(":")[2])
-    file.chmod(0o644)
-    file.write_bytes(b"x" * file.stat().st_size)
-    done = run("scrub", "--json", "--config", settings_of(proxy))
-    assert done.returncode == 3, done.stderr
-    assert digest in str(json.loads(done.stdout)["damaged"])
+    for command in ("serve", "check-config"):
+        line = refusal(command, "--config", file)
+        assert "access.allow_anonymous: true" in line
+        assert "harbour" not in line
+    file.write_text(json.dumps({**settings, "access": {"allow_anonymous": True}}))
+    assert run("check-config", "--config", file).returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -66,7 +67,32 @@ async def test_a_stored_blob_and_a_part_of_it_are_sent_by_the_kernel(
     assert 40_000_000 < sum(sent) <= 2 * len(CONTENT) + 5_000_000
     lines = await stored.lines(4)
     assert [line["bytes"] for line in lines[1:]] == [len(CONTENT), len(CONTENT), 5_000_000]
+    assert not any("error" in line for line in lines)
     assert sender_of(stored)._busy == 0
+
+
+async def test_a_client_that_leaves_with_the_last_byte_was_served(
+    stored: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that has sent it may come back when the connection has gone."""
+    real = os.sendfile
+    left = threading.Event()
+
+    def sendfile(target: int, file: int, offset: int, count: int) -> int:
+        done = real(target, file, offset, count)
+        if offset + done == len(CONTENT):
+            assert left.wait(30)
+        return done
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    async with KeptConnection(stored.address) as connection:
+        answer = await connection.ask(get(PATH))
+        assert answer.endswith(CONTENT)
+    # The end of the connection is seen meanwhile.
+    await asyncio.sleep(0.2)
+    left.set()
+    line = (await stored.lines(2))[-1]
+    assert (line["status"], line["bytes"], line.get("error")) == (200, len(CONTENT), None)
 
 
 @pytest.mark.parametrize(

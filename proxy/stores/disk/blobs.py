@@ -172,8 +172,9 @@ class DiskBlobs:
 
     def _require_writable(self, digest: Digest) -> None:
         """OSError if the blob's directory cannot be written, or made."""
-        folder = next(each for each in self._layout.blob(digest).parents if each.is_dir())
-        if not os.access(folder, os.W_OK | os.X_OK):
+        parents = self._layout.blob(digest).parents
+        folder = next(each for each in parents if os.path.lexists(each))
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise OSError(f"{folder} cannot be written")
 
     def _touch(self, file: int | Path) -> None:
