@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -186,7 +187,14 @@ def test_the_status_is_watched_until_it_is_interrupted(registry: Registry, tmp_p
             "--json",
             f"--admin=127.0.0.1:{proxy.admin_port}",
         ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        # Where the tests run in the background, it would be ignored.
+        interruptible = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=interruptible,  # noqa: PLW1509 -- no threads
+        ) as watching:
             assert watching.stdout is not None
             first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
             assert second["health"]["uptime"] > first["health"]["uptime"]
