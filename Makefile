@@ -72,7 +72,7 @@ bench: .venv/dev.stamp ## this proxy beside distribution and nginx, in one run; 
 	$(BIN)/python -m tests.bench $(ARGS)
 
 bench-guard: .venv/dev.stamp ## the same in short: it fails on a regression
-	@$(BIN)/python tests/tools.py ab docker-registry nginx wrk
+	@$(BIN)/python tests/tools.py docker-registry nginx wrk
 	$(BIN)/python -m tests.bench --guard --rounds 3
 
 cluster: .venv/dev.stamp ## a Kubernetes node with the proxy, from Go modules; VERSION=1.30 for another one

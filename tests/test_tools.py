@@ -71,7 +71,7 @@ def test_the_paths_among_pytest_s_arguments_name_the_suites(
 
 def test_what_is_installed_is_named_or_declared_by_a_suite() -> None:
     assert tools.needed(["unit"]) == set()
-    bench = {"ab", "docker-registry", "nginx", "redis-server", "registry", "wrk"}
+    bench = {"docker-registry", "nginx", "redis-server", "registry", "wrk"}
     assert tools.needed(["bench", "helm"]) == {*bench, "helm"}
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # What tests ask for by name, and the Debian package that has it.
 PACKAGES: Final = {
-    "ab": "apache2-utils",
     "buildah": "buildah",
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
@@ -68,7 +67,7 @@ SOURCES: Final = {
 
 # What each suite requires; `make test` runs all of them but those of `_APART`.
 SUITES: Final = {
-    "bench": ("ab", "docker-registry", "nginx", "redis-server", "registry", "wrk"),
+    "bench": ("docker-registry", "nginx", "redis-server", "registry", "wrk"),
     "browser": ("chromium", "chromedriver", AXE, "skopeo"),
     "chart": (
         *("docker-registry", "helm", "helm-unittest", "prometheus", "promtool", "redis-server"),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from tests.bench import servers, usage
 from tests.bench.bench import plain
 from tests.bench.client import Fetched, fetch
+from tests.bench.link import Link
 from tests.bench.measure import DISTRIBUTION, NGINX, OURS, UPSTREAM
-from tests.bench.nginx import Link
 from tests.kit import images
 from tests.kit.accept_lines import EVERYTHING
 from tests.kit.images import Content, Layer, noise
@@ -66,7 +66,7 @@ def measure(bench: Bench) -> None:
                     if (series.workload, series.server) == (WORKLOAD, name):
                         series.memory = usage.peak_memory(server.pid)
         with (
-            Link(folder / "link", upstream=upstream.url, rate=_RATE) as link,
+            Link(upstream.port, rate=_RATE) as link,
             servers.running(folder / "afar", _NAMES, link.url) as made,
         ):
             asyncio.run(_measure(bench, FROM_AFAR, {UPSTREAM: link, **made}, from_afar, 1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tests.bench import servers, usage
+from tests.bench import servers, sockets, usage
 from tests.bench.measure import (
     DISTRIBUTION,
     DISTRIBUTION_3,
@@ -15,7 +15,7 @@ from tests.bench.measure import (
     NGINX_UNLOGGED,
     OURS,
 )
-from tests.bench.wrk import load, load_by_head
+from tests.bench.wrk import load
 from tests.kit import images
 from tests.kit.accept_lines import EVERYTHING, NOTHING, ONLY_V2S2
 from tests.kit.raw_http import ask
@@ -47,7 +47,8 @@ class Case:
     path: str
     accepts: tuple[str | None, ...]
     servers: tuple[str, ...] = _ALL
-    by_head: bool = False
+    # By a loop of our own, if not by wrk.
+    by_sockets: str | None = None
 
 
 def _fifty() -> tuple[str, ...]:
@@ -65,14 +66,17 @@ BY_DIGEST: Final = Case(
     (_EVERYTHING,),
     (OURS, NGINX),
 )
-HEAD: Final = Case("HEAD by tag", BY_TAG.path, (_EVERYTHING,), (OURS, NGINX), by_head=True)
+HEAD: Final = Case("HEAD by tag", BY_TAG.path, (_EVERYTHING,), (OURS, NGINX), by_sockets="HEAD")
+SAME_CLIENT: Final = Case(
+    "by tag, the client of HEAD", BY_TAG.path, (_EVERYTHING,), (OURS, NGINX), by_sockets="GET"
+)
 LEGACY: Final = Case("schema 1 by tag", "/v2/cargo/legacy/manifests/1", (None,), (OURS,))
 CONVERTED: Final = Case(
     "v2s2 made of OCI", "/v2/cargo/oci/manifests/1", (ONLY_V2S2[0][1],), (OURS,)
 )
 STORED: Final = Case("stored v2s2", BY_TAG.path, (ONLY_V2S2[0][1],), (OURS,))
 FIFTY: Final = Case("fifty Accept headers in turn", BY_TAG.path, _fifty(), (OURS, NGINX))
-CASES: Final = (BY_TAG, BY_DIGEST, HEAD, LEGACY, STORED, CONVERTED, FIFTY)
+CASES: Final = (BY_TAG, BY_DIGEST, SAME_CLIENT, HEAD, LEGACY, STORED, CONVERTED, FIFTY)
 
 
 def measure(bench: Bench, cases: tuple[Case, ...] = CASES) -> None:
@@ -104,8 +108,11 @@ def _rounds(bench: Bench, made: dict[str, Server], cases: tuple[Case, ...]) -> N
 def _load(bench: Bench, case: Case, name: str, server: Server, *, counts: bool) -> None:
     used = usage.cpu_seconds(server.pid)
     url = server.url + case.path
-    if case.by_head:
-        done = load_by_head(url, case.accepts[0] or "", seconds=bench.seconds)
+    if case.by_sockets is not None:
+        accept = case.accepts[0] or ""
+        done = sockets.load(
+            server.port, case.path, accept, method=case.by_sockets, seconds=bench.seconds
+        )
     else:
         done = load(url, case.accepts, seconds=bench.seconds)
     if done.failures:

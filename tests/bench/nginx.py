@@ -88,63 +88,6 @@ class Nginx(Program):
         return f"http://{LOOPBACK}:{self.port}"
 
 
-_LINK: Final = """
-daemon off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log {directory}/error.log;
-{user}
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/client;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    scgi_temp_path {directory}/scgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    server {{
-        listen {listen};
-        location / {{
-            proxy_pass {upstream};
-            proxy_max_temp_file_size 0;
-            limit_rate {rate};
-        }}
-    }}
-}}
-"""
-
-
-class Link(Program):
-    """The way to a registry that is not on this machine: each answer at a limited rate."""
-
-    name = "nginx"
-
-    def __init__(self, directory: Path, *, upstream: str, rate: int) -> None:
-        """`upstream` is a URL, `rate` is in bytes a second."""
-        self.port = free_port()
-        directory.mkdir(parents=True, exist_ok=True)
-        file = directory / "nginx.conf"
-        file.write_text(
-            _LINK.format(
-                directory=directory,
-                user=_user(),
-                listen=f"{LOOPBACK}:{self.port}",
-                upstream=upstream,
-                rate=rate,
-            )
-        )
-        super().__init__(
-            [tools.require("nginx"), "-e", directory / "error.log", "-c", file],
-            directory=directory,
-            listens=(self.port,),
-        )
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"http://{LOOPBACK}:{self.port}"
-
-
 def _user() -> str:
     """Whose worker processes are: started by root they would be nobody's."""
     return "user root;" if os.geteuid() == 0 else ""

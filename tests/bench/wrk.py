@@ -1,4 +1,4 @@
-"""Load on one address of this machine: by wrk, and by ab for HEAD, which wrk cannot read."""
+"""Load on one address of this machine, by wrk."""
 
 from __future__ import annotations
 
@@ -43,16 +43,3 @@ def load(
     done = subprocess.run(command, capture_output=True, check=True, timeout=seconds + _GRACE)
     requests, microseconds, failures = map(int, done.stdout.splitlines()[-1].split())
     return Load(requests, requests / microseconds * 1e6, failures)
-
-
-def load_by_head(url: str, accept: str, *, seconds: float) -> Load:
-    """The same by HEAD, with one `Accept`."""
-    command: list[str | Path] = [tools.require("ab"), "-q", "-i", "-k", f"-c{CONNECTIONS}"]
-    command += [f"-t{max(1, round(seconds))}", "-n10000000", f"-HAccept: {accept}", url]
-    done = subprocess.run(
-        command, capture_output=True, check=True, timeout=seconds + _GRACE, text=True
-    )
-    fields = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
-    failures = int(fields["Failed requests"]) + int(fields.get("Non-2xx responses", "0"))
-    rate = float(fields["Requests per second"].split()[0])
-    return Load(int(fields["Complete requests"]), rate, failures)
