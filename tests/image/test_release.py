@@ -88,7 +88,13 @@ def released(
         address = registry.url.removeprefix("http://")
         said = run(
             [
-                *("make", "release", f"REGISTRY={address}/{TEAM}", f"KEY={directory}/key.key"),
+                *(
+                    "make",
+                    "--no-print-directory",
+                    "release",
+                    f"REGISTRY={address}/{TEAM}",
+                    f"KEY={directory}/key.key",
+                ),
                 "ARGS="
                 + " ".join(
                     [
