@@ -89,9 +89,13 @@ class Reader:
         """This thread's connection, opened again if another file has taken the place of its own."""
         opened = self._opened()
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            with self._lock:
+        with self._lock:
+            if self._is_closed:
+                # Another thread closes the idle connections now, this thread's among them.
+                raise sqlite3.ProgrammingError("the index is closed")
+            if connection is not None:
                 self._idle.discard(connection)
+        if connection is not None:
             if self._local.opened == opened:
                 return connection
             connection.close()

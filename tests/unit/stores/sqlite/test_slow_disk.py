@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from tests.kit.open_index import open_index, writer_waits
 from tests.kit.pulls import CARGO, IMAGE, ONE, pull_of, until
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -141,3 +141,16 @@ async def test_a_writer_that_hangs_holds_up_no_reader(
                 assert (await index.look_tag(CARGO, ONE)).raw == IMAGE.raw
         await index.flush()
         assert (await index.look_tag("docker.io/other", ONE)).raw == IMAGE.raw
+
+
+def test_a_read_that_begins_while_the_index_is_closed_uses_no_connection(tmp_path: Path) -> None:
+    """Another thread closes it meanwhile, and SQLite's library would crash."""
+    path = tmp_path / "index.sqlite3"
+    sqlite3.connect(path).close()
+    reading = reader.Reader(path, opened=lambda: 1, on_error=lambda _: None)
+    used: list[sqlite3.Connection] = []
+    reading._run(used.append)
+    reading.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        reading._run(used.append)
+    assert len(used) == 1
