@@ -144,7 +144,8 @@ async def test_a_client_that_does_not_read_keeps_no_thread(stored: Proxy, sent: 
         await client.__aenter__()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         client.writer.write(get(PATH))
-    await until(lambda: len(sent) >= len(clients) and sender._busy == 0)
+    # Those that find no free thread are written to without one.
+    await until(lambda: len(sent) >= 16 and sender._busy == 0)
     before = len(sent)
     assert (await stored.get(PATH)).body == CONTENT
     assert len(sent) > before
