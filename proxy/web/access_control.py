@@ -11,7 +11,6 @@ from proxy.kit.lru import LruCache
 from proxy.oci.reference import Tag
 from proxy.telemetry import trace
 from proxy.web.admission import Admission, Validity
-from proxy.web.connection import connection_of
 from proxy.web.credentials import host_of
 from proxy.web.paths import (
     BlobTarget,
@@ -21,6 +20,7 @@ from proxy.web.paths import (
     RetiredTarget,
     TagsTarget,
 )
+from proxy.web.request import connection_of
 
 if TYPE_CHECKING:
     from aiohttp import web

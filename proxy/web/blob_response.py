@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from aiohttp import web
 
 from proxy.blobs.recency import BlobUse
 from proxy.blobs.self_healing import StoredBlob
-from proxy.errors import RegistryError, StoreError, UpstreamFailure
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
+from proxy.web.blob_body import BlobBodies
 from proxy.web.conditions import not_modified, range_applies
-from proxy.web.connection import departure
-from proxy.web.file_sender import FileSender
 from proxy.web.headers import cache_status, content_headers, make_private
+from proxy.web.passed_ranges import PassedRanges
 from proxy.web.prepared import MAX_BODY
 from proxy.web.prepared_answer import ANSWER_COST, PreparedAnswer, respond
 from proxy.web.ranges import ByteRange, parse_range
@@ -36,13 +32,6 @@ if TYPE_CHECKING:
     from proxy.web.access_log import AccessLogLine
     from proxy.web.paths import BlobTarget
 
-_log = structlog.get_logger()
-
-# The bytes that are read and sent at a time. Chunks shrink with the number of concurrent readers,
-# so that all of them together stay within the budget.
-_MAX_CHUNK: Final = 256 * 1024
-_MIN_CHUNK: Final = 64 * 1024
-_CHUNK_BUDGET: Final = 8 * 2**20
 # Schema 1 names blobs by digest only, so their media types are unknown.
 _TYPE: Final = "application/octet-stream"
 
@@ -69,8 +58,8 @@ class BlobResponder:
         self._standby = standby
         self._range_on_miss = range_on_miss
         self._cold = cold
-        self._sending = 0
-        self._files = FileSender()
+        self._passed_ranges = PassedRanges(blobs)
+        self._bodies = BlobBodies()
 
     def recall(
         self, request: web.BaseRequest, target: BlobTarget, line: AccessLogLine
@@ -121,7 +110,7 @@ class BlobResponder:
                     and self._blobs.passes_ranges(target.repository)
                     and not await self._is_near(source, target.repository, target.digest, wanted)
                 ):
-                    passed = await self._pass_range(request, target, headers, wanted, line)
+                    passed = await self._passed_ranges.send(request, target, headers, wanted, line)
                     if passed is not None:
                         return passed
                 if source is None:
@@ -131,7 +120,7 @@ class BlobResponder:
                     return _redirect(headers, url)
                 if wanted is None and source.size <= MAX_BODY:
                     return await self._send_small(request, source, target, headers, line)
-                return await self._send(request, source, headers, wanted, line)
+                return await self._bodies.send(request, source, headers, wanted, line)
         finally:
             if source is not None:
                 source.close()
@@ -162,47 +151,6 @@ class BlobResponder:
             line.answer = answer
         return respond(request, answer, status, line)
 
-    async def _send(
-        self,
-        request: web.BaseRequest,
-        source: Source,
-        headers: CIMultiDict[str],
-        wanted: ByteRange | None,
-        line: AccessLogLine,
-    ) -> web.StreamResponse:
-        if wanted is None:
-            first, last = 0, source.size - 1
-            response = web.StreamResponse(headers=headers)
-            response.content_length = source.size
-            response.headers["Cache-Status"] = cache_status(trace.current())
-        else:
-            first, last = wanted.within(source.size)
-            response = _partial(headers, first, last, source.size)
-        self._sending += 1
-        try:
-            line.status = response.status
-            await response.prepare(request)
-            line.expected = last + 1 - first
-            while first <= last:
-                if sent := await self._files.send(
-                    request, source, first, last, count_sent=line.count_sent
-                ):
-                    first += sent
-                    continue
-                length = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_BUDGET // self._sending))
-                chunk = await source.read(first, min(length, last - first + 1))
-                await response.write(chunk)
-                first += len(chunk)
-                line.sent += len(chunk)
-                # A write that does not block does not yield, so give other requests a turn.
-                await asyncio.sleep(0)
-            await response.write_eof()
-        except (RegistryError, StoreError, OSError) as error:
-            _abort(request, line, error)
-        finally:
-            self._sending -= 1
-        return response
-
     async def _is_near(
         self, source: Source | None, repository: Repository, digest: Digest, wanted: ByteRange
     ) -> bool:
@@ -214,81 +162,6 @@ class BlobResponder:
         return wanted.first is not None and await self._blobs.has_begun(
             repository, digest, wanted.first
         )
-
-    async def _pass_range(
-        self,
-        request: web.BaseRequest,
-        target: BlobTarget,
-        headers: CIMultiDict[str],
-        wanted: ByteRange,
-        line: AccessLogLine,
-    ) -> web.StreamResponse | None:
-        """Send the range from the upstream; None if the client must wait for the whole blob."""
-        with self._blobs.pass_range() as has_place:
-            if not has_place:
-                return None
-            try:
-                return await self._send_from_upstream(request, target, headers, wanted, line)
-            except UpstreamFailure as failure:
-                if not (failure.is_outage and self._blobs.has_mirrors(target.repository)):
-                    raise
-                return None
-
-    async def _send_from_upstream(
-        self,
-        request: web.BaseRequest,
-        target: BlobTarget,
-        headers: CIMultiDict[str],
-        wanted: ByteRange,
-        line: AccessLogLine,
-    ) -> web.StreamResponse | None:
-        """Send the range from the upstream, unverified.
-
-        None if the whole blob must be fetched: the upstream does not support ranges, or they may
-        be ranges of something else, which the blob is encoded in.
-        """
-        repository, digest = target.repository, target.digest
-        if wanted.first is None and not wanted.last:
-            wanted.within(await self._blobs.size(repository, digest))
-        async with self._blobs.open_range(repository, digest, wanted.first, wanted.last) as part:
-            if part.total is None or part.coding is not None:
-                return None
-            first, last = wanted.within(part.total)
-            if part.start != first:
-                return None
-            response = _partial(headers, first, last, part.total)
-            # Nobody may keep it, or take it for a part of what the digest names.
-            del response.headers["ETag"]
-            response.headers["Cache-Control"] = "no-store"
-            length = last - first + 1
-            try:
-                line.status = response.status
-                await response.prepare(request)
-                async with aclosing(part.chunks()) as chunks:
-                    async for received in chunks:
-                        # An upstream may send more than the requested range.
-                        chunk = received[: last + 1 - first]
-                        await response.write(chunk)
-                        first += len(chunk)
-                        line.sent += len(chunk)
-                        if first > last:
-                            break
-                await response.write_eof()
-            except (RegistryError, StoreError, OSError) as error:
-                _abort(request, line, error)
-            finally:
-                # Only now, because the client's bytes come first.
-                self._blobs.record_range(repository, digest, length=length, total=part.total)
-            return response
-
-
-def _partial(headers: CIMultiDict[str], first: int, last: int, size: int) -> web.StreamResponse:
-    """A 206 response to be sent."""
-    response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT, headers=headers)
-    response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-    response.content_length = last - first + 1
-    response.headers["Cache-Status"] = cache_status(trace.current())
-    return response
 
 
 def _head(headers: CIMultiDict[str], size: int, *, is_not_modified: bool) -> web.Response:
@@ -308,10 +181,3 @@ def _redirect(headers: CIMultiDict[str], url: str) -> web.Response:
     headers["Location"] = url
     headers["Content-Length"] = "0"
     return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers=headers)
-
-
-def _abort(request: web.BaseRequest, line: AccessLogLine, error: Exception) -> None:
-    """Close the connection before Content-Length: after the headers, the only error signal."""
-    line.error = departure(request) if isinstance(error, ConnectionError) else str(error)
-    if request.transport is not None:
-        request.transport.abort()

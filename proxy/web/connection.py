@@ -21,10 +21,6 @@ from proxy.web.reading_rate import ReadingLimits, ReadingRate, unread_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiohttp import StreamReader
-    from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.http import RawRequestMessage
-
     from proxy.web.client_address import ClientAddresses
     from proxy.web.prepared_heads import HeadKey
     from proxy.web.principal_connections import PrincipalConnections
@@ -265,56 +261,8 @@ class Connection(web.RequestHandler):
         return self._registry.answer_malformed(request, status, exc)
 
 
-class Request(web.BaseRequest):
-    """A request on a `Connection`; see `Connection.take_head`."""
-
-    head: HeadKey | None = None
-
-    @property
-    def connection(self) -> Connection:
-        """The connection that it came on."""
-        connection = self.protocol
-        assert isinstance(connection, Connection)  # noqa: S101 -- see `RegistryServer`
-        return connection
-
-    @property
-    def remote(self) -> str:
-        """The client's address."""
-        return self.connection.address
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays open; otherwise the response has `Connection: close`."""
-        # Unread, a body would be taken for the next request.
-        return not (self.connection.is_last or self._message.should_close or self.body_exists)
-
-
 def _name_in(certificate: Mapping[str, Any] | None) -> str | None:
     """The common name of a certificate that TLS has verified; None if there is none."""
     subject = (certificate or {}).get("subject", ())
     names = [value for part in subject for key, value in part if key == "commonName"]
     return names[0] if len(names) == 1 and names[0].isprintable() else None
-
-
-def request_on(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
-) -> Request:
-    """Build a request, as aiohttp's server asks for it."""
-    request = Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
-    request.head = request.connection.take_head()
-    return request
-
-
-def connection_of(request: web.BaseRequest) -> Connection | None:
-    """The connection, unless a test has built the request."""
-    return request.connection if isinstance(request, Request) else None
-
-
-def departure(request: web.BaseRequest) -> str:
-    """Why the client did not get the whole response, for the log."""
-    connection = connection_of(request)
-    return CLIENT_LEFT if connection is None else connection.reason

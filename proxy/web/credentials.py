@@ -11,7 +11,7 @@ from multidict import istr
 
 from proxy.access.identities import Presented
 from proxy.web.client_address import ClientAddresses
-from proxy.web.connection import connection_of
+from proxy.web.request import connection_of
 
 if TYPE_CHECKING:
     from aiohttp import web

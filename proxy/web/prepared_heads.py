@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from proxy.oci.reference import Digest, Repository
     from proxy.web.access_log import AccessLog, AccessLogLine, RepeatedRequest
     from proxy.web.admission import Admission
-    from proxy.web.connection import Connection, Request
+    from proxy.web.connection import Connection
     from proxy.web.prepared_answer import PreparedAnswer
+    from proxy.web.request import Request
 
 # Longer heads are parsed each time.
 MAX_HEAD: Final = 8 * 1024

@@ -11,9 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from multidict import CIMultiDict
 
 from proxy.blobs.limits import RETRY_AFTER
 from proxy.errors import (
@@ -32,8 +30,6 @@ from proxy.errors import (
 )
 from proxy.kit.lru import LruCache
 from proxy.oci.headers.accept import Accept
-from proxy.oci.headers.link import link_to
-from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from proxy.report.activity import Activity
 from proxy.telemetry import metrics, trace
@@ -41,10 +37,10 @@ from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
 from proxy.web.admission import Admission
 from proxy.web.blob_response import BlobResponder
-from proxy.web.connection import Request, connection_of, departure
 from proxy.web.error_response import error_response
 from proxy.web.head_limit import HeadTooLongError
-from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER, cache_status, make_private
+from proxy.web.headers import cache_status
+from proxy.web.listing_response import ListingResponder, json_response
 from proxy.web.manifest_response import prepare_manifest
 from proxy.web.paths import (
     BlobTarget,
@@ -58,8 +54,11 @@ from proxy.web.paths import (
 from proxy.web.prepared_answer import ANSWER_COST, PreparedAnswer, respond, respond_hit
 from proxy.web.prepared_heads import PreparedHeads
 from proxy.web.recent_refusals import RecentRefusals
+from proxy.web.request import Request, connection_of, departure
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from proxy.blobs.closure import ClosureProofs
     from proxy.blobs.cold_requests import ColdRequests
     from proxy.blobs.recency import RecencyTracker
@@ -67,8 +66,6 @@ if TYPE_CHECKING:
     from proxy.catalog.routing import Routes, Standby
     from proxy.manifests.listings import Listings
     from proxy.manifests.serve import Manifests
-    from proxy.oci.headers.link import Page
-    from proxy.oci.reference import Repository
     from proxy.web.access_control import AccessControl
 
 _log = structlog.get_logger()
@@ -107,8 +104,7 @@ class Registry:
         self._closure = closure
         self._routes = routes
         self._manifests = manifests
-        self._listings = listings
-        self._standby = standby
+        self._pages = ListingResponder(listings, standby)
         self._usage = usage
         # What the status page shows of the requests.
         self.activity = Activity()
@@ -274,10 +270,10 @@ class Registry:
             finally:
                 line.record(request_trace)
         if isinstance(target, TagsTarget | ReferrersTarget):
-            return await self._page(request, target, line)
+            return await self._pages.answer(request, target, line)
         if isinstance(target, RetiredTarget):
             raise ApiRetired(self._refusals.explain(request.remote, target.repository))
-        return _json(b"{}")
+        return json_response(b"{}")
 
     def _target(self, request: web.BaseRequest) -> Target:
         key = (request.raw_path, request.headers.get("Host", ""))
@@ -295,39 +291,6 @@ class Registry:
         else:
             digest = self._manifests.fresh(target.repository, reference)
         return None if digest is None else self._answers.get((target, digest, accept))
-
-    async def _page(
-        self, request: web.BaseRequest, target: TagsTarget | ReferrersTarget, line: AccessLogLine
-    ) -> web.Response:
-        request_trace = trace.begin(connection_of(request), line.limited)
-        try:
-            page = await self._standby.ask(
-                target.repository, lambda repository: self._ask_for_page(repository, target)
-            )
-        finally:
-            line.record(request_trace)
-        is_tags = isinstance(target, TagsTarget)
-        response = _json(page.raw) if is_tags else _json(page.raw, MediaType.OCI_INDEX)
-        if page.filtered:
-            response.headers["OCI-Filters-Applied"] = "artifactType"
-        if page.following is not None:
-            response.headers["Link"] = link_to(target.path, page.following, ns=target.ns)
-        if target.ns is not None:
-            response.headers["OCI-Namespace"] = target.ns
-        response.headers["Cache-Status"] = cache_status(request_trace)
-        if line.private:
-            make_private(response.headers)
-        line.sent = len(page.raw)
-        return response
-
-    async def _ask_for_page(
-        self, repository: Repository, target: TagsTarget | ReferrersTarget
-    ) -> Page:
-        if isinstance(target, TagsTarget):
-            return await self._listings.tags(repository, target.query)
-        return await self._listings.referrers(
-            repository, target.digest, target.query, target.artifact_type
-        )
 
     async def _manifest(
         self, request: web.BaseRequest, target: ManifestTarget, accept: Accept, line: AccessLogLine
@@ -361,8 +324,3 @@ class Registry:
         if line.private and self._closure is not None:
             blobs = answer.use.blobs
             self._closure.start(target.repository, answer.digest, blobs, line.began)
-
-
-def _json(body: bytes, media_type: str = "application/json") -> web.Response:
-    headers = CIMultiDict([API_VERSION, NO_SNIFF, SERVER, ("Content-Type", media_type)])
-    return web.Response(body=body, headers=headers)

@@ -12,8 +12,9 @@ from aiohttp import web
 from proxy.kit.lru import LruCache
 from proxy.kit.shares import Shares
 from proxy.web.client_address import ClientAddresses, client_of
-from proxy.web.connection import Connection, request_on
+from proxy.web.connection import Connection
 from proxy.web.reading_rate import ReadingLimits
+from proxy.web.request import request_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

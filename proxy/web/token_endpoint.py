@@ -16,10 +16,10 @@ from multidict import CIMultiDict
 from proxy.access.authorization import login_of, parse_authorization
 from proxy.errors import Denied, NameUnknown, RequestInvalid, Unauthorized
 from proxy.telemetry import trace
-from proxy.web.connection import connection_of
 from proxy.web.credentials import TOKEN_PATH
 from proxy.web.headers import API_VERSION, NO_SNIFF, SERVER
 from proxy.web.paths import TokenTarget
+from proxy.web.request import connection_of
 
 if TYPE_CHECKING:
     from proxy.access.logins import Logins

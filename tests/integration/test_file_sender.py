@@ -51,7 +51,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def sender_of(proxy: Proxy) -> FileSender:
-    return proxy.services.registry._blobs._files
+    return proxy.services.registry._blobs._bodies.files
 
 
 async def test_a_stored_blob_and_a_part_of_it_are_sent_by_the_kernel(
