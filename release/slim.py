@@ -50,7 +50,7 @@ def stripped(library: bytes) -> bytes:
     """The shared library without sections that are not loaded; as it was if it is not laid out so.
 
     Every loaded byte keeps its place, and so does every loaded section in the table. A layout in
-    which something that is not loaded comes first is left alone.
+    which something that is not loaded comes first is not changed.
     """
     if library[: len(_MAGIC)] != _MAGIC:
         return library

@@ -52,7 +52,7 @@ def test_the_changelog_s_newest_entry_is_the_version_with_its_day() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     version, _, day = next(each for each in headings if each != "Unreleased").partition(" - ")
     assert version == __version__
-    assert date.fromisoformat(day) <= date.today()  # noqa: DTZ011 -- of whoever releases
+    assert date.fromisoformat(day) <= date.today()  # noqa: DTZ011 -- of the machine that releases
 
 
 def test_the_pages_name_this_version_and_nothing_that_is_not_published() -> None:

@@ -6,6 +6,7 @@ look unused, and the next node that starts would have to wait for them.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # How often the blobs of one manifest are touched, in seconds. It is short because a store that is
 # small for what is pulled through it replaces its blobs within a few more seconds.
 _EVERY: Final = 1.0
+# How long the uses of many manifests are collected, in seconds, to be written together.
+_COLLECTED: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -36,14 +39,28 @@ class BlobUse:
 
 
 class RecencyTracker:
-    """Touches blobs in the background."""
+    """Touches blobs in the background, those of many manifests at once."""
 
     def __init__(self, blobs: Blobs, flights: SingleFlight) -> None:
         self._blobs = blobs
         self._flights = flights
+        self._waiting: set[Digest] = set()
+        self._is_touching = False
 
     def tell(self, use: BlobUse, now: float) -> None:
         """Note that the manifest is served `now`, in seconds of one monotonic clock."""
         if now >= use.due and use.blobs:
             use.due = now + _EVERY
-            self._flights.start(self._blobs.touch(use.blobs))
+            self._waiting.update(use.blobs)
+            if not self._is_touching:
+                self._is_touching = True
+                self._flights.start(self._touch())
+
+    async def _touch(self) -> None:
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, set()
+                await self._blobs.touch(waiting)
+                await asyncio.sleep(_COLLECTED)
+        finally:
+            self._is_touching = False

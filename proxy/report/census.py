@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypedDict
 
 from proxy.oci.clients import GENERATIONS
+from proxy.report.tally import add_counts
 
 # The addresses of each generation that are remembered, and those that are listed.
 _REMEMBERED: Final = 256
@@ -59,7 +60,7 @@ class Census:
             seen.is_full = True
             seen.addresses.popitem(last=False)
         if form:
-            seen.forms[form] = seen.forms.get(form, 0) + count
+            add_counts(seen.forms, {form: count})
 
     def report(self) -> list[Generation]:
         """Every generation that was seen, with all addresses that are remembered."""
@@ -93,8 +94,7 @@ def merge_census(reports: list[list[Generation]]) -> list[Generation]:
         known["more_addresses"] = known["more_addresses"] or each["more_addresses"]
         for address, at in each["addresses"].items():
             known["addresses"][address] = max(at, known["addresses"].get(address, 0.0))
-        for form, count in each["forms"].items():
-            known["forms"][form] = known["forms"].get(form, 0) + count
+        add_counts(known["forms"], each["forms"])
     return sorted(merged.values(), key=lambda each: GENERATIONS.index(each["generation"]))
 
 

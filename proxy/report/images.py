@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, TypedDict
 
+from proxy.report.tally import add_counts
+
 # The images that are remembered, and those that are reported.
 _REMEMBERED: Final = 400
 _REPORTED: Final = 100
@@ -70,9 +72,8 @@ class ImageCounts:
                 del entry.heads[next(iter(entry.heads))]
         else:
             pulls -= at - entry.heads.pop(client, -_SAME_PULL) < _SAME_PULL
-            entry.forms[form] = entry.forms.get(form, 0) + count
-        if by_head and form not in entry.forms:
-            entry.forms[form] = 0
+        # A form that was named by HEAD only is listed, too.
+        add_counts(entry.forms, {form: 0 if by_head else count})
         hour = int(at // _HOUR)
         if pulls:
             entry.pulls[hour] = entry.pulls.get(hour, 0) + pulls
@@ -109,7 +110,6 @@ def merge_images(reports: list[list[ImagePulls]]) -> list[ImagePulls]:
             continue
         known["pulls"] += each["pulls"]
         known["last_pull"] = max(known["last_pull"], each["last_pull"])
-        for form, count in each["forms"].items():
-            known["forms"][form] = known["forms"].get(form, 0) + count
+        add_counts(known["forms"], each["forms"])
     ranked = sorted(merged.values(), key=lambda each: (-each["pulls"], -each["last_pull"]))
     return ranked[:_REPORTED]

@@ -10,6 +10,7 @@ from proxy.report.census import merge_census
 from proxy.report.failures import merge_failures
 from proxy.report.images import merge_images
 from proxy.report.series import DAY, Series, add_up, extend, minute_of
+from proxy.report.tally import add_counts
 from proxy.report.transfers import TransferReport, merge_transfers
 from proxy.report.upstreams import UpstreamReport, merge_upstreams
 
@@ -105,8 +106,7 @@ def _merge_counts(counts: Sequence[Counts], until: int) -> Counts:
     totals: dict[str, int] = {}
     minutes: dict[str, list[int]] = {}
     for each in counts:
-        for name, total in each["totals"].items():
-            totals[name] = totals.get(name, 0) + total
+        add_counts(totals, each["totals"])
         for name, values in each["minutes"].items():
             continued = extend(values, each["until"], until)
             minutes[name] = add_up(minutes.get(name, []), continued)[-DAY:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from proxy.report.series import Readings, minute_of
@@ -170,4 +171,4 @@ def percentile(seconds: list[float], share: float) -> float | None:
     if not seconds:
         return None
     ranked = sorted(seconds)
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
+    return ranked[max(0, ceil(share * len(ranked)) - 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -87,7 +87,7 @@ async def _serve_alone(
             status_of(settings, services),
             purge=services.purges.purge,
             questions=services.questions,
-            kept=services.kept,
+            kept=lambda: nullcontext(services.kept),
             access=admin_access(settings),
         )
         async with listening(admin, settings.admin.listen):

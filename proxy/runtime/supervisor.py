@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 
     from proxy.config import ServeArguments, Settings
     from proxy.manifests.questions import Questions
-    from proxy.oci.kept_image import KeptImage
     from proxy.oci.reference import Digest, Repository, Tag
-    from proxy.web.admin.kept import KeepsImages
 
 _log = structlog.get_logger()
 
@@ -92,7 +90,7 @@ async def _supervise(
             ),
             purge=purge,
             questions=_Questions(settings),
-            kept=_Kept(settings),
+            kept=partial(_open_kept, settings),
             access=admin_access(settings),
         )
         async with listening(admin, settings.admin.listen):
@@ -137,45 +135,12 @@ class _Questions:
         return open_questions(self._settings)
 
 
-class _Kept:
-    """Keeps images for the workers, which find them on disk."""
+def _open_kept(settings: Settings) -> AbstractAsyncContextManager[Any]:
+    """Keep images for the workers, which find them on disk."""
+    # A large import, which a supervisor needs for kept images only.
+    from proxy.wiring.kept import open_kept  # noqa: PLC0415
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    @property
-    def limit(self) -> int | None:
-        """The bytes that all kept blobs may take."""
-        from proxy.wiring.kept import limit_of  # noqa: PLC0415
-
-        return limit_of(self._settings)
-
-    async def keep(
-        self,
-        addressed: str,
-        reference: Digest | Tag,
-        manifests: Sequence[Digest],
-        blobs: Sequence[Digest],
-    ) -> KeptImage:
-        """Keep this content for an image."""
-        async with self._open() as kept:
-            return await kept.keep(addressed, reference, manifests, blobs)
-
-    async def images(self) -> Sequence[KeptImage]:
-        """All that are kept."""
-        async with self._open() as kept:
-            return await kept.images()
-
-    async def forget(self, addressed: str, reference: Digest | Tag) -> object:
-        """Keep an image no longer."""
-        async with self._open() as kept:
-            return await kept.forget(addressed, reference)
-
-    def _open(self) -> AbstractAsyncContextManager[KeepsImages]:
-        # A large import, which a supervisor needs for kept images only.
-        from proxy.wiring.kept import open_kept  # noqa: PLC0415
-
-        return open_kept(self._settings)
+    return open_kept(settings)
 
 
 async def _purge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.derived import DerivedFiles
 from proxy.stores.sqlite.index import SqliteIndex
 from proxy.wiring.access_rules import rules_of
-from proxy.wiring.blob_store import blob_path
+from proxy.wiring.blob_store import blob_path, blob_store
 from proxy.wiring.cache import count_error, open_redis, seal
+from proxy.wiring.policies import lifetimes_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -118,6 +119,20 @@ async def open_catalog(
             await layer.close()
         if redis is not None:
             await redis.close()
+
+
+@asynccontextmanager
+async def open_stores(
+    settings: Settings,
+) -> AsyncIterator[tuple[DiskBlobs | ObjectBlobs, OpenCatalog]]:
+    """The store of blobs and the catalog, for a process that does not serve."""
+    async with AsyncExitStack() as stack:
+        store = blob_store(settings)
+        if not isinstance(store, DiskBlobs):
+            stack.push_async_callback(store.close)
+        longest = lifetimes_of(settings.tags).default.longest
+        opened = open_catalog(settings, store, tag_life=lambda: longest)
+        yield store, await stack.enter_async_context(opened)
 
 
 def _names_with_mirrors(settings: Settings) -> list[str]:

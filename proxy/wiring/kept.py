@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from proxy.catalog.kept import KeptImages
-from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.kept import KeptFiles
 from proxy.stores.disk.layout import Layout
-from proxy.wiring.blob_store import blob_path, blob_store
-from proxy.wiring.catalog import open_catalog
-from proxy.wiring.policies import lifetimes_of, routes_of
+from proxy.wiring.blob_store import blob_path
+from proxy.wiring.catalog import open_stores
+from proxy.wiring.policies import routes_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,12 +24,6 @@ def kept_of(settings: Settings, catalog: Catalog) -> KeptImages:
     return KeptImages(routes=routes_of(settings), catalog=catalog, store=files_of(settings))
 
 
-def limit_of(settings: Settings) -> int | None:
-    """The bytes that all kept blobs may take; None if there is no limit."""
-    files = files_of(settings)
-    return None if files is None else files.limit
-
-
 def files_of(settings: Settings) -> KeptFiles | None:
     """Where it is written which images are kept; None where blobs are in a bucket."""
     if settings.blobs.store != "disk":
@@ -41,12 +34,5 @@ def files_of(settings: Settings) -> KeptFiles | None:
 @asynccontextmanager
 async def open_kept(settings: Settings) -> AsyncIterator[KeptImages]:
     """Open what a process needs that keeps images, but does not serve."""
-    async with AsyncExitStack() as stack:
-        store = blob_store(settings)
-        if not isinstance(store, DiskBlobs):
-            stack.push_async_callback(store.close)
-        life = lifetimes_of(settings.tags).default.longest
-        opened = await stack.enter_async_context(
-            open_catalog(settings, store, tag_life=lambda: life)
-        )
+    async with open_stores(settings) as (_, opened):
         yield kept_of(settings, opened.catalog)

@@ -13,10 +13,9 @@ from proxy.catalog.routing import Standby
 from proxy.kit.singleflight import SingleFlight
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.wiring.access import audit_of_purges, open_audit
-from proxy.wiring.blob_store import blob_store
-from proxy.wiring.catalog import open_catalog
+from proxy.wiring.catalog import open_stores
 from proxy.wiring.kept import files_of
-from proxy.wiring.policies import lifetimes_of, routes_of
+from proxy.wiring.policies import routes_of
 from proxy.wiring.upstreams import standing_in
 
 if TYPE_CHECKING:
@@ -47,13 +46,7 @@ def removal_of(
 async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
     """Open what a process needs that purges, but does not serve."""
     async with AsyncExitStack() as stack:
-        store = blob_store(settings)
-        if not isinstance(store, DiskBlobs):
-            stack.push_async_callback(store.close)
-        life = lifetimes_of(settings.tags).default.longest
-        opened = await stack.enter_async_context(
-            open_catalog(settings, store, tag_life=lambda: life)
-        )
+        store, opened = await stack.enter_async_context(open_stores(settings))
         flights = SingleFlight()
         stack.push_async_callback(flights.close)
         audit = open_audit(settings, {}, flights)

@@ -10,11 +10,9 @@ from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.preview import Preview
 from proxy.manifests.question import Sources
 from proxy.manifests.questions import Questions
-from proxy.stores.disk.blobs import DiskBlobs
 from proxy.upstream.nobody import NobodyUpstream
 from proxy.wiring.access_rules import describe_access
-from proxy.wiring.blob_store import blob_store
-from proxy.wiring.catalog import open_catalog
+from proxy.wiring.catalog import open_stores
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of, signing_key_of
 from proxy.wiring.upstreams import open_upstreams
 
@@ -62,16 +60,10 @@ def questions_of(
 async def open_questions(settings: Settings) -> AsyncIterator[Questions]:
     """Open what a process needs that answers questions, but does not serve."""
     async with AsyncExitStack() as stack:
-        store = blob_store(settings)
-        if not isinstance(store, DiskBlobs):
-            stack.push_async_callback(store.close)
-        lifetimes = lifetimes_of(settings.tags)
-        opened = await stack.enter_async_context(
-            open_catalog(settings, store, tag_life=lambda: lifetimes.default.longest)
-        )
+        store, opened = await stack.enter_async_context(open_stores(settings))
         flights = SingleFlight()
         upstreams = open_upstreams(settings, opened.catalog, opened.shared, flights)
         stack.push_async_callback(upstreams.close)
         stack.push_async_callback(flights.close)
         asked = {**upstreams.registries, **upstreams.standing_in}
-        yield questions_of(settings, opened, store, asked, lifetimes)
+        yield questions_of(settings, opened, store, asked, lifetimes_of(settings.tags))

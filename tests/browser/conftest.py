@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selenium.webdriver.remote.webelement import WebElement
 
 SCREENS: Final = Path(__file__).parents[2] / "build" / "screens"
-_PATIENCE: Final = 60.0
+_TIMEOUT: Final = 60.0
 _OPTIONS: Final = (
     "--headless=new",
     "--no-sandbox",
@@ -73,11 +73,11 @@ class Browser:
         """What a script in the page returns."""
         return self.driver.execute_script(script, *arguments)
 
-    def wait(self, condition: Callable[[], object], *, within: float = _PATIENCE) -> None:
+    def wait(self, condition: Callable[[], object], *, within: float = _TIMEOUT) -> None:
         """Return when the condition is true."""
         WebDriverWait(self.driver, within, poll_frequency=0.05).until(lambda _: condition())
 
-    def wait_for_text(self, selector: str, part: str, *, within: float = _PATIENCE) -> None:
+    def wait_for_text(self, selector: str, part: str, *, within: float = _TIMEOUT) -> None:
         """Return when the element shows the text; it may be replaced meanwhile."""
         script = "return document.querySelector(arguments[0])?.innerText ?? ''"
         self.wait(lambda: part in self.run(script, selector), within=within)
@@ -143,7 +143,7 @@ def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     # The path is given, so that nothing is looked for or downloaded.
     service = Service(str(tools.require("chromedriver")), env={**os.environ, "SE_OFFLINE": "true"})
     driver = webdriver.Chrome(options=options, service=service)
-    driver.set_script_timeout(_PATIENCE)
+    driver.set_script_timeout(_TIMEOUT)
     yield driver
     driver.quit()
 

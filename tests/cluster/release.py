@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.cluster.addresses import NODE_PORT
 from tests.cluster.addresses import REGISTRY as UPSTREAM
@@ -13,6 +14,7 @@ from tests.cluster.components import ACCESS_KEY, SECRET_KEY, bucket
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
     from tests.cluster.cluster import Cluster
 
@@ -65,6 +67,13 @@ class Release:
         self.name = name
         self._namespace = namespace
         self._level = level
+
+    @contextmanager
+    def in_namespace(self) -> Iterator[Self]:
+        """Have its namespace while the block runs; all that is in it goes with it."""
+        self.namespace()
+        yield self
+        self.remove_namespace()
 
     def namespace(self) -> None:
         """Make the namespace, and the Secret that `values_with_bucket` names."""

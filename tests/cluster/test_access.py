@@ -30,14 +30,12 @@ _SECRET: Final = "pull"
 @pytest.fixture(scope="module")
 def release(cluster: Cluster) -> Iterator[Release]:
     """A release with two users, one of whom may pull the image; its node has no way past it."""
-    made = Release(cluster, _NAME, "access")
-    made.namespace()
-    lines = "\n".join(line_for(user, password).strip() for user, password in _USERS.items())
-    made.kubectl("create", "secret", "generic", "users", f"--from-literal=htpasswd={lines}")
-    made.install(chosen())
-    write_hosts(cluster, f"http://127.0.0.1:{NODE_PORT}")
-    yield made
-    made.remove_namespace()
+    with Release(cluster, _NAME, "access").in_namespace() as made:
+        lines = "\n".join(line_for(user, password).strip() for user, password in _USERS.items())
+        made.kubectl("create", "secret", "generic", "users", f"--from-literal=htpasswd={lines}")
+        made.install(chosen())
+        write_hosts(cluster, f"http://127.0.0.1:{NODE_PORT}")
+        yield made
 
 
 @pytest.fixture

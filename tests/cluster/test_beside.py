@@ -35,7 +35,7 @@ _OTHER_PORT: Final = NODE_PORT + 1
 # What `kubectl diff` ends with where nothing differs.
 _SAME: Final = 0
 _KINDS: Final = "statefulsets,deployments,services,configmaps,serviceaccounts"
-# Secrets that the chart would make anew at each rendering.
+# Secrets that would be others at each rendering.
 _PEERS: Final = {"peers": {"secret": {"existingSecret": "keys", "key": "peers"}}}
 _REDIS: Final = {"redis": {"hmacKey": {"existingSecret": "keys", "key": "redis"}}}
 _EXISTING: Final = {values: {}, values_with_replicas: _PEERS, values_with_bucket: _PEERS | _REDIS}
@@ -44,10 +44,8 @@ _EXISTING: Final = {values: {}, values_with_replicas: _PEERS, values_with_bucket
 @pytest.fixture
 def release(cluster: Cluster) -> Iterator[Release]:
     """A release that is not installed yet."""
-    made = Release(cluster, _NAME, "beside")
-    made.namespace()
-    yield made
-    made.remove_namespace()
+    with Release(cluster, _NAME, "beside").in_namespace() as made:
+        yield made
 
 
 def test_two_releases_in_one_namespace(release: Release, cluster: Cluster) -> None:

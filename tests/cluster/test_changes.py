@@ -30,11 +30,9 @@ _WRITTEN: Final = 180.0
 @pytest.fixture(scope="module")
 def release(cluster: Cluster) -> Iterator[Release]:
     """Three replicas with a claim each."""
-    made = Release(cluster, _NAME, _NAMESPACE)
-    made.namespace()
-    made.install(values_with_replicas())
-    yield made
-    made.remove_namespace()
+    with Release(cluster, _NAME, _NAMESPACE).in_namespace() as made:
+        made.install(values_with_replicas())
+        yield made
 
 
 def test_settings_of_tags_are_taken_over_without_another_pod(release: Release) -> None:

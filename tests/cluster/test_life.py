@@ -55,10 +55,8 @@ shapes: Final = pytest.mark.parametrize("shape", _SHAPES, scope="module")
 @pytest.fixture(scope="module")
 def release(cluster: Cluster, shape: str) -> Iterator[Release]:
     """A release that the first step installs."""
-    made = Release(cluster, _NAME, f"life-{shape}")
-    made.namespace()
-    yield made
-    made.remove_namespace()
+    with Release(cluster, _NAME, f"life-{shape}").in_namespace() as made:
+        yield made
 
 
 @shapes
@@ -212,5 +210,5 @@ def steps(release: Release) -> list[str | None]:
 
 
 def say(line: str) -> None:
-    """A figure, for whoever watches the tests."""
+    """Print a figure, which -s shows."""
     sys.stderr.write(f"\n          {line}\n")

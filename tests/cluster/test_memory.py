@@ -38,10 +38,8 @@ def freight(cluster: Cluster) -> None:
 @pytest.fixture
 def release(cluster: Cluster) -> Iterator[Release]:
     """A release that is not installed yet."""
-    made = Release(cluster, _NAME, "memory")
-    made.namespace()
-    yield made
-    made.remove_namespace()
+    with Release(cluster, _NAME, "memory").in_namespace() as made:
+        yield made
 
 
 @pytest.mark.usefixtures("freight")

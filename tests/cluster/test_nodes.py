@@ -37,10 +37,8 @@ _SOON: Final = 90.0
 @pytest.fixture
 def release(cluster: Cluster) -> Iterator[Release]:
     """A release in a namespace that takes every pod."""
-    made = Release(cluster, _NAME, "nodes", level="privileged")
-    made.namespace()
-    yield made
-    made.remove_namespace()
+    with Release(cluster, _NAME, "nodes", level="privileged").in_namespace() as made:
+        yield made
 
 
 @pytest.fixture

@@ -40,10 +40,8 @@ with_claims: Final = pytest.mark.parametrize("layout", ["claims"], scope="module
 @pytest.fixture(scope="module")
 def release(cluster: Cluster, layout: str) -> Iterator[Release]:
     """A release that the first step installs, in a namespace that goes with it."""
-    made = Release(cluster, _NAME, f"smoke-{layout}")
-    made.namespace()
-    yield made
-    made.remove_namespace()
+    with Release(cluster, _NAME, f"smoke-{layout}").in_namespace() as made:
+        yield made
 
 
 @layouts

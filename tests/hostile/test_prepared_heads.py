@@ -17,20 +17,18 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from aiohttp import web
 
-from proxy.web.prepared_heads import PreparedHeads
 from proxy.web.server import RegistryServer
 from tests.hostile import bystander
 from tests.hostile.slow_readers import reading_nothing
 from tests.kit.certificates import pem
 from tests.kit.kept_connection import KeptConnection, get, lasting
+from tests.kit.prepared_heads import watch
 from tests.kit.proxy import Proxy, metric, settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from proxy.web.connection import Connection
-    from proxy.web.prepared_heads import HeadKey, PreparedHead
     from tests.kit.scripted_upstream import ScriptedUpstream
 
 SEED: Final = int(os.environ.get("LIGHTERAGE_HOSTILE_SEED", str(random.getrandbits(32))))
@@ -48,18 +46,12 @@ LAST: Final = get("/v2/", "Connection: close")
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The heads that were answered without parsing."""
     found: list[bytes] = []
-    answer = PreparedHeads.answer
 
-    def note(
-        self: PreparedHeads, key: HeadKey, head: PreparedHead, connection: Connection
-    ) -> bytes | None:
-        response = answer(self, key, head, connection)
-        if response is not None:
-            found.append(key[1])
-        return response
+    def note(head: bytes, is_sent: bool) -> None:  # noqa: FBT001 -- see `watch`
+        if is_sent:
+            found.append(head)
 
-    monkeypatch.setattr(PreparedHeads, "answer", note)
-    return found
+    watch(monkeypatch, note)
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 from proxy.config import Settings
 from tests.kit import images
 from tests.kit.access import basic, bearer, htpasswd
-from tests.kit.proxy import Proxy, push, settings
+from tests.kit.proxy import Proxy, push
 from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
         push(upstream, NAME, "1", IMAGE)
         upstream.require_users({("ann", "upstream"): ("team/*",)}, public=("team/*",))
         yield upstream
-
-
-@pytest.fixture
-async def proxy(upstream: ScriptedUpstream, data_dir: Path) -> AsyncIterator[Proxy]:
-    async with Proxy(settings(upstream, data_dir)) as proxy:
-        yield proxy
 
 
 @pytest.fixture

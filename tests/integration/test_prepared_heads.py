@@ -10,19 +10,17 @@ from aiohttp import web
 
 from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest, Repository, Tag
-from proxy.web.prepared_heads import PreparedHeads
 from proxy.web.server import RegistryServer
 from tests.kit import images
 from tests.kit.access import basic, htpasswd
 from tests.kit.kept_connection import KeptConnection, get, lasting
+from tests.kit.prepared_heads import watch
 from tests.kit.proxy import Proxy, metric, push, settings, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from proxy.web.connection import Connection
-    from proxy.web.prepared_heads import HeadKey, PreparedHead
     from tests.kit.scripted_upstream import ScriptedUpstream
 
 CARGO: Final = "/v2/library/cargo"
@@ -37,16 +35,7 @@ HEAD: Final = get(TAGGED, ACCEPT, "User-Agent: docker/24.0.5")
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each head that was prepared could be answered."""
     found: list[bool] = []
-    answer = PreparedHeads.answer
-
-    def note(
-        self: PreparedHeads, key: HeadKey, head: PreparedHead, connection: Connection
-    ) -> bytes | None:
-        response = answer(self, key, head, connection)
-        found.append(response is not None)
-        return response
-
-    monkeypatch.setattr(PreparedHeads, "answer", note)
+    watch(monkeypatch, lambda _head, is_sent: found.append(is_sent))
     return found
 
 

@@ -12,7 +12,7 @@ _LOCKED: Final = _ROOT / "tests/browser/axe"
 _KEPT: Final = _ROOT / ".tools/axe"
 _SCRIPT: Final = _KEPT / "node_modules/axe-core/axe.min.js"
 _LOCK: Final = "package-lock.json"
-_PATIENCE: Final = 120.0
+_TIMEOUT: Final = 120.0
 
 
 class InstallError(Exception):
@@ -40,10 +40,10 @@ def install(npm: Path) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise InstallError(f"npm did not end within {_PATIENCE:g} s: {error.output}") from None
+        raise InstallError(f"npm did not end within {_TIMEOUT:g} s: {error.output}") from None
     if done.returncode:
         raise InstallError(done.stdout)

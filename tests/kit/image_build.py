@@ -24,7 +24,7 @@ from tests.kit.processes import LOOPBACK, Program, free_port
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PATIENCE: Final = 600.0
+_TIMEOUT: Final = 600.0
 # Without privileges or a network bridge.
 ISOLATION: Final = {"BUILDAH_ISOLATION": "chroot"}
 # What the image says that it is made of.
@@ -167,7 +167,7 @@ class Buildah:
             env=os.environ | ISOLATION,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -216,6 +216,6 @@ class Container(Program):
             [*self._enter, *command],
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
         )

@@ -68,13 +68,12 @@ class DiskBlobs:
 
     async def touch(self, digests: Iterable[Digest]) -> None:
         """Update the time of use of the blobs that are stored."""
-        paths = [self._layout.blob(digest) for digest in digests]
 
         def touch() -> None:
-            for path in paths:
+            for digest in digests:
                 # What cannot be read counts as a miss when it is asked for.
                 with suppress(OSError):
-                    self._touch(path)
+                    self._touch(self._layout.blob_name(digest))
 
         await in_store_thread(touch)
 
@@ -177,7 +176,7 @@ class DiskBlobs:
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise OSError(f"{folder} cannot be written")
 
-    def _touch(self, file: int | Path) -> None:
+    def _touch(self, file: int | str) -> None:
         """Update the time of use, unless it is recent enough."""
         now = time.time()
         if now - os.stat(file).st_mtime > self._quota.touch_interval():  # noqa: PTH116 -- may be a descriptor

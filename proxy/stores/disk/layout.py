@@ -66,9 +66,12 @@ class Layout:
 
     def blob(self, digest: Digest) -> Path:
         """The complete blob's file."""
+        return Path(self.blob_name(digest))
+
+    def blob_name(self, digest: Digest) -> str:
+        """The same as text: a `Path` costs more than the look-up of many blobs."""
         algorithm, _, name = digest.partition(":")
-        # In one step: a manifest with dozens of layers asks for all of their paths.
-        return Path(f"{self.root}/blobs/{algorithm}/{name[:2]}/{name}")
+        return f"{self.root}/blobs/{algorithm}/{name[:2]}/{name}"
 
     def quarantine_file(self, digest: Digest) -> Path:
         """The file of a damaged blob in quarantine."""

@@ -36,7 +36,7 @@ _COMMIT_WITHIN: Final = 0.5
 _PURGE_WITHIN: Final = 5.0
 # A read in a thread may be late. What no client waits for is read again, after so many seconds.
 _READ_ATTEMPTS: Final = 20
-_READ_AGAIN: Final = 0.1
+_PAUSE: Final = 0.1
 # How many other repositories of the same upstream are looked at for a claim.
 _OTHERS: Final = 8
 _ALGORITHMS: Final = {32: "sha256", 64: "sha512"}
@@ -218,7 +218,7 @@ class SqliteIndex:
             return list(map(_digest, granted_to(database, repository)))
 
         await self.flush()
-        return await self._read_patiently(work) or ()
+        return await self._read_again(work) or ()
 
     async def remove(
         self, repository: str, digests: Collection[Digest]
@@ -234,7 +234,7 @@ class SqliteIndex:
         def work(database: sqlite3.Connection) -> set[bytes]:
             return find_granted(database, keys)
 
-        others = await self._read_patiently(work)
+        others = await self._read_again(work)
         return None if others is None else [keys[key] for key in keys.keys() - others]
 
     async def get(self, key: str, *, extend: float | None = None) -> bytes | None:
@@ -305,12 +305,12 @@ class SqliteIndex:
 
         return await self._read(work) or NOTHING
 
-    async def _read_patiently(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """The same for what no client waits for."""
+    async def _read_again(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Read what no client waits for: what was late or failed is read again."""
         for _ in range(_READ_ATTEMPTS):
             if (found := await self._read(work)) is not None:
                 return found
-            await asyncio.sleep(_READ_AGAIN)
+            await asyncio.sleep(_PAUSE)
         return None
 
     async def _read(self, work: Callable[[sqlite3.Connection], T | None]) -> T | None:

@@ -1,13 +1,14 @@
-"""Answers of the admin listener in JSON."""
+"""What the admin listener is sent and answers in JSON."""
 
 from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from proxy.errors import RequestInvalid
 from proxy.web.errors import body_of, status_of
 
 if TYPE_CHECKING:
@@ -25,3 +26,16 @@ def refuse(error: RegistryError) -> web.Response:
     return web.Response(
         status=status_of(error), body=body_of(error), content_type="application/json"
     )
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """The JSON object in the body; RequestInvalid if there is none."""
+    if request.content_type != "application/json":
+        raise RequestInvalid("a body needs Content-Type: application/json")
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise RequestInvalid("the body is no JSON object")
+    return body

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.errors import RegistryError, RequestInvalid
 from proxy.oci.reference import Digest, Tag, parse_image
-from proxy.web.admin.answers import as_json, refuse
+from proxy.web.admin.answers import as_json, read_object, refuse
 from proxy.web.admin.assets import asset_routes
 from proxy.web.admin.guard import AdminAccess, OneTimeFields, guard
 from proxy.web.admin.kept import kept_routes
@@ -23,7 +23,7 @@ from proxy.web.admin.questions import question_routes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.web.admin.kept import KeepsImages
+    from proxy.web.admin.kept import OpensKept
     from proxy.web.admin.questions import AnswersQuestions
     from proxy.web.admin.status import Status
 
@@ -51,7 +51,7 @@ def admin_app(
     *,
     purge: Purge,
     questions: AnswersQuestions | None = None,
-    kept: KeepsImages | None = None,
+    kept: OpensKept | None = None,
     access: AdminAccess | None = None,
 ) -> web.Application:
     """The pages for people, and `/healthz`, `/readyz`, `/metrics` and `/status` for programs.
@@ -123,15 +123,7 @@ async def _parse_purge(
     if request.content_type == "application/x-www-form-urlencoded":
         given |= await _read_form(request, fields)
     elif request.can_read_body:
-        if request.content_type != "application/json":
-            raise RequestInvalid("a body needs Content-Type: application/json")
-        try:
-            body = await request.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise RequestInvalid("the body is no JSON object")
-        given |= body
+        given |= await read_object(request)
     unknown = given.keys() - _PURGED_BY
     if unknown:
         raise RequestInvalid(f"there is no {min(unknown)!r} here; say {', '.join(_PURGED_BY)}")

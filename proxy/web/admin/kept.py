@@ -3,65 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aiohttp import web
 
 from proxy.errors import RegistryError, RequestInvalid
 from proxy.oci.reference import Digest, Tag, parse_image
-from proxy.web.admin.answers import as_json, refuse
+from proxy.web.admin.answers import as_json, read_object, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
+    from proxy.catalog.kept import KeptImages
     from proxy.oci.kept_image import KeptImage
 
 _KEPT: Final = frozenset({"image", "manifests", "blobs"})
 _FORGOTTEN: Final = frozenset({"image"})
+# A process that does not serve opens them for each request.
+OpensKept: TypeAlias = "Callable[[], AbstractAsyncContextManager[KeptImages]]"
 
 
-class KeepsImages(Protocol):
-    """Keeps images, and lists them; RegistryError for what is none, or cannot be kept."""
-
-    @property
-    def limit(self) -> int | None:
-        """The bytes that all kept blobs may take."""
-        ...
-
-    async def keep(
-        self,
-        addressed: str,
-        reference: Digest | Tag,
-        manifests: Sequence[Digest],
-        blobs: Sequence[Digest],
-    ) -> KeptImage:
-        """Keep this content for an image."""
-        ...
-
-    async def images(self) -> Sequence[KeptImage]:
-        """All that are kept."""
-        ...
-
-    async def forget(self, addressed: str, reference: Digest | Tag) -> object:
-        """Keep an image no longer."""
-        ...
-
-
-def kept_routes(kept: KeepsImages) -> list[web.RouteDef]:
+def kept_routes(opened: OpensKept) -> list[web.RouteDef]:
     """GET lists them, POST keeps one, DELETE keeps it no longer."""
 
     async def list_images(_request: web.Request) -> web.Response:
-        images = [_describe(image) for image in await kept.images()]
-        return as_json({"images": images, "limit": kept.limit})
+        async with opened() as kept:
+            images = [_describe(image) for image in await kept.images()]
+            return as_json({"images": images, "limit": kept.limit})
 
     async def keep(body: dict[str, Any]) -> object:
         addressed, reference = _image(body)
         manifests, blobs = (_digests(body.get(key)) for key in ("manifests", "blobs"))
-        return _describe(await kept.keep(addressed, reference, manifests, blobs))
+        async with opened() as kept:
+            return _describe(await kept.keep(addressed, reference, manifests, blobs))
 
     async def forget(body: dict[str, Any]) -> object:
         addressed, reference = _image(body)
-        repository = await kept.forget(addressed, reference)
+        async with opened() as kept:
+            repository = await kept.forget(addressed, reference)
         return {"repository": str(repository), "reference": reference}
 
     return [
@@ -77,14 +57,7 @@ async def _answer(
     work: Callable[[dict[str, Any]], Awaitable[object]],
 ) -> web.Response:
     try:
-        if request.content_type != "application/json":
-            raise RequestInvalid("a body needs Content-Type: application/json")
-        try:
-            body = await request.json()
-        except (ValueError, RecursionError):
-            body = None
-        if not isinstance(body, dict):
-            raise RequestInvalid("the body is no JSON object")
+        body = await read_object(request)
         if unknown := body.keys() - known:
             raise RequestInvalid(
                 f"there is no {min(unknown)[:80]!r} here; say {', '.join(sorted(known))}"

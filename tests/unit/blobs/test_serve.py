@@ -338,11 +338,15 @@ async def test_the_whole_is_fetched_after_a_second_or_a_large_range(
     assert world.catalog.remembers_access(REPOSITORY, world.digest) is whole
 
 
-async def test_blobs_of_served_manifests_are_touched_once_a_second(world: World) -> None:
+async def test_blobs_of_served_manifests_are_touched_once_a_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.blobs.recency._COLLECTED", 0.0)
     tracker = RecencyTracker(world.blobs, world.flights)
     use = BlobUse((world.digest,))
     for now in (10.0, 10.5, 11.0, 11.9):
         tracker.tell(use, now)
+        await idle()
     tracker.tell(BlobUse(()), 20.0)
     await idle()
     assert world.store.used == [world.digest] * 2
@@ -351,3 +355,25 @@ async def test_blobs_of_served_manifests_are_touched_once_a_second(world: World)
         tracker.tell(use, 30.0)
         await idle()
     assert [line["event"] for line in log] == ["blobs.not_touched"]
+
+
+async def test_the_blobs_of_many_manifests_are_touched_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each blob once: a thread for each manifest would cost more than to serve it."""
+    monkeypatch.setattr("proxy.blobs.recency._COLLECTED", 0.0)
+    calls: list[set[Digest]] = []
+
+    async def touch(digests: set[Digest]) -> None:
+        calls.append(digests)
+
+    monkeypatch.setattr(world.store, "touch", touch)
+    tracker = RecencyTracker(world.blobs, world.flights)
+    base, tops = Digest.of(b"base"), [Digest.of(b"%d" % number) for number in range(50)]
+    for top in tops:
+        tracker.tell(BlobUse((base, top)), 10.0)
+    await idle()
+    assert calls == [{base, *tops}]
+    tracker.tell(BlobUse((base,)), 20.0)
+    await idle()
+    assert calls[1:] == [{base}]
