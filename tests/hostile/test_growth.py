@@ -56,9 +56,10 @@ def used_by_index(data: Path) -> int:
     return sum(file.stat().st_size for file in data.glob("index.sqlite3*"))
 
 
-def series() -> int:
-    """How many time series this process has."""
-    return sum(len(metric.samples) for metric in REGISTRY.collect())
+def series() -> set[str]:
+    """The time series that this process has, by name and labels."""
+    found = (sample for metric in REGISTRY.collect() for sample in metric.samples)
+    return {f"{sample.name}{sorted(sample.labels.items())}" for sample in found}
 
 
 @pytest.mark.parametrize("parameter", ["x{}=1", "artifactType={}", "page={}", "last=&z={}"])
@@ -130,7 +131,7 @@ async def test_names_that_do_not_exist_leave_nothing(proxy: Proxy, data_dir: Pat
     source = names()
     for _ in range(200):
         await proxy.get(next(source))
-    before, count = used(data_dir), series()
+    before, known = used(data_dir), series()
     ends = time.monotonic() + SECONDS
     requests = 0
     while time.monotonic() < ends:
@@ -138,7 +139,8 @@ async def test_names_that_do_not_exist_leave_nothing(proxy: Proxy, data_dir: Pat
         requests += 1
     assert requests > 100
     assert used(data_dir) < before + 2**16
-    assert series() == count
+    # The count of clients by generation is written now and then, so a few may be new by now.
+    assert len(series() - known) < 10
     await bystander.pull(proxy)
 
 
