@@ -38,8 +38,8 @@ places, each overriding the ones before it:
 
 `lighterage config --origin` shows what is in effect, and where it comes from. `lighterage
 check-config` says, with file, line and column, why `serve` would not start. Changes of `tags`,
-`negative_cache`, `budget` and an upstream's `offline` are applied while the proxy runs; others need
-a restart.
+`negative_cache`, `budget`, `access` (but for `access.audit`) and an upstream's `offline` are applied
+while the proxy runs, within seconds; others need a restart.
 
 Durations are `500ms`, `60s`, `5m`, `1h30m`, `30d`. Sizes are bytes, or `KiB`, `MiB`, `GiB` and
 `TiB`; `Gi` is `GiB`.
@@ -56,6 +56,41 @@ ENTRIES: Final[Mapping[str, str]] = {
     "TagRule": "tags.rules",
     "AccessRule": "access.rules",
     "IssuerSettings": "access.issuers",
+}
+# What the file has no comments for: the keys of these entries.
+KEYS: Final[Mapping[str, Mapping[str, str]]] = {
+    "CredentialSettings": {
+        "username": "Not with a docker_config_file, which has it.",
+        "password": "The password itself. Prefer a file.",
+        "password_file": "A file with the password, in one line.",
+        "token_file": "A file with an identity token.",
+        "docker_config_file": "What `docker login` writes, or a Secret's .dockerconfigjson.",
+    },
+    "MirrorSettings": {
+        "url": "The address of the mirror.",
+        "tags": "Whether the mirror is asked what a tag names while the registry is down.",
+    },
+    "TagRule": {
+        "match": "A pattern for registry/name:tag or name:tag; * matches slashes, too.",
+        "ttl": "As `tags.ttl`.",
+        "stale_if_error": "As `tags.stale_if_error`; null: the value of that.",
+    },
+    "AccessRule": {
+        "match": "A pattern for UPSTREAM/NAME; with mode: deny also for UPSTREAM/NAME:TAG.",
+        "mode": "docs/access.md explains each.",
+        "users": "With mode: basic. Empty, together with groups: every user.",
+        "groups": "With mode: basic. Names of `access.groups`, or namespace:NAME.",
+        "reason": "With mode: deny, which requires it. The client is shown it.",
+    },
+    "IssuerSettings": {
+        "issuer": "The `iss` of its tokens.",
+        "audience": "What the `aud` of its tokens must contain.",
+        "jwks_url": "Where its public keys are. Either this or jwks_file.",
+        "jwks_file": "A file with its public keys.",
+        "ca_file": "With jwks_url: certificates to trust besides the system's.",
+        "bearer_file": "With jwks_url: a file with the token that it wants.",
+        "groups": "A prefix of group names, and the claim that each is made of.",
+    },
 }
 
 
@@ -74,7 +109,7 @@ class Setting:
 
 
 def settings() -> Iterator[Setting]:
-    """Every key of the file, in its order."""
+    """Every key of the file, in its order; one comment may be for several in a row."""
     comment: list[str] = []
     above: list[str] = []
     for line in SOURCE.read_text().splitlines():
@@ -103,12 +138,12 @@ def _sections() -> Iterator[str]:
             yield f"\n## {setting.name}\n\n"
             if setting.comment and setting.default is None:
                 yield f"{setting.comment}\n\n"
-        if setting.default is None:
+        if setting.default is None and (len(setting.path) == 1 or not setting.comment):
             continue
         if not is_table:
             is_table = True
             yield "| setting | default | |\n|---|---|---|\n"
-        yield _row(setting.name, setting.default, setting.comment)
+        yield _row(setting.name, setting.default, setting.comment or "See above.")
 
 
 def _entries() -> Iterator[str]:
@@ -119,21 +154,27 @@ def _entries() -> Iterator[str]:
         yield "| key | default | |\n|---|---|---|\n"
         for key, about in definition["properties"].items():
             default = "required" if key in definition.get("required", ()) else _default(about)
-            yield _row(key, default, _choices(about))
+            yield _row(key, default, _about(name, key, about))
 
 
-def _row(name: str, default: str, comment: str) -> str:
+def _row(name: str, default: str | None, comment: str) -> str:
     text = comment.replace("|", "\\|")
-    return f"| `{name}` | {default if default == 'required' else f'`{default}`'} | {text} |\n"
+    shown = {None: "a section", "required": "required"}.get(default, f"`{default}`")
+    return f"| `{name}` | {shown} | {text} |\n"
 
 
 def _default(about: Mapping[str, Any]) -> str:
-    default = about.get("default")
+    default = about.get("default", {} if about.get("type") == "object" else None)
+    if isinstance(default, float):  # the file has durations as text
+        return f"{default:g}s"
     return "null" if default is None else json.dumps(default, ensure_ascii=False).strip('"') or '""'
 
 
-def _choices(about: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{choice}`" for choice in about.get("enum", ()))
+def _about(entry: str, key: str, about: Mapping[str, Any]) -> str:
+    """What the key of an entry is; a mirror has most of the settings of its upstream."""
+    text = KEYS[entry].get(key) or f"As `upstreams.NAME.{key}`."
+    choices = ", ".join(f"`{choice}`" for choice in about.get("enum", ()))
+    return f"{choices}. {text}" if choices else text
 
 
 def _prose(lines: list[str]) -> str:

@@ -52,3 +52,16 @@ def test_comments_are_those_above_their_settings() -> None:
     assert found["listen"].comment.startswith("Where clients connect.")
     assert found["upstreams.NAME.url"].default == "https://registry-1.docker.io"
     assert found["blobs"].default is None
+    assert found["limits.per_client"].comment.startswith("Fixed limits for each address")
+
+
+def test_a_section_within_a_section_keeps_its_comment() -> None:
+    assert "| `limits.per_client` | a section | Fixed limits for each address" in reference.page()
+
+
+def test_every_setting_and_every_key_of_an_entry_is_explained() -> None:
+    rows = [line for line in reference.page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 170
+    assert [row for row in rows if row.endswith("|  |")] == []
+    for name, keys in reference.KEYS.items():
+        assert set(keys) <= set(schema()["$defs"][name]["properties"])
