@@ -11,6 +11,7 @@ import click
 import structlog
 
 from proxy import __version__
+from proxy.cli.admin_client import address_of
 from proxy.cli.clients import CLIENTS, ProxyAddress
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 _SHOWN = ("docker", "containerd", "podman")
 _TEXT = """
 {title}
-  listens on     {listens}   (health and metrics: http://{admin})
+  listens on     {listens}
+  status page    {status_page}   (also /healthz, /readyz and /metrics)
   upstreams      {upstreams}
   data           {data}
 
@@ -49,7 +51,7 @@ def announce(settings: Settings) -> None:
         _TEXT.format(
             title=click.style(f"Lighterage {__version__}", bold=True),
             listens=click.style(ProxyAddress(str(settings.listen), at.tls).url, fg="cyan"),
-            admin=settings.admin.listen,
+            status_page=click.style(f"http://{address_of(settings)}/", fg="cyan"),
             upstreams=upstreams,
             data=settings.data.absolute(),
             clients_title=click.style("Point a client at it", bold=True),

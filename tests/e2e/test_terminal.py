@@ -14,6 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from proxy.cli.banner import announce
+from proxy.config import Settings
 from tests.kit.processes import LOOPBACK, free_port
 
 if TYPE_CHECKING:
@@ -74,6 +76,15 @@ def test_text_at_a_terminal_and_json_elsewhere(tmp_path: Path, workers: int) -> 
     assert "{" not in shown
     events = [json.loads(line)["event"] for line in written.splitlines()]
     assert "request.served" in events
+
+
+def test_a_terminal_is_shown_where_the_status_page_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    announce(Settings(admin={"listen": "0.0.0.0:5081"}))  # type: ignore[arg-type]
+    assert "status page    http://127.0.0.1:5081/ " in capsys.readouterr().err
 
 
 def test_a_flag_chooses(tmp_path: Path) -> None:

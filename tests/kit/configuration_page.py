@@ -38,8 +38,8 @@ places, each overriding the ones before it:
 
 `lighterage config --origin` shows what is in effect, and where it comes from. `lighterage
 check-config` says, with file, line and column, why `serve` would not start. Changes of `tags`,
-`negative_cache`, `budget`, `access` (but for `access.audit`) and an upstream's `offline` are applied
-while the proxy runs, within seconds; others need a restart.
+`negative_cache`, `budget`, `access` (but for `access.audit`) and an upstream's `offline` are
+applied while the proxy runs, within seconds; others need a restart.
 
 Durations are `500ms`, `60s`, `5m`, `1h30m`, `30d`. Sizes are bytes, or `KiB`, `MiB`, `GiB` and
 `TiB`; `Gi` is `GiB`.
