@@ -115,7 +115,8 @@ def _name(answer: dict[str, Any]) -> str:
 
 def _inspection(answer: dict[str, Any]) -> Iterator[str]:
     stored = answer["stored"]
-    yield f"{_name(answer)} is stored as {stored['form']}, {stored['digest']}"
+    origin = ", from a mirror, while the registry was down" if answer["from_mirrors"] else ""
+    yield f"{_name(answer)} is stored as {stored['form']}, {stored['digest']}{origin}"
     for layer in stored.get("layers", ()):
         size = "" if layer.get("size") is None else f", {layer['size']} bytes"
         yield f"  layer {layer['digest']}{size}"

@@ -90,16 +90,20 @@ class LayerMeasuring:
         ConversionRefused if a layer is missing, is no gzip or tar, or there is too much of them;
         UpstreamFailure, Overloaded or StorageFailure if one cannot be had now.
         """
-        key = (str(repository), image)
-        if (before := self._refused.get(key)) is not None:
-            raise ConversionRefused(str(before), before.reason)
+        self.check(repository, image)
         try:
             return await self._measure_all(repository, layers)
         except ConversionRefused as refusal:
             # What is missing may come; what is wrong stays wrong.
             if refusal.reason is not RefusalReason.ABSENT:
+                key = (str(repository), image)
                 self._refused.put(key, refusal, _COST + len(key[0]))
             raise
+
+    def check(self, repository: Repository, image: Digest) -> None:
+        """ConversionRefused if the layers of `image` were refused before."""
+        if (before := self._refused.get((str(repository), image))) is not None:
+            raise ConversionRefused(str(before), before.reason)
 
     async def measure_here(
         self, repository: Repository, layer: Digest, following: Sequence[Digest] = ()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from proxy.errors import WouldAsk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any
 
     from proxy.blobs.serve import Blobs
     from proxy.catalog.known_layers import KnownLayers
-    from proxy.manifests.measuring import LayerMeasuring
+    from proxy.manifests.measuring import LayerMeasuring, LayerOwners
     from proxy.oci.layer import LayerFacts
     from proxy.oci.reference import Digest, Repository
+    from proxy.ports import Upstream
 
 T = TypeVar("T")
 
@@ -25,35 +27,79 @@ _SMALL: Final = 2**20
 class NobodyTransfers:
     """In place of `Transfers`: none runs, and none is started."""
 
+    def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
+        """`upstreams` say what would be asked."""
+        self._upstreams = upstreams
+
     def is_running(self, _repository: Repository, _digest: Digest) -> bool:
         """None runs that is known here."""
         return False
 
-    def join(self, repository: Repository, digest: Digest) -> NoReturn:
-        """WouldAsk."""
-        _would(f"GET of blob {repository.name} {digest}")
+    def join(self, repository: Repository, digest: Digest) -> NobodyReader:
+        """Return a reader that says where the blob would come from."""
+        return NobodyReader(self._upstreams[repository.registry], repository, digest)
+
+
+class NobodyReader:
+    """In place of a transfer's reader."""
+
+    verified = False
+
+    def __init__(self, upstream: Upstream, repository: Repository, digest: Digest) -> None:
+        self._upstream = upstream
+        self._repository = repository
+        self._digest = digest
+
+    async def wait_until_sendable(self) -> NoReturn:
+        """WouldAsk, or what the transfer would fail with at once."""
+        async with self._upstream.blob(self._repository.name, self._digest):
+            raise AssertionError("there is nobody to answer")
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class CheapMeasuring:
     """In place of `LayerMeasuring`: what is known of layers, and what is read in no time."""
 
-    def __init__(self, real: LayerMeasuring, known: KnownLayers, blobs: Blobs) -> None:
+    def __init__(
+        self,
+        real: LayerMeasuring,
+        known: KnownLayers,
+        blobs: Blobs,
+        owners: LayerOwners | None = None,
+        *,
+        check: Callable[[Repository, Digest], None],
+    ) -> None:
+        """`owners` say which replica would look into a layer; None if there are no others.
+
+        `check` raises ConversionRefused for an image whose layers were refused before.
+        """
+        self._check = check
         self._real = real
         self._known = known
         self._blobs = blobs
+        self._owners = owners
 
     async def measure(
         self, repository: Repository, image: Digest, layers: Sequence[Digest]
     ) -> tuple[LayerFacts, ...]:
         """The facts of the layers; WouldAsk if one is to be fetched, or is large."""
+        self._check(repository, image)
         for layer in layers:
             if await self._known.get(layer) is not None:
                 continue
-            source = await self._blobs.open(repository, layer)
-            source.close()
-            if source.size > _SMALL:
-                _would(f"look into layer {layer}, which is stored")
+            look = partial(self._look, repository, layer)
+            await (look() if self._owners is None else self._owners.facts(repository, layer, look))
         return await self._real.measure(repository, image, layers)
+
+    async def _look(self, repository: Repository, layer: Digest) -> LayerFacts:
+        """The facts of a layer that is here, and small."""
+        source = await self._blobs.open(repository, layer)
+        source.close()
+        if source.size > _SMALL:
+            _would(f"look into layer {layer}, which is stored")
+        return await self._real.measure_here(repository, layer)
 
 
 class NobodyPending:

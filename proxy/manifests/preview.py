@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from proxy.errors import ConversionRefused, RegistryError, WouldAsk
+from proxy.errors import ConversionRefused, RegistryError, UpstreamFailure, WouldAsk
 from proxy.manifests.freshness import (
     Fresh,
     MustFetch,
@@ -17,6 +17,7 @@ from proxy.manifests.freshness import (
     RevalidateWithin,
     ServeStale,
     ServeStaleAndRevalidate,
+    reason_of,
 )
 from proxy.manifests.question import Question
 from proxy.oci import conversion
@@ -95,7 +96,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is stored of an image, and every representation of it."""
+    """What is stored of an image, and every representation of it.
+
+    `repository` is the one at the mirrors, if only they have named it while the registry was down.
+    """
 
     repository: Repository
     reference: Digest | Tag
@@ -121,28 +125,45 @@ class Preview:
                 state = "cached; a digest never changes" if is_cached else "not cached"
                 return Explanation(repository, reference, state, calls, result)
             lookup, decision = await question.tags.consider(repository, reference)
-            manifest = f"manifest {repository.name} {reference}"
-            head, get = f"HEAD of {manifest}", f"GET of {manifest}"
-            state, is_asked = "not cached", True
-            if lookup.manifest is not None:
-                state, is_asked = _describe(decision)
-            failure = question.failure(repository)
-            if failure is not None and (lookup.manifest is None or decision == MustFetch()):
-                refused = Refused(failure.code, failure.message)
-                return Explanation(repository, reference, state, (), refused)
             if lookup.manifest is None:
-                calls = (get,) if lookup.is_of_new_repository else (head, get)
-                return Explanation(repository, reference, state, calls, Unknown())
-            result, calls = await _try(
+                return await self._explain_uncached(question, repository, reference, accept)
+            state, is_asked = _describe(decision)
+            calls = ()
+            if is_asked:
+                head = question.upstream_manifests.head(repository, reference)
+                failure, calls = await _try_to_ask(head)
+                if failure is not None and decision == MustFetch():
+                    asked = question.manifests.by_tag(repository, reference, accept)
+                    result, calls = await _try(asked)
+                    return Explanation(repository, reference, state, calls, result)
+                if failure is not None:
+                    state = f"stale, and served so: {reason_of(failure)}"
+            result, more = await _try(
                 question.manifests.represent(repository, reference, lookup.manifest, accept)
             )
-            calls = (head, *calls) if is_asked else calls
-            return Explanation(repository, reference, state, calls, result)
+            return Explanation(repository, reference, state, (*calls, *more), result)
+
+    async def _explain_uncached(
+        self, question: Question, repository: Repository, tag: Tag, accept: Accept
+    ) -> Explanation:
+        """What a request for a tag would do of which the registry's manifest is not stored."""
+        result, calls = await _try(question.manifests.by_tag(repository, tag, accept))
+        state = "not cached"
+        if isinstance(result, Answered):
+            state = f"not cached, but what a mirror of {repository.registry} had while that is down"
+        elif calls and calls[0].startswith("HEAD"):
+            name = repository.name
+            then = f"GET of manifest {name}, by the digest that HEAD names, unless that is stored"
+            calls = (*calls, f"{then}{question.following(repository.registry)}")
+        return Explanation(repository, tag, state, calls, result)
 
     async def inspect(self, repository: Repository, reference: Digest | Tag) -> Inspection | None:
         """What is stored under `reference`, and every representation; None if nothing is."""
         async with self._question() as question:
             manifest = await question.find_stored(repository, reference)
+            if manifest is None and question.standby.has(repository):
+                repository = repository.at_mirrors
+                manifest = await question.find_stored(repository, reference)
             if manifest is None:
                 return None
             made = [Made(manifest.media_type, manifest.digest, exists=True)]
@@ -217,6 +238,21 @@ def _describe(decision: Decision) -> tuple[str, bool]:
             return "too old to be served", True
         case _:
             assert_never(decision)
+
+
+async def _try_to_ask(
+    asked: Coroutine[Any, Any, object],
+) -> tuple[UpstreamFailure | None, tuple[str, ...]]:
+    """Why nothing would be asked now, and else the request."""
+    try:
+        await asked
+    except WouldAsk as missing:
+        return None, (str(missing),)
+    except UpstreamFailure as failure:
+        return failure, ()
+    except RegistryError:
+        pass
+    return None, ()
 
 
 async def _try(asked: Coroutine[Any, Any, Representation]) -> tuple[Result, tuple[str, ...]]:

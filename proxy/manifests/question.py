@@ -10,7 +10,6 @@ from proxy.blobs.serve import Blobs
 from proxy.catalog.catalog import Catalog
 from proxy.catalog.known_layers import KnownLayers
 from proxy.catalog.read_only import ReadOnlyDerived, ReadOnlyLayer
-from proxy.catalog.routing import Standby
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.convert import Conversions
@@ -27,12 +26,13 @@ from proxy.manifests.tags import Tags
 from proxy.oci.reference import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from proxy.blobs.transfers import Transfers
-    from proxy.errors import UpstreamFailure
+    from proxy.catalog.routing import Standby
     from proxy.kit.clock import Clock
     from proxy.manifests.lifetimes import Lifetimes
+    from proxy.manifests.measuring import LayerOwners
     from proxy.manifests.pending import PendingConversions
     from proxy.oci.manifest import Manifest
     from proxy.oci.negotiation import Policy
@@ -46,18 +46,34 @@ if TYPE_CHECKING:
 _MEMORY: Final = 16 * 2**20
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What one question asks. `following` says where what HEAD of a tag names would come from.
+
+    `owners` are the replicas that own layers; None if there are no others.
+    """
+
+    upstreams: Mapping[str, MonitoredUpstream]
+    standby: Standby
+    owners: LayerOwners | None = None
+    following: Callable[[str], str] = lambda _registry: ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What questions are answered from. `upstreams` raise WouldAsk in place of asking anything.
+    """What questions are answered from.
 
-    `head_first` is as in `Tags`.
+    `reach` makes what one question asks: upstreams that raise WouldAsk in place of asking anything.
+    `head_first` is as in `Tags`. `check_layers` raises ConversionRefused for an image whose layers
+    requests have had refused.
     """
 
     layers: Sequence[Layer]
     derived: DerivedStore
     store: BlobStore
-    upstreams: Mapping[str, MonitoredUpstream]
+    reach: Callable[[], Reach]
     head_first: Collection[str]
+    check_layers: Callable[[Repository, Digest], None]
     lifetimes: Lifetimes
     policy: Policy
     key: SigningKey
@@ -73,8 +89,10 @@ class Question:
     """What one question needs; its memory ends with it. `close` it."""
 
     def __init__(self, sources: Sources) -> None:
-        upstreams = self._upstreams = sources.upstreams
-        self._head_first = sources.head_first
+        reach = sources.reach()
+        upstreams = reach.upstreams
+        self.standby = reach.standby
+        self.following = reach.following
         layers = [ReadOnlyLayer(layer) for layer in sources.layers]
         self.catalog = Catalog(
             layers,
@@ -83,7 +101,7 @@ class Question:
             clock=sources.clock,
         )
         self._flights = SingleFlight(clock=sources.clock)
-        upstream_manifests = UpstreamManifests(
+        upstream_manifests = self.upstream_manifests = UpstreamManifests(
             catalog=self.catalog, upstreams=upstreams, flights=self._flights
         )
         blobs = Blobs(
@@ -94,11 +112,11 @@ class Question:
                 flights=self._flights,
             ),
             store=sources.store,
-            transfers=cast("Transfers", NobodyTransfers()),
+            transfers=cast("Transfers", NobodyTransfers(upstreams)),
             upstreams=upstreams,
             registries=upstreams,
             flights=self._flights,
-            derived=DerivedConfigs(self.catalog, upstream_manifests, Standby()),
+            derived=DerivedConfigs(self.catalog, upstream_manifests, reach.standby),
         )
         known = KnownLayers(layers)
         measuring = LayerMeasuring(
@@ -122,7 +140,10 @@ class Question:
             upstream_manifests=upstream_manifests,
             blobs=blobs,
             flights=self._flights,
-            measuring=cast("LayerMeasuring", CheapMeasuring(measuring, known, blobs)),
+            measuring=cast(
+                "LayerMeasuring",
+                CheapMeasuring(measuring, known, blobs, reach.owners, check=sources.check_layers),
+            ),
             pending=cast("PendingConversions", NobodyPending()),
             key=sources.key,
             platforms=sources.platforms,
@@ -135,17 +156,12 @@ class Question:
             tags=self.tags,
             upstream_manifests=upstream_manifests,
             conversions=self.conversions,
-            standby=Standby(),
+            standby=reach.standby,
             policy=sources.policy,
         )
 
-    def failure(self, repository: Repository) -> UpstreamFailure | None:
-        """Why nobody would be asked about the repository now; None if somebody would."""
-        registry = repository.registry
-        return None if registry in self._head_first else self._upstreams[registry].trouble
-
     async def find_stored(self, repository: Repository, reference: Digest | Tag) -> Manifest | None:
-        """The manifest that is stored under `reference`."""
+        """The manifest that is stored under `reference`, as the registry has it."""
         if isinstance(reference, Digest):
             return (await self.catalog.look_manifest(repository, reference)).manifest
         return (await self.catalog.look(repository, reference, fresh=lambda _: True)).manifest

@@ -103,9 +103,10 @@ def _explanation(found: Explanation) -> dict[str, Any]:
 
 def _inspection(found: Inspection) -> dict[str, Any]:
     return {
-        "upstream": found.repository.registry,
+        "upstream": found.repository.official.registry,
         "repository": found.repository.name,
         "reference": found.reference,
+        "from_mirrors": found.repository.is_at_mirrors,
         "stored": _describe_stored(found.manifest),
         "representations": [_describe_representation(each) for each in found.representations],
     }

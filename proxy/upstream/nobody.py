@@ -30,13 +30,21 @@ _REQUESTS: Final = {
 class NobodyUpstream(UpstreamDecorator):
     """Fits MonitoredUpstream. Every question raises WouldAsk, or why no request would be sent."""
 
-    def __init__(self, real: MonitoredUpstream, *, has_others: bool = False) -> None:
+    def __init__(
+        self,
+        real: MonitoredUpstream,
+        *,
+        check: Callable[[Operation], None] | None = None,
+        where: Callable[[], str] = lambda: "",
+    ) -> None:
         """`real` is what requests of clients ask; its state is this one's.
 
-        `has_others`: where it is not asked, mirrors or other replicas may be.
+        `check` raises what an operation would fail with, unless that is `trouble`. `where` is what
+        is said after each operation: at which place, and on what condition.
         """
         self._real = real
-        self._has_others = has_others
+        self._check = self._raise_trouble if check is None else check
+        self._where = where
 
     @property
     def offline(self) -> bool:
@@ -54,10 +62,14 @@ class NobodyUpstream(UpstreamDecorator):
 
     async def _apply(self, operation: Operation, ask: Callable[[Upstream], Awaitable[T]]) -> T:
         del ask
-        if (failure := self.trouble) is not None and not self._has_others:
-            raise failure
+        self._check(operation)
         subject = "" if operation.kind is Kind.TAGS else f" {operation.subject}"
-        raise WouldAsk(f"{_REQUESTS[operation.kind]} {operation.repository}{subject}")
+        request = f"{_REQUESTS[operation.kind]} {operation.repository}{subject}"
+        raise WouldAsk(f"{request}{self._where()}")
+
+    def _raise_trouble(self, _operation: Operation) -> None:
+        if (failure := self.trouble) is not None:
+            raise failure
 
     async def close(self) -> None:
         """Nothing is open."""

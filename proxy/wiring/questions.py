@@ -10,39 +10,42 @@ from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.preview import Preview
 from proxy.manifests.question import Sources
 from proxy.manifests.questions import Questions
-from proxy.upstream.nobody import NobodyUpstream
 from proxy.wiring.access_rules import describe_access
 from proxy.wiring.catalog import open_stores
+from proxy.wiring.nobody import reach_nobody
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of, signing_key_of
 from proxy.wiring.upstreams import open_upstreams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable
 
     from proxy.config import Settings
     from proxy.manifests.lifetimes import Lifetimes
-    from proxy.ports import BlobStore, MonitoredUpstream
+    from proxy.oci.reference import Digest, Repository
+    from proxy.ports import BlobStore
     from proxy.wiring.catalog import OpenCatalog
+    from proxy.wiring.peers import OpenReplicas
+    from proxy.wiring.upstreams import Upstreams
 
 
 def questions_of(
     settings: Settings,
     opened: OpenCatalog,
     store: BlobStore,
-    upstreams: Mapping[str, MonitoredUpstream],
+    upstreams: Upstreams,
     lifetimes: Lifetimes,
+    *,
+    others: OpenReplicas | None = None,
+    check_layers: Callable[[Repository, Digest], None] = lambda _repository, _image: None,
 ) -> Questions:
-    """Questions about what is open already."""
-    head_first = head_first_of(settings)
+    """Questions about what is open already. `check_layers` is as in `Sources`."""
     sources = Sources(
         layers=opened.layers,
         derived=opened.derived,
         store=store,
-        upstreams={
-            name: NobodyUpstream(real, has_others=name in head_first)
-            for name, real in upstreams.items()
-        },
-        head_first=head_first,
+        reach=partial(reach_nobody, upstreams, opened.catalog, others),
+        head_first=head_first_of(settings),
+        check_layers=check_layers,
         lifetimes=lifetimes,
         policy=policy_of(settings.conversion),
         key=signing_key_of(settings, creates=False),
@@ -65,5 +68,4 @@ async def open_questions(settings: Settings) -> AsyncIterator[Questions]:
         upstreams = open_upstreams(settings, opened.catalog, opened.shared, flights)
         stack.push_async_callback(upstreams.close)
         stack.push_async_callback(flights.close)
-        asked = {**upstreams.registries, **upstreams.standing_in}
-        yield questions_of(settings, opened, store, asked, lifetimes_of(settings.tags))
+        yield questions_of(settings, opened, store, upstreams, lifetimes_of(settings.tags))

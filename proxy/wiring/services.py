@@ -293,7 +293,15 @@ async def open_services(
             dependencies=_dependencies(opened, store),
             catalog_upkeep=CatalogUpkeep(opened, settings.catalog.derived_unused),
             access=guard,
-            questions=questions_of(settings, opened, store, asked, lifetimes),
+            questions=questions_of(
+                settings,
+                opened,
+                store,
+                upstreams,
+                lifetimes,
+                others=others,
+                check_layers=measuring.check,
+            ),
             adopt=partial(_adopt, lifetimes, upstreams, guard, mutable),
         )
 

@@ -50,14 +50,24 @@ Registry: TypeAlias = ResilientUpstream | FailoverUpstream
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """The registry itself, and its mirrors in order: each with what verifies it."""
+
+    registry: ResilientUpstream
+    mirrors: Sequence[tuple[ResilientUpstream, VerifiedMirror]]
+
+
+@dataclass(frozen=True, slots=True)
 class Upstreams:
     """All of them, without a connection yet.
 
-    `registries` are those that clients can name, each with its mirrors.
+    `places` are where each of them has its content. `registries` are those that clients can name,
+    each with its mirrors.
     `standing_in` are the mirrors of a registry that is down, under `mirrors_of` its name. `rate`
     limits what each client causes.
     """
 
+    places: Mapping[str, Places]
     registries: Mapping[str, Registry]
     standing_in: Mapping[str, MirrorsAlone]
     parts: Sequence[ResilientUpstream]
@@ -68,11 +78,7 @@ class Upstreams:
     @property
     def without_mirrors(self) -> Mapping[str, ResilientUpstream]:
         """Those that have mirrors, each without them."""
-        return {
-            name: each.registry
-            for name, each in self.registries.items()
-            if isinstance(each, FailoverUpstream)
-        }
+        return {name: each.registry for name, each in self.places.items() if each.mirrors}
 
     async def naming(self, repository: Repository, digest: Digest) -> Value:
         """What is known here of what the registry has named: the answer to another replica."""
@@ -96,8 +102,8 @@ class Upstreams:
                 denied=settings.negative_cache.denied,
                 reserve=settings.budget.reserve,
             )
-        for name, registry in self.registries.items():
-            registry.offline = settings.upstreams[name].offline
+        for name, each in self.places.items():
+            each.registry.offline = settings.upstreams[name].offline
 
     async def close(self) -> None:
         """Close every connection."""
@@ -136,28 +142,29 @@ def open_upstreams(
         watched=watched,
         warnings={} if warnings is None else warnings,
     )
+    places: dict[str, Places] = {}
     registries: dict[str, Registry] = {}
     deputies: dict[str, MirrorsAlone] = {}
     parts: list[ResilientUpstream] = []
     for name, chosen in settings.upstreams.items():
         registry = at(name, chosen, aliases=(name,), offline=chosen.offline)
         parts.append(registry)
-        verified: list[VerifiedMirror] = []
+        verified: list[tuple[ResilientUpstream, VerifiedMirror]] = []
         for mirror in chosen.mirrors:
             label = f"{name} mirror {endpoint_name(mirror)}"
             part = at(label, mirror)
             parts.append(part)
-            verified.append(
-                VerifiedMirror(part, name=label, answers_tags=mirror.tags == "when_down")
-            )
-        mirrors = Mirrors(verified)
+            answers_tags = mirror.tags == "when_down"
+            verified.append((part, VerifiedMirror(part, name=label, answers_tags=answers_tags)))
+        places[name] = Places(registry, verified)
+        mirrors = Mirrors([mirror for _, mirror in verified])
         registries[name] = (
             FailoverUpstream(registry, mirrors=mirrors, names=names(name)) if verified else registry
         )
         alone = mirrors_of(name)
         if alone in standing_in(settings):
             deputies[alone] = MirrorsAlone(mirrors, name=name, names=names(alone))
-    return Upstreams(registries, deputies, parts, watched, catalog, rate)
+    return Upstreams(places, registries, deputies, parts, watched, catalog, rate)
 
 
 def standing_in(settings: Settings) -> list[str]:

@@ -165,18 +165,19 @@ class ManifestWorld:
             head_first=self.head_first,
             clock=self.clock,
         )
+        self.measuring = LayerMeasuring(
+            blobs=self.blobs,
+            known=KnownLayers([self.layer]),
+            max_input=self.max_input,
+            max_unpacked=self.max_unpacked,
+            concurrency=1,
+        )
         self.conversions = Conversions(
             catalog=self.catalog,
             upstream_manifests=self.fetches,
             blobs=self.blobs,
             flights=flights,
-            measuring=LayerMeasuring(
-                blobs=self.blobs,
-                known=KnownLayers([self.layer]),
-                max_input=self.max_input,
-                max_unpacked=self.max_unpacked,
-                concurrency=1,
-            ),
+            measuring=self.measuring,
             pending=PendingConversions(
                 flights=flights,
                 cold=ColdRequests(self.cold),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.catalog.routing import Routes
+from proxy.catalog.routing import Routes, Standby
 from proxy.manifests.preview import Preview
-from proxy.manifests.question import Sources
+from proxy.manifests.question import Reach, Sources
 from proxy.manifests.questions import Questions
 from proxy.oci.headers.accept import Accept
 from proxy.oci.negotiation import Policy
@@ -39,11 +39,15 @@ def questions_of(world: ManifestWorld, asked: list[tuple[str, str, str | None]])
         layers=[world.layer],
         derived=world.derived,
         store=world.store,
-        upstreams={
-            "docker.io": NobodyUpstream(world.upstream),
-            "quay.io": NobodyUpstream(world.other_upstream),
-        },
+        reach=lambda: Reach(
+            {
+                "docker.io": NobodyUpstream(world.upstream),
+                "quay.io": NobodyUpstream(world.other_upstream),
+            },
+            Standby(),
+        ),
         head_first=world.head_first,
+        check_layers=world.measuring.check,
         lifetimes=world.lifetimes,
         policy=Policy(AMD64),
         key=KEY,

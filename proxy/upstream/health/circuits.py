@@ -122,14 +122,19 @@ class Circuits:
         """How many questions and repositories have failed lately; it is bounded."""
         return len(self._held)
 
-    def check(self, operation: Operation) -> None:
-        """Raise what the operation would fail with, if it is held."""
+    def check(self, operation: Operation, *, claims: bool = True) -> None:
+        """Raise what the operation would fail with, if it is held.
+
+        Without `claims` nothing is asked after it.
+        """
         known = [self._held.get(key) for key in _keys(operation)]
         shared = self._reach, self._service, self._accounts[operation.kind]
         held = [each for each in (*shared, *known) if each is not None]
         for circuit in held:
             if (failure := circuit.current_failure()) is not None:
                 raise failure
+        if not claims:
+            return
         # Claimed only when all allow it: an attempt that another one forbids would be lost.
         for circuit in held:
             circuit.breaker.allows()

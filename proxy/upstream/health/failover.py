@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
     from proxy.oci.headers.link import Page
     from proxy.oci.reference import Tag
-    from proxy.ports import BlobStream, Fetched, Head, Late
+    from proxy.ports import BlobStream, Fetched, Head, Late, MonitoredUpstream
     from proxy.upstream.health.mirrors import Mirrors
     from proxy.upstream.health.naming import Names
-    from proxy.upstream.health.resilient import ResilientUpstream
 
 # The memory for what tags have named, and for each of it, in bytes.
 _MEMORY: Final = 2**20
@@ -37,9 +36,9 @@ class FailoverUpstream:
     together. The registry's circuit breaker is behind this, and stops no mirror.
     """
 
-    def __init__(self, registry: ResilientUpstream, *, mirrors: Mirrors, names: Names) -> None:
+    def __init__(self, registry: MonitoredUpstream, *, mirrors: Mirrors, names: Names) -> None:
         """`names` says what the registry's manifests have named."""
-        self.registry = registry
+        self._registry = registry
         self._mirrors = mirrors
         self._names = names
         # What HEAD of a tag has named, and its type: no manifest is known yet that does.
@@ -48,20 +47,24 @@ class FailoverUpstream:
     @property
     def trouble(self) -> UpstreamFailure | None:
         """Why the registry is not expected to answer now."""
-        return self.registry.trouble
+        return self._registry.trouble
 
     @property
     def offline(self) -> bool:
         """Whether neither the registry nor a mirror is ever asked."""
-        return self.registry.offline
+        return self._registry.offline
 
-    @offline.setter
-    def offline(self, value: bool) -> None:
-        self.registry.offline = value
+    def asked_by_way_of(
+        self, registry: MonitoredUpstream, *, mirrors: Mirrors, names: Names
+    ) -> FailoverUpstream:
+        """The same, with what its tags have named, but asked in another way."""
+        other = FailoverUpstream(registry, mirrors=mirrors, names=names)
+        other._tagged = self._tagged
+        return other
 
     async def is_at_its_reserve(self) -> bool:
         """Whether the registry's rate limit is nearly spent."""
-        return await self.registry.is_at_its_reserve()
+        return await self._registry.is_at_its_reserve()
 
     def type_by_tag(self, name: str, digest: Digest) -> str | None:
         """What HEAD of a tag has lately called the manifest; None if none has named it."""
@@ -69,7 +72,7 @@ class FailoverUpstream:
 
     async def head_manifest(self, name: str, reference: Digest | Tag) -> Head:
         """What the registry says; a mirror's HEAD would decide nothing."""
-        head = await self.registry.head_manifest(name, reference)
+        head = await self._registry.head_manifest(name, reference)
         if head.digest is not None and not isinstance(reference, Digest):
             self._tagged.put((name, head.digest), head.content_type, _COST)
         return head
@@ -84,14 +87,14 @@ class FailoverUpstream:
                 fetched = await self._mirrors.by_digest(name, reference, media_type)
                 if fetched is not None:
                     return fetched
-        return await self.registry.manifest(name, reference)
+        return await self._registry.manifest(name, reference)
 
     async def blob_size(
         self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
     ) -> int | None:
         """What the registry says; BlobUnproved for what it has named, and has not, or is down."""
         try:
-            return await self.registry.blob_size(name, digest, expected=expected, may_get=may_get)
+            return await self._registry.blob_size(name, digest, expected=expected, may_get=may_get)
         except (UpstreamFailure, BlobUnknown) as failure:
             may_come = isinstance(failure, BlobUnknown) or failure.is_outage
             if not may_come or named_blob(digest, await self._names(name, digest)) is None:
@@ -119,7 +122,7 @@ class FailoverUpstream:
                     stream = await self._mirrors.blob(stack, name, wanted, start=start, end=end)
             if stream is None:
                 stream = await stack.enter_async_context(
-                    self.registry.blob(
+                    self._registry.blob(
                         name,
                         digest,
                         start=start,
@@ -133,13 +136,13 @@ class FailoverUpstream:
 
     async def tags(self, name: str, query: str) -> Page:
         """What the registry says: a mirror may list only what it happens to have."""
-        return await self.registry.tags(name, query)
+        return await self._registry.tags(name, query)
 
     async def referrers(self, name: str, digest: Digest, query: str) -> Page | None:
         """What the registry says."""
-        return await self.registry.referrers(name, digest, query)
+        return await self._registry.referrers(name, digest, query)
 
     async def close(self) -> None:
         """Close the mirrors and the registry."""
         await self._mirrors.close()
-        await self.registry.close()
+        await self._registry.close()

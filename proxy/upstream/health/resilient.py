@@ -66,6 +66,13 @@ class ResilientUpstream(UpstreamDecorator):
         """How the registry's circuit is open; None while it is closed."""
         return self._circuits.open_circuit
 
+    def check(self, operation: Operation) -> None:
+        """Raise what the operation would fail with now without a request; nothing is changed."""
+        if self.offline:
+            raise self._offline_failure()
+        self._negative_cache.check(operation)
+        self._circuits.check(operation, claims=False)
+
     async def is_at_its_reserve(self) -> bool:
         """Whether a GET of a manifest should wait while there is something else to serve."""
         return await self._budget.is_at_its_reserve()

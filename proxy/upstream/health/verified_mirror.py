@@ -68,12 +68,21 @@ class VerifiedMirror:
         `answers_tags`: it may be asked what a tag names while the registry is down.
         """
         self.answers_tags = answers_tags
+        self.name = name
         self._upstream = upstream
-        self._name = name
         self._clock = clock
         # Until when a blob is not asked for here; permanently, if it was wrong.
         self._avoided: LruCache[Digest, float] = LruCache(_MEMORY)
         self._silent_until = 0.0
+
+    def asked_by_way_of(self, upstream: Upstream) -> VerifiedMirror:
+        """The same mirror, with what it is known to fail at now, but asked in another way."""
+        other = VerifiedMirror(
+            upstream, name=self.name, answers_tags=self.answers_tags, clock=self._clock
+        )
+        other._avoided = self._avoided
+        other._silent_until = self._silent_until
+        return other
 
     async def by_tag(self, name: str, tag: Tag) -> Fetched:
         """What the tag names here, of the type that the bytes themselves are."""
@@ -92,7 +101,7 @@ class VerifiedMirror:
         """The bytes from `start` to `end`; an UpstreamFailure if they cannot be those."""
         digest = wanted.digest
         if self._clock.monotonic() < (self._avoided.get(digest) or 0.0):
-            raise UpstreamInvalid(f"{self._name} has failed at {digest} before")
+            raise UpstreamInvalid(f"{self.name} has failed at {digest} before")
         async with AsyncExitStack() as stack:
             blob = self._upstream.blob(name, digest, start=start, end=end)
             stream = await self._ask(lambda: stack.enter_async_context(blob))
@@ -128,11 +137,11 @@ class VerifiedMirror:
     def avoid(self, digest: Digest, reason: str) -> UpstreamUnavailable:
         """Ask others for this blob for a while; returns why, to be raised."""
         self._avoided.put(digest, self._clock.monotonic() + _SET_ASIDE, _COST)
-        return UpstreamUnavailable(f"{self._name} {reason} {digest}")
+        return UpstreamUnavailable(f"{self.name} {reason} {digest}")
 
     async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._clock.monotonic() < self._silent_until:
-            raise UpstreamUnavailable(f"{self._name} did not answer a moment ago")
+            raise UpstreamUnavailable(f"{self.name} did not answer a moment ago")
         try:
             return await ask()
         except UpstreamFailure as failure:
@@ -144,7 +153,7 @@ class VerifiedMirror:
     async def _read(self, stream: VerifiedStream, digest: Digest, size: int) -> BlobStream:
         content = b"".join([chunk async for chunk in stream.chunks()])
         if not digest.matches(content):
-            raise UpstreamInvalid(f"{self._name} sent {len(content)} bytes that are not {digest}")
+            raise UpstreamInvalid(f"{self.name} sent {len(content)} bytes that are not {digest}")
         return ReadStream(content, size)
 
     def _verify(
@@ -157,5 +166,5 @@ class VerifiedMirror:
         return Fetched(fetched.raw, media_type, expected)
 
     def _report(self, reference: Digest | Tag, reason: str) -> UpstreamInvalid:
-        _log.warning("mirror.sent_wrong", upstream=self._name, reference=reference, reason=reason)
-        return UpstreamInvalid(f"{self._name} sent something else for {reference}: {reason}")
+        _log.warning("mirror.sent_wrong", upstream=self.name, reference=reference, reason=reason)
+        return UpstreamInvalid(f"{self.name} sent something else for {reference}: {reason}")

@@ -151,7 +151,7 @@ async def test_a_head_comes_first_where_it_may_say_enough(world: ManifestWorld) 
     await store(world, IMAGE)
     assert (await explain(world, "cargo:2"))["calls"] == [
         f"HEAD of manifest {NAME} 2",
-        f"GET of manifest {NAME} 2",
+        f"GET of manifest {NAME}, by the digest that HEAD names, unless that is stored",
     ]
     world.head_first.add("docker.io")
     assert (await explain(world, "other:1"))["calls"][0].startswith("HEAD of manifest ")

@@ -6,18 +6,27 @@ from typing import Final
 
 import pytest
 
-from proxy.errors import WouldAsk
+from proxy.errors import UpstreamUnavailable, WouldAsk
 from proxy.manifests.nobody import NobodyTransfers
 from proxy.oci.reference import Digest, Repository
+from proxy.upstream.nobody import NobodyUpstream
+from tests.kit.manifest_world import MonitoredMemoryUpstream
 
 NAME: Final = "library/cargo"
 DIGEST: Final = Digest.of(b"what the upstream has")
 
 
-def test_a_transfer_is_not_started() -> None:
-    transfers = NobodyTransfers()
+async def test_a_transfer_is_not_started() -> None:
+    upstream = MonitoredMemoryUpstream()
+    transfers = NobodyTransfers({"docker.io": NobodyUpstream(upstream)})
     repository = Repository("docker.io", NAME, "cargo")
     assert not transfers.is_running(repository, DIGEST)
+    reader = transfers.join(repository, DIGEST)
     with pytest.raises(WouldAsk, match=f"^GET of blob {NAME} {DIGEST}$"):
-        transfers.join(repository, DIGEST)
+        await reader.wait_until_sendable()
     assert not transfers.is_running(repository, DIGEST)
+    upstream.trouble = UpstreamUnavailable("docker.io cannot be reached")
+    with pytest.raises(UpstreamUnavailable):
+        await reader.wait_until_sendable()
+    reader.close()
+    assert upstream.asked == []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Rows of a table; JSON has all of them.
 _ROWS: Final = 500
+_MIRRORS: Final = "a mirror, while the registry was down"
 
 
 def images_page(
@@ -173,6 +174,7 @@ def _inspection(answer: Mapping[str, Any], image: str, field: str) -> Child:
             _name(answer),
             _facts(
                 ("Stored as", stored["form"]),
+                *([("From", _MIRRORS)] if answer["from_mirrors"] else []),
                 ("Digest", tag("code", stored["digest"])),
                 ("Manifest", figures.size(stored["size"])),
             ),

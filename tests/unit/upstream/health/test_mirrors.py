@@ -263,7 +263,7 @@ async def test_a_mirror_s_open_circuit_stops_nobody_else(world: World) -> None:
 
 async def test_an_offline_upstream_asks_no_mirror(world: World) -> None:
     world.name()
-    world.upstream.offline = True
+    world.registry.offline = True
     for kind in QUESTIONS:
         with pytest.raises(UpstreamOffline):
             await QUESTIONS[kind](world.upstream)

@@ -1,0 +1,92 @@
+"""What a question asks: the same as a request, with nobody at its end. Composes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from proxy.catalog.routing import Standby
+from proxy.errors import WouldAsk
+from proxy.manifests.question import Reach
+from proxy.oci.reference import Repository, mirrors_of
+from proxy.peers.layers import PeerLayers
+from proxy.peers.nobody import NobodyReplicas
+from proxy.peers.upstream import PeerUpstream
+from proxy.upstream.health.failover import FailoverUpstream
+from proxy.upstream.health.mirrors import Mirrors
+from proxy.upstream.health.mirrors_alone import MirrorsAlone
+from proxy.upstream.nobody import NobodyUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.catalog.catalog import Catalog
+    from proxy.oci.reference import Digest
+    from proxy.peers.replicas import Replicas
+    from proxy.ports import MonitoredUpstream
+    from proxy.ports.catalog import Claim, Grant
+    from proxy.upstream.health.naming import Names
+    from proxy.wiring.peers import OpenReplicas
+    from proxy.wiring.upstreams import Places, Upstreams
+
+
+def reach_nobody(upstreams: Upstreams, catalog: Catalog, others: OpenReplicas | None) -> Reach:
+    """Ask by way of the same mirrors and replicas, in the state in which they are now.
+
+    `catalog` knows what the registries have named.
+    """
+    nobody = None if others is None else NobodyReplicas(others.replicas)
+    condition = (lambda: "") if nobody is None else nobody.condition
+    asked: dict[str, MonitoredUpstream] = {}
+    for name, places in upstreams.places.items():
+        registry = NobodyUpstream(places.registry, check=places.registry.check, where=condition)
+        mirrors = _mirrors(places, condition)
+        known = upstreams.registries[name]
+        behind: MonitoredUpstream = registry
+        if isinstance(known, FailoverUpstream):
+            behind = known.asked_by_way_of(
+                registry, mirrors=mirrors, names=_names(catalog, others, name)
+            )
+        asked[name] = behind if nobody is None else _behind(name, behind, nobody, catalog)
+        alone = mirrors_of(name)
+        if alone in upstreams.standing_in:
+            asked[alone] = MirrorsAlone(mirrors, name=name, names=_names(catalog, others, alone))
+
+    def following(registry: str) -> str:
+        if nobody is not None:
+            return ", by way of the replica that owns it"
+        places = upstreams.places[registry]
+        if not places.mirrors or places.registry.offline:
+            return ""
+        return f" at {' or '.join(mirror.name for _, mirror in places.mirrors)}, else the registry"
+
+    owners = None if nobody is None else PeerLayers(cast("Replicas", nobody))
+    return Reach(asked, Standby(asked), owners, following)
+
+
+def _mirrors(places: Places, condition: Callable[[], str]) -> Mirrors:
+    def at(name: str) -> Callable[[], str]:
+        return lambda: f" at {name}{condition()}"
+
+    return Mirrors(
+        [
+            mirror.asked_by_way_of(NobodyUpstream(part, check=part.check, where=at(mirror.name)))
+            for part, mirror in places.mirrors
+        ]
+    )
+
+
+def _behind(
+    name: str, upstream: MonitoredUpstream, nobody: NobodyReplicas, catalog: Catalog
+) -> PeerUpstream:
+    replicas = cast("Replicas", nobody)
+    return PeerUpstream(name, upstream, replicas, is_open=catalog.is_open)
+
+
+def _names(catalog: Catalog, others: OpenReplicas | None, registry: str) -> Names:
+    async def names(name: str, digest: Digest) -> Grant | Claim | None:
+        known = await catalog.naming(Repository(registry, name, name), digest)
+        if known is None and others is not None and others.replicas.others(digest, 1):
+            raise WouldAsk(f"question to the other replicas what names {name} {digest}")
+        return known
+
+    return names
