@@ -19,7 +19,7 @@ from proxy.blobs.self_healing import open_verified
 from proxy.errors import RangeInvalid, RegistryError, StoreError, UpstreamFailure
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.ports.blobs import spool_key
-from proxy.telemetry import metrics
+from proxy.telemetry import metrics, trace
 
 if TYPE_CHECKING:
     from proxy.blobs.codings import Codings
@@ -64,6 +64,7 @@ class Transfer:
         self.delivered = False
         # Another process of this machine fetches it, and this one follows.
         self.is_follower = False
+        self.delivery = trace.Delivery()
         self._upstream = upstream
         self._store = store
         self._leases = leases
@@ -80,6 +81,7 @@ class Transfer:
         Every reader raises what this raises: NotStored where there is no room, or the store fails.
         What was received stays in the spool for the next transfer.
         """
+        trace.begin_delivery(self.delivery)
         try:
             with metrics.TRANSFERS.track_inprogress():
                 await self._run()

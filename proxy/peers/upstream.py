@@ -135,6 +135,7 @@ class PeerUpstream:
                     if question.end is None and (stream.total or HELD_BACK) < HELD_BACK:
                         followed = await verify(stream, digest)
                     await stack.enter_async_context(attempt.pop_all())
+                trace.record_source(f"replica {address}")
                 return followed
 
             async def join(address: str, question: Question) -> BlobStream:
@@ -145,6 +146,7 @@ class PeerUpstream:
             async def fetch() -> BlobStream:
                 if (begun := await self._take_prefix(question, follow)) is not None:
                     return begun
+                trace.record_source("")
                 stack.enter_context(
                     self._replicas.fetching(self._question(Subject.BLOB, name, digest))
                 )

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 # Bytes are compared with those of so many seconds ago.
 _WINDOW: Final = 1.0
 _REPORTED: Final = 100
+# The source of a process that reads what another one of this machine fetches.
+FOLLOWED: Final = "another worker"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTransfer:
     """A blob that is being fetched: of which repository, how far, and from where.
 
-    `size` is None until the upstream has stated it.
+    `size` is None until the upstream has stated it. `source` is a registry, a mirror or a replica.
     """
 
     image: str
@@ -93,5 +95,7 @@ def merge_transfers(reports: list[list[TransferReport]]) -> list[TransferReport]
         known["bytes"] = max(known["bytes"], each["bytes"])
         known["speed"] = max(known["speed"], each["speed"])
         known["size"] = known["size"] or each["size"]
+        if known["source"] == FOLLOWED:
+            known["source"] = each["source"]
     ranked = sorted(merged.values(), key=lambda each: -(each["size"] or each["bytes"]))
     return ranked[:_REPORTED]

@@ -62,6 +62,14 @@ class Trace:
         return f"; detail={self.via}" if self.via else ""
 
 
+@dataclass(slots=True)
+class Delivery:
+    """Who delivers a blob: a mirror, or another replica; "" for the registry itself."""
+
+    source: str = ""
+
+
+_delivery: ContextVar[Delivery | None] = ContextVar("delivery", default=None)
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 _client: ContextVar[str] = ContextVar("client", default="")
 _principal: ContextVar[str] = ContextVar("principal", default="")
@@ -83,6 +91,17 @@ def begin(holder: Holder | None = None, principal: str = "") -> Trace:
 def current() -> Trace:
     """The trace of the current request; outside of requests one that is discarded."""
     return _current.get() or Trace()
+
+
+def begin_delivery(delivery: Delivery) -> None:
+    """Have the work of this task say in `delivery` who delivers."""
+    _delivery.set(delivery)
+
+
+def record_source(source: str) -> None:
+    """Say who delivers the blob from now on, if anybody wants to know."""
+    if (delivery := _delivery.get()) is not None:
+        delivery.source = source
 
 
 def client() -> str:

@@ -279,7 +279,7 @@ async def open_services(
             registry=registry,
             limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
-            reporter=open_reporter(registry.activity, upstreams.watched, transfers, others),
+            reporter=open_reporter(registry.activity, upstreams.watched, transfers),
             peers=None
             if others is None
             else Peers(settings.peers, others, content, purges, workers=settings.workers),

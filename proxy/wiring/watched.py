@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.kit.clock import SYSTEM_CLOCK
-from proxy.peers.questions import Question, Subject
 from proxy.report.process import Reporter
-from proxy.report.transfers import RunningTransfer, TransferSpeeds
+from proxy.report.transfers import FOLLOWED, RunningTransfer, TransferSpeeds
 from proxy.report.upstreams import Circuit, Meter, WatchedUpstream
 from proxy.telemetry import metrics
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from proxy.upstream.auth.login_watch import LoginWatch
     from proxy.upstream.health.circuits import Circuits
     from proxy.upstream.health.rate_limit import UpstreamMeter
-    from proxy.wiring.peers import OpenReplicas
 
 
 def watch_upstream(
@@ -60,39 +58,31 @@ def open_reporter(
     activity: Activity,
     upstreams: Sequence[WatchedUpstream],
     transfers: Transfers,
-    others: OpenReplicas | None,
 ) -> Reporter:
     """What one process reports of itself."""
     return Reporter(
         activity=activity,
         upstreams=upstreams,
-        transfers=TransferSpeeds(_running(transfers, others), SYSTEM_CLOCK),
+        transfers=TransferSpeeds(_running(transfers), SYSTEM_CLOCK),
         evicted=metrics.evicted_bytes,
     )
 
 
-def _running(
-    transfers: Transfers, others: OpenReplicas | None
-) -> Callable[[], Iterator[RunningTransfer]]:
+def _running(transfers: Transfers) -> Callable[[], Iterator[RunningTransfer]]:
     def running() -> Iterator[RunningTransfer]:
         for transfer in transfers.running:
             yield RunningTransfer(
-                image=str(transfer.repository),
+                image=str(transfer.repository.official),
                 digest=transfer.digest,
                 received=transfer.progress.received,
                 size=transfer.progress.total,
                 readers=transfer.readers,
-                source=_source(transfer, others),
+                source=FOLLOWED if transfer.is_follower else _source(transfer),
             )
 
     return running
 
 
-def _source(transfer: Transfer, others: OpenReplicas | None) -> str:
-    registry = transfer.repository.registry
-    if transfer.is_follower:
-        return "another worker"
-    question = Question(Subject.BLOB, registry=registry, reference=transfer.digest)
-    if others is not None and not others.replicas.is_fetching(question.key):
-        return "another replica"
-    return registry
+def _source(transfer: Transfer) -> str:
+    """The mirror or the replica that delivers, else the registry."""
+    return transfer.delivery.source or transfer.repository.official.registry

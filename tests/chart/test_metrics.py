@@ -33,9 +33,9 @@ ADDED: Final = {"job", "namespace", "pod", "instance", "le"}
 QUIET: Final = {
     *("Access decisions", "Logins"),
     "Errors",
-    "Pulls left",
-    "Old answers, by reason",
-    "Not kept, turned away",
+    "Rate limit: pulls left",
+    "Stale answers, by reason",
+    "Not stored, turned away",
     "Cache errors, evicted bytes",
     "Bytes between replicas",
     "Replicas passed over",

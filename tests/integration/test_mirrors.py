@@ -137,6 +137,29 @@ async def test_a_blob_that_breaks_off_goes_on_elsewhere(
     assert 0 < int(resumed.headers["Range"].removeprefix("bytes=").rstrip("-")) <= 2_000_000
 
 
+async def test_a_transfer_s_source_is_the_place_that_delivers(
+    places: list[ScriptedUpstream], proxy: Proxy
+) -> None:
+    """The first mirror, the second one that continues, and at last the registry."""
+    digest, content = max(BIG.blobs.items(), key=lambda blob: len(blob[1]))
+    await name(proxy, "big")
+    for place in places[:2]:
+        place.fault("GET", f"*/blobs/{digest}", Fault(status=503))
+        place.fault("GET", f"*/blobs/{digest}", Fault(cut=1_000_000, pace=0.02), times=1)
+    places[2].fault("GET", f"*/blobs/{digest}", Fault(pace=0.02))
+    reading = asyncio.create_task(proxy.get(f"/v2/big/blobs/{digest}"))
+    seen: dict[str, None] = {}
+    while not reading.done():
+        for transfer in proxy.services.reporter.report()["transfers"]:
+            if transfer["bytes"]:
+                seen[transfer["source"]] = None
+        await asyncio.sleep(0.001)
+    assert (await reading).body == content
+    label = "docker.io mirror 127.0.0.1:"
+    first, second = f"{label}{places[0].port}/hub/of/all", f"{label}{places[1].port}"
+    assert list(seen) == [first, second, "docker.io"]
+
+
 async def test_parts_that_do_not_belong_together_are_not_kept(
     places: list[ScriptedUpstream], proxy: Proxy
 ) -> None:

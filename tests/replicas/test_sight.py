@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.kit.faults import Fault
 from tests.kit.raw_http import ask
 from tests.kit.replicas import Replicas
 from tests.kit.scripted_upstream import ScriptedUpstream
@@ -108,3 +109,23 @@ async def test_the_log_says_that_another_replica_has_answered(tmp_path: Path) ->
                         if line.get("reference") == digest
                     ]
             assert sorted(via) == ["", "peer"]
+
+
+async def test_a_transfer_s_source_is_the_replica_or_the_registry(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream:
+        digest = upstream.add_blob("library/cargo", os.urandom(4 * 2**20))
+        # The transfer goes on until nobody looks any more.
+        upstream.fault("GET", "*/blobs/*", Fault(cut=2**20, stall=True))
+        upstreams = {"docker.io": {"url": upstream.url, "default": True, "idle_timeout": "10m"}}
+        with Replicas(tmp_path, 2, upstreams=upstreams) as replicas:
+            urls = [f"{each.url}/v2/library/cargo/blobs/{digest}" for each in replicas.running]
+            reading = [asyncio.create_task(asyncio.to_thread(ask, url)) for url in urls]
+            sources: list[str] = []
+            async with asyncio.timeout(_SOON):
+                while len(sources) < 2 or "docker.io" not in sources or len(set(sources)) < 2:
+                    await asyncio.sleep(0.1)
+                    rows = [(await _ask(each, "status"))["transfers"] for each in replicas.running]
+                    sources = [row["source"] for transfers in rows for row in transfers]
+            owner = sources.index("docker.io")
+            assert sources[1 - owner] == f"replica {replicas.addresses[owner]}"
+        await asyncio.gather(*reading, return_exceptions=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import BlobUnknown, BlobUnproved, UpstreamFailure
 from proxy.kit.lru import LruCache
 from proxy.oci.reference import Digest
+from proxy.telemetry import trace
 from proxy.upstream.health.naming import named_blob, named_type
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class FailoverUpstream:
                         is_retry=is_retry,
                     )
                 )
+                trace.record_source("")
             yield stream
 
     async def tags(self, name: str, query: str) -> Page:

@@ -25,6 +25,7 @@ from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.oci.manifest import read_manifest
 from proxy.ports import Fetched
+from proxy.telemetry import trace
 from proxy.upstream.health.mirrored_stream import ReadStream, VerifiedStream
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class VerifiedMirror:
             if stream.coding is not None:
                 raise self._report(digest, f"bytes encoded in {stream.coding}")
             size = wanted.size if stream.total is None else stream.total
+            trace.record_source(self.name)
             is_whole = stream.start == 0 and end is None
             verified = VerifiedStream(stream, self, digest, size, end=end, clock=self._clock)
             if is_whole and size is not None and size <= _SMALL:

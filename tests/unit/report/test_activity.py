@@ -161,3 +161,6 @@ def test_the_speed_of_a_transfer_is_that_of_the_last_second(clock: ManualClock) 
     following = {**seen, "bytes": 2900, "speed": 0, "readers": 1, "source": "another worker"}
     (merged,) = merge_transfers([[seen], [following]])  # type: ignore[list-item]
     assert (merged["readers"], merged["bytes"], merged["speed"]) == (3, 3000, 500)
+    # The process that fetches knows from where, also if it reports last.
+    (merged,) = merge_transfers([[following], [seen]])  # type: ignore[list-item]
+    assert merged["source"] == "docker.io"

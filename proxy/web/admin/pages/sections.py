@@ -46,6 +46,7 @@ def _health(health: Mapping[str, Any], now: float) -> Child:
         ("logins", "Logins"),
         ("access", "Closed repositories"),
         ("turned_away", "Turned away, by limit"),
+        ("withheld", "Requests kept from upstreams, by limit"),
     ):
         if health[key]:
             facts.append((words, figures.counts(health[key])))

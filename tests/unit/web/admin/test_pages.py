@@ -70,6 +70,24 @@ def test_a_table_says_when_it_is_empty() -> None:
     ) in table("Names", columns, [("x", 1)], nothing="")
 
 
+def test_what_limits_have_done_is_shown() -> None:
+    health = {
+        "status": "ready",
+        "ready": True,
+        "version": "1",
+        "started": NOW,
+        "workers": 1,
+        "warnings": [],
+        "logins": {},
+        "access": {},
+        "turned_away": {"principal_cold": 3},
+        "withheld": {"principal": 7},
+    }
+    shown = render("health", {"health": health}, NOW)
+    assert "principal_cold 3" in shown
+    assert "<dt>Requests kept from upstreams, by limit</dt><dd>principal 7</dd>" in shown
+
+
 def test_replicas_and_full_stores_are_shown() -> None:
     document = {
         "store": {
