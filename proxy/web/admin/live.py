@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,7 +42,7 @@ class LivePage:
     async def show(self, _request: web.Request) -> web.Response:
         """The whole page."""
         document = await self._status.document()
-        now = time.time()
+        now = self._status.clock.wall()
         live = tag(
             "p",
             "Reload the page to see what has changed.",
@@ -79,7 +78,7 @@ class LivePage:
             document = await self._status.document()
             changed = [name for name in SECTIONS if seen.get(name) != _lasting(name, document)]
             if changed:
-                now = time.time()
+                now = self._status.clock.wall()
                 rendered = {name: render(name, document, now) for name in changed}
                 event = f"event: sections\ndata: {json.dumps(rendered)}\n\n"
                 await _write(response, event.encode())
@@ -88,7 +87,7 @@ class LivePage:
             elif quiet >= _SIGN_OF_LIFE:
                 await _write(response, b": quiet\n\n")
                 quiet = 0.0
-            await asyncio.sleep(_LOOK_EVERY)
+            await self._status.clock.sleep(_LOOK_EVERY)
             quiet += _LOOK_EVERY
         return response
 

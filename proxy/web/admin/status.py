@@ -73,7 +73,7 @@ class Status:
         self._reports = reports
         self.stored = stored
         self.metrics = metrics
-        self._clock = clock
+        self.clock = clock
         self._started = clock.wall()
         self._turn = asyncio.Lock()
         self._at = float("-inf")
@@ -83,10 +83,10 @@ class Status:
     async def document(self) -> dict[str, Any]:
         """All of it, as it is now."""
         async with self._turn:
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             if now - self._at > _FRESH:
                 self._document = await self._collect(now)
-                self._at = self._clock.monotonic()
+                self._at = self.clock.monotonic()
             return self._document
 
     async def _collect(self, now: float) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Status:
             store=slow.store,
             sizes=slow.sizes,
             peers=[asdict(peer) for peer in readiness.peers],
-            now=self._clock.wall(),
+            now=self.clock.wall(),
         )
 
     def _look(self, now: float, images: Sequence[str]) -> _Slow:
