@@ -105,7 +105,8 @@ def _no_answer(url: str, error: OSError) -> RemoteError:
     reason = getattr(error, "reason", error)
     return RemoteError(
         f"no proxy answers at {url}: {getattr(reason, 'strerror', None) or reason}; start one "
-        "with lighterage serve, or name its admin listener with --admin or --config"
+        "with lighterage serve, or name its admin listener with --admin or --config "
+        "(was it started with --admin-listen?)"
     )
 
 

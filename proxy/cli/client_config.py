@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from proxy.cli.group import AS_JSON, CONFIG, FAILED, fail, load, main, warn
+from proxy.cli.group import AS_JSON, CONFIG, FAILED, fail, main, warn
+from proxy.cli.running import serving_settings
 
 if TYPE_CHECKING:
     from proxy.cli.clients import ClientFile, ProxyAddress
@@ -98,7 +99,7 @@ def client_config(
     """
     if keep and (target is None or owner is None):
         raise click.UsageError("--keep needs --write and --as")
-    settings = load(config)
+    settings = serving_settings(config)
     from proxy.cli.clients import CLIENTS, ProxyAddress  # noqa: PLC0415 -- see the package's docstring
 
     at = ProxyAddress.of(settings, address)

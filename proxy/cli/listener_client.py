@@ -95,7 +95,7 @@ class ListenerClient:
         except _BusyError as error:
             raise PullError(
                 f"no proxy answers at {error}; start one with lighterage serve, or name its "
-                "registry listener with --registry or --config"
+                "registry listener with --registry or --config (was it started with --listen?)"
             ) from None
         finally:
             self.close()

@@ -73,7 +73,7 @@ def health(admin: str | None, config: Path | None) -> None:
     from proxy.cli.admin_client import RemoteError, address_of, check_alive  # noqa: PLC0415
 
     try:
-        check_alive(admin or address_of(_settings(config)), _ALIVE_WITHIN)
+        check_alive(admin or address_of(serving_settings(config)), _ALIVE_WITHIN)
     except RemoteError as error:
         fail(str(error))
     click.echo("alive")
@@ -127,7 +127,7 @@ def admin_listener(config: Path | None) -> tuple[str, str | None]:
 
     Ends the command if the token cannot be read.
     """
-    settings = _settings(config)
+    settings = serving_settings(config)
     from proxy.cli.admin_client import address_of  # noqa: PLC0415
 
     file = settings.admin.token_file
@@ -139,7 +139,7 @@ def admin_listener(config: Path | None) -> tuple[str, str | None]:
     return address_of(settings), token
 
 
-def _settings(config: Path | None) -> Settings:
+def serving_settings(config: Path | None) -> Settings:
     """The settings; in a container, also as the arguments of its `lighterage serve` say."""
     from proxy.cli.first_process import serving_arguments  # noqa: PLC0415
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy.cli.group import AS_JSON, CONFIG, FAILED, FILE, USAGE, fail, load, main
+from proxy.cli.group import AS_JSON, CONFIG, FAILED, FILE, USAGE, fail, main
 from proxy.cli.questions import CLIENTS, IMAGE
-from proxy.cli.running import ADMIN, admin_listener
+from proxy.cli.running import ADMIN, admin_listener, serving_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -101,7 +101,7 @@ def warm(
     if password_file is not None and user is None:
         fail("--password-file is of no use without --user", USAGE)
     names, wanted = _names([*images, *_read(listed)]), _platforms(platforms)
-    settings = load(config)
+    settings = serving_settings(config)
     login = None if user is None else (user, _password(password_file))
     try:
         address = ListenerAddress.of(settings, registry, login)

@@ -24,7 +24,8 @@ _SIZE: Final = "a size is in bytes, or a number with KiB, MiB, GiB or TiB after 
 _DURATION: Final = "a duration is a number with ms, s, m, h or d after it, such as 90s or 1h30m"
 _NO_PROXY: Final = (
     "no proxy answers at http://127.0.0.1:{port}: Connection refused; start one with lighterage "
-    "serve, or name its admin listener with --admin or --config"
+    "serve, or name its admin listener with --admin or --config (was it started with "
+    "--admin-listen?)"
 )
 
 

@@ -44,10 +44,41 @@ def test_orphans_are_waited_for(tmp_path: Path, workers: int) -> None:
     with proxy:
         (first,) = children(proxy.pid)
         try:
+            find(first, ports)
             watch(first, workers)
         finally:
             # unshare itself ignores the signal, and ends with what it has started.
             os.kill(first, signal.SIGTERM)
+
+
+def find(first: int, ports: tuple[int, int]) -> None:
+    """Commands beside it find both listeners by the arguments that it was given."""
+    enter = [str(tools.require("nsenter")), f"--target={first}", "--pid", "--mount"]
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [*enter, str(LIGHTERAGE), *command], capture_output=True, text=True, check=False
+        )
+        return f"{done.stdout}{done.stderr}"
+
+    assert run("health") == "alive\n"
+    assert "the proxy is ready" in run("status")
+    assert f"127.0.0.1:{ports[0]}" in run("client-config", "docker")
+    warmed = run("warm", "none:1")
+    assert "none:1" in warmed
+    assert "no proxy answers" not in warmed
+
+
+def test_a_listener_that_is_not_found_is_one_of_other_arguments() -> None:
+    for command, option in (("warm", "listen"), ("status", "admin-listen")):
+        section = "ADMIN__LISTEN" if command == "status" else "LISTEN"
+        environment = {**os.environ, f"LIGHTERAGE_{section}": f"{LOOPBACK}:{free_port()}"}
+        arguments = [command] if command == "status" else [command, "none:1"]
+        missed = subprocess.run(
+            [LIGHTERAGE, *arguments], capture_output=True, text=True, check=False, env=environment
+        )
+        assert (missed.returncode, missed.stdout) == (1, "")
+        assert missed.stderr.endswith(f" or --config (was it started with --{option}?)\n")
 
 
 def watch(first: int, workers: int) -> None:
