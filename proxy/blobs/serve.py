@@ -101,14 +101,21 @@ class Blobs:
         `in_parts` if anything but the whole of it, from its beginning, is read. BlobUnknown if the
         repository does not have it, though another one may.
         """
+        found = await self._find_from_upstream(repository, digest, in_parts=in_parts)
+        if found is None and await self._grants.is_derived(repository, digest):
+            return await self._find_derived(repository, digest)
+        return found
+
+    async def _find_from_upstream(
+        self, repository: Repository, digest: Digest, *, in_parts: bool
+    ) -> Source | None:
+        """The same without what was made here."""
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return _Constant(EMPTY_LAYER_BYTES)
         if self._transfers.is_running(repository, digest):
             return await self.fetch(repository, digest)
         if (blob := await self._open_stored(repository, digest, in_parts=in_parts)) is None:
-            if await self._grants.is_derived(repository, digest):
-                return await self._find_derived(repository, digest)
             return None
         return StoredBlob(
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
@@ -325,8 +332,12 @@ class Blobs:
             yield body
 
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
-        """Return the whole of a small blob; ConversionRefused if it has more than `limit` bytes."""
-        source = await self.open(repository, digest, in_parts=True)
+        """Return the whole of a small blob; ConversionRefused if it has more than `limit` bytes.
+
+        The upstream is believed to have it: what was made here is looked for only if it has not.
+        """
+        found = await self._find_from_upstream(repository, digest, in_parts=True)
+        source = found or await self.fetch(repository, digest)
         try:
             if source.size > limit:
                 raise ConversionRefused(

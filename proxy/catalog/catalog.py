@@ -318,16 +318,27 @@ class Catalog:
     # -- derived content ---------------------------------------------------------------------
 
     async def derive(
-        self, repository: Repository, manifest: Manifest, origin: Origin, *, replaces: bool = False
+        self,
+        repository: Repository,
+        manifest: Manifest,
+        origin: Origin,
+        *,
+        replaces: bool = False,
+        source: Manifest | None = None,
     ) -> Manifest:
         """Store a manifest that was made here, durably; the one that is stored now is returned.
 
-        `replaces` one whose bytes are damaged. StoreError if it cannot be stored.
+        `replaces` one whose bytes are damaged. With `source` it is also the representation of that.
+        StoreError if it cannot be stored.
         """
         name = str(repository)
         lookup = await self._derived.put(name, manifest, origin, replaces=replaces)
         self._remember(name, lookup)
-        await self._write(batch_of(name, lookup))
+        batch = batch_of(name, lookup)
+        if source is not None:
+            key = representation_key(source, origin.target, origin.inputs)
+            batch.representations.append((key, manifest.digest))
+        await self._write(batch)
         return lookup.manifest or manifest
 
     async def origin(self, digest: Digest) -> Origin | None:
@@ -357,14 +368,6 @@ class Catalog:
             if (digest := await layer.look_representation(key)) is not None:
                 return (await self.look_manifest(repository, digest)).manifest
         return None
-
-    async def put_representation(
-        self, source: Manifest, target: MediaType, inputs: ConversionInputs, derived: Digest
-    ) -> None:
-        """Remember what `source` was converted to."""
-        await self._write(
-            Batch(representations=[(representation_key(source, target, inputs), derived)])
-        )
 
     async def restore_derived(self) -> int:
         """Put what is in the derived store back into an index that is new; how much that was."""

@@ -188,16 +188,20 @@ class Conversions:
             target=target,
             inputs=replace(inputs, absent=made.absent, layers=made.layers),
         )
-        manifest = await self._store(repository, made, origin)
-        await self._catalog.put_representation(source, target, inputs, manifest.digest)
-        return manifest
+        return await self._store(repository, made, origin, source=source)
 
     async def _store(
-        self, repository: Repository, made: Derived, origin: Origin, *, replaces: bool = False
+        self,
+        repository: Repository,
+        made: Derived,
+        origin: Origin,
+        *,
+        replaces: bool = False,
+        source: Manifest | None = None,
     ) -> Manifest:
         """What is stored under the digest now: another process may have signed it first.
 
-        What the manifest names is durable before the manifest is.
+        What the manifest names is durable before the manifest is. With `source` it is found again.
         """
         try:
             await asyncio.gather(
@@ -210,7 +214,9 @@ class Conversions:
                     for child, child_origin in made.children
                 ),
             )
-            return await self._catalog.derive(repository, made.manifest, origin, replaces=replaces)
+            return await self._catalog.derive(
+                repository, made.manifest, origin, replaces=replaces, source=source
+            )
         except StoreError as error:
             _log.error("manifest.not_recorded", digest=made.manifest.digest, error=str(error))
             raise StorageFailure(

@@ -209,8 +209,7 @@ async def test_an_origin_that_cannot_be_read_is_none(place: Place) -> None:
 async def test_a_representation_is_found_on_its_own_terms_only(place: Place) -> None:
     catalog = place.catalog()
     target = MediaType.V2S1_SIGNED
-    await catalog.derive(CARGO, IMAGE, ORIGIN)
-    await catalog.put_representation(SOURCE, target, INPUTS, IMAGE.digest)
+    await catalog.derive(CARGO, IMAGE, replace(ORIGIN, target=target), source=SOURCE)
     assert await place.catalog().representation(CARGO, SOURCE, target, INPUTS) == IMAGE
     for other in (replace(INPUTS, tag="1.1"), replace(INPUTS, name="docker.io/cargo")):
         assert await catalog.representation(CARGO, SOURCE, target, other) is None
@@ -221,8 +220,7 @@ async def test_a_representation_is_found_on_its_own_terms_only(place: Place) -> 
 async def test_a_representation_is_no_grant(place: Place) -> None:
     """It is made again for the other repository, which adds the grant."""
     catalog = place.catalog()
-    await catalog.derive(CARGO, IMAGE, ORIGIN)
-    await catalog.put_representation(SOURCE, MediaType.V2S2, INPUTS, IMAGE.digest)
+    await catalog.derive(CARGO, IMAGE, ORIGIN, source=SOURCE)
     assert await catalog.representation(OTHER, SOURCE, MediaType.V2S2, INPUTS) is None
     await catalog.derive(OTHER, IMAGE, ORIGIN)
     assert await catalog.representation(OTHER, SOURCE, MediaType.V2S2, INPUTS) == IMAGE
@@ -232,8 +230,7 @@ async def test_the_far_layer_knows_a_representation_that_the_near_one_has_lost(
     place: Place,
 ) -> None:
     catalog = place.catalog()
-    await catalog.derive(CARGO, IMAGE, ORIGIN)
-    await catalog.put_representation(SOURCE, MediaType.V2S2, INPUTS, IMAGE.digest)
+    await catalog.derive(CARGO, IMAGE, ORIGIN, source=SOURCE)
     place.near = WatchedLayer(MemoryIndex())
     assert await place.catalog().representation(CARGO, SOURCE, MediaType.V2S2, INPUTS) == IMAGE
 
