@@ -334,7 +334,7 @@ class Blobs:
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
         """Return the whole of a small blob; ConversionRefused if it has more than `limit` bytes.
 
-        The upstream is believed to have it: what was made here is looked for only if it has not.
+        The upstream should have it: what was made here is looked for only if it has not.
         """
         found = await self._find_from_upstream(repository, digest, in_parts=True)
         source = found or await self.fetch(repository, digest)

@@ -1,6 +1,7 @@
 """The catalog's shared cache: a layer over keys and values, Redis for instance. One key a command.
 
 Claims are not in it: a replica that serves a manifest reads them in the manifest's bytes.
+What an upstream can give again may be written after the answer.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from proxy.catalog.shared_values import (
     encode_listing,
     encode_marks,
 )
+from proxy.catalog.write_behind import WriteBehind
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.ports.catalog import NOTHING, Found, Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from proxy.kit.clock import Clock
     from proxy.oci.reference import Digest, Tag
@@ -53,13 +55,16 @@ class SharedCacheLayer:
         *,
         tag_life: Callable[[], float],
         on_error: Callable[[str], None] = lambda _operation: None,
+        write_behind: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`tag_life`: for how many seconds a tag's entry may be of use, fresh or stale.
 
         `on_error` gets `decode` for every value that no proxy has written. It is a miss.
+        `write_behind` if nobody counts on finding here at once what an upstream can give again.
         """
-        self._cache = cache
+        self._cache = WriteBehind(cache)
+        self._write_behind = write_behind
         self._tag_life = tag_life
         self._on_error = on_error
         self._clock = clock
@@ -119,27 +124,32 @@ class SharedCacheLayer:
         """Nothing: a conversion is durable, so what another program wrote must not decide it."""
 
     async def commit(self, batch: Batch) -> None:
-        """All keys at once; what the cache does not take is counted there."""
-        writes: list[Awaitable[None]] = []
+        """All keys at once; what the cache does not take is counted there.
 
-        def put(key: str, value: bytes, life: float) -> None:
-            if len(value) <= LARGEST:
-                writes.append(self._cache.put(key, value, life=life))
-
-        for repository, tag, entry in batch.tags:
-            put(_tag(repository, tag), encode_entry(entry), self._tag_life())
-        for manifest, origin in batch.manifests:
-            put(f"manifest:{manifest.digest}", manifest.raw, _CONTENT_LIFE)
-            if origin is not None:
-                put(f"origin:{manifest.digest}", origin.encode(), _ORIGIN_LIFE)
-        for repository, digest, grant in batch.grants:
-            put(_grant(repository, digest), encode_grant(grant), _CONTENT_LIFE)
-        for key, derived in batch.representations:
-            put(key, derived.encode(), _CONTENT_LIFE)
-        for repository, name, listing in batch.listings:
-            put(_listing(repository, name), encode_listing(listing), self._tag_life())
+        What was made here is waited for: others may be asked for it as soon as its digest is sent.
+        """
+        writes = [write for write in self._writes_of(batch) if len(write[1]) <= LARGEST]
+        if self._write_behind and not _is_of_derived(batch):
+            writes = [write for write in writes if not self._cache.put_later(*write)]
         if writes:
-            await asyncio.gather(*writes)
+            await asyncio.gather(
+                *(self._cache.put(key, value, life=life) for key, value, life in writes)
+            )
+
+    def _writes_of(self, batch: Batch) -> Iterator[tuple[str, bytes, float]]:
+        """Each key with its value, and for how many seconds that is kept."""
+        for repository, tag, entry in batch.tags:
+            yield _tag(repository, tag), encode_entry(entry), self._tag_life()
+        for manifest, origin in batch.manifests:
+            yield f"manifest:{manifest.digest}", manifest.raw, _CONTENT_LIFE
+            if origin is not None:
+                yield f"origin:{manifest.digest}", origin.encode(), _ORIGIN_LIFE
+        for repository, digest, grant in batch.grants:
+            yield _grant(repository, digest), encode_grant(grant), _CONTENT_LIFE
+        for key, derived in batch.representations:
+            yield key, derived.encode(), _CONTENT_LIFE
+        for repository, name, listing in batch.listings:
+            yield _listing(repository, name), encode_listing(listing), self._tag_life()
 
     async def list_content(self, _repository: str) -> Collection[Digest]:
         """Nothing: a cache cannot list its keys."""
@@ -169,7 +179,8 @@ class SharedCacheLayer:
         return await self._cache.get(_purge(repository)) == mark
 
     async def close(self) -> None:
-        """Nothing: the cache is closed by the one that opened it."""
+        """Finish pending writes; the cache is closed by the one that opened it."""
+        await self._cache.close()
 
     async def _purge_marks(self, repository: str) -> PurgeMarks:
         known = self._purges.get(repository)
@@ -190,6 +201,13 @@ class SharedCacheLayer:
     ) -> T | None:
         now = self._clock.wall()
         return self._decode(lambda found: decode(found, now), value)
+
+
+def _is_of_derived(batch: Batch) -> bool:
+    """Whether something of it was made here."""
+    return any(origin is not None for _, origin in batch.manifests) or any(
+        grant.proof is Proof.DERIVED for _, _, grant in batch.grants
+    )
 
 
 def _tag(repository: str, tag: Tag) -> str:

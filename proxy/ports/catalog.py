@@ -141,7 +141,8 @@ class Layer(Protocol):
     async def commit(self, batch: Batch) -> None:
         """Write all of it; returns when the death of this process no longer loses it.
 
-        A layer that is slow or full returns all the same: what it drops is learned again.
+        A layer that is slow or full returns all the same, and so may a cache for what is no
+        derived content: what is lost is learned again.
         """
         ...
 

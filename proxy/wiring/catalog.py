@@ -74,7 +74,13 @@ async def open_catalog(
     layers: list[Layer] = []
     removable: list[RemovesContent] = []
     if cache is not None:
-        shared_layer = SharedCacheLayer(cache, tag_life=tag_life, on_error=count_error)
+        shared_layer = SharedCacheLayer(
+            cache,
+            tag_life=tag_life,
+            on_error=count_error,
+            # A worker that waits for another one's lease looks for what that has learnt.
+            write_behind=settings.workers == 1,
+        )
         is_sealed = settings.manifests.redis.hmac_key_file is not None
         removable.append(shared_layer)
         # Also where everything is open: the rules may change.

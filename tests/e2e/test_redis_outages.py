@@ -9,6 +9,7 @@ import re
 import statistics
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from tests.e2e.pulls import Cargo, Pulls
 from tests.e2e.redis_outages import OUTAGES
 from tests.kit import images, load
 from tests.kit.processes import START, Proxy
-from tests.kit.redis import RedisServer
+from tests.kit.redis import RedisServer, eventually
 from tests.kit.registry import Registry
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ async def test_everything_is_served_whatever_befalls_redis(
                 await pulls.all_of(proxy.port, cargo["over"], clients=CLIENTS)
                 for each in cargo["over"]:
                     key = f"lighterage:2:manifest:{each.content.digest}"
-                    assert await asyncio.to_thread(outage.owner(key).ask, "EXISTS", key)
+                    written = partial(outage.owner(key).ask, "EXISTS", key)
+                    await asyncio.to_thread(eventually, written, f"{key} was not written")
     assert pulls.bad == []
     assert max(pulls.seconds) < SLOWEST
     assert statistics.median(pulls.seconds) < USUAL * healthy

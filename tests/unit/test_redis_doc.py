@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-from proxy.catalog import generation
+from proxy.catalog import generation, write_behind
 from proxy.config import RedisSettings, Settings
 from proxy.manifests import stored_page
 from proxy.stores.redis import cache
@@ -34,6 +34,10 @@ def test_it_states_the_timeouts() -> None:
     standard = RedisSettings()
     assert f"`timeout` ({1000 * standard.timeout:g} ms)" in TEXT
     assert f"`connect_timeout` ({1000 * standard.connect_timeout:g} ms)" in TEXT
+
+
+def test_it_states_how_much_may_be_pending() -> None:
+    assert f"At most {write_behind._LIMIT // 2**20} MiB are pending" in TEXT
 
 
 def test_its_table_has_every_key_that_is_written() -> None:
