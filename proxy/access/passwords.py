@@ -108,6 +108,8 @@ class Passwords:
             # Another request may have found it out while this one waited.
             known = self.recall(login)
             if known is None:
+                # A client that leaves before it is known counts as one that guesses.
+                turn.failed = True
                 known = await self._compare(login)
                 turn.failed = not known
             return known

@@ -1,20 +1,23 @@
-"""One piece of work at a time, in turn between clients, and between the users of a client.
+"""One piece of work at a time, in turn between networks, their clients, and the users of a client.
 
-A client whose last login was wrong comes after all others for a while, and after such work there is
-a rest as long as it took: so clients that guess passwords have the processor at most half of the
-time, and a client that does not guess waits for one hash at most.
+A client whose login was wrong a while ago comes after all others, and its neighbours in the network
+come after other networks. After work on a wrong login there is a rest for both, as long as the work
+took. So clients that guess passwords have the processor at most half of the time, and a client of a
+network where nobody guesses waits for one hash at most for each other such network.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
 from contextlib import asynccontextmanager
+from enum import Enum
+from ipaddress import IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Overloaded
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
+from proxy.kit.rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,10 +29,23 @@ _MAX_WAITING: Final = 1024
 _MAX_OF_CLIENT: Final = 32
 _MAX_OF_USER: Final = 8
 _RETRY_AFTER: Final = 2.0
-# For how long a client comes after others, in seconds, and the memory for such clients.
-_LAST_FOR: Final = 30.0
-_MEMORY: Final = 2**20
+# For how long a wrong login is held against its client and network, in seconds, and the memory for
+# clients and for networks. In that time each address of an attacker has one guess before others.
+_LAST_FOR: Final = 600.0
+_MEMORY: Final = 4 * 2**20
 _COST: Final = 256
+# How much of an address is its network: an office, a cloud's subnet, or a subscriber.
+_IPV4_NETWORK: Final = 24
+_IPV6_NETWORK: Final = 48
+
+
+class _Standing(Enum):
+    """In which order clients have their turns."""
+
+    GOOD = "good"
+    # Somebody else in its network has guessed.
+    NEIGHBOUR = "neighbour"
+    SUSPECT = "suspect"
 
 
 class Turn:
@@ -41,47 +57,6 @@ class Turn:
         self.failed = False
 
 
-class _Queue:
-    """Those who wait, in turn between clients and their users."""
-
-    def __init__(self) -> None:
-        self._clients: OrderedDict[str, OrderedDict[str, deque[asyncio.Future[None]]]]
-        self._clients = OrderedDict()
-        self.waiting = 0
-
-    def count(self, client: str, user: str) -> tuple[int, int]:
-        """How many of the client wait, and of the user there."""
-        users = self._clients.get(client) or OrderedDict()
-        return sum(map(len, users.values())), len(users.get(user, ()))
-
-    def add(self, client: str, user: str, turn: asyncio.Future[None]) -> None:
-        self._clients.setdefault(client, OrderedDict()).setdefault(user, deque()).append(turn)
-        self.waiting += 1
-
-    def take_over(self, client: str, other: _Queue) -> None:
-        """Have those of the client wait here who wait in the other queue."""
-        for user, turns in other._clients.pop(client, {}).items():
-            for turn in turns:
-                other.waiting -= 1
-                self.add(client, user, turn)
-
-    def wake_next(self) -> bool:
-        """Wake the next client's next user; whether there was one. Those that left are skipped."""
-        while self._clients:
-            client, users = self._clients.popitem(last=False)
-            user, turns = users.popitem(last=False)
-            turn = turns.popleft()
-            self.waiting -= 1
-            if turns:
-                users[user] = turns
-            if users:
-                self._clients[client] = users
-            if not turn.done():
-                turn.set_result(None)
-                return True
-        return False
-
-
 class Turns:
     """Turns at something costly. A client that wants many delays itself, and others little."""
 
@@ -89,53 +64,127 @@ class Turns:
         """Needs no loop yet."""
         self._clock = clock
         self._busy = False
-        self._first, self._last = _Queue(), _Queue()
+        # By network, client and user.
+        self._queues: dict[_Standing, Rotation[asyncio.Future[None]]]
+        self._queues = {standing: Rotation() for standing in _Standing}
         self._rest: asyncio.TimerHandle | None = None
-        # Until when clients come last, monotonic.
-        self._suspects: LruCache[str, float] = LruCache(_MEMORY)
+        # Until when a wrong login is held against them, monotonic.
+        self._clients: LruCache[str, float] = LruCache(_MEMORY)
+        self._networks: LruCache[str, float] = LruCache(_MEMORY)
 
     @asynccontextmanager
     async def turn(self, client: str, user: str) -> AsyncIterator[Turn]:
-        """Run the block when it is this user's turn; Overloaded if too much is waiting."""
-        await self._acquire(client, user)
+        """Run the block when it is this user's turn; Overloaded if too much is waiting.
+
+        `client` is an address, or the network that counts as one.
+        """
+        path = _network_of(client), client, user
+        await self._acquire(path)
         turn, began = Turn(), self._clock.monotonic()
         try:
             yield turn
         finally:
-            now = self._clock.monotonic()
             if turn.failed:
-                self._suspects.put(client, now + _LAST_FOR, _COST)
-                self._last.take_over(client, self._first)
-            self._release(now - began if turn.failed else 0.0)
+                self._hold_against(path)
+            self._release(self._clock.monotonic() - began if turn.failed else 0.0)
 
-    async def _acquire(self, client: str, user: str) -> None:
-        is_suspect = self._clock.monotonic() < (self._suspects.get(client) or 0.0)
-        if not self._busy and not (is_suspect and self._rest is not None):
+    async def _acquire(self, path: tuple[str, str, str]) -> None:
+        standing = self._standing(path)
+        if not self._busy and not (standing is not _Standing.GOOD and self._rest is not None):
             self._busy = True
             return
-        queue = self._last if is_suspect else self._first
-        of_client, of_user = queue.count(client, user)
-        waiting = self._first.waiting + self._last.waiting
-        if waiting >= _MAX_WAITING or of_client >= _MAX_OF_CLIENT or of_user >= _MAX_OF_USER:
-            raise Overloaded(
-                "too many logins are being checked for this client", retry_after=_RETRY_AFTER
-            )
+        self._make_room(standing, path)
         turn = asyncio.get_running_loop().create_future()
-        queue.add(client, user, turn)
+        self._queues[standing].add(path, turn)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.cancelled():
+                any(queue.remove(path, turn) for queue in self._queues.values())
+            elif turn.exception() is None:
+                # It was this one's turn already.
                 self._release(0.0)
             raise
 
+    def _standing(self, path: tuple[str, str, str]) -> _Standing:
+        network, client, _ = path
+        now = self._clock.monotonic()
+        if now < (self._clients.get(client) or 0.0):
+            return _Standing.SUSPECT
+        if now < (self._networks.get(network) or 0.0):
+            return _Standing.NEIGHBOUR
+        return _Standing.GOOD
+
+    def _hold_against(self, path: tuple[str, str, str]) -> None:
+        """Have the client come last from now on, and its network before it; also if they wait."""
+        network, client, _ = path
+        until = self._clock.monotonic() + _LAST_FOR
+        self._clients.put(client, until, _COST)
+        self._networks.put(network, until, _COST)
+        good, neighbours, suspects = self._queues.values()
+        good.move((network,), neighbours)
+        neighbours.move((network, client), suspects)
+
+    def _make_room(self, standing: _Standing, path: tuple[str, str, str]) -> None:
+        """Have room for one more; Overloaded if that is for others to have."""
+        queues = self._queues.values()
+        if (
+            sum(queue.count(path[:2]) for queue in queues) >= _MAX_OF_CLIENT
+            or sum(queue.count(path) for queue in queues) >= _MAX_OF_USER
+        ):
+            raise _overloaded("too many logins of this client are being checked")
+        if sum(queue.size for queue in queues) < _MAX_WAITING:
+            return
+        dropped = self._drop_for(standing, path)
+        if dropped is None:
+            raise _overloaded("too many logins are being checked")
+        if not dropped.done():
+            dropped.set_exception(_overloaded("too many logins are being checked"))
+
+    def _drop_for(
+        self, standing: _Standing, path: tuple[str, str, str]
+    ) -> asyncio.Future[None] | None:
+        """Take out of the queue what gives way: the last of who has most, of the worst standing."""
+        for worse in reversed(tuple(_Standing)):
+            if worse is standing:
+                break
+            if self._queues[worse].size:
+                return self._queues[worse].pop_largest()
+        return self._queues[standing].crowd_out(path)
+
     def _release(self, rest: float) -> None:
-        """Give the turn on; to those who come last only after the rest."""
+        """Give the turn on; after a rest to those who are suspected."""
         if rest and self._rest is None:
             self._rest = asyncio.get_running_loop().call_later(rest, self._end_rest)
-        self._busy = self._first.wake_next() or (self._rest is None and self._last.wake_next())
+        self._busy = self._wake_next()
+
+    def _wake_next(self) -> bool:
+        """Wake the next one that waits; whether there was one."""
+        for standing, queue in self._queues.items():
+            if self._rest is not None and standing is not _Standing.GOOD:
+                return False
+            while queue.size:
+                turn = queue.pop()
+                if not turn.done():
+                    turn.set_result(None)
+                    return True
+        return False
 
     def _end_rest(self) -> None:
         self._rest = None
         if not self._busy:
-            self._busy = self._last.wake_next()
+            self._busy = self._wake_next()
+
+
+def _overloaded(message: str) -> Overloaded:
+    return Overloaded(message, retry_after=_RETRY_AFTER)
+
+
+def _network_of(client: str) -> str:
+    """The network of an address; itself if it is none."""
+    try:
+        network = ip_network(client, strict=False)
+    except ValueError:
+        return client
+    length = _IPV6_NETWORK if isinstance(network, IPv6Network) else _IPV4_NETWORK
+    return str(network.supernet(new_prefix=length)) if network.prefixlen > length else str(network)

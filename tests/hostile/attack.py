@@ -77,12 +77,12 @@ async def random_names(port: int, _path: str, sources: list[str]) -> None:
 async def wrong_logins(port: int, _path: str, sources: list[str]) -> None:
     """Each with another password, half of them of a user that exists."""
     loop = asyncio.get_running_loop()
-    began, number, under_way = loop.time(), 0, set[asyncio.Task[None]]()
+    began, number, under_way = loop.time(), 0, set[asyncio.Task[int | None]]()
     while True:
         number += 1
         user = "ann" if number % 2 else f"user{number}"
         source = sources[number % len(sources)]
-        task = loop.create_task(_log_in(port, source, basic(user, f"guess{number}")))
+        task = loop.create_task(log_in(port, source, basic(user, f"guess{number}")))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
         await asyncio.sleep(max(0.0, began + number / LOGINS_A_SECOND - loop.time()))
@@ -121,13 +121,18 @@ async def _read(
         await asyncio.sleep(1)
 
 
-async def _log_in(port: int, source: str, header: str) -> None:
+async def log_in(port: int, source: str, header: str) -> int | None:
+    """The status of `docker login` from that address; None if there is no answer."""
     request = f"GET /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {header}"
     with suppress(OSError):
         reader, writer = await asyncio.open_connection(LOOPBACK, port, local_addr=(source, 0))
-        writer.write(f"{request}\r\n\r\n".encode())
-        await reader.read()
-        writer.close()
+        try:
+            writer.write(f"{request}\r\n\r\n".encode())
+            answer = await reader.read()
+        finally:
+            writer.close()
+        return int(answer.split(b" ", 2)[1]) if answer else None
+    return None
 
 
 async def _ask(port: int, source: str, clients: int) -> None:

@@ -18,7 +18,7 @@ _RECEIVED: Final = 4096
 
 def addresses(count: int) -> list[str]:
     """That many addresses of this machine, which attack; none is the bystander's."""
-    return [f"127.0.1.{number + 1}" for number in range(count)]
+    return [f"127.0.{1 + number // 250}.{1 + number % 250}" for number in range(count)]
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.hostile import bystander
-from tests.hostile.attack import ATTACKS, NON_READERS
+from tests.hostile.attack import ATTACKS, NON_READERS, log_in
 from tests.kit import images, load, processes
 from tests.kit.access import basic, htpasswd
-from tests.kit.processes import LOOPBACK
 from tests.kit.proxy import push
 
 if TYPE_CHECKING:
@@ -117,8 +117,9 @@ async def attacking(name: str, port: int, path: str, count: int) -> AsyncIterato
         await program.wait()
 
 
-@pytest.mark.parametrize("count", [1, 64], ids=["one address", "64 addresses"])
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+    ("name", "count"), [*product(ATTACKS, (1, 64)), ("wrong logins", 500)], ids=str
+)
 async def test_nobody_else_fails(
     upstream: ScriptedUpstream, tmp_path: Path, record_property: Any, name: str, count: int
 ) -> None:
@@ -168,14 +169,7 @@ def _access(directory: Path) -> dict[str, Any]:
 async def _log_in(port: int, number: int) -> float:
     """How long a right login takes that was not seen before, in seconds."""
     began = time.monotonic()
-    header = basic(f"honest{number}", "right")
-    reader, writer = await asyncio.open_connection(
-        LOOPBACK, port, local_addr=(bystander.ADDRESS, 0)
-    )
-    request = f"GET /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {header}"
-    writer.write(f"{request}\r\n\r\n".encode())
-    assert (await reader.read()).startswith(b"HTTP/1.1 200")
-    writer.close()
+    assert await log_in(port, bystander.ADDRESS, basic(f"honest{number}", "right")) == 200
     return time.monotonic() - began
 
 

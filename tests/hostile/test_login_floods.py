@@ -6,24 +6,32 @@ How much slower others are is measured by `make siege`.
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from proxy.access import htpasswd
+from proxy.runtime.rlimits import raise_limit
 from tests.hostile import bystander
+from tests.hostile.attack import log_in as log_in_from
+from tests.hostile.slow_readers import addresses
 from tests.kit.access import basic
 from tests.kit.access import htpasswd as write_users
 from tests.kit.proxy import Proxy, settings, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.kit.scripted_upstream import ScriptedUpstream
 
 FLOOD: Final = 200
-ADDRESSES: Final = 20
+# More than the proxy lets wait.
+MAX_WAITING: Final = 1024
+GUESSES: Final = 1200
+ADDRESSES: Final = 10
 HONEST: Final = ("ann", "anchor")
 
 
@@ -32,6 +40,8 @@ class Hashes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.computed: list[str] = []
+        self._may_go_on = Event()
+        self._may_go_on.set()
         self._most, self._running = 0, 0
         self._compare = htpasswd.matches
         monkeypatch.setattr(htpasswd, "matches", self._matches)
@@ -40,10 +50,20 @@ class Hashes:
     def most_at_once(self) -> int:
         return self._most
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the hash that is being computed last as long as the block."""
+        self._may_go_on.clear()
+        try:
+            yield
+        finally:
+            self._may_go_on.set()
+
     def _matches(self, hashed: str, password: str) -> bool:
         self._running += 1
         self._most = max(self._most, self._running)
         self.computed.append(password)
+        self._may_go_on.wait()
         try:
             return self._compare(hashed, password)
         finally:
@@ -58,7 +78,7 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> Hashes:
 @pytest.fixture
 async def proxy(upstream: ScriptedUpstream, data_dir: Path, tmp_path: Path) -> AsyncIterator[Proxy]:
     """Behind a load balancer, which names the clients' addresses."""
-    users = write_users(tmp_path / "htpasswd", {HONEST[0]: HONEST[1]}, rounds=8)
+    users = write_users(tmp_path / "htpasswd", {HONEST[0]: HONEST[1]}, rounds=6)
     access = {
         "htpasswd_file": users,
         "allow_plain": True,
@@ -105,6 +125,39 @@ async def test_a_right_login_is_checked_before_the_guesses(proxy: Proxy, hashes:
         assert hashes.computed.index(HONEST[1]) <= begun + 2
         assert sum(guess.done() for guess in guesses) < FLOOD
         await bystander.pull(proxy)
+    finally:
+        for guess in guesses:
+            guess.cancel()
+        await asyncio.wait(guesses)
+    assert hashes.most_at_once == 1
+
+
+@pytest.mark.parametrize("count", [1, 64, 500])
+async def test_a_right_login_finds_room_among_more_guesses_than_may_wait(
+    proxy: Proxy, hashes: Hashes, count: int
+) -> None:
+    """From its own address, in another network; none has guessed wrong so far."""
+    assert raise_limit() > 2 * (GUESSES + FLOOD)
+    port, sources = proxy.address[1], addresses(count)
+    guesses: list[asyncio.Task[int | None]] = []
+    try:
+        with hashes.held():
+            for number in range(GUESSES):
+                attempt = log_in_from(
+                    port, sources[number % count], basic(f"user{number // count}", f"g{number}")
+                )
+                guesses.append(asyncio.create_task(attempt))
+            waiting = min(MAX_WAITING, 32 * count)
+            refused = GUESSES - waiting - 1
+            await until(lambda: sum(guess.done() for guess in guesses) == refused)
+            honest = asyncio.create_task(log_in_from(port, bystander.ADDRESS, basic(*HONEST)))
+            # It takes the place of one guess, if all places are taken.
+            refused += waiting == MAX_WAITING
+            await until(lambda: sum(guess.done() for guess in guesses) == refused)
+        assert await honest == 200
+        networks = 1 + (count - 1) // 250
+        assert hashes.computed.index(HONEST[1]) <= 1 + networks
+        assert {guess.result() for guess in guesses if guess.done()} <= {401, 503}
     finally:
         for guess in guesses:
             guess.cancel()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 from proxy.access.turns import Turns
 from proxy.errors import Overloaded
 from tests.kit.manual_clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+Task: TypeAlias = "asyncio.Task[None]"
 
 
 async def _tick() -> None:
@@ -87,11 +94,12 @@ class Guesses:
         self.clock = ManualClock()
         self.turns = Turns(clock=self.clock)
         self.order: list[str] = []
+        self.honest: set[str] = set()
 
-    async def take(self, client: str, *, seconds: float = 0.0) -> None:
-        async with self.turns.turn(client, "ci") as turn:
+    async def take(self, client: str, user: str = "ci", *, seconds: float = 0.0) -> None:
+        async with self.turns.turn(client, user) as turn:
             self.order.append(client)
-            turn.failed = not client.startswith("honest")
+            turn.failed = not client.startswith("honest") and client not in self.honest
             await _tick()
             self.clock.advance(seconds)
 
@@ -130,10 +138,10 @@ async def test_who_guesses_comes_after_all_others() -> None:
     assert world.order[3:] == [f"honest {n}" for n in range(3)] + [f"guesses {n}" for n in range(3)]
 
 
-async def test_a_guess_that_was_right_in_the_end_comes_first_again() -> None:
+async def test_a_guess_is_held_against_its_client_for_ten_minutes() -> None:
     world = Guesses()
     await world.take("guesses", seconds=0.001)
-    world.clock.advance(31)
+    world.clock.advance(601)
     async with asyncio.TaskGroup() as group, world.turns.turn("honest", "first"):
         group.create_task(world.take("guesses", seconds=0))
         await _tick()
@@ -152,3 +160,101 @@ async def test_those_who_wait_come_last_as_soon_as_their_client_has_guessed() ->
             group.create_task(world.take(f"honest {number}"))
         await _tick()
     assert world.order == ["guesses", "honest 0", "honest 1", "honest 2", "guesses", "guesses"]
+
+
+@asynccontextmanager
+async def crowd(world: Guesses, clients: Iterable[str], *, each: int) -> AsyncIterator[list[Task]]:
+    """Guesses that wait, all from now on, until the block ends."""
+    tasks: list[Task] = []
+    async with world.turns.turn("honest", "first"):
+        for number in range(each):
+            tasks += [
+                asyncio.create_task(world.take(client, f"{number // 4}")) for client in clients
+            ]
+            await _tick()
+        yield tasks
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_a_full_queue_drops_from_whoever_has_most_and_takes_the_newcomer() -> None:
+    world = Guesses()
+    clients = [f"10.{number}.0.1" for number in range(64)]
+    async with crowd(world, clients, each=20) as waiting:
+        refused = [task for task in waiting if task.done()]
+        assert len(refused) == 64 * 20 - 1024
+        assert all(isinstance(task.exception(), Overloaded) for task in refused)
+        honest = asyncio.create_task(world.take("honest"))
+        await _tick()
+        assert not honest.done()
+        assert sum(task.done() for task in waiting) == len(refused) + 1
+    await honest
+
+
+async def test_a_full_queue_drops_suspects_before_all_others() -> None:
+    world = Guesses()
+    for number in range(64):
+        await world.take(f"10.{number}.0.1", seconds=0)
+    async with crowd(world, [f"10.{number}.0.1" for number in range(64)], each=16) as waiting:
+        honest = [asyncio.create_task(world.take(f"honest {n // 8}", f"{n}")) for n in range(200)]
+        await _tick()
+        assert not any(task.done() for task in honest)
+        assert sum(task.done() for task in waiting) == 200
+        world.order.clear()
+    await asyncio.gather(*honest)
+    assert all(client.startswith("honest") for client in world.order[:200])
+
+
+@pytest.mark.parametrize(
+    ("guess", "near", "far"),
+    [
+        ("10.1.2.3", "10.1.2.4", "10.1.3.4"),
+        ("2001:db8:1:1::/64", "2001:db8:1:2::/64", "2001:db8:2:1::/64"),
+    ],
+)
+async def test_neighbours_of_a_guess_come_after_other_networks_and_before_the_guess(
+    guess: str, near: str, far: str
+) -> None:
+    world = Guesses()
+    world.honest |= {near, far}
+    await world.take(guess, seconds=0)
+    async with asyncio.TaskGroup() as group, world.turns.turn("honest", "first"):
+        for client in (guess, near, far):
+            group.create_task(world.take(client))
+            await _tick()
+    assert world.order == [guess, far, near, guess]
+
+
+async def test_addresses_of_one_network_have_one_turn_in_rotation_with_other_networks() -> None:
+    """So one that has never guessed wrong is no better off with many addresses."""
+    world = Guesses()
+    many = [f"10.1.2.{number}" for number in range(200)]
+    world.honest |= {*many, "10.9.9.9"}
+    async with asyncio.TaskGroup() as group, world.turns.turn("honest", "first"):
+        for client in (*many, "10.9.9.9"):
+            group.create_task(world.take(client))
+        await _tick()
+    assert world.order.index("10.9.9.9") == 1
+
+
+async def test_one_that_is_dropped_and_leaves_at_once_gives_no_turn_on() -> None:
+    """It never had one: two at once would be the consequence."""
+    world = Guesses()
+    async with crowd(world, [f"10.{number}.0.1" for number in range(64)], each=16) as waiting:
+        known = set(waiting)
+        late = asyncio.create_task(world.take("honest"))
+        await asyncio.sleep(0)
+        for task in known:
+            task.cancel()
+        await _tick()
+        assert not late.done()
+        assert world.order == []
+    await late
+
+
+async def test_more_of_one_client_than_may_wait_is_said_to_be_its_own() -> None:
+    world = Guesses()
+    async with crowd(world, ["10.1.1.1"], each=32):
+        with pytest.raises(Overloaded, match="of this client"):
+            await world.take("10.1.1.1", "another")
