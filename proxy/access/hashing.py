@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.access import htpasswd
 from proxy.access.turns import Turns
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from proxy.access.turns import Turn
 
+# A client waits for its hash, also where others keep all processors busy: so it gives way a little.
+# The rests after wrong logins bound the rest of what the event loop loses.
+_NICE: Final = 2
+
 
 class Hashing:
     """The one thread for hashes, and whose turn it is."""
@@ -21,7 +25,7 @@ class Hashing:
     def __init__(self) -> None:
         """The thread starts with the first hash."""
         self._turns = Turns()
-        self._thread = threads_that_give_way(1, "hash")
+        self._thread = threads_that_give_way(1, "hash", nice=_NICE)
 
     def turn(self, client: str, user: str) -> AbstractAsyncContextManager[Turn]:
         """Run the block when it is this user's turn; Overloaded if too much is waiting."""

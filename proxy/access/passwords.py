@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from proxy.access.hashing import Hashing
     from proxy.kit.clock import Clock
+    from proxy.kit.singleflight import SingleFlight
     from proxy.ports.rights import Login
 
 _log = structlog.get_logger()
@@ -41,6 +42,7 @@ class Passwords:
         warnings: dict[str, str],
         *,
         hashing: Hashing,
+        flights: SingleFlight,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`warnings` are those of /readyz.
@@ -53,6 +55,7 @@ class Passwords:
         self._seen = entry(file)
         self._users = _read(file)
         self._hashing = hashing
+        self._flights = flights
         # Nothing that is remembered can be tried offline: the key is this process' own.
         self._key = secrets.token_bytes(32)
         self._right: LruCache[bytes, str] = LruCache(_MEMORY)
@@ -104,12 +107,15 @@ class Passwords:
         known = self.recall(login)
         if known is not None:
             return known
+        # A client that starts with many requests at once sends the same login with each.
+        key = f"password:{client}:{self._digest(login).hex()}"
+        return await self._flights.do(key, lambda: self._check_in_turn(login, client))
+
+    async def _check_in_turn(self, login: Login, client: str) -> bool:
         async with self._hashing.turn(client, login.username) as turn:
-            # Another request may have found it out while this one waited.
+            # Another client may have sent it while this one waited.
             known = self.recall(login)
             if known is None:
-                # A client that leaves before it is known counts as one that guesses.
-                turn.failed = True
                 known = await self._compare(login)
                 turn.failed = not known
             return known

@@ -19,14 +19,17 @@ T = TypeVar("T")
 _NICE: Final = 10
 
 
-def threads_that_give_way(count: int, name: str) -> ThreadPoolExecutor:
-    """Threads for long computations: the event loop has the processor before them."""
-    return ThreadPoolExecutor(count, name, initializer=_give_way)
+def threads_that_give_way(count: int, name: str, *, nice: int = _NICE) -> ThreadPoolExecutor:
+    """Threads for long computations: the event loop has the processor before them.
+
+    All else that the machine does has it too: a smaller `nice` is for what somebody waits for.
+    """
+    return ThreadPoolExecutor(count, name, initializer=_give_way, initargs=(nice,))
 
 
-def _give_way() -> None:
+def _give_way(nice: int) -> None:
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 @overload

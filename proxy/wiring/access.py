@@ -186,7 +186,12 @@ class Access:
         if used is not None and used.passwords is not None and used.passwords.file == file:
             return used.passwords
         try:
-            return Passwords(file, self._parts.warnings, hashing=self._parts.hashing)
+            return Passwords(
+                file,
+                self._parts.warnings,
+                hashing=self._parts.hashing,
+                flights=self._parts.flights,
+            )
         except ValueError as error:
             raise ValueError(f"access.htpasswd_file {file}: {error}") from None
 

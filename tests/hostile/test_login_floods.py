@@ -184,6 +184,15 @@ async def test_a_wrong_login_that_comes_again_and_again_is_hashed_once(
     assert await log_in(proxy, *HONEST, at=1) == 200
 
 
+async def test_a_login_that_comes_with_many_requests_at_once_is_hashed_once(
+    proxy: Proxy, hashes: Hashes
+) -> None:
+    """As from a node whose login is new here, and that pulls many images."""
+    statuses = await asyncio.gather(*(log_in(proxy, *HONEST, at=1) for _ in range(100)))
+    assert set(statuses) == {200}
+    assert hashes.computed == [HONEST[1]]
+
+
 async def test_an_unknown_user_costs_a_hash_as_a_known_one_does(
     proxy: Proxy, hashes: Hashes
 ) -> None:

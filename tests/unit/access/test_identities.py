@@ -13,6 +13,7 @@ from proxy.access.passwords import Passwords
 from proxy.access.principals import Client, Principal, PrincipalKind
 from proxy.access.tokens import TokenKeys, Tokens
 from proxy.errors import Unauthorized
+from proxy.kit.singleflight import SingleFlight
 from proxy.ports.rights import Login
 from tests.kit.access import basic
 from tests.kit.access import htpasswd as write_users
@@ -36,7 +37,9 @@ class World:
         self.clock = ManualClock()
         self.file = write_users(directory / "users", {"ann": "anchor"})
         self.hashing = Hashing()
-        self.passwords = Passwords(self.file, {}, hashing=self.hashing, clock=self.clock)
+        self.passwords = Passwords(
+            self.file, {}, hashing=self.hashing, flights=SingleFlight(), clock=self.clock
+        )
         self.tokens = Tokens(TokenKeys.parse(KEY), clock=self.clock)
         self.identities = Identities(
             tokens=self.tokens, passwords=self.passwords, ask_upstreams=False, clock=self.clock

@@ -80,5 +80,7 @@ async def test_threads_of_long_computations_give_way_and_others_do_not() -> None
 
     before = priority()
     with threads_that_give_way(1, "computation") as executor:
-        assert await in_thread(priority, executor=executor) > before
+        assert await in_thread(priority, executor=executor) > before + 2
+    with threads_that_give_way(1, "somebody waits", nice=before + 2) as executor:
+        assert await in_thread(priority, executor=executor) == before + 2
     assert priority() == before
