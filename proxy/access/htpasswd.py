@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -14,10 +16,20 @@ import bcrypt
 _MIN_COST: Final = 4
 _MAX_COST: Final = 15
 _MAX_MEMORY: Final = 2**20
+_MAX_LANES: Final = 16
 _MAX_USER: Final = 255
 # What bcrypt reads of a password. Longer ones are wrong, for bcrypt would cut them.
 _BCRYPT_READS: Final = 72
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+# A salt has 128 bits, so that its 22nd character has two, and a hash of 184 four in its 31st.
+_BCRYPT: Final = re.compile(
+    r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}[.CGKOSWaeimquy26]", re.ASCII
+)
+# RFC 9106's own limits: at least one pass, 8 KiB for each lane, a salt of 8 bytes, and a hash of 4.
+_ARGON2: Final = re.compile(
+    r"\$argon2(?:id|i|d)(?:\$v=(?:16|19))?\$m=(?P<memory>[1-9]\d{0,9}),t=(?P<time>[1-9]\d{0,9}),"
+    r"p=(?P<lanes>[1-9]\d{0,9})\$(?P<salt>[A-Za-z0-9+/]{11,64})\$(?P<hash>[A-Za-z0-9+/]{6,86})",
+    re.ASCII,
+)
 # What an unknown user's password is compared with if the file has no user at all.
 _NOBODY: Final = "$2b$10$H6lKyoQAWISL1vkBYtuvduqW1WEYZn89pH0KYa9q0R7pEAoXFpXYC"
 _NEW_COST: Final = 10
@@ -29,6 +41,9 @@ class Htpasswd:
 
     hashes: dict[str, str] = field(repr=False)
     fingerprints: dict[str, str]
+    # For unknown users: all hashes in one order, and a key that nobody without the file has.
+    _others: tuple[str, ...] = field(repr=False)
+    _key: bytes = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -48,11 +63,27 @@ class Htpasswd:
             if (mistake := _mistake(hashed)) is not None:
                 raise ValueError(f"line {number}: {mistake}")
             hashes[user] = hashed
-        return cls(hashes, {user: _fingerprint(user, each) for user, each in hashes.items()})
+        others = tuple(sorted(hashes.values()))
+        return cls(
+            hashes,
+            {user: _fingerprint(user, each) for user, each in hashes.items()},
+            others,
+            hashlib.blake2b("\n".join(others).encode(), digest_size=32).digest(),
+        )
 
     def hash_for(self, user: str) -> str:
-        """The user's hash; for an unknown user another one's, so that the work is the same."""
-        return self.hashes.get(user) or next(iter(self.hashes.values()), _NOBODY)
+        """The user's hash; for an unknown user another one's, so that the work is the same.
+
+        It is always the same one, and any of the file: where users' hashes differ in their work, so
+        do those of users that do not exist, in a way that only the file's readers can foresee.
+        """
+        hashed = self.hashes.get(user)
+        if hashed is not None:
+            return hashed
+        if not self._others:
+            return _NOBODY
+        drawn = hashlib.blake2b(user.encode(), key=self._key, digest_size=8).digest()
+        return self._others[int.from_bytes(drawn) % len(self._others)]
 
 
 def is_user(name: str) -> bool:
@@ -83,11 +114,7 @@ def line_for(user: str, password: str) -> str:
 
 def _mistake(hashed: str) -> str | None:
     if hashed.startswith("$argon2"):
-        try:
-            parameters = argon2.extract_parameters(hashed)
-        except (argon2.exceptions.InvalidHashError, ValueError):
-            return "its argon2 hash is malformed"
-        return "its argon2 hash takes too much memory" if _is_large(parameters) else None
+        return _argon2_mistake(hashed)
     found = _BCRYPT.fullmatch(hashed)
     if found is None:
         return "its hash is neither bcrypt nor argon2"
@@ -96,8 +123,25 @@ def _mistake(hashed: str) -> str | None:
     return None
 
 
-def _is_large(parameters: argon2.Parameters) -> bool:
-    return parameters.memory_cost * parameters.time_cost > _MAX_MEMORY
+def _argon2_mistake(hashed: str) -> str | None:
+    found = _ARGON2.fullmatch(hashed)
+    if found is None or not (_is_base64(found["salt"]) and _is_base64(found["hash"])):
+        return "its argon2 hash is malformed"
+    memory, passes, lanes = (int(found[name]) for name in ("memory", "time", "lanes"))
+    if memory < 8 * lanes:
+        return "its argon2 hash has too little memory for its lanes"
+    if memory * passes > _MAX_MEMORY:
+        return "its argon2 hash takes too much memory, or too many passes over it"
+    return f"its argon2 hash has more than {_MAX_LANES} lanes" if lanes > _MAX_LANES else None
+
+
+def _is_base64(text: str) -> bool:
+    """Whether the text, without padding, is what its bytes are encoded as."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        return False
+    return base64.b64encode(raw).decode().rstrip("=") == text
 
 
 def _fingerprint(user: str, hashed: str) -> str:

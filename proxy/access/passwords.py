@@ -146,7 +146,8 @@ def _read(file: Path) -> Htpasswd:
     if len(raw) > MAX_FILE:
         raise ValueError(f"it has more than {MAX_FILE} bytes")
     try:
-        return Htpasswd.parse(raw.decode())
+        # Some editors begin a file with a byte order mark.
+        return Htpasswd.parse(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bcrypt
 import pytest
+from argon2 import PasswordHasher, Type
 
 from proxy.access.htpasswd import Htpasswd, line_for, matches
 
@@ -43,6 +44,23 @@ def test_bcrypt_does_not_cut_a_long_password() -> None:
         "ci:" + HASH[:-1],
         "ci:$argon2id$v=19$m=8",
         "ci:" + ARGON.replace("m=8,", "m=99999999,"),
+        "ci:" + HASH[:28] + "/" + HASH[29:],
+        "ci:" + HASH[:-1] + "/",
+        "ci:" + HASH + ":0:0",
+        "ci:" + ARGON.replace("argon2id", "argon2x"),
+        "ci:" + ARGON.replace("m=8,", "m=7,"),
+        "ci:" + ARGON.replace("m=8,", "m=-8,"),
+        "ci:" + ARGON.replace("t=1,", "t=0,"),
+        "ci:" + ARGON.replace("t=1,", "t=200000,"),
+        "ci:" + ARGON.replace("p=1$", "p=0$"),
+        "ci:" + ARGON.replace("p=1$", "p=2$"),
+        "ci:" + ARGON.replace("m=8,t=1,p=1$", "m=800,t=1,p=100$"),
+        "ci:" + ARGON.replace("v=19", "v=18"),
+        "ci:" + ARGON.replace("JhsxcqwymfGw657KIRmaXg", "YQ"),
+        "ci:" + ARGON[:-1],
+        "ci:" + ARGON[:-1] + "R",
+        "ci:" + ARGON + "\u00e9",
+        "ci:" + ARGON.replace("t=1", "t=\u0661"),
         "c\x07i:" + HASH,
         f"other:{HASH}\nother:{HASH}",
     ],
@@ -61,6 +79,32 @@ def test_a_fingerprint_changes_with_its_line_only() -> None:
     assert before["ann"] == after["ann"]
     assert before["ci"] != after["ci"]
     assert before["ci"] != before["ann"]
+
+
+def test_every_hash_that_is_taken_can_be_computed() -> None:
+    """Those that the regular expressions let through are no surprise at the first login."""
+    kinds = [
+        bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode(),
+        *(
+            PasswordHasher(1, 8 * lanes, lanes, length, type=kind).hash("right")
+            for kind in Type
+            for lanes, length in ((1, 4), (2, 32), (16, 64))
+        ),
+        ARGON.replace("$v=19", "$v=16"),
+        ARGON.replace("$v=19", ""),
+    ]
+    users = Htpasswd.parse("".join(f"user{n}:{hashed}\n" for n, hashed in enumerate(kinds)))
+    right = [matches(hashed, "right") for hashed in users.hashes.values()]
+    assert right == [True] * (len(kinds) - 2) + [False] * 2, "the last two are of another version"
+
+
+def test_unknown_users_have_all_the_costs_that_known_ones_have() -> None:
+    """Otherwise the time of a wrong login would show who is a user."""
+    users = Htpasswd.parse(f"ci:{ARGON}\nann:{HASH}\nbob:{HASH}\n")
+    drawn = [users.hash_for(f"nobody{number}") for number in range(300)]
+    assert 50 < drawn.count(ARGON) < 150
+    again = Htpasswd.parse(f"bob:{HASH}\nci:{ARGON}\nann:{HASH}\n")
+    assert [again.hash_for(f"nobody{number}") for number in range(300)] == drawn
 
 
 def test_an_unknown_user_costs_as_much_as_a_known_one() -> None:
