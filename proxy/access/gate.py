@@ -67,6 +67,9 @@ class Gate:
         else:
             granted = math.inf
         known = self._identities.known_until(presented)
+        if known is None and rule.mode is Mode.UPSTREAM and self._rights.is_public(repository):
+            # A login that nobody has confirmed is not needed either.
+            known = math.inf
         return None if granted is None or known is None else min(granted, known)
 
     async def admit(
@@ -93,22 +96,26 @@ class Gate:
         except RegistryError:
             self.counter(rule, client, "unknown").inc()
             raise
-        client = self._with_confirmed_login(rule, client, repository)
+        client = self._with_confirmed_login(rule, client, repository, presented)
         self.counter(rule, client, "admitted").inc()
         return client
 
-    def _with_confirmed_login(self, rule: Rule, client: Client, repository: Repository) -> Client:
+    def forget(self) -> None:
+        """Look at every credential again: users or keys have changed."""
+        self._identities.forget()
+
+    def _with_confirmed_login(
+        self, rule: Rule, client: Client, repository: Repository, presented: Presented
+    ) -> Client:
         """The client, by the name of its login if the registry has just confirmed that.
 
         What everybody may pull confirms no login.
         """
         login = client.login
-        if (
-            rule.mode is not Mode.UPSTREAM
-            or login is None
-            or client.principal is not ANONYMOUS
-            or self._rights.is_public(repository)
-        ):
+        if rule.mode is not Mode.UPSTREAM or login is None or self._rights.is_public(repository):
+            return client
+        self._identities.remember_confirmed(presented, client)
+        if client.principal is not ANONYMOUS:
             return client
         name = f"{repository.registry}#{login.username[:_MAX_USER]}"
         return replace(client, principal=Principal(PrincipalKind.UPSTREAM, name))

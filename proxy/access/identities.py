@@ -111,6 +111,18 @@ class Identities:
                 self._remember(presented.authorization, client)
         return self._with_certificate(client, presented)
 
+    def remember_confirmed(self, presented: Presented, client: Client) -> None:
+        """Know a login from now on that an upstream has just confirmed, and that is no user's here.
+
+        Others are not remembered: so those that are wrong take no memory from those that are right.
+        """
+        if presented.authorization is not None and self.known_until(presented) is None:
+            self._remember(presented.authorization, replace(client, principal=ANONYMOUS))
+
+    def forget(self) -> None:
+        """Look at every credential again: users or keys have changed."""
+        self._known.clear()
+
     async def check(self, login: Login, address: str) -> Client:
         """Whose login it is; anonymous and `refused` if it is none of this proxy's users'."""
         if self._accounts is not None and self._accounts.recognizes(login.password):

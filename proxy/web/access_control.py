@@ -159,6 +159,7 @@ class AccessControl:
 
     def forget(self) -> None:
         """Decide again: users or keys have changed."""
+        self._gate.forget()
         self._validity.has_ended = True
         self._validity = Validity()
         self._open.clear()

@@ -267,6 +267,23 @@ async def test_a_malformed_file_changes_nothing_and_is_a_warning(
     assert "htpasswd" not in proxy.services.readiness.warnings
 
 
+async def test_a_key_that_is_taken_away_ends_its_tokens_at_once(
+    upstream: ScriptedUpstream, data_dir: Path, tmp_path: Path
+) -> None:
+    """Also those that were used before: who has the key can make others."""
+    old, new = "o" * 32, "n" * 32
+    file = tmp_path / "token-key"
+    file.write_text(f"{old}\n")
+    chosen = settings(upstream, data_dir, access=access(tmp_path, token_key_file=file))
+    async with Proxy(chosen) as proxy:
+        token = await bearer(proxy, "ci", "s3cret")
+        for lines, expected in (([old], 200), ([new, old], 200), ([new], 401)):
+            file.write_text("".join(f"{line}\n" for line in lines))
+            await proxy.services.access.look()
+            answer = await ask(proxy, SECRET, "manifests/1", Authorization=token)
+            assert answer.status == expected
+
+
 async def test_a_token_of_another_installation_is_no_token(
     proxy: Proxy, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:

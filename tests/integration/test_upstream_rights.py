@@ -12,6 +12,8 @@ from proxy.oci.mediatype import MediaType
 from proxy.oci.reference import Digest
 from tests.kit import images
 from tests.kit.access import basic, bearer, htpasswd
+from tests.kit.kept_connection import KeptConnection, get
+from tests.kit.prepared_heads import watch
 from tests.kit.proxy import Proxy, push, settings
 from tests.kit.scripted_upstream import Fault, ScriptedUpstream
 
@@ -101,6 +103,38 @@ async def test_a_right_is_asked_for_once(proxy: Proxy, upstream: ScriptedUpstrea
         assert (await ask(proxy, "ann/app", Authorization=header)).status == 200
     assert len(upstream.requests) == before
     assert {_sent(each) for each in upstream.requests} == {"", header, basic(*PROXY)}
+
+
+@pytest.mark.parametrize(
+    ("name", "login"), [("ann/app", ANN), ("library/cargo", ("carol", "unknown"))]
+)
+async def test_a_right_that_is_known_is_answered_as_fast_as_what_is_open(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, name: str, login: tuple[str, str]
+) -> None:
+    """Without parsing: by a login that the registry has confirmed, or that nobody asks for."""
+    prepared: list[bool] = []
+    watch(monkeypatch, lambda _head, is_sent: prepared.append(is_sent))
+    header = f"Authorization: {basic(*login)}"
+    head = get(f"/v2/{name}/manifests/1", f"Accept: {MediaType.V2S2}", header)
+    async with KeptConnection(proxy.address) as connection:
+        for _ in range(4):
+            assert (await connection.ask(head)).startswith(b"HTTP/1.1 200 ")
+    assert prepared == [True, True]
+
+
+async def test_a_login_that_was_confirmed_upstream_may_become_a_user_of_this_proxy(
+    upstream: ScriptedUpstream, data_dir: Path, tmp_path: Path
+) -> None:
+    users = htpasswd(tmp_path / "htpasswd", {"ci": "s3cret"})
+    rules = [{"match": "docker.io/library/*", "mode": "basic"}]
+    access = {"htpasswd_file": users, "rules": rules}
+    async with Proxy(chosen(upstream, data_dir, **access)) as proxy:
+        for name, expected in (("ann/app", 200), ("library/cargo", 401)):
+            assert (await ask(proxy, name, Authorization=basic(*ANN))).status == expected
+        htpasswd(users, dict([ANN]))
+        await proxy.services.access.look()
+        for name, expected in (("ann/app", 401), ("library/cargo", 200)):
+            assert (await ask(proxy, name, Authorization=basic(*ANN))).status == expected
 
 
 async def test_a_derived_digest_needs_the_right_too_and_gets_it(
