@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from proxy.access.principals import Principal, PrincipalKind
@@ -42,7 +42,11 @@ _ALGORITHMS: Final = (
     "ES384",
     "EdDSA",
 )
-_KINDS: Final = (RSAKey, ECKey, OKPKey)
+_KINDS: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
+    "RSA": RSAKey,
+    "EC": ECKey,
+    "OKP": OKPKey,
+}
 _LEEWAY: Final = 30.0
 _MAX_TOKEN: Final = 16 * 1024
 _MAX_KEYS: Final = 64
@@ -100,7 +104,12 @@ class IssuerKeys:
         now = self._clock.monotonic()
         is_wanted = now - self._read_at > _KEYS_LIFE or kid not in self._keys
         if is_wanted and now - self._asked_at > _KEYS_AGAIN:
-            await self._flights.do(f"jwks:{self._name}", self._refresh)
+            reading = self._flights.do(f"jwks:{self._name}", self._refresh)
+            if kid in self._keys:
+                # A slow issuer delays nobody whose key is known.
+                self._flights.start(reading)
+            else:
+                await reading
         if not kid and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid)
@@ -180,18 +189,24 @@ def parse_keys(raw: bytes) -> dict[str, RSAKey | ECKey | OKPKey]:
         raise ValueError(f"it is no JWKS ({type(error).__name__})") from None
     if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
         raise ValueError(f"it has no list of at most {_MAX_KEYS} keys")
-    public = [each for each in entries if _is_public(each)]
-    if not public:
+    keys = [key for key in map(_public_key, entries) if key is not None]
+    if not keys:
         raise ValueError("it has no public key of RSA, EC or Ed25519")
+    return {str(key.kid or ""): key for key in keys}
+
+
+def _public_key(entry: object) -> RSAKey | ECKey | OKPKey | None:
+    """The key; None if it is malformed, or of a kind that we do not know: others may be good."""
+    if not isinstance(entry, dict):
+        return None
+    kind = entry.get("kty")
+    key_type = _KINDS.get(kind) if isinstance(kind, str) else None
+    if key_type is None:
+        return None
     try:
-        keys = KeySet.import_key_set({"keys": public})
-    except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"it has a malformed key ({type(error).__name__})") from None
-    return {str(key.kid or ""): key for key in keys.keys if isinstance(key, _KINDS)}
-
-
-def _is_public(entry: object) -> bool:
-    return isinstance(entry, dict) and entry.get("kty") in {"RSA", "EC", "OKP"}
+        return key_type.import_key(entry)
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _peek(token: str) -> tuple[str, str]:
@@ -221,6 +236,7 @@ def _values_at(claims: object, path: str) -> list[str]:
 
 
 def _time(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LAST_TIME:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    # JSON's NaN, which is no number either, is not within the bounds.
+    return float(value) if -_LAST_TIME <= value <= _LAST_TIME else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from proxy.access.service_accounts import Issuer, IssuerKeys, ServiceAccounts, p
 from proxy.errors import StoreError
 from proxy.kit.singleflight import SingleFlight
 from tests.kit.manual_clock import ManualClock
+from tests.kit.proxy import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,12 +35,15 @@ class World:
 
     def __init__(self, flights: SingleFlight) -> None:
         self.clock, self.document, self.reads = ManualClock(), jwks(KEY, RSA), 0
+        self.may_read = asyncio.Event()
+        self.may_read.set()
         keys = IssuerKeys(ISSUER, self._read, flights=flights, clock=self.clock)
         issuer = Issuer(ISSUER, "lighterage", {"namespace": "kubernetes.io/namespace"})
         self.accounts = ServiceAccounts({ISSUER: (issuer, keys)}, clock=self.clock)
 
     async def _read(self) -> bytes:
         self.reads += 1
+        await self.may_read.wait()
         if not self.document:
             raise StoreError("none")
         return self.document
@@ -91,7 +96,10 @@ async def test_a_token_says_who_it_is_for_and_in_which_namespace(world: World) -
         {"exp": True},
         {"exp": 1},
         {"exp": 10**400},
+        {"exp": float("nan")},
+        {"exp": float("inf")},
         {"nbf": 10**12},
+        {"nbf": float("nan")},
     ],
 )
 async def test_a_token_for_others_or_for_another_time_is_none(
@@ -138,6 +146,23 @@ async def test_a_new_key_is_found_and_a_lost_document_changes_nothing(world: Wor
     assert world.reads == reads, "a lost document is not asked for by each login"
 
 
+async def test_an_issuer_that_is_slow_delays_nobody_whose_key_is_known(world: World) -> None:
+    assert await world.accounts.check(world.token()) is not None
+    world.may_read.clear()
+    world.clock.advance(700)
+    token = world.token()
+    async with asyncio.timeout(10):
+        assert await world.accounts.check(token) is not None
+        await until(lambda: world.reads == 2)
+        assert await world.accounts.check(token) is not None
+    assert world.reads == 2
+    world.document = jwks(RSA)
+    world.may_read.set()
+    async with asyncio.timeout(10):
+        while await world.accounts.check(token) is not None:  # noqa: ASYNC110 -- no event tells
+            await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -154,8 +179,30 @@ async def test_a_new_key_is_found_and_a_lost_document_changes_nothing(world: Wor
     ids=map(str, range(9)),
 )
 def test_a_bad_document_is_refused(raw: bytes) -> None:
-    with pytest.raises(ValueError, match=r"JWKS|list of at most 64 keys|malformed key"):
+    with pytest.raises(ValueError, match=r"JWKS|list of at most 64 keys|no public key"):
         parse_keys(raw)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        {},
+        {"kty": ["RSA"]},
+        {"kty": {"a": 1}},
+        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "new"},
+        {"kty": "EC", "crv": "P-999", "x": "AAAA", "y": "AAAA", "kid": "new"},
+        {"kty": "OKP", "crv": "X25519", "x": "AAAA", "kid": "new"},
+        {"kty": "RSA", "n": 5, "e": "AQAB", "kid": "new"},
+        {"kty": "RSA", "n": "AQ", "e": "AQAB", "kid": ["new"]},
+    ],
+    ids=map(str, range(9)),
+)
+async def test_a_bad_key_in_a_document_costs_no_other(world: World, entry: object) -> None:
+    """An issuer may add a key of a kind that we do not know, before or after those in use."""
+    keys = [entry, KEY.as_dict(private=False), entry]
+    world.document = json.dumps({"keys": keys}).encode()
+    assert await world.accounts.check(world.token()) is not None
 
 
 def test_secrets_in_a_document_are_left_out() -> None:
