@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import stat
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -30,6 +32,10 @@ _log = structlog.get_logger()
 
 _MAX_WAITING: Final = 10_000
 _FLUSH_TIMEOUT: Final = 2.0
+# For a disk that hangs, in seconds.
+_WRITE_TIMEOUT: Final = 5.0
+_LATE: Final = "writing takes too long"
+_END_OF_LINE: Final = ord("\n")
 _WARNING: Final = "audit"
 
 
@@ -53,6 +59,10 @@ class AuditLog:
         self._clock = clock
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        # When what is being written is late, monotonic.
+        self._late_at = math.inf
+        # Whether the last line is not whole.
+        self._is_cut = False
 
     def open(self) -> None:
         """Create the file; OSError if it cannot be written."""
@@ -70,17 +80,23 @@ class AuditLog:
         written = asyncio.get_running_loop().create_future()
         if len(self._waiting) >= _MAX_WAITING:
             self._fail("too many lines are waiting", [written])
+        elif self._clock.monotonic() > self._late_at:
+            self._fail(_LATE, [written])
         else:
             self._waiting.append((line, written))
             if self._writing is None or self._writing.done():
                 self._writing = self._flights.start(self._write_all())
         if self._refuses:
-            await written
+            await asyncio.wait({written}, timeout=_WRITE_TIMEOUT)
+            if not written.done():
+                self._fail(_LATE, [written])
+            written.result()
 
     async def _write_all(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             futures = [future for _, future in batch]
+            self._late_at = self._clock.monotonic() + _WRITE_TIMEOUT
             try:
                 await in_thread(partial(self._append, b"".join(line for line, _ in batch)))
             except OSError as error:
@@ -90,13 +106,24 @@ class AuditLog:
                 for future in futures:
                     if not future.done():
                         future.set_result(None)
+            finally:
+                self._late_at = math.inf
 
     def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # Not blocking, for a pipe that nobody reads.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+        descriptor = os.open(self._file, flags, 0o600)
         try:
+            found = os.fstat(descriptor)
+            if self._is_cut and (found.st_size or not stat.S_ISREG(found.st_mode)):
+                lines = b"\n" + lines
             rest = memoryview(lines)
             while rest:
-                rest = rest[os.write(descriptor, rest) :]
+                written = os.write(descriptor, rest)
+                # What follows a line that only a part of was written, as on a full disk, must not
+                # be added to it.
+                self._is_cut = rest[written - 1] != _END_OF_LINE
+                rest = rest[written:]
         finally:
             os.close(descriptor)
 
