@@ -132,14 +132,14 @@ class Turns:
             sum(queue.count(path[:2]) for queue in queues) >= _MAX_OF_CLIENT
             or sum(queue.count(path) for queue in queues) >= _MAX_OF_USER
         ):
-            raise _overloaded("too many logins of this client are being checked")
+            raise _refusal("too many logins of this client are being checked")
         if sum(queue.size for queue in queues) < _MAX_WAITING:
             return
         dropped = self._drop_for(standing, path)
         if dropped is None:
-            raise _overloaded("too many logins are being checked")
+            raise _refusal("too many logins are being checked")
         if not dropped.done():
-            dropped.set_exception(_overloaded("too many logins are being checked"))
+            dropped.set_exception(_refusal("too many logins are being checked"))
 
     def _drop_for(
         self, standing: _Standing, path: tuple[str, str, str]
@@ -176,7 +176,7 @@ class Turns:
             self._busy = self._wake_next()
 
 
-def _overloaded(message: str) -> Overloaded:
+def _refusal(message: str) -> Overloaded:
     return Overloaded(message, retry_after=_RETRY_AFTER)
 
 
