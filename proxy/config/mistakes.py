@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from proxy.config.origins import Place, Source
 
 _GROUP: Final = "a group of settings is needed here: one 'key: value' a line, indented"
+_LIST: Final = 'a list is needed, such as ["a", "b"]'
 # By the beginning of pydantic's type of error. {} is filled from its context.
 _SENTENCES: Final[Mapping[str, str]] = {
     "int": "a whole number is needed",
@@ -34,8 +35,8 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "model": _GROUP,
     "dict": _GROUP,
     "mapping": _GROUP,
-    "tuple": "a list is needed",
-    "list": "a list is needed",
+    "tuple": _LIST,
+    "list": _LIST,
     "too_short": "at least {min_length} is needed",
     "greater_than_equal": "it must be at least {ge}",
     "greater_than": "it must be more than {gt}",

@@ -36,7 +36,7 @@ _SENTENCES: Final = {
     "found unexpected end of stream": "a quote is not closed",
     "could not determine a constructor": "tags such as !!python are not allowed",
     "undefined alias": "there is no anchor (&name) for this alias (*name)",
-    "expected a single document": "a second document begins here; settings are one document",
+    "found another document": "a second document begins here; settings are one document",
     "expected the node content": "a value is missing, or a bracket is not closed",
     "cannot start any token": "a value cannot begin with this character; put it between quotes",
     "unhashable key": "a key is text, and no list or group",

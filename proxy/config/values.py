@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from math import isfinite
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Self, TypeGuard
 
 from pydantic import (
     BeforeValidator,
@@ -22,6 +22,9 @@ _BINARY: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _SIZES: Final = {"": 1, **_BINARY, **{f"{unit}B": size for unit, size in _BINARY.items()}}
 _SIZE: Final = rf"(\d+|\d+\.\d+(?=\s*\w))\s*({'|'.join(_SIZES)})"
 _UNITS: Final = "ms|s|m|h|d"
+# Later values are slips of the keyboard, and more than what they are compared with can hold.
+_LONGEST_DAYS: Final = 36500
+_LARGEST_TEBIBYTES: Final = 2**20
 _PART: Final = rf"\d+(\.\d+)?\s*({_UNITS})"
 _PARTS: Final = rf"{_PART}(\s*{_PART})*"
 
@@ -30,33 +33,42 @@ def _duration(value: object) -> object:
     text = value.strip() if isinstance(value, str) else ""
     if re.fullmatch(_PARTS, text):
         parts = re.findall(rf"(\d+(?:\.\d+)?)\s*({_UNITS})", text)
-        return sum(float(number) * _DURATIONS[unit] for number, unit in parts)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
+        sizes = [_DURATIONS[unit] for _, unit in parts]
+        if sizes != sorted(set(sizes), reverse=True):
+            raise ValueError("each unit of a duration is there once, the largest first: 1h30m")
+        value = sum(float(number) * _DURATIONS[unit] for number, unit in parts)
+    elif re.fullmatch(r"\d+(\.\d+)?", text):
+        value = float(text)
     if not _is_number(value):
         raise ValueError(
             "a duration is a number with ms, s, m, h or d after it, such as 90s or 1h30m"
         )
+    if value > _LONGEST_DAYS * _DURATIONS["d"]:
+        raise ValueError(f"a duration is at most {_LONGEST_DAYS}d")
     return value
 
 
 def _size(value: object) -> object:
     if isinstance(value, str) and (found := re.fullmatch(_SIZE, value.strip())):
-        return int(float(found[1]) * _SIZES[found[2]])
+        value = int(float(found[1]) * _SIZES[found[2]])
     if not _is_number(value):
         raise ValueError(
             "a size is in bytes, or a number with KiB, MiB, GiB or TiB after it, such as 100GiB"
         )
+    if value > _LARGEST_TEBIBYTES * 2**40:
+        raise ValueError(f"a size is at most {_LARGEST_TEBIBYTES}TiB")
     return value
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _share(value: object) -> object:
     if isinstance(value, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())):
         return float(found[1]) / 100
+    if not _is_number(value) and not isinstance(value, str):
+        raise ValueError("a share is a number from 0 to 1, or such as 10%")
     return value
 
 

@@ -96,6 +96,32 @@ SETTINGS: Final = {
     ),
     "a size": Wrong(f"LIGHTERAGE_BLOBS__MAX_SIZE: blobs.max_size: {_SIZE}",
                     environ={"LIGHTERAGE_BLOBS__MAX_SIZE": "much"}),
+    "a size beyond all disks": Wrong(
+        FILE + ":1:9: blobs.max_size: a size is at most 1048576TiB",
+        "blobs: {max_size: 9999999999TiB}\n",
+    ),
+    "a duration beyond all lives": Wrong(
+        FILE + ":1:8: tags.ttl: a duration is at most 36500d", "tags: {ttl: 99999999999d}\n"
+    ),
+    "a unit twice": Wrong(
+        FILE + ":1:8: tags.ttl: each unit of a duration is there once, the largest first: 1h30m",
+        "tags: {ttl: 5m5m}\n",
+    ),
+    "a number that is true": Wrong(
+        FILE + ":1:1: workers: a whole number is needed", "workers: true\n"
+    ),
+    "a share that is true": Wrong(
+        FILE + ":1:10: budget.reserve: a share is a number from 0 to 1, or such as 10%",
+        "budget: {reserve: true}\n",
+    ),
+    "a list in a variable": Wrong(
+        'LIGHTERAGE_ADMIN__HOSTS: admin.hosts: a list is needed, such as ["a", "b"]',
+        environ={"LIGHTERAGE_ADMIN__HOSTS": "a,b"},
+    ),
+    "two documents": Wrong(
+        FILE + ":2:1: a second document begins here; settings are one document",
+        "workers: 1\n---\nworkers: 2\n",
+    ),
     "a duration": Wrong(FILE + f":1:8: tags.ttl: {_DURATION}", "tags: {ttl: soon}\n"),
     "a duration in a secret": Wrong(
         "the secret {here}/secrets/tags__ttl: tags.ttl: " + _DURATION,
