@@ -367,6 +367,10 @@ class RefusalReason(StrEnum):
     HISTORY = "history"
 
 
+class WorkerSilent(Exception):
+    """A worker has not answered a question of its supervisor, or has ended."""
+
+
 class WouldAsk(Exception):
     """In a preview: the upstream would be asked now; the message says for what."""
 

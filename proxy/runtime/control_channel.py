@@ -2,7 +2,7 @@
 
 The worker's end is its standard input. It receives its assignment first, and the order to drain
 later. When the stream ends, the supervisor has ended, and so must the worker. The worker sends a
-line for each change of its readiness, and one for each order to report.
+line for each change of its readiness, and one for each order to report and for each question.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import pickle
 import struct
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy.peers.membership import PeerState
 from proxy.web.admin.readiness import Readiness
@@ -29,7 +29,12 @@ MAX_LINE: Final = 8 * 2**20
 REPORT: Final = b"report\n"
 # How a line begins that has a report.
 _REPORT: Final = b"report "
+# How lines begin that have an operator's question, and its answer; then comes its number.
+_QUESTION: Final = b"ask "
+_ANSWER: Final = b"answer "
 _LENGTH: Final = struct.Struct("!I")
+
+Message: TypeAlias = "dict[str, Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,33 @@ def decode_report(line: bytes) -> ProcessReport | None:
         return None
     report: ProcessReport = json.loads(line.removeprefix(_REPORT))
     return report
+
+
+def encode_question(number: int, question: Message) -> bytes:
+    """Format a question for a worker."""
+    return b"%b%d %b\n" % (_QUESTION, number, json.dumps(question).encode())
+
+
+def decode_question(line: bytes) -> tuple[int, Message] | None:
+    """Parse a supervisor's line; None if it is no question."""
+    return _split(line, _QUESTION)
+
+
+def encode_answer(number: int, answer: Message) -> bytes:
+    """Format the answer to a question."""
+    return b"%b%d %b\n" % (_ANSWER, number, json.dumps(answer).encode())
+
+
+def decode_answer(line: bytes) -> tuple[int, Message] | None:
+    """Parse a worker's line; None if it is no answer."""
+    return _split(line, _ANSWER)
+
+
+def _split(line: bytes, beginning: bytes) -> tuple[int, Message] | None:
+    if not line.startswith(beginning):
+        return None
+    number, _, content = line.removeprefix(beginning).partition(b" ")
+    return int(number), json.loads(content)
 
 
 def _exactly(channel: socket.socket, length: int) -> bytes:

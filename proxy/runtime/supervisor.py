@@ -23,6 +23,7 @@ from proxy.runtime.serve import admin_access
 from proxy.runtime.shared_memory import private_directory, private_memory
 from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.runtime.worker_pool import WorkerPool, WorkerProcess
+from proxy.runtime.worker_questions import AnsweredByWorkers, ask_about
 from proxy.telemetry.log import start_log
 from proxy.telemetry.merge import MergedMetrics
 from proxy.web.admin.app import admin_app, listening
@@ -30,14 +31,14 @@ from proxy.web.admin.status import Status
 from proxy.wiring.stored import StoredHere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from typing import Any
 
     from proxy.config import ServeArguments, Settings
-    from proxy.manifests.questions import Questions
     from proxy.oci.reference import Digest, Repository, Tag
+    from proxy.runtime.control_channel import Message
 
 _log = structlog.get_logger()
 
@@ -89,7 +90,10 @@ async def _supervise(
                 metrics=merged.generate,
             ),
             purge=purge,
-            questions=_Questions(settings),
+            questions=AnsweredByWorkers(
+                lambda: [worker.ask for worker in pool.answering()],
+                partial(_answer_from_stores, settings),
+            ),
             kept=partial(_open_kept, settings),
             access=admin_access(settings),
         )
@@ -105,34 +109,13 @@ async def _supervise(
                 raise failures.exceptions[0] from None
 
 
-class _Questions:
-    """Answers each question from the stores, as a supervisor has nothing open."""
+async def _answer_from_stores(settings: Settings, question: Message) -> dict[str, Any]:
+    """The answer to a question while no worker serves; a supervisor has nothing open."""
+    # A large import, which a supervisor needs for questions only.
+    from proxy.wiring.questions import open_questions  # noqa: PLC0415
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    async def explain(
-        self,
-        image: str,
-        *,
-        client: str | None = None,
-        accept: Sequence[str] | None = None,
-        user: str | None = None,
-    ) -> dict[str, Any]:
-        """How a request would be answered now."""
-        async with self._open() as questions:
-            return await questions.explain(image, client=client, accept=accept, user=user)
-
-    async def inspect(self, image: str) -> dict[str, Any]:
-        """What is stored of an image."""
-        async with self._open() as questions:
-            return await questions.inspect(image)
-
-    def _open(self) -> AbstractAsyncContextManager[Questions]:
-        # A large import, which a supervisor needs for questions only.
-        from proxy.wiring.questions import open_questions  # noqa: PLC0415
-
-        return open_questions(self._settings)
+    async with open_questions(settings) as questions:
+        return await ask_about(questions, question)
 
 
 def _open_kept(settings: Settings) -> AbstractAsyncContextManager[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -14,9 +14,10 @@ from proxy.runtime.chores import Chore, ChoreName
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from proxy.report.process import Reporter
+    from proxy.runtime.control_channel import Message
     from proxy.runtime.shutdown import Shutdown
     from proxy.web.admin.readiness import Readiness
 
@@ -39,9 +40,16 @@ class SupervisorLink:
         readiness: Readiness,
         reporter: Reporter,
         *,
+        answer: Callable[[Message], Awaitable[Message]],
+        start: Callable[[Coroutine[Any, Any, None]], object],
         parent: Callable[[], int] = os.getppid,
     ) -> None:
-        """Create it while the supervisor runs: `parent` is its process id."""
+        """Create it while the supervisor runs: `parent` is its process id.
+
+        `answer` answers an operator's question; `start` runs what takes a while.
+        """
+        self._answer = answer
+        self._start = start
         self._reader = reader
         self._writer = writer
         self._shutdown = shutdown
@@ -62,8 +70,15 @@ class SupervisorLink:
                     elif line == control_channel.REPORT:
                         report = self._reporter.report()
                         self._writer.write(control_channel.encode_report(report))
+                    elif (asked := control_channel.decode_question(line)) is not None:
+                        self._start(self._reply(*asked))
         finally:
             self._shutdown.stop()
+
+    async def _reply(self, number: int, question: Message) -> None:
+        answer = await self._answer(question)
+        if not self._writer.transport.is_closing():
+            self._writer.write(control_channel.encode_answer(number, answer))
 
     def chores(self) -> Iterator[Chore]:
         """The chores that report to the supervisor, and check that it lives."""

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -16,6 +17,7 @@ from proxy.runtime.private_files import keep_files_private
 from proxy.runtime.serve import check_descriptors, serve
 from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.runtime.supervisor_link import SupervisorLink
+from proxy.runtime.worker_questions import answer_question
 from proxy.telemetry.log import start_log
 from proxy.wiring.services import open_services
 
@@ -52,7 +54,15 @@ async def _work(assignment: Assignment, supervisor: socket.socket) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=supervisor)
     async with open_services(assignment.settings, tokens=assignment.tokens) as services:
         check_descriptors(assignment.settings, services.readiness)
-        link = SupervisorLink(reader, writer, shutdown, services.readiness, services.reporter)
+        link = SupervisorLink(
+            reader,
+            writer,
+            shutdown,
+            services.readiness,
+            services.reporter,
+            answer=partial(answer_question, services.questions),
+            start=services.flights.start,
+        )
         services.flights.start(link.follow())
         Chores(services.flights, services.readiness.warnings).start(link.chores())
         await serve(assignment.settings, services, shutdown, arguments=assignment.arguments)

@@ -7,14 +7,16 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from proxy.errors import WorkerSilent
 from proxy.kit.backoff import Backoff
 from proxy.peers.membership import combine
 from proxy.report.past import WorkerReports
 from proxy.runtime import control_channel
+from proxy.runtime.worker_questions import WorkerQuestions
 from proxy.telemetry import metrics
 from proxy.web.admin.readiness import Readiness
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.report.process import ProcessReport
-    from proxy.runtime.control_channel import Assignment
+    from proxy.runtime.control_channel import Assignment, Message
     from proxy.runtime.shutdown import Shutdown
     from proxy.telemetry.merge import MergedMetrics
 
@@ -53,6 +55,7 @@ class WorkerProcess:
         self.readiness = Readiness()
         self.pid: int | None = None
         self._reports = WorkerReports()
+        self._questions = WorkerQuestions()
         self._asked: asyncio.Future[None] | None = None
         self._assignment = assignment
         self._writer: asyncio.StreamWriter | None = None
@@ -79,11 +82,15 @@ class WorkerProcess:
                     if (report := control_channel.decode_report(line)) is not None:
                         self._take(report)
                         continue
+                    if (answer := control_channel.decode_answer(line)) is not None:
+                        self._questions.take(*answer)
+                        continue
                     self.readiness = control_channel.decode(line)
                     changed()
         finally:
             self.hang_up()
             self._reports.end()
+            self._questions.end()
             self._answer()
             self.readiness = Readiness()
             changed()
@@ -100,6 +107,12 @@ class WorkerProcess:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._asked), _REPORT_WITHIN)
         return self._reports.all()
+
+    async def ask(self, question: Message) -> dict[str, Any]:
+        """The answer to an operator's question, or its error; WorkerSilent if there is none."""
+        if self._writer is None:
+            raise WorkerSilent
+        return await self._questions.ask(self._writer.write, question)
 
     def _take(self, report: ProcessReport) -> None:
         self._reports.take(report)
@@ -170,6 +183,10 @@ class WorkerPool:
             again_in = round(pause, 3)
             _log.error("worker.ended", worker=worker.number, status=status, again_in=again_in)
             await worker.shutdown.wait_drain(pause)
+
+    def answering(self) -> list[WorkerProcess]:
+        """The workers that serve, and can be asked."""
+        return [worker for worker in self.workers if worker.readiness.ready]
 
     async def reports(self) -> list[ProcessReport]:
         """What all workers do and have done."""

@@ -39,7 +39,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxy]:
             tmp_path / "proxy",
             upstream=registry.url,
             workers=request.param,
-            settings={"tags": {"ttl": "1h"}},
+            settings={"tags": {"ttl": "1h"}, "negative_cache": {"not_found": "1h"}},
         )
         with proxy:
             ask(f"{proxy.url}/v2/harbour/ship/manifests/2.0", headers=[("Accept", MediaType.V2S2)])
@@ -54,6 +54,17 @@ def get(proxy: Proxy, path: str, **query: str) -> tuple[int, dict[str, Any]]:
     except HTTPError as error:
         with error:
             return error.code, json.load(error)
+
+
+def test_explain_knows_what_the_processes_that_serve_know(proxy: Proxy) -> None:
+    """Each worker has been told that there is no such image, and asks nobody again for a while."""
+    path = f"{proxy.url}/v2/harbour/none/manifests/1"
+    answers = [ask(path, headers=[("Accept", "*/*")]) for _ in range(64)]
+    assert {answer.status for answer in answers} == {HTTPStatus.NOT_FOUND}
+    status, said = get(proxy, "/explain", image="harbour/none:1")
+    assert (status, said["state"], said["calls"]) == (200, "not cached", [])
+    assert said["representation"]["code"] == "MANIFEST_UNKNOWN"
+    assert said["representation"]["message"] == json.loads(answers[-1].body)["errors"][0]["message"]
 
 
 def test_explain_asks_the_running_proxy(proxy: Proxy) -> None:

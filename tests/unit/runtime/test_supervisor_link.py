@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,7 +33,11 @@ class Worker:
             transfers=TransferSpeeds(list, SYSTEM_CLOCK),
             evicted=float,
         )
+        self.started: list[asyncio.Future[None]] = []
         self.supervisor, self._own_end = socket.socketpair()
+
+    async def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        return {"document": question}
 
     async def connect(self) -> None:
         reader, self.writer = await asyncio.open_unix_connection(sock=self._own_end)
@@ -43,6 +47,8 @@ class Worker:
             self.shutdown,
             self.readiness,
             self.reporter,
+            answer=self.answer,
+            start=lambda work: self.started.append(asyncio.ensure_future(work)),
             parent=lambda: self.parent,
         )
 
@@ -125,5 +131,17 @@ async def test_it_reports_when_it_is_told_to(worker: Worker) -> None:
     assert report == worker.reporter.report()
     assert report["activity"]["counts"]["totals"]["here"] == 2
     assert control_channel.decode_report(control_channel.encode(worker.readiness)) is None
+    worker.supervisor.close()
+    await following
+
+
+async def test_it_answers_a_question_while_it_follows(worker: Worker) -> None:
+    following = asyncio.create_task(worker.followed())
+    question = {"about": "inspect", "image": "a\nb"}
+    worker.supervisor.sendall(control_channel.encode_question(7, question))
+    worker.supervisor.settimeout(60)
+    line = await asyncio.to_thread(worker.supervisor.recv, 4096)
+    assert control_channel.decode_answer(line) == (7, {"document": question})
+    assert control_channel.decode_report(line) is None
     worker.supervisor.close()
     await following
