@@ -225,7 +225,7 @@ def explain_refusal(manifest: Manifest, accept: Accept, reasons: list[str]) -> s
     """
     accepted = f"the client accepts {str(accept)[:_MAX_REASON]}"
     request = accepted if accept.present else "the client sent no Accept header"
-    why = "; ".join(dict.fromkeys(reasons)) or "nothing that was accepted can be made from it"
+    why = "; ".join(dict.fromkeys(reasons)) or "no conversion leads to a type that was accepted"
     return (
         f"{manifest.digest} is of type {manifest.media_type}; {request}; "
         f"it was not converted: {why[:_MAX_REASON]}"

@@ -135,7 +135,7 @@ class RegistryClient:
             async with answer.response as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     unknown = ManifestUnknown if has_version(answer) else ManifestUnconfirmed
-                    raise unknown(f"{self._name} has no manifest {name} {reference}")
+                    raise unknown(f"{self._name} has no manifest {_image(name, reference)}")
                 self._requests.check(answer, *WHOLE)
                 size = response.content_length
                 return Head(_digest(answer), _content_type(answer), size)
@@ -150,7 +150,9 @@ class RegistryClient:
                 async with answer.response as response:
                     if response.status == HTTPStatus.NOT_FOUND:
                         await require_registry(answer)
-                        raise ManifestUnknown(f"{self._name} has no manifest {name} {reference}")
+                        raise ManifestUnknown(
+                            f"{self._name} has no manifest {_image(name, reference)}"
+                        )
                     self._requests.check(answer, *WHOLE)
                     expected = reference if isinstance(reference, Digest) else _digest(answer)
                     raw = await read_content(answer, MAX_MANIFEST, expected)
@@ -287,6 +289,10 @@ class RegistryClient:
                 context=answer.context,
             )
         return RangeInvalid(f"{name} {digest} has {size} bytes", size=size)
+
+
+def _image(name: str, reference: Digest | Tag) -> str:
+    return f"{name}{'@' if isinstance(reference, Digest) else ':'}{reference}"
 
 
 def _digest(answer: Answer) -> Digest | None:

@@ -176,7 +176,7 @@ def test_what_does_not_exist_is_said_and_the_rest_is_warmed(
     with Proxy(tmp_path / "proxy", upstream=registry.url) as proxy:
         done = warm(proxy, "harbour/none:1", "harbour/ship:1")
         assert done.returncode == 2
-        assert " has no manifest harbour/none 1\n" in done.stdout
+        assert " has no manifest harbour/none:1\n" in done.stdout
         assert "1 of 2 images are in the cache" in done.stdout
         registry.stop()
         assert warm(proxy, "harbour/later:1").returncode == 1, "that may exist"

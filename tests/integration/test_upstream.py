@@ -272,9 +272,9 @@ async def test_what_the_reader_raises_is_its_own(client: Upstream) -> None:
 
 async def test_what_is_not_there(client: Upstream) -> None:
     missing = Digest.of(b"missing")
-    with pytest.raises(ManifestUnknown):
+    with pytest.raises(ManifestUnknown, match=f" has no manifest {NAME}:missing$"):
         await client.head_manifest(NAME, Tag("missing"))
-    with pytest.raises(ManifestUnknown):
+    with pytest.raises(ManifestUnknown, match=f" has no manifest {NAME}@{missing}$"):
         await client.manifest(NAME, missing)
     with pytest.raises(BlobUnknown):
         await client.blob_size(NAME, missing)

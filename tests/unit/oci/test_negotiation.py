@@ -294,7 +294,7 @@ def test_a_refusal_says_what_and_why(kind: str, client: str) -> None:
         ),
         ("referrers", "docker-1.13", "(it has none)"),
         ("damaged", "kaniko", "is neither gzip nor a tar archive"),
-        ("unknown", "skopeo", "nothing that was accepted can be made from it"),
+        ("unknown", "skopeo", "no conversion leads to a type that was accepted"),
     ],
 )
 def test_reasons(kind: str, client: str, reason: str) -> None:
