@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 @main.command()
 @CONFIG
 @click.option("--listen", metavar="HOST:PORT", help="The address for clients.")
-@click.option("--admin-listen", metavar="HOST:PORT", help="The address for probes and scrapers.")
+@click.option(
+    "--admin-listen",
+    metavar="HOST:PORT",
+    help="The address for the status page and probes.",
+)
 @click.option("--upstream", metavar="URL", help="The registry to stand in front of.")
 @click.option("--redis", metavar="URL", help="A Redis that proxies share, instead of SQLite.")
 @DATA
