@@ -17,9 +17,9 @@ _MAX_VALUE: Final = 32 * 1024
 
 
 def parse_authorization(value: str) -> Login | str | None:
-    """The login of `Basic`, or the token of `Bearer`; None for an empty user, who is anonymous.
+    """Return the login of `Basic`, or the token of `Bearer`; None for an anonymous user.
 
-    Unauthorized if it is malformed, or of another scheme. Its words quote nothing.
+    Unauthorized if the header is malformed or of another scheme. The message quotes nothing of it.
     """
     scheme, _, rest = value.strip().partition(" ")
     rest = rest.strip()
@@ -35,9 +35,9 @@ def parse_authorization(value: str) -> Login | str | None:
 
 
 def login_of(form: Mapping[str, Sequence[str]]) -> Login | None:
-    """The login of a token request's form; None for an empty user, who is anonymous.
+    """Return the login in a token request's form; None for an empty user, who is anonymous.
 
-    (RFC 6749, 4.3.2.) Unauthorized for another grant: this proxy gives out no refresh tokens.
+    (RFC 6749, 4.3.2.) Unauthorized for another grant type: this proxy issues no refresh tokens.
     """
     if form.get("grant_type") != ["password"]:
         raise Unauthorized("grant_type is password here")

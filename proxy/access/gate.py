@@ -56,7 +56,7 @@ class Gate:
     def admits_until(
         self, rule: Rule, repository: Repository, presented: Presented
     ) -> float | None:
-        """Until when a client that was just admitted needs no other decision, monotonic.
+        """Return until when a client that was just admitted needs no other decision, monotonic.
 
         None if that is not known. Changes of users and keys end it earlier.
         """
@@ -75,10 +75,10 @@ class Gate:
     async def admit(
         self, rule: Rule, repository: Repository, subject: str, presented: Presented
     ) -> Client:
-        """Who is admitted by a rule that is not open; else Unauthorized or Denied.
+        """Return the principal that the rule admits; Unauthorized or Denied otherwise.
 
-        They say nothing of what exists. `subject` is what of the repository is wanted, for the
-        upstream that is asked about it. An UpstreamFailure if that cannot be asked.
+        The errors do not reveal what exists. `subject` is what is requested of the repository, in
+        case the upstream must be asked about it. UpstreamFailure if it cannot be asked.
         """
         client = NOBODY
         try:

@@ -1,4 +1,4 @@
-"""Compares passwords with hashes: one at a time, apart from the event loop, which goes first."""
+"""Compares passwords with hashes: one at a time, in a thread that yields to the event loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Hashing:
         self._thread = threads_that_give_way(1, "hash", nice=_NICE)
 
     def turn(self, client: str, user: str) -> AbstractAsyncContextManager[Turn]:
-        """Run the block when it is this user's turn; Overloaded if too much is waiting."""
+        """Run the block when it is this user's turn; Overloaded if too many are waiting."""
         return self._turns.turn(client, user)
 
     async def matches(self, hashed: str, password: str) -> bool:

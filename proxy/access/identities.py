@@ -1,4 +1,4 @@
-"""Finds out whom a request comes from: a token of ours, a login, or a client's certificate."""
+"""Identify the client of a request: by our own token, a login, or a client certificate."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Known:
 
 
 class Identities:
-    """All ways to show who one is."""
+    """All ways in which a client can identify itself."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Identities:
         self._known: LruCache[bytes, _Known] = LruCache(_MEMORY)
 
     def recall(self, presented: Presented) -> Client | None:
-        """Whom the request comes from, if that is known without work."""
+        """Return the client of the request, if it is known without any work."""
         value = presented.authorization
         if not presented.secure or value is None:
             return self._without(presented)
@@ -92,9 +92,9 @@ class Identities:
         return self._clock.monotonic() + known.until - self._clock.wall()
 
     async def identify(self, presented: Presented) -> Client:
-        """Whom the request comes from; Unauthorized if what was sent cannot be read, or is void.
+        """Return the client; Unauthorized if its credential is malformed or expired.
 
-        A login that nobody knows is anonymous, and `refused`.
+        A login that is no user of this proxy is anonymous, and `refused`.
         """
         client = self.recall(presented)
         if client is not None:
@@ -124,7 +124,7 @@ class Identities:
         self._known.clear()
 
     async def check(self, login: Login, address: str) -> Client:
-        """Whose login it is; anonymous and `refused` if it is none of this proxy's users'."""
+        """Return the user of the login; anonymous and `refused` if there is none."""
         if self._accounts is not None and self._accounts.recognizes(login.password):
             # Never sent upstream, whether it is good or not.
             account = await self._accounts.check(login.password)

@@ -33,9 +33,9 @@ class Logins:
     async def token(
         self, login: Login | None, *, has_scope: bool, upstream: str, address: str
     ) -> Issued:
-        """A token for a login, or for nobody; Unauthorized for a wrong `docker login`.
+        """Return a token for a login, or an anonymous one; Unauthorized for a wrong `docker login`.
 
-        `upstream` is the one whose login this may be. An UpstreamFailure if it cannot be asked.
+        `upstream` is the one whose login this may be. UpstreamFailure if it cannot be asked.
         """
         client = NOBODY if login is None else await self._identities.check(login, address)
         if client.refused and not has_scope:

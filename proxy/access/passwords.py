@@ -1,4 +1,4 @@
-"""Checks logins against the htpasswd file: one hash at a time, and none twice in a row."""
+"""Checks logins against the htpasswd file, one hash at a time, and remembers the result."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Passwords:
         return None
 
     async def check(self, login: Login, client: str) -> bool:
-        """Whether the login is right; Overloaded if `client`, an address, asks for too much.
+        """Return whether the login is right; Overloaded if `client` has too many waiting.
 
         The work is the same for users that do not exist.
         """

@@ -1,4 +1,4 @@
-"""Who a request comes from, as rules name it. PURE."""
+"""The client of a request, as rules name it. PURE."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ ANONYMOUS: Final = Principal(PrincipalKind.ANONYMOUS)
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Whom a request comes from.
+    """The client of a request, and its login.
 
-    `login` is one that is not ours to judge: only an upstream can check it. `refused` says that a
-    login was sent and is no user of this proxy. `until` is when the credential ends, in seconds
-    since 1970; None if it does not end by itself.
+    `login` is one that only an upstream can check. `refused` says that a login was sent and is no
+    user of this proxy. `until` is when the credential expires, in seconds since 1970; None if it
+    does not.
     """
 
     principal: Principal

@@ -81,7 +81,7 @@ class Rights:
         return self._recall(self._digest(str(repository), None)) is True
 
     def granted_until(self, repository: Repository, login: Login | None) -> float | None:
-        """Until when the right is kept that the login has, or everybody; None if there is none."""
+        """Return until when the login's or everybody's right is kept; None if there is none."""
         for asked in (None, login):
             known = self._known.get(self._digest(str(repository), asked))
             if known is not None and known.granted:
@@ -173,9 +173,9 @@ class Rights:
             raise failure
 
     def _is_unreachable(self, registry: str, failure: UpstreamFailure) -> bool:
-        """Whether the registry cannot be asked by anybody.
+        """Whether no connection to the registry can be made.
 
-        An answer of any status is not that, nor is one that takes too long: a client can cause it.
+        An answer of any status is not that, nor is a slow one: a client could cause either.
         """
         if isinstance(failure, UpstreamOffline):
             return True

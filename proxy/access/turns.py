@@ -58,7 +58,7 @@ class Turn:
 
 
 class Turns:
-    """Turns at something costly. A client that wants many delays itself, and others little."""
+    """Turns at costly work. A client that wants many delays itself, and others little."""
 
     def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Needs no loop yet."""

@@ -1,7 +1,8 @@
-"""The blobs of a served manifest, proved before they are asked for.
+"""Grants for the blobs of a served manifest, obtained before the blobs are requested.
 
-In a repository that is not open a claim opens nothing. So the stored blobs of an image, which other
-repositories have brought, would need the upstream one by one, and an outage would cut the image.
+In a repository that is not open a claim does not suffice. So stored blobs that other repositories
+have fetched would need a question to the upstream each, and an outage would leave the image
+incomplete.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether an upstream's `Content-Encoding` is a mere label, as the digests of its blobs have shown.
+"""Whether an upstream's `Content-Encoding` is wrong, as the digests of its blobs have shown.
 
-Only the digest tells whether bytes with such a label are the blob, or have to be decoded. Until an
-upstream is known in this, its blobs with a label are sent to clients when they are verified.
+Only the digest tells whether bytes with such a header are the blob, or have to be decoded. Until
+that is known of an upstream, its blobs with the header are sent only after they are verified.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EXCEPTIONS: Final = 1024
 
 
 class Codings:
-    """What was learnt of each upstream, and of the blobs that are unlike its others."""
+    """What was learnt of each upstream, and of blobs that differ from its others."""
 
     def __init__(self) -> None:
         self._usual: dict[str, bool] = {}

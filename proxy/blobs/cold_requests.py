@@ -1,4 +1,4 @@
-"""How much that is not cached one client may request at once: blobs, and conversions of layers."""
+"""How many requests for uncached content one client may have at once: blobs and conversions."""
 
 from __future__ import annotations
 

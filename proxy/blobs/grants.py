@@ -65,7 +65,7 @@ class BlobGrants:
         return await self._catalog.claimed_size(repository, digest)
 
     async def add(self, repository: Repository, digest: Digest) -> None:
-        """The repository's upstream has delivered the whole blob there, and it was verified.
+        """Record that the repository's upstream has delivered the whole blob there, verified.
 
         The grant counts at once. It is written in the background where no other process needs it.
         """
@@ -87,7 +87,7 @@ class BlobGrants:
         return isinstance((await self._catalog.look_blob(repository, digest)).access, Claim)
 
     async def require(self, repository: Repository, digest: Digest, blob: Blob) -> None:
-        """Return if the repository may serve the stored blob.
+        """Return if the repository may serve the stored blob; raise otherwise.
 
         BlobUnknown if its upstream has no such blob there, or an UpstreamFailure if that cannot be
         found out now.
@@ -119,7 +119,7 @@ class BlobGrants:
             await write
 
     async def _has_delivered(self, upstream: str, digest: Digest) -> bool:
-        """Whether the upstream's word about this blob is enough; no, if the store cannot say."""
+        """Whether the upstream has delivered this blob, so that its HEAD suffices."""
         try:
             return upstream in await self._store.upstreams(digest)
         except StoreError:
@@ -134,7 +134,7 @@ class BlobGrants:
     async def _equals(
         self, upstream: Upstream, repository: Repository, digest: Digest, blob: Blob
     ) -> bool:
-        """Whether the upstream's bytes are ours, at places that it cannot foresee."""
+        """Whether the upstream's bytes equal ours at random places, which it cannot foresee."""
         if blob.size <= _SMALL:
             places = [range(blob.size)]
         else:

@@ -1,4 +1,4 @@
-"""How many transfers may run at once. Beyond a limit there is an error at once; nothing waits."""
+"""How many transfers may run at once. Beyond a limit there is an error at once; nothing queues."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NotStored(Overloaded):
 
 
 class Gate:
-    """An amount that is taken and given back, within a limit."""
+    """An amount that is reserved and released, within a limit."""
 
     __slots__ = ("_limit", "_taken")
 
@@ -53,18 +53,18 @@ class Gate:
 
     @property
     def taken(self) -> int:
-        """How much is taken now."""
+        """How much is reserved now."""
         return self._taken
 
     def try_take(self, amount: int = 1) -> bool:
-        """Take `amount` if there is room for it; whether there was."""
+        """Reserve `amount`; whether there was room for it."""
         if self._taken + amount > self._limit:
             return False
         self._taken += amount
         return True
 
     def give_back(self, amount: int = 1) -> None:
-        """Make room again."""
+        """Release `amount`."""
         self._taken -= amount
 
 
@@ -130,7 +130,7 @@ class Room:
         self._taken = 0
 
     def grow(self, total: int) -> None:
-        """Have room for `total` bytes in all; NotStored if there is none."""
+        """Reserve `total` bytes in all; NotStored if there is no room for them."""
         if self._largest is not None and total > self._largest:
             raise NotStored(Reason.SIZE)
         more = total - self._taken
@@ -140,7 +140,7 @@ class Room:
             self._taken = total
 
     def give_back(self) -> None:
-        """Give all of it back."""
+        """Release all of it."""
         self._spool.give_back(self._taken)
         self._taken = 0
 

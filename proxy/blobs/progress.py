@@ -92,7 +92,7 @@ class Progress:
         return self._received
 
     def add_source(self, source: Readable) -> None:
-        """Read from `source` from now on; it is closed with this."""
+        """Read from `source` from now on; it is closed together with this."""
         self._sources.append(source)
 
     def expect(self, total: int) -> None:
@@ -114,16 +114,16 @@ class Progress:
         self._notify()
 
     def fail(self, failure: RegistryError) -> None:
-        """Have every reader raise `failure` as soon as it has read what there is."""
+        """Make every reader raise `failure` as soon as it has read what has arrived."""
         self._failure = failure
 
     def report_late(self, failure: UpstreamFailure) -> None:
-        """Have every reader that waits now raise `failure`, though the transfer goes on."""
+        """Make every reader that waits now raise `failure`, though the transfer continues."""
         self._changed.late = failure
         self._notify()
 
     def wake_readers(self) -> None:
-        """Have every reader look again."""
+        """Wake every reader."""
         self._notify()
 
     def _notify(self) -> None:
@@ -131,6 +131,6 @@ class Progress:
         self._changed = _Change()
 
     def close(self) -> None:
-        """Close every source, when the last reader has gone and the transfer has ended."""
+        """Close every source once the last reader has left and the transfer has ended."""
         while self._sources:
             self._sources.pop().close()

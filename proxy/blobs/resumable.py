@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ContentChanged(UpstreamInvalid):
-    """The upstream has other content under the digest than when the body began."""
+    """The upstream's content under the digest is not what it was when the body began."""
 
 
 class NotEncoded(UpstreamInvalid):
@@ -215,7 +215,7 @@ async def decode(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[byt
 
 
 def _may_pass(failure: UpstreamFailure) -> bool:
-    """Whether the next attempt may well succeed: one hiccup of a storage service, say.
+    """Whether the next attempt may succeed, for instance after one error of a storage service.
 
     Every attempt begins at the registry, which may redirect to another server, or with a signature
     that has not expired.

@@ -34,9 +34,9 @@ class RetryBudget:
         self._fruitless = 0
 
     async def spend(self, failure: UpstreamFailure, *, received: int, gained: int) -> None:
-        """Wait until the next attempt is due; raises `failure` if there should be none.
+        """Wait until the next attempt is due; raises `failure` if no attempt is left.
 
-        `received` bytes are here in all, and the last attempt has brought `gained` of them.
+        `received` bytes have arrived in all, and the last attempt brought `gained` of them.
         """
         self._fruitless = 0 if gained >= _PROGRESS else self._fruitless + 1
         if isinstance(failure, UpstreamInvalid) or self._fruitless >= _FRUITLESS_ATTEMPTS:

@@ -55,7 +55,7 @@ async def quarantine(
 
 
 class StoredBlob:
-    """Fits Source. What cannot be read comes from a transfer, without the client's noticing."""
+    """Fits Source. What cannot be read comes from a transfer, unnoticed by the client."""
 
     __slots__ = ("_blob", "_digest", "_fetch", "_replacement", "_store", "size")
 

@@ -47,7 +47,7 @@ _PRIVATE_URL_LIFE: Final = 60.0
 
 
 class _Constant:
-    """What no upstream needs to have: the empty layer, and configs that were made here."""
+    """Content that no upstream needs to have: the empty layer, and configs that were made here."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -234,7 +234,7 @@ class Blobs:
         return None if derived is None else derived.size
 
     async def _ask_size(self, repository: Repository, digest: Digest, claimed: int | None) -> int:
-        """What the upstream says; if it says nothing, and a manifest does not, it is fetched."""
+        """Return the size that the upstream or a manifest states, or that the fetched blob has."""
         upstream = self._upstreams[repository.registry]
         try:
             size = await self._flights.do(
@@ -377,7 +377,7 @@ class Blobs:
     async def _require_access(self, repository: Repository, digest: Digest) -> None:
         """Return if the repository may serve a blob that this process has not fetched through it.
 
-        Another process, or another repository's transfer, has brought it. BlobUnknown or an
+        Another process, or a transfer of another repository, has stored it. BlobUnknown or an
         UpstreamFailure otherwise.
         """
         if await self._grants.exists(repository, digest):

@@ -30,7 +30,7 @@ class Source(Protocol):
 
 
 class DerivedBlobs(Protocol):
-    """What was made here, and no upstream has."""
+    """Blobs that were made here, and that no upstream has."""
 
     async def get(self, repository: Repository, digest: Digest) -> bytes | None:
         """Return the blob that was made for this repository; None if there is none.

@@ -54,7 +54,7 @@ class Transfer:
         tell_readers: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`tell_readers`: those that wait get an error if the upstream is late; this goes on."""
+        """`tell_readers`: if the upstream is late, waiting readers get an error."""
         self.digest = digest
         self.repository = repository
         self.readers = 0
@@ -173,10 +173,10 @@ class Transfer:
             spool.close()
 
     async def _fill(self, spool: Spool, room: Room) -> None:
-        """Have all bytes in the spool; those that it has already are not fetched again.
+        """Bring all bytes into the spool; those that it has already are not fetched again.
 
-        Where a label leaves open whether they are encoded, and they turn out to be the wrong ones,
-        they are fetched again and read the other way.
+        If a Content-Encoding leaves open whether the bytes are encoded, and they turn out to be
+        wrong, they are fetched again and decoded, or not decoded, instead.
         """
         registry = self.repository.registry
         encoded = self._codings.is_encoded(registry, self.digest)
@@ -192,7 +192,7 @@ class Transfer:
             self._codings.learn(registry, self.digest, encoded=encoded)
 
     async def _receive(self, spool: Spool, room: Room, *, decode: bool) -> str | None:
-        """Append what comes to the spool; returns what the upstream says it is encoded in."""
+        """Append the received bytes to the spool; returns the Content-Encoding that was stated."""
         async with ResumableBody(
             self.digest,
             self.repository.name,

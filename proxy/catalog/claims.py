@@ -1,6 +1,7 @@
-"""What a manifest claims of its repository. PURE.
+"""The content that a manifest claims for its repository. PURE.
 
-A claim is no grant: it opens nothing by itself, for anybody can write any digest into a manifest.
+A claim is no grant: by itself it opens nothing, because anybody can write any digest into a
+manifest.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _MANIFEST_TYPES: Final = frozenset(MediaType)
 
 
 def claims_of(manifest: Manifest) -> Mapping[Digest, Claim]:
-    """The content that the manifest names, each with what its descriptor says.
+    """Return the content that the manifest names, each with what its descriptor states.
 
-    Foreign layers (descriptors with `urls`) are somebody else's to give, and members of an index
-    whose type is unknown could be anything: neither is a claim. A manifest with too many
-    descriptors is read as one of an unknown type, which claims nothing.
+    Not claimed are foreign layers (descriptors with `urls`), which others serve, and members of an
+    index whose type is unknown, which could be anything. A manifest with too many descriptors is
+    read as one of an unknown type, which claims nothing.
     """
     match manifest:
         case Image():

@@ -90,7 +90,7 @@ class DerivedContent:
             _log.error("derived.not_stored", digest=lookup.manifest.digest, error=str(error))
 
     def records(self) -> AsyncIterator[DerivedRecord]:
-        """All of them, for an index that is new."""
+        """Return all records, to fill a new index."""
         return self._store.records()
 
     async def _get(self, digest: Digest, name: str | None = None) -> DerivedRecord | None:

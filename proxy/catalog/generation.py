@@ -26,16 +26,16 @@ class Generation:
     """One process's view of the mark."""
 
     def __init__(self, cache: ManifestCache, forget: Callable[[], None]) -> None:
-        """`forget` drops whatever is mutable from this process's memory."""
+        """`forget` drops every mutable fact from this process's memory."""
         self._cache = cache
         self._forget = forget
         self._seen: bytes | None = None
         self._due = False
 
     async def advance(self) -> bool:
-        """Have every process forget: this one now, the others when they look.
+        """Make every process drop its mutable facts: this one now, the others when they look.
 
-        False if the cache does not take the new mark; then every look tries it again.
+        False if the cache does not take the new mark; then every look tries again.
         """
         self._forget()
         self._due = True
@@ -43,7 +43,7 @@ class Generation:
         return not self._due
 
     async def look(self) -> None:
-        """Forget if the mark is another one. None is no news: the cache may just be away."""
+        """Drop mutable facts if the mark has changed. None: the cache may be unreachable."""
         mark = await self._read()
         if self._due:
             await self._cache.put(KEY, _after(mark), life=_LIFE)
@@ -69,7 +69,7 @@ def _is_mark(value: bytes) -> bool:
 
 
 def _after(mark: bytes | None) -> bytes:
-    """A mark that there has never been, also where the last one was lost with the cache."""
+    """Return a mark that was never used, even if the last one was lost with the cache."""
     last = 0 if mark is None else int(mark)
     after = str(max(last + 1, time_ns())).encode()
     return after if _is_mark(after) else str(time_ns()).encode()

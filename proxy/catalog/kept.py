@@ -1,4 +1,4 @@
-"""Images that are kept: their blobs are not evicted, and what is known of them is in use."""
+"""Images that are kept: their blobs are not evicted, and their records count as in use."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class KeptImages:
         return repository
 
     async def refresh(self) -> None:
-        """Count as used now what is known of the kept images: the index evicts by use."""
+        """Count the records of the kept images as used now: the index evicts by last use."""
         for image in await self.images():
             registry, _, name = image.repository.partition("/")
             if registry in self._routes.names.values():

@@ -1,4 +1,4 @@
-"""What is known of layers' bytes. It never changes, so the first layer that knows it is right."""
+"""The facts of image layers. They never change, so the nearest record of them will do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look-up that travels: what was found, passed on so that no store is asked again."""
+"""The result of a look-up, passed on so that no store is asked again."""
 
 from __future__ import annotations
 

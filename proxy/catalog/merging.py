@@ -1,4 +1,4 @@
-"""What several layers have found, as one answer. PURE."""
+"""The findings of several catalog layers, merged into one answer. PURE."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PRECISION: Final = 0.002
 def access_of(
     found: Found, repository: str, is_open: Callable[[str], bool]
 ) -> Grant | Claim | None:
-    """The grant; or the claim, if it suffices.
+    """Return the grant; or the claim, if it suffices.
 
-    It does in an open repository, for bytes that the same upstream has delivered to another one
-    that is open now: what everybody may read there, nobody learns by a claim.
+    A claim suffices in an open repository, for bytes that the same upstream has delivered to
+    another repository that is open now: it reveals nothing that everybody may not read anyway.
     """
     if found.grant is not None or found.claim is None or not is_open(repository):
         return found.grant
@@ -47,12 +47,12 @@ def supersedes(found: Found, best: Found, now: float) -> bool:
 
 
 def _validated_at(entry: TagEntry, now: float) -> float:
-    """When the entry was validated; long ago if that was by a clock that was wrong."""
+    """Return when the entry was validated; long ago if the time was set by a wrong clock."""
     return entry.validated_at if entry.validated_at <= now + MAX_CLOCK_SKEW else 0.0
 
 
 def merge(near: Found, far: Found) -> Found:
-    """Both, each fact from the nearest layer that has it."""
+    """Merge both, taking each fact from the nearest layer that has it."""
     return Found(
         near.tag or far.tag,
         near.grant or far.grant,

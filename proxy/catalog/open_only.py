@@ -1,4 +1,4 @@
-"""A layer that somebody else may write to: nothing of it counts where a repository is closed."""
+"""A layer that other software may write to: for closed repositories it is not read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OpenOnlyLayer:
         return await self._layer.look_blob(repository, digest)
 
     async def look_representation(self, key: str) -> Digest | None:
-        """What was made under `key`. The repository's grant of it is looked for apart."""
+        """Return what was made under `key`; the repository's grant is looked up elsewhere."""
         return await self._layer.look_representation(key)
 
     async def look_listing(self, repository: str, name: str) -> Listing | None:
@@ -49,7 +49,7 @@ class OpenOnlyLayer:
         return await self._layer.look_listing(repository, name)
 
     async def look_layer(self, digest: Digest) -> LayerFacts | None:
-        """What the layer has: whether the repository has the image layer is found out apart."""
+        """Return the facts; whether the repository has the image layer is checked elsewhere."""
         return await self._layer.look_layer(digest)
 
     async def commit(self, batch: Batch) -> None:

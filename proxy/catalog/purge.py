@@ -1,4 +1,4 @@
-"""Purging: what a tag names, and what an upstream was seen to have or not, is asked for again.
+"""Purging: cached tags, grants and refusals are invalidated, so that the upstream is asked again.
 
 On demand the content is removed, too.
 """
@@ -66,13 +66,13 @@ class Purges:
     async def purge(
         self, addressed: str, reference: Digest | Tag | None, *, content: bool = False
     ) -> Repository:
-        """Forget one tag of a repository, or all; and its listings, and what was refused, always.
+        """Invalidate one tag of a repository, or all; and always its listings and negative answers.
 
-        With `content`, also the bytes, which no other repository has been granted.
+        With `content`, also remove the bytes that no other repository has been granted.
 
-        `addressed` is its name as clients write it. NameInvalid for none of ours, NameUnknown or
-        ManifestUnknown where nothing was cached, so that only refusals were forgotten;
-        StorageFailure if it must be tried again.
+        `addressed` is its name as clients write it. NameInvalid for an unknown upstream,
+        NameUnknown or ManifestUnknown if nothing was cached, so that only negative answers were
+        dropped; StorageFailure if it must be tried again.
         """
         repository = self._routes.as_written(addressed)
         if self._audit is not None:
@@ -111,7 +111,7 @@ class Purges:
     # -- other replicas ----------------------------------------------------------------------
 
     async def mark(self) -> str:
-        """A mark of all purges that are known here."""
+        """Return a mark that stands for all purges that are known here."""
         if self._journal is None:
             return ""
         entries = await self._journal.entries()
@@ -124,13 +124,13 @@ class Purges:
         return self._mark
 
     async def news(self, mark: str) -> list[Any]:
-        """All that are known here, for a replica that knows others; nothing if it knows them."""
+        """Return all purges that are known here, for a replica whose mark differs; else nothing."""
         if self._journal is None or mark == await self.mark():
             return []
         return [each.encode() for each in await self._journal.entries()]
 
     async def learn(self, news: Any) -> None:
-        """Do what other replicas were asked to do; ValueError if that is no purge."""
+        """Apply the purges of other replicas; ValueError for a malformed one."""
         if self._journal is None:
             return
         new = read_all(news) - await self._journal.entries()
@@ -142,7 +142,7 @@ class Purges:
             _log.info("repository.purged_elsewhere", count=len(ours))
 
     async def _forget(self, purged: Collection[Purged]) -> bool:
-        """Forget what was purged; whether every process will have forgotten it."""
+        """Invalidate what was purged; return whether every process will do so."""
         for each in purged:
             self._announce(each.repository, each.tag)
             for place in self._places(each.repository):
@@ -157,7 +157,7 @@ class Purges:
         return await self._generation.advance()
 
     async def _remove(self, place: Repository, purged: Purged) -> None:
-        """Remove what was named, and what this machine has of the same image."""
+        """Remove the named content, and what this machine has of the same image."""
         digests = set(purged.content or ())
         if purged.tag != LISTINGS:
             reference = None if purged.tag == ALL_TAGS else Tag(purged.tag)

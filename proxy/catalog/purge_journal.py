@@ -1,4 +1,4 @@
-"""The purges of late, for other replicas: each does for itself what one was asked to do."""
+"""Recent purges, for other replicas: each applies what one was asked to do."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PurgeJournal:
         self._is_current = False
 
     async def entries(self) -> frozenset[Purged]:
-        """Those that this machine has done; what was known before if they cannot be read now."""
+        """Return the purges of this machine; those read last if they cannot be read now."""
         if not self._is_current and (value := await self._cache.get(KEY)) is not None:
             try:
                 self._known = read_all(json.loads(value))
@@ -89,7 +89,7 @@ class PurgeJournal:
         return self._known
 
     async def add(self, purged: Iterable[Purged]) -> None:
-        """These are done now, too."""
+        """Record purges that were applied now."""
         entries = _newest(sorted({*await self.entries(), *purged}))
         value = json.dumps([each.encode() for each in entries], separators=(",", ":"))
         await self._cache.put(KEY, value.encode(), life=_LIFE)
@@ -110,7 +110,7 @@ def mark_of(entries: Iterable[Purged]) -> str:
 
 
 def _newest(entries: list[Purged]) -> list[Purged]:
-    """The newest, and at least one, within what the journal may have."""
+    """Return the newest purges, and at least one, that fit into the journal's limit."""
     chosen: list[Purged] = []
     digests = 0
     for each in reversed(entries[-_MOST:]):

@@ -1,4 +1,4 @@
-"""Removing content: the bytes of an image, and all that a repository has to do with them."""
+"""Removing content: the bytes of an image, and a repository's records of it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class ContentRemoval:
                 await self._kept.remove(image.repository, image.reference)
 
     async def _walk(self, repository: Repository, start: Digest) -> set[Digest]:
-        """The manifest, and what it and its children name, as far as it is stored."""
+        """Return the manifest's content and that of its children, as far as it is stored."""
         found, todo = {start}, [start]
         while todo:
             manifest = (await self._catalog.look_manifest(repository, todo.pop())).manifest
@@ -108,7 +108,7 @@ class ContentRemoval:
     async def _with_derived(
         self, repository: Repository, found: set[Digest], *, is_all: bool
     ) -> frozenset[Digest]:
-        """The same, and what was made of it for this repository."""
+        """Return the same, and what was converted from it for this repository."""
         sources: dict[Digest, Digest] = {}
         async for record in self._derived.records():
             if str(repository) in record.repositories:
@@ -125,7 +125,7 @@ def _made_of(found: set[Digest], sources: Iterable[tuple[Digest, Digest]]) -> se
 
 
 class NoRemoval:
-    """Where blobs are in a bucket: nothing is removed. Fits ContentRemoval."""
+    """In place of `ContentRemoval` with a bucket: refuses to remove anything."""
 
     async def closure(
         self, _repository: Repository, _reference: Digest | Tag | None

@@ -1,6 +1,6 @@
-"""Which upstream a request means, and who stands in for it while it is down.
+"""Which upstream a request means, and which mirrors stand in for it while it is down.
 
-A closed world: nothing that a client sends is ever dialled.
+Only configured upstreams can be chosen: nothing that a client sends is ever dialled.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Routes:
         return self.repository(image, ns=None, host="")
 
     def hint(self, repository: Repository) -> str:
-        """What to add to a refusal of `repository`, if its first part looks like another upstream.
+        """Return a hint for errors about `repository`, if its first part looks like a registry.
 
-        Whether it is one, nobody can tell: a registry's own names may look the same.
+        It is only a hint, because a registry's own names may look the same.
         """
         first, slash, _ = repository.addressed.partition("/")
         named = self.names.get(first) == repository.registry and self.by_path

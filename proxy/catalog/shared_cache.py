@@ -121,7 +121,7 @@ class SharedCacheLayer:
         return listing if listing is not None and listing.fetched_at > marks.listings else None
 
     async def look_layer(self, _digest: Digest) -> None:
-        """Nothing: a conversion is durable, so what another program wrote must not decide it."""
+        """Return nothing: other programs may write here, and conversions are durable."""
 
     async def commit(self, batch: Batch) -> None:
         """All keys at once; what the cache does not take is counted there.
@@ -156,7 +156,7 @@ class SharedCacheLayer:
         return ()
 
     async def remove(self, repository: str, digests: Collection[Digest]) -> Collection[Digest]:
-        """Delete the grants, and the bytes, which other repositories find further out."""
+        """Delete the grants, and the bytes, which other repositories find in the next layer."""
         keys = [
             key
             for digest in digests
@@ -170,7 +170,7 @@ class SharedCacheLayer:
         await self._cache.delete(_tag(repository, tag))
 
     async def purge(self, repository: str, now: float, *, tags: bool) -> bool:
-        """Leave the mark; False if the cache does not take it."""
+        """Store the time of the purge; False if the cache does not take it."""
         self._purges.delete(repository)
         before = await self._purge_marks(repository)
         mark = encode_marks(PurgeMarks(now if tags else before.tags, now))

@@ -69,9 +69,9 @@ class UpstreamManifests:
     async def find_stored(
         self, repository: Repository, digest: Digest, *, claims_suffice: bool = True
     ) -> Lookup:
-        """What is stored of the manifest; one that was made here did not come from upstream.
+        """Return the stored manifest, unless it was made here.
 
-        Unless `claims_suffice`, it is as unknown as one that nothing in the repository names.
+        Unless `claims_suffice`, a manifest that is only claimed counts as unknown.
         """
         lookup = await self._catalog.look_manifest(repository, digest, may_be_derived=False)
         match lookup.access:
@@ -141,13 +141,12 @@ class UpstreamManifests:
     async def head(
         self, repository: Repository, reference: Digest | Tag, *, has_copy: bool = True
     ) -> Head | None:
-        """What HEAD says; None where one GET has to decide.
+        """Return the answer to HEAD; None where a GET has to decide.
 
-        Many registries, and what stands before them, refuse HEAD where GET works, with any status.
-        Only 429 is final: another request would be one too many. So is a 404 of a digest: what is
-        not stored is asked for once, and a second request would tell that others have it. And so is
-        the registry's own 404 of a tag without a stored copy (`has_copy`), where a GET in the same
-        repository has just been answered 404: HEAD and GET agree there.
+        Many registries, and proxies in front of them, refuse HEAD where GET works, with any status.
+        Only 429 is final: a further request would make it worse. So is a 404 for a digest: what is
+        not stored is requested once, and a second request would reveal that other repositories have
+        it.
         """
         upstream = self._upstreams[repository.registry]
         try:

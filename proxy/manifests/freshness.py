@@ -1,7 +1,7 @@
 """Freshness: what to do with a stored copy, as a decision. PURE (RFC 9111, 4.2; RFC 5861).
 
-Tags and listings use the same rule. It looks at ages and at how the upstream has been doing, and
-does nothing itself.
+Tags and listings use the same rule. Its inputs are ages and the state of the upstream; it has no
+side effects.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is known against an upstream.
+    """Why an upstream may not answer well now.
 
-    `failure` is why it is not expected to answer now: its circuit is open, or it is set offline.
+    `failure` is why it is not expected to answer: its circuit is open, or it is set offline.
     `held_off` is why this very question is not asked again yet. `slow` says that another request
     has already waited longer than `revalidation_timeout` for an answer about the same repository,
-    or several requests about others.
+    or that the registry is slow altogether.
     """
 
     failure: Reason | None = None

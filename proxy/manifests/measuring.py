@@ -1,7 +1,7 @@
-"""The facts of an image's layers: known from before, or found out by reading each layer once.
+"""The facts of an image's layers: known from before, or found by reading each layer once.
 
 Layers are read as they arrive, and decompressed in a thread, one piece a turn. So a layer that
-arrives slowly keeps no other conversion waiting, and a large image only a little.
+arrives slowly delays no other conversion, and a large image delays them only a little.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ class LayerMeasuring:
     async def measure(
         self, repository: Repository, image: Digest, layers: Sequence[Digest]
     ) -> tuple[LayerFacts, ...]:
-        """The facts of the layers of `image`, base first; each counts once for the limits.
+        """Return the facts of the layers of `image`, base first; each counts once for limits.
 
-        ConversionRefused if a layer is missing, is no gzip or tar, or there is too much of them;
-        UpstreamFailure, Overloaded or StorageFailure if one cannot be had now.
+        ConversionRefused if a layer is missing, is neither gzip nor tar, or they exceed a limit;
+        UpstreamFailure, Overloaded or StorageFailure if one cannot be read now.
         """
         self.check(repository, image)
         try:

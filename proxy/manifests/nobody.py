@@ -1,4 +1,4 @@
-"""In place of what takes long: transfers that are not started, and layers that are not fetched."""
+"""Stand-ins for slow work in a preview: no transfer is started, and no layer is fetched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SMALL: Final = 2**20
 
 
 class NobodyTransfers:
-    """In place of `Transfers`: none runs, and none is started."""
+    """Stands in for `Transfers`: none runs, and none is started."""
 
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
         """`upstreams` say what would be asked."""
@@ -60,7 +60,7 @@ class NobodyReader:
 
 
 class CheapMeasuring:
-    """In place of `LayerMeasuring`: what is known of layers, and what is read in no time."""
+    """Stands in for `LayerMeasuring`: gives what is known of layers, or can be read at once."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class CheapMeasuring:
 
 
 class NobodyPending:
-    """In place of `PendingConversions`: nothing takes long where nothing is read."""
+    """Stands in for `PendingConversions`: in a preview no conversion takes long."""
 
     async def run(
         self,

@@ -1,4 +1,4 @@
-"""All that answers requests for manifests, on a catalog that takes no writes, for one question."""
+"""The parts that serve manifests, on a catalog that takes no writes, for one question."""
 
 from __future__ import annotations
 

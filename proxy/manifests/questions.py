@@ -113,7 +113,7 @@ def _inspection(found: Inspection) -> dict[str, Any]:
 
 
 def _describe_stored(manifest: Manifest) -> dict[str, Any]:
-    """What the manifest says of its content. It may be anybody's, and names anything."""
+    """Return what the manifest states about its content, which need not be true."""
     about: dict[str, Any] = {
         "type": manifest.media_type,
         "form": form_of(manifest.media_type),

@@ -24,6 +24,6 @@ class Resolved:
 
     @classmethod
     def of_stale(cls, manifest: Manifest, entry: TagEntry, reason: Reason | str) -> Self:
-        """A stale copy; the reason may be the word of another replica."""
+        """Return a stale copy; the reason may come from another replica."""
         known = Reason(reason) if reason in set(Reason) else Reason.UNAVAILABLE
         return cls(manifest, Outcome.STALE, entry.validated_at, known)

@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 
 
 class Revalidation:
-    """Asks, and has the catalog learn the answer."""
+    """Asks the upstream, and records the answer in the catalog."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Revalidation:
         return await self._confirm(repository, tag, fetched)
 
     def _find_newer(self, head: Head, lookup: Lookup) -> Resolved | None:
-        """The stored copy, if what is said of the tag is older: another replica could not ask."""
+        """Return the stored copy, if the answer of another replica is older."""
         if head.stale is None or lookup.manifest is None or lookup.entry is None:
             return None
         if lookup.entry.validated_at < self._clock.wall() - head.age:

@@ -1,4 +1,4 @@
-"""Which repositories are slow to say what a tag names: others must not wait for them again."""
+"""Which repositories answer slowly about tags: other requests do not wait for them again."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class _Registry:
 
 
 class Slowness:
-    """The questions that wait for an answer, and what that says of others.
+    """The questions that wait for an answer, and what that means for others.
 
-    A question that has waited for too long says so of its own repository. One image whose manifest
-    is slow says nothing of the other repositories of its registry.
+    A question that has waited too long makes its own repository count as slow. One image whose
+    manifest is slow says nothing about the other repositories of its registry.
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -57,7 +57,7 @@ class Slowness:
             registry.is_slow = False
 
     def add(self, repository: Repository) -> None:
-        """A request has waited for an answer about the repository for as long as it may."""
+        """Note that a request has waited as long as it may for an answer about the repository."""
         registry = self._registries[repository.registry]
         if registry.spread.add(repository.name, self._clock.monotonic()):
             registry.is_slow = True

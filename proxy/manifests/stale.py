@@ -1,4 +1,4 @@
-"""Saying that a stale copy is served: in `Cache-Status`, by way of the trace, and in a metric."""
+"""Records that a stale copy is served: for `Cache-Status`, by way of the trace, and in a metric."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tags, the only thing that changes: what one names now, as far as can be known.
+"""Tags, the only thing that changes: the digest that each names now, as far as can be known.
 
-If a stored copy exists, a request waits for the upstream only as long as a person would not
-notice; a later answer is for the next request. An upstream's failure never costs a stored copy.
+If a stored copy exists, a request waits for the upstream at most `revalidation_timeout`; a later
+answer is for the next request. An upstream's failure never costs a stored copy.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Tags:
         self._slowness = Slowness(clock)
 
     def forget(self) -> None:
-        """Ask again also for what failed a moment ago."""
+        """Drop the memory of failures, so that every question may be asked again."""
         self._held_off.clear()
 
     def fresh(self, repository: Repository, tag: Tag) -> Digest | None:
@@ -150,7 +150,7 @@ class Tags:
                 assert_never(never)
 
     async def _look(self, repository: Repository, tag: Tag, *, by_head: bool = False) -> Lookup:
-        """What the catalog has; nothing is of a new repository where a HEAD comes first anyway."""
+        """Look the tag up; where a HEAD is always sent first, no repository counts as new."""
         lookup = await self._catalog.look(
             repository, tag, fresh=lambda entry: self._is_fresh(repository, tag, entry)
         )
@@ -187,7 +187,7 @@ class Tags:
         lookup: Lookup,
         decision: ServeStaleAndRevalidate | RevalidateWithin,
     ) -> Resolved | Reason:
-        """What the upstream says in time; why the stale copy is served, if it does not."""
+        """Return the upstream's answer if it comes in time; else why the stale copy is served."""
         seconds, reason = 0.0, Reason.SLOW
         match decision:
             case ServeStaleAndRevalidate():

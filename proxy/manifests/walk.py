@@ -119,7 +119,7 @@ class GraphWalk:
     async def _contents(
         self, repository: Repository, edge: Conversion, manifest: Manifest, inputs: ConversionInputs
     ) -> dict[Digest, bytes]:
-        """What the edge needs; children that the upstream does not have are left out."""
+        """Return the content that the edge needs, without children that are not upstream."""
         found: dict[Digest, bytes] = {}
         for need in edge.needs(manifest, inputs):
             try:

@@ -52,7 +52,7 @@ class Draining(Exception):  # noqa: N818 -- no error: an answer
 
 
 class SeeOther(Exception):  # noqa: N818 -- no error: an answer
-    """Enough replicas read the blob from this one; another one reads it already."""
+    """As many replicas as may read the blob from this one; another reader of it is named."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -112,18 +112,18 @@ class Content(Protocol):
 
 
 class News(Protocol):
-    """What replicas tell each other in every answer about their health: purges."""
+    """What replicas exchange with every answer about their health: purges."""
 
     async def mark(self) -> str:
-        """A mark that is the same where the same is known."""
+        """Return a mark that is equal for equal knowledge."""
         ...
 
     async def news(self, mark: str) -> list[Any]:
-        """What is known here, as JSON; nothing for a replica with the same mark."""
+        """Return the purges known here, as JSON; nothing for a replica with the same mark."""
         ...
 
     async def learn(self, news: Any) -> None:
-        """Do the same here; ValueError for what is no news."""
+        """Apply the purges of another replica; ValueError if they are malformed."""
         ...
 
 
@@ -144,7 +144,7 @@ class NoNews:
 
 
 def frame_of_error(error: RegistryError | NotStored | Draining | SeeOther) -> Frame:
-    """The error as a frame: as the nearest class that peers know, or as an upstream's failure."""
+    """Encode the error as a frame: as the nearest class that peers know."""
     about: dict[str, Any] = {"error": type(error).__name__}
     if isinstance(error, RegistryError):
         about |= {"message": error.message, "retry_after": error.retry_after}

@@ -166,7 +166,7 @@ class _Answer:
         timeout: float,
         longest: float | None,
     ) -> None:
-        """No sign of life may take longer than `timeout`, no frame longer than `longest`."""
+        """Fail after a silence of `timeout`, and for a frame longer than `longest`."""
         self._response = response
         self._reader = reader
         self._count = count

@@ -1,7 +1,7 @@
-"""Derived manifests and configs of all replicas: each is with the owners of its digest, too.
+"""Derived manifests and configs of all replicas: the owners of a digest have a copy of each.
 
-A digest that one replica has handed out can so be pulled from every other one, also where each has
-a disk of its own, and after the one that made it has gone.
+So a digest that one replica has handed out can be pulled from every other one, also if each has a
+disk of its own, and after the replica that made it has gone.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class PeerDerived:
         await self._store.replace(record)
 
     async def remove(self, digest: Digest, repository: str) -> None:
-        """Remove this replica's own: the others are told of what is purged."""
+        """Remove this replica's record: the others learn of the purge by themselves."""
         await self._store.remove(digest, repository)
 
     def records(self) -> AsyncIterator[DerivedRecord]:

@@ -1,4 +1,4 @@
-"""The bytes of a blob as another replica sends them. They are the upstream's, or it is named."""
+"""The bytes of a blob as another replica sends them, verified before the last are passed on."""
 
 from __future__ import annotations
 
@@ -98,5 +98,5 @@ async def verify(stream: PeerStream, digest: Digest) -> VerifiedStream:
 
 
 def wrong(digest: Digest) -> PeerFailed:
-    """The failure of a replica that has sent something else."""
+    """Return the failure of a replica that has sent wrong bytes."""
     return PeerFailed(Reason.LYING, f"what it sent is not {digest}")

@@ -29,7 +29,7 @@ _MAX_SHORT: Final = 64 * 2**10
 
 
 class FrameInvalid(Exception):  # noqa: N818 -- as the domain's errors
-    """The bytes are no frame, or not from a holder of the secret; half a sentence."""
+    """The bytes are no frame of a holder of the secret; the message is half a sentence."""
 
 
 class Kind(IntEnum):

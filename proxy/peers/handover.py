@@ -1,4 +1,4 @@
-"""What only this replica has is handed over before it ends: nobody has to fetch it again."""
+"""Hand over what only this replica has before it ends, so that nobody has to fetch it again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Handover:
         self._alone: LruCache[str, Question] = LruCache(_MOST)
 
     def add(self, question: Question) -> None:
-        """This process fetches a blob from upstream."""
+        """Note that this process fetches a blob from upstream."""
         self._alone.put(question.key, question, 1)
 
     def remove(self, key: str) -> None:
@@ -42,7 +42,7 @@ class Handover:
         self._alone.delete(key)
 
     async def run(self, replicas: Replicas) -> None:
-        """Have the next in rank get each of them from here; returns when they have, or cannot."""
+        """Make the next in rank fetch each of them from here; return when they have, or cannot."""
         questions = self._alone.values()
         places = asyncio.Semaphore(_AT_ONCE)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PeerLayers:
-    """Asks the owner, the next in rank if it cannot be asked, and at last nobody."""
+    """Asks the owner of a layer, or the next in rank if the owner cannot be asked."""
 
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas

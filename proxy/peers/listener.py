@@ -1,4 +1,4 @@
-"""The listener for peers: it lets holders of the secret ask, and answers in frames."""
+"""The listener for peers: it authenticates other replicas, and answers in frames."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class PeerListener:
             self._busy.discard(request.protocol)
 
     def _verify(self, request: web.BaseRequest) -> str | None:
-        """Why the request is not answered; None if a holder of the secret asks this replica."""
+        """Return why the request is refused; None if a holder of the secret asks this replica."""
         headers = request.headers
         signed = Signed(
             method=request.method,

@@ -79,7 +79,7 @@ class Membership:
         self._members: dict[str, _Member] = {}
 
     def discover(self, addresses: Iterable[str], own: str | None, now: float) -> None:
-        """These are the replicas from `now` on; `own` is the address of this one."""
+        """Set the replicas, from `now` on; `own` is the address of this one."""
         found = {address: self._members.get(address) or _Member(now) for address in addresses}
         if own is not None:
             found[own] = _Member(now)
@@ -90,12 +90,12 @@ class Membership:
         return [address for address, member in self._members.items() if member.reason is None]
 
     def introduce(self, address: str, name: str, zone: str) -> None:
-        """The replica calls itself so, and is in this zone."""
+        """Note the replica's name and zone."""
         if (member := self._members.get(address)) is not None:
             member.name, member.zone = name, zone
 
     def count(self, address: str, *, received: int = 0, sent: int = 0) -> None:
-        """So many bytes more have come from the replica, and gone to it."""
+        """Count bytes received from the replica, and sent to it."""
         if (member := self._members.get(address)) is not None:
             member.received += received
             member.sent += sent
@@ -122,7 +122,7 @@ class Membership:
         return "" if member is None else member.zone
 
     def present(self) -> list[str]:
-        """The live ones, and those that are draining: they still give what they have."""
+        """Return the live replicas, and the draining ones, which still serve what they have."""
         return [
             address
             for address, member in self._members.items()
@@ -155,7 +155,7 @@ class Membership:
         return is_new
 
     def confirm(self, address: str, now: float) -> bool:
-        """A replica has answered well; whether it was left out until now."""
+        """Note that a replica has answered; return whether it was left out until now."""
         member = self._members.get(address)
         if member is None or member.reason is None or now < member.not_before:
             return False
@@ -164,9 +164,10 @@ class Membership:
         return True
 
     def hasten(self, address: str) -> bool:
-        """Probe a replica that is left out without more delay; whether there is one to probe.
+        """Probe a replica that is left out at once; return whether there is one to probe.
 
-        It has asked us something, so it is there. One that lied has to wait all the same.
+        It has asked us something, so it is running. One that sent something wrong has to wait all
+        the same.
         """
         member = self._members.get(address)
         if member is None or member.reason not in {Reason.REFUSED, Reason.SILENT, Reason.DRAINING}:
@@ -192,7 +193,7 @@ class Membership:
 
 
 def combine(reports: Iterable[Iterable[PeerState]]) -> tuple[PeerState, ...]:
-    """The replicas as several processes see them: left out by any of them, and all bytes."""
+    """Merge the views of several processes: left out by any of them, and the sum of bytes."""
     found: dict[str, PeerState] = {}
     for peer in (peer for report in reports for peer in report):
         other = found.setdefault(peer.address, peer)

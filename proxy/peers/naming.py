@@ -1,4 +1,4 @@
-"""What other replicas know the registry to have named: the manifest may have been pulled there."""
+"""Digests that the registry has named, as other replicas know: one may have the manifest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The replicas that have begun a blob, and go on reading it from this one. PURE: time is passed.
+"""The replicas that have the beginning of a blob, and read the rest from this one. PURE.
 
-If an owner fails in the middle, the next in rank has perhaps nothing of the blob, but those that
-ask it for the rest say with that how much they have.
+If an owner fails in the middle, the next in rank may have nothing of the blob. The replicas that
+ask it for the rest show by their offset how much they have.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Prefixes:
         self._doubted: LruCache[tuple[str, str], float] = LruCache(_MEMORY)
 
     def note(self, question: Question, address: str, now: float) -> None:
-        """The replica asks for the rest of a blob, from what it has on."""
+        """Note that the replica asks for a blob from an offset: it has what is before that."""
         key = _key(question)
         known = self._known.get(key) or {}
         known[address] = (question.start, now)
         self._known.put(key, known, _COST * len(known))
 
     def best(self, question: Question, now: float) -> str | None:
-        """The replica that has most of what is asked for; None if nobody has much."""
+        """Return the replica that has most of what is asked for; None if none has much."""
         known = self._known.get(_key(question)) or {}
         usable = {
             address: length
@@ -51,11 +51,11 @@ class Prefixes:
         return max(usable, key=lambda address: usable[address], default=None)
 
     def doubt(self, question: Question, address: str, now: float) -> None:
-        """The replica has failed in the middle of a blob: what it has sent may be wrong."""
+        """Note that the replica failed in the middle of a blob: what it sent may be wrong."""
         self._doubted.put((question.key, address), now, _COST)
 
     def is_doubted(self, question: Question, address: str, now: float) -> bool:
-        """Whether somebody else should be asked for this blob."""
+        """Whether another replica should be asked for this blob."""
         since = self._doubted.get((question.key, address))
         return since is not None and now - since < _LIFE
 

@@ -1,4 +1,4 @@
-"""The replicas that want a blob at the same moment: a crowd becomes a tree. PURE."""
+"""The replicas that want a blob at the same time: they form a tree. PURE."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Readers:
     """
 
     def __init__(self, fan_out: int) -> None:
-        """So many replicas may read one blob from each replica at once."""
+        """`fan_out`: how many replicas may read one blob from each replica at once."""
         self._fan_out = fan_out
         self._crowds: dict[str, _Crowd] = {}
 
@@ -59,7 +59,7 @@ class Readers:
 
     @contextmanager
     def reading(self, crowd: str, reader: str) -> Iterator[None]:
-        """Count a reader while the block runs. With the last one the crowd is forgotten."""
+        """Count a reader while the block runs. After the last one the tree is forgotten."""
         found = self._crowds.setdefault(crowd, _Crowd())
         found.join(reader)
         found.reading[reader] += 1

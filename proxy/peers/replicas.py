@@ -119,12 +119,12 @@ class Replicas:
         return mine[0]
 
     def count_received(self, address: str, size: int) -> None:
-        """So many bytes have come from the replica."""
+        """Count bytes received from the replica."""
         metrics.PEER_RECEIVED_BYTES.labels(self._zone_label(address)).inc(size)
         self.membership.count(address, received=size)
 
     def count_sent(self, address: str, size: int) -> None:
-        """So many bytes have gone to the replica."""
+        """Count bytes sent to the replica."""
         metrics.PEER_SENT_BYTES.labels(self._zone_label(address)).inc(size)
         self.membership.count(address, sent=size)
 
@@ -141,7 +141,7 @@ class Replicas:
 
     @contextmanager
     def fetching(self, question: Question) -> Iterator[None]:
-        """This process fetches a blob from upstream while the block runs: others may follow."""
+        """Note that this process fetches a blob from upstream while the block runs."""
         key = question.key
         self._fetched[key] += 1
         self.handover.add(question)
@@ -159,7 +159,7 @@ class Replicas:
     async def ask(
         self, address: str, question: Question, read: Callable[[Value], T], *, body: bytes = b""
     ) -> T:
-        """What `read` makes of the answer. PeerFailed, and the replica is left out for a while.
+        """Return what `read` makes of the answer; PeerFailed, and the replica is left out.
 
         `read` raises ValueError, KeyError or TypeError, or RegistryError, for an answer that cannot
         be right. `body` is for the replica to store.
@@ -186,7 +186,7 @@ class Replicas:
             raise
 
     def pass_over(self, address: str, failure: PeerFailed) -> None:
-        """Leave the replica out until it is well again."""
+        """Leave the replica out until a probe succeeds."""
         metrics.PEER_PASSED_OVER.labels(failure.reason).inc()
         if self.membership.leave_out(address, failure.reason, self._clock.monotonic()):
             _log.warning("peer.left_out", peer=address, reason=failure.reason, message=str(failure))
@@ -205,7 +205,7 @@ class Replicas:
         self._prefixes.doubt(question, address, self._clock.monotonic())
 
     def is_doubted(self, address: str, question: Question) -> bool:
-        """Whether others should be asked for this blob."""
+        """Whether other replicas should be asked for this blob."""
         return self._prefixes.is_doubted(question, address, self._clock.monotonic())
 
     def note_begun(self, address: str, question: Question) -> None:
@@ -220,13 +220,13 @@ class Replicas:
         return self._prefixes.best(question, self._clock.monotonic())
 
     def discover(self, addresses: Iterable[str], own: str | None) -> None:
-        """These are the replicas now; `own` is the address of this one, if it has one."""
+        """Set the replicas; `own` is the address of this one, if it has one."""
         self.membership.discover(addresses, own, self._clock.monotonic())
         self._client.own = own
         self._count()
 
     def hear(self, address: str) -> None:
-        """A replica has asked something: if it is left out, see whether it can be asked."""
+        """Note that a replica has asked something: if it is left out, probe it."""
         if self.membership.hasten(address):
             self._woken.set()
 
@@ -237,7 +237,7 @@ class Replicas:
         self._woken.clear()
 
     async def catch_up(self) -> None:
-        """Learn what is new before this replica serves, if any of the others can be asked."""
+        """Learn recent purges before this replica serves, if any of the others can be asked."""
         for _ in range(_CAUGHT_UP_WITHIN):
             # Those that do not answer are left out, so that others are asked next.
             if await self.probe() or not any(
@@ -246,9 +246,9 @@ class Replicas:
                 return
 
     async def probe(self) -> bool:
-        """Ask those that are left out, and a few others, how they are, and what is new.
+        """Probe the replicas that are left out, and a few others; learn their purges.
 
-        Whether one of them has answered.
+        Returns whether one of them has answered.
         """
         due = self.membership.due(self._clock.monotonic(), self._sample)
         question = Question(Subject.HEALTH, query=await self.news.mark())
@@ -260,7 +260,7 @@ class Replicas:
         return any(told is not None for told in answers)
 
     async def _probe(self, address: str, question: Question) -> Any:
-        """What a replica knows that we do not; None if it does not answer."""
+        """Return the purges that a replica knows and we do not; None if it does not answer."""
         try:
             told, name, zone = await self.ask(address, question, _read_health)
         except (PeerFailed, RegistryError):
@@ -310,6 +310,6 @@ class Replicas:
 
 
 def _read_health(value: Value) -> tuple[Any, str, str]:
-    """The news of a replica, its name, and its zone."""
+    """Return the purges, the name and the zone that a replica states."""
     about = value.about
     return about["news"], str(about.get("name", ""))[:_LONGEST_NAME], str(about.get("zone", ""))

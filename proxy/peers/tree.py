@@ -1,4 +1,7 @@
-"""Where a replica reads a blob: from its owner, from the first of its zone, or from a reader."""
+"""Where a replica reads a blob: from its owner, from the first of its zone, or from a reader.
+
+A crowd of readers forms a tree, so that no replica sends a blob too often.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _COST: Final = 200
 
 
 class Tree:
-    """Asks for blobs. A place in the tree that fails is left for the owner, which is no loss."""
+    """Asks for blobs. If its place in the tree fails, a reader continues at the owner."""
 
     def __init__(self, replicas: Replicas, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._replicas = replicas

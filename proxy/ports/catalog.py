@@ -95,7 +95,7 @@ class Listing:
 
 @dataclass(slots=True)
 class Batch:
-    """What one pull has taught, written at once. Repositories are named `registry/name`."""
+    """What one pull has learnt, written at once. Repositories are named `registry/name`."""
 
     tags: list[tuple[str, Tag, TagEntry]] = field(default_factory=list)
     manifests: list[tuple[Manifest, Origin | None]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Images that are never evicted, until somebody says so."""
+"""Images that are not evicted until an operator says so."""
 
 from __future__ import annotations
 

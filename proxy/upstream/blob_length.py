@@ -1,7 +1,7 @@
-"""How long a blob is: by HEAD, or by the head of a GET where HEAD says nothing.
+"""The length of a blob: by HEAD, or by the head of a GET if HEAD does not state it.
 
-Stores that sign their URLs for GET refuse HEAD, gateways know it not, and others answer it with a
-length that is none. Only a 404, or that nobody answers, is the same for GET.
+Stores that sign their URLs for GET refuse HEAD, some gateways do not support it, and others answer
+it with a wrong length. Only a 404, or no answer at all, would be the same for GET.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def may_get_differ(failure: UpstreamFailure) -> bool:
 
 
 def is_plausible(length: int | None, digest: Digest, expected: int | None) -> bool:
-    """Whether the blob may have this length; `expected` is what somebody else says. PURE."""
+    """Whether the blob may have this length; `expected` is the length stated elsewhere. PURE."""
     if length is None or (expected is not None and length != expected):
         return False
     return length > 0 or digest.matches(b"")

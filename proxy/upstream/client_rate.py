@@ -23,14 +23,14 @@ _COST: Final = 256
 
 @dataclass(slots=True)
 class _Account:
-    """How many requests are left to one client or principal, as of `at`."""
+    """How many requests one client or principal has left, as of `at`."""
 
     left: float
     at: float
 
 
 class _Accounts:
-    """Those of all clients, or of all principals. `current` is the one that work is for now."""
+    """The rates of all clients, or of all principals. `current` is the one that work is for now."""
 
     def __init__(
         self, name: str, per_minute: int, current: Callable[[], str], clock: Clock
@@ -76,7 +76,7 @@ class ClientRate:
         *,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Each may cause so many requests at once, and as many again a minute later."""
+        """Each client may cause this many requests at once, and as many again a minute later."""
         kinds = (
             ("client", per_client, trace.client),
             ("principal", per_principal, trace.principal),

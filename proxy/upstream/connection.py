@@ -56,7 +56,7 @@ class UpstreamConnection(ResponseHandler):
             self.transport.close()
 
     def retry(self) -> None:
-        """Fail as a server does that has closed the connection meanwhile: aiohttp tries again."""
+        """Fail as if the server had closed the connection meanwhile: aiohttp tries again."""
         self.end()
         self.set_exception(aiohttp.ServerDisconnectedError())
 
@@ -104,7 +104,7 @@ class _Reader:
         return self._give_up() if len(self._head) > _LONGEST_HEAD else b""
 
     def _refuse(self) -> bytes:
-        """What was received is no answer: it came behind an earlier one, or it is no HTTP."""
+        """Reject what was received: it followed a complete answer, or is not HTTP."""
         if self._is_first:
             return self._give_up()
         self._connection.retry()

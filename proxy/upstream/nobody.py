@@ -1,4 +1,4 @@
-"""An upstream that asks nobody, and says what would be asked."""
+"""An upstream that sends nothing, and says what would be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a redirect leads, and whether we go there."""
+"""Where a redirect leads, and whether it is followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access control over HTTP: lets requests through, says how to log in, and writes it down."""
+"""Access control over HTTP: admits requests, sends challenges, and writes the audit log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _COST: Final = 512
 
 
 class AccessControl:
-    """Lets requests through, or says how to log in."""
+    """Admits requests, or sends a challenge."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class AccessControl:
             self._admitted.put(key, admission, _COST)
 
     def recall(self, request: web.BaseRequest, target: Target, line: AccessLogLine) -> bool:
-        """Whether an admission from before still holds: else `admit` decides."""
+        """Return whether an earlier admission still holds; otherwise `admit` decides again."""
         if isinstance(target, Ping | RetiredTarget):
             return False
         repository, tag = target.repository, _tag_of(target)
@@ -127,7 +127,7 @@ class AccessControl:
     async def audit_manifest(
         self, request: web.BaseRequest, target: ManifestTarget, line: AccessLogLine, digest: str
     ) -> None:
-        """Write down that the client is given a manifest, now that its digest is known."""
+        """Write to the audit log that the client gets a manifest, now that its digest is known."""
         if line.private:
             await self._write_audit(request, target, line, "admitted", digest)
 

@@ -141,7 +141,7 @@ class AccessLog:
         )
 
     def prepare(self, request: web.BaseRequest, line: AccessLogLine) -> RepeatedRequest:
-        """What the next requests like this one have in common with it; it has been written."""
+        """Return what equal requests have in common with this one, which has been logged."""
         assert line.target is not None and line.repeated is not None  # noqa: PT018,S101 -- a hit
         route = line.target.route
         return RepeatedRequest(
@@ -168,9 +168,10 @@ class AccessLog:
         self._lines.repeat(request.event, id=_new_id().encode(), client=client, seconds=seconds)
 
     def _record_error(self, request: web.BaseRequest, line: AccessLogLine, client: str) -> None:
-        """Remember it for the status page.
+        """Record an error for the status page.
 
-        A challenge is none: every client of a closed repository waits for one before it logs in.
+        A challenge is not an error: every client of a closed repository waits for one before it
+        logs in.
         """
         if line.status == HTTPStatus.UNAUTHORIZED and "Authorization" not in request.headers:
             return

@@ -1,4 +1,4 @@
-"""What was answered, handed to the status page's records in batches: a request costs a look-up."""
+"""Answers, handed to the status page's records in batches, so that a request costs one look-up."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AnsweredBatch:
     """The requests that were answered and are not in the records yet."""
 
     def __init__(self, activity: Activity) -> None:
-        """`activity` takes what waits before it reports."""
+        """`activity` takes the waiting answers before it reports."""
         self._activity = activity
         self._waiting: dict[tuple[object, ...], _Equal] = {}
         activity.feeds.append(self.flush)

@@ -1,4 +1,4 @@
-"""What a request presents to show whom it comes from, and whether anybody could read it."""
+"""The credentials of a request, and whether they were sent in the clear."""
 
 from __future__ import annotations
 

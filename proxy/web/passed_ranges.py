@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PassedRanges:
-    """Passes ranges on; they cannot be verified, so nothing of them is kept."""
+    """Passes ranges on; they cannot be verified, so none is stored."""
 
     def __init__(self, blobs: Blobs) -> None:
         """`blobs` counts them."""

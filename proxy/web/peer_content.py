@@ -1,4 +1,4 @@
-"""What this replica answers the others: its tags, manifests, blobs and listings."""
+"""The answers of this replica to others: its tags, manifests, blobs and listings."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class PrincipalConnections:
         connection.counted_in = self
 
     def remove(self, connection: Connection) -> None:
-        """The connection counts for nobody any more."""
+        """Stop counting the connection."""
         self._shares.remove(connection.counts_for, connection)
         connection.principal = connection.counts_for = ""
         connection.counted_in = None

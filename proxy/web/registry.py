@@ -174,7 +174,7 @@ class Registry:
         return response
 
     def _hint(self, target: object, error: RegistryError) -> str:
-        """The upstreams there are, where a name begins with one that is not among them."""
+        """Return a hint that names the upstreams, if the name seems to begin with another."""
         if isinstance(target, ManifestTarget | TagsTarget) and isinstance(
             error, ManifestUnknown | NameUnknown | UpstreamDenied
         ):
@@ -260,7 +260,7 @@ class Registry:
     async def _answer_other(
         self, request: web.BaseRequest, target: Target, line: AccessLogLine
     ) -> web.StreamResponse:
-        """Answer all that is no manifest."""
+        """Answer every request that is not for a manifest."""
         if isinstance(target, BlobTarget):
             if (known := self._blobs.recall(request, target, line)) is not None:
                 return self._repeat(request, known, line)
@@ -320,7 +320,7 @@ class Registry:
         return respond(request, answer, cache_status(request_trace), line)
 
     def _prove(self, target: ManifestTarget, answer: PreparedAnswer, line: AccessLogLine) -> None:
-        """Have the grants of a closed image, so that an outage of the upstream does not cut it."""
+        """Obtain the grants of a closed image's blobs, so that it is whole in an outage."""
         if line.private and self._closure is not None:
             blobs = answer.use.blobs
             self._closure.start(target.repository, answer.digest, blobs, line.began)

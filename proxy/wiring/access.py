@@ -44,7 +44,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """What some settings make, if not every client may pull everything."""
+    """The parts that some settings make, if not every client may pull everything."""
 
     control: AccessControl
     keys: KeyFile
@@ -212,7 +212,7 @@ def open_audit(
 def audit_of_purges(
     audit: AuditLog | None,
 ) -> Callable[[Repository, Digest | Tag | None], Awaitable[None]] | None:
-    """What writes a purge down; None without an audit log."""
+    """Return what logs a purge; None without an audit log."""
     if audit is None:
         return None
 

@@ -1,4 +1,4 @@
-"""Something that the proxy goes on without, worse than with it: Redis, a bucket, or the disk."""
+"""Something without which the proxy works, but worse: Redis, a bucket, or the disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Dependency(Protocol):
     """What reports its own health."""
 
     async def warning(self) -> str | None:
-        """What is wrong with it, or was since the last time."""
+        """Return what is wrong with it, or was since the last call."""
 
     async def trouble(self) -> None:
         """Wait for something to go wrong."""

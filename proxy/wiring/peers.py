@@ -38,7 +38,7 @@ _CERTIFICATE: Final = "peer_certificate"
 
 @dataclass(frozen=True, slots=True)
 class OpenReplicas:
-    """One side: how this replica asks the others."""
+    """The asking side: how this replica asks the others."""
 
     replicas: Replicas
     signer: Signer
@@ -157,7 +157,7 @@ class Peers:
         return self._listener.busy + self._handing_over
 
     def drain(self, flights: SingleFlight) -> None:
-        """Take no more work from others, who ask the next in rank, and give them what is here."""
+        """Take no more questions from others, and hand over what is here."""
         self._listener.draining = True
         self._handing_over = 1
         flights.start(self._hand_over())
@@ -169,7 +169,7 @@ class Peers:
             self._handing_over = 0
 
     async def discover(self, warnings: MutableMapping[str, str]) -> None:
-        """Look which replicas there are, and for a new certificate."""
+        """Discover the replicas, and load a renewed certificate."""
         if self._tls is not None:
             if (problem := await self._tls.look()) is not None:
                 warnings[_CERTIFICATE] = problem

@@ -99,7 +99,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class _Mutable:
-    """What knows something that may change, and only for a while."""
+    """Something that remembers mutable facts."""
 
     journal: PurgeJournal | None
     catalog: Catalog
@@ -108,7 +108,7 @@ class _Mutable:
     upstreams: Upstreams
 
     def forget(self) -> None:
-        """Know it no more."""
+        """Forget them."""
         if self.journal is not None:
             self.journal.forget()
         self.catalog.forget_mutable()
@@ -309,9 +309,9 @@ async def open_services(
 def _reach(
     upstreams: Upstreams, others: OpenReplicas | None, is_open: Callable[[str], bool]
 ) -> tuple[Mapping[str, MonitoredUpstream], Mapping[str, MonitoredUpstream], Standby]:
-    """All upstreams as they are asked, those of them without mirrors, and who stands in for whom.
+    """Return all upstreams, those of them without mirrors, and which mirrors stand in for which.
 
-    Each replica asks the mirrors of a registry that is down for itself.
+    If a registry is down, each replica asks its mirrors for itself.
     """
     reach = partial(behind_owners, others=others, rate=upstreams.rate, is_open=is_open)
     behind = reach(upstreams.registries)

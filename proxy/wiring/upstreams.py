@@ -81,7 +81,7 @@ class Upstreams:
         return {name: each.registry for name, each in self.places.items() if each.mirrors}
 
     async def naming(self, repository: Repository, digest: Digest) -> Value:
-        """What is known here of what the registry has named: the answer to another replica."""
+        """Answer another replica's question whether the registry has named a digest."""
         registry = self.registries.get(repository.registry)
         if isinstance(registry, FailoverUpstream):
             media_type = registry.type_by_tag(repository.name, digest)
@@ -90,7 +90,7 @@ class Upstreams:
         return encode_naming(await self.catalog.naming(repository, digest))
 
     def forget(self) -> None:
-        """Ask again for what was refused, by the registries and their mirrors."""
+        """Drop the negative caches of the registries and their mirrors."""
         for part in self.parts:
             part.forget()
 

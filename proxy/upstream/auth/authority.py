@@ -113,7 +113,7 @@ class Authority:
         return answer
 
     def record_accepted(self) -> None:
-        """The registry has answered a request that was authorized."""
+        """Note that the registry has answered a request that was authorized."""
         if self._login is not None:
             self._login.record_accepted()
 

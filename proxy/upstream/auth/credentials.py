@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 class CredentialsError(ValueError):
-    """They cannot be had; the message says why, about a file, and quotes nothing of it."""
+    """The credentials cannot be read; the message says why, and quotes nothing of a file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Whether two hosts belong to one party: to who registered the domain that both are in."""
+"""Whether two hosts belong to one party: the owner of the registered domain of both."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Blame(Enum):
 
 
 def blame_for(operation: Operation, failure: UpstreamFailure) -> Blame:
-    """What `failure` says of the registry, as the end of `operation`."""
+    """Return what `failure` of the `operation` says about the registry."""
     context = failure.context
     if isinstance(failure, UpstreamThrottled):
         return Blame.QUESTION if context.at is FailedAt.REDIRECT else Blame.ACCOUNT
@@ -58,5 +58,5 @@ def _is_failure_of_the_service(failure: UpstreamFailure) -> bool:
 
 
 def _is_server_error(status: int | None) -> bool:
-    """Whether it is one that may pass; no answer at all counts as one."""
+    """Whether the failure may be temporary; no answer at all counts as temporary."""
     return status is None or (status >= _SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED)

@@ -140,7 +140,7 @@ class Circuits:
             circuit.breaker.allows()
 
     def record_success(self, operation: Operation) -> None:
-        """The registry has answered the question, be it that there is no such content."""
+        """Note that the registry has answered the question, even if by a 404."""
         self.record_answer()
         if operation.is_listing:
             # A registry that lists may still fail at its content.
@@ -152,11 +152,11 @@ class Circuits:
         self._forget(operation)
 
     def record_answer(self) -> None:
-        """The registry has answered something over HTTP: it can be reached."""
+        """Note that the registry can be reached: it has answered something over HTTP."""
         self._close(self._reach)
 
     def record_failure(self, operation: Operation, failure: UpstreamFailure) -> None:
-        """Hold what the failure of this operation says is broken."""
+        """Hold what the failure of this operation shows to be broken."""
         match blame_for(operation, failure):
             case Blame.REGISTRY:
                 self._fail_registry(failure)
@@ -268,6 +268,6 @@ class Circuits:
 
 
 def _keys(operation: Operation) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of the repository's questions of this kind, and of this question."""
+    """Return the breakers of the repository's questions of this kind, and of this question."""
     scope = operation.scope
     return scope, (*scope, operation.subject)

@@ -93,7 +93,7 @@ class FailoverUpstream:
     async def blob_size(
         self, name: str, digest: Digest, *, expected: int | None = None, may_get: bool = True
     ) -> int | None:
-        """What the registry says; BlobUnproved for what it has named, and has not, or is down."""
+        """Ask the registry; BlobUnproved for a blob that it has named but does not deliver now."""
         try:
             return await self._registry.blob_size(name, digest, expected=expected, may_get=may_get)
         except (UpstreamFailure, BlobUnknown) as failure:

@@ -1,6 +1,6 @@
 """A blob's bytes as a mirror sends them: never more than the blob has, and never too slowly.
 
-A mirror that stops, or hardly goes on, is left, and what is missing is fetched at the next place.
+If a mirror stops or becomes too slow, the rest is fetched from the next place.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Sender(Protocol):
         ...
 
     def avoid(self, digest: Digest, reason: str) -> UpstreamUnavailable:
-        """It did not end, for a reason such as "stopped in"; the error to raise."""
+        """Report why the blob did not end, such as "stopped in"; return the error to raise."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""How many pulls an upstream still grants, and the reserve of them for images that are not cached.
+"""How many pulls an upstream still allows, and how many are reserved for uncached images.
 
 All processes that share the cache share the newest reading: every answer of the upstream has one.
 """

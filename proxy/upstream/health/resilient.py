@@ -1,7 +1,7 @@
-"""An upstream that is not asked while it is down, nor for what it has just refused.
+"""An upstream behind circuit breakers and a negative cache.
 
-Whatever one registry is asked goes through one of these, so that questions learn from each other
-what they have in common: see `circuits`.
+All questions to one registry go through one of these, so that they share what they learn of it: see
+`circuits`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class ResilientUpstream(UpstreamDecorator):
         late: Late | None = None,
         is_retry: bool = False,
     ) -> AsyncIterator[BlobStream]:
-        """GET; that it is late is a failure of the question, also while it is still awaited."""
+        """GET; if it is late, that counts as a failure of the question at once."""
         operation = Operation(Kind.BLOB, name, digest)
         counted = is_retry
 

@@ -137,7 +137,7 @@ class VerifiedMirror:
         self._report(digest, "another digest")
 
     def avoid(self, digest: Digest, reason: str) -> UpstreamUnavailable:
-        """Ask others for this blob for a while; returns why, to be raised."""
+        """Do not use the mirror for this blob for a while; return why, to be raised."""
         self._avoided.put(digest, self._clock.monotonic() + _SET_ASIDE, _COST)
         return UpstreamUnavailable(f"{self.name} {reason} {digest}")
 

@@ -1,4 +1,4 @@
-"""Who may use the admin listener: nobody through a foreign name or page, and, if set, a token."""
+"""Who may use the admin listener: no page of another site; with a token, only its holders."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
 
 
 def _lasting(name: str, document: Mapping[str, Any]) -> object:
-    """What makes a section change: not that time goes by, which the browser knows."""
+    """Return what makes a section change; the browser shows the passage of time itself."""
     content = document[name]
     if name == "health":
         return {key: value for key, value in content.items() if key != "uptime"}
