@@ -49,9 +49,9 @@ def _parse_basic(encoded: str) -> Login | None:
     try:
         text = base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, ValueError):
-        raise Unauthorized("the login is no base64 of USER:PASSWORD in UTF-8") from None
+        raise Unauthorized("the login is not USER:PASSWORD in UTF-8 and base64") from None
     username, colon, password = text.partition(":")
     if not colon:
-        raise Unauthorized("the login is no base64 of USER:PASSWORD in UTF-8")
+        raise Unauthorized("the login is not USER:PASSWORD in UTF-8 and base64")
     # podman, skopeo and docker 1.6 send an empty user where they have none.
     return Login(username, password) if username else None

@@ -50,12 +50,12 @@ class Logins:
         Unauthorized otherwise, which tells the client where tokens are.
         """
         if presented.authorization is None:
-            raise Unauthorized("log in, or take a token as nobody")
+            raise Unauthorized("log in, or request an anonymous token")
         client = await self._identities.identify(presented)
         if client.refused:
             await self._require_known(client, upstream)
         elif client is NOBODY and presented.authorization.lower().startswith("basic"):
-            raise Unauthorized("log in, or take a token as nobody")
+            raise Unauthorized("log in, or request an anonymous token")
 
     async def _require_known(self, client: Client, upstream: str) -> None:
         try:

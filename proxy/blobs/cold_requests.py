@@ -53,6 +53,6 @@ def _check(shares: Shares[object], holder: str, limit: int | None, name: str) ->
     if limit is not None and shares.count(holder) >= limit:
         metrics.TURNED_AWAY.labels(name).inc()
         raise Overloaded(
-            "this client requests as much uncached content as it may at once",
+            "this client has as many requests for uncached content as it may have at once",
             retry_after=_RETRY_AFTER,
         )

@@ -88,7 +88,7 @@ class Purges:
         done = Purged(time.time(), repository.registry, repository.name, tag, digests)
         if not await self._forget([done]):
             raise StorageFailure(
-                "the catalog does not take it: other processes may not have forgotten; try again"
+                "the catalog cannot be written: other processes may use old entries; try again"
             )
         if not was_known:
             raise self._unknown(repository, reference)

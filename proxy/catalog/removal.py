@@ -75,7 +75,7 @@ class ContentRemoval:
         unheld = set(digests)
         for layer in self._layers:
             if (free := await layer.remove(name, digests)) is None:
-                raise StorageFailure("the catalog does not take it; try again")
+                raise StorageFailure("the catalog cannot be written; try again")
             unheld &= set(free)
         try:
             for digest in digests:

@@ -80,7 +80,7 @@ _ROWS: Final = (
     ),
     _Row(
         (aiohttp.ClientProxyConnectionError,),
-        "cannot be reached: the HTTP proxy cannot be",
+        "cannot be reached: the HTTP proxy cannot be reached",
         Phase.CONNECT,
     ),
     _Row(
@@ -90,7 +90,7 @@ _ROWS: Final = (
     ),
     _Row((aiohttp.ClientConnectorError,), "cannot be reached", Phase.CONNECT),
     _Row((aiohttp.ClientPayloadError,), "stopped before the end that it had announced"),
-    _Row((aiohttp.ClientResponseError,), "gives no answer that is HTTP", error=UpstreamInvalid),
+    _Row((aiohttp.ClientResponseError,), "sent an answer that is not HTTP", error=UpstreamInvalid),
     _Row(
         (aiohttp.NonHttpUrlClientError, ValueError),
         "has no address that can be dialled",

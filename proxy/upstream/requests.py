@@ -142,7 +142,7 @@ class AuthorizedRequests:
 
     def _too_late(self, seconds: float, advice: str = "") -> UpstreamUnavailable:
         return UpstreamUnavailable(
-            f"{self._name} gave no whole answer within {seconds:g} s{advice}",
+            f"{self._name} did not answer completely within {seconds:g} s{advice}",
             context=FailureContext(phase=Phase.WAIT),
         )
 

@@ -82,7 +82,7 @@ class TokenEndpoint:
             sent = presented.authorization
             found = None if sent is None else parse_authorization(sent)
             if isinstance(found, str):
-                raise Unauthorized("a token is asked for with a login, and not with a token")
+                raise Unauthorized("a token is requested with a login, not with another token")
             login = found
         issued = await self._logins.token(
             login,

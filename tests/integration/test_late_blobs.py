@@ -76,7 +76,7 @@ async def test_the_error_says_that_the_answer_is_still_awaited(
     answer = await late.get(_path(LAYER))
     assert answer.status == 502
     assert answer.message == (
-        "docker.io gave no whole answer within 0.3 s; it is still awaited, so try again"
+        "docker.io did not answer completely within 0.3 s; it is still awaited, so try again"
     )
 
 

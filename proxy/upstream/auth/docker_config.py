@@ -56,7 +56,7 @@ def _credentials(login: dict[str, Any]) -> Credentials:
         username, password = _decode(auth)
     token = login.get("identitytoken") or ""
     if not all(isinstance(part, str) for part in (username, password, token)):
-        raise CredentialsError("it has a login that is no text")
+        raise CredentialsError("it has a login that is not text")
     if not (token or (username and password)):
         raise CredentialsError("it has a login with nothing in it")
     return Credentials(username, token or password, identity=bool(token))

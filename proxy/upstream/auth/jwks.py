@@ -45,7 +45,7 @@ class JwksUrl:
                 ) as response,
             ):
                 if response.status != HTTPStatus.OK:
-                    raise StoreError(f"the keys were answered {response.status}")
+                    raise StoreError(f"the request for the keys was answered {response.status}")
                 body = bytearray()
                 async for chunk in response.content.iter_any():
                     body += chunk
@@ -53,4 +53,4 @@ class JwksUrl:
                         raise StoreError(f"the keys have more than {_MAX_ANSWER} bytes")
                 return bytes(body)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise StoreError(f"the keys cannot be had: {type(error).__name__}") from None
+            raise StoreError(f"the keys cannot be fetched: {type(error).__name__}") from None

@@ -131,7 +131,7 @@ class TokenServer:
         try:
             url = URL(grant.realm, encoded=True).extend_query(query)
         except ValueError:
-            raise UpstreamInvalid(f"{self._name} names a token realm that is no URL") from None
+            raise UpstreamInvalid(f"{self._name} names a token realm that is not a URL") from None
         answer = await self._session.token(
             url, {"Accept": "application/json", **headers}, form=form
         )
@@ -166,12 +166,12 @@ def parse_token(raw: bytes, endpoint: str, now: datetime) -> Token:
     except (ValueError, RecursionError):
         raise UpstreamInvalid(f"{endpoint} sent something that is not JSON") from None
     if not isinstance(answer, dict):
-        raise UpstreamInvalid(f"{endpoint} sent JSON that is no object")
+        raise UpstreamInvalid(f"{endpoint} sent JSON that is not an object")
     value = answer.get("access_token") or answer.get("token")
     if not value:
         raise UpstreamUnavailable(f"{endpoint} issued no token")
     if not isinstance(value, str) or len(value) > MAX_TOKEN or not _HEADER_SAFE.fullmatch(value):
-        raise UpstreamInvalid(f"{endpoint} issued a token that fits into no header")
+        raise UpstreamInvalid(f"{endpoint} issued a token that no header can carry")
     remaining = _seconds(answer.get("expires_in")) - _age(answer.get("issued_at"), now)
     return Token(value, min(max(remaining, MIN_LIFETIME), MAX_LIFETIME))
 

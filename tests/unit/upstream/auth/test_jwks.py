@@ -116,6 +116,6 @@ async def test_a_failure_is_named_by_its_kind_only(
     if answer.silent:
         monkeypatch.setattr(jwks, "_TIMEOUT", 0.01)
     issuer.answer = answer
-    with pytest.raises(StoreError, match="the keys cannot be had: ") as raised:
+    with pytest.raises(StoreError, match="the keys cannot be fetched: ") as raised:
         await JwksUrl(URL, tls=None).read()
     assert "secret" not in str(raised.value)

@@ -180,7 +180,7 @@ async def test_a_token_server_that_fails_says_nothing_of_the_login(world: World)
 async def test_silence_ends_after_the_timeout() -> None:
     world = World(timeout=0.05)
     world.answers(ScriptedAnswer(silent=True))
-    with pytest.raises(UpstreamUnavailable, match=r"no whole answer within 0\.05 s"):
+    with pytest.raises(UpstreamUnavailable, match=r"did not answer completely within 0\.05 s"):
         await world.may_pull(subject="")
     await world.rights.close()
 

@@ -74,7 +74,7 @@ def test_access_token_is_preferred() -> None:
 
 @pytest.mark.parametrize("value", ["a b", "a\n", "é", "a" * (MAX_TOKEN + 1), 5, {"a": "b"}])
 def test_a_token_fits_into_a_header(value: object) -> None:
-    with pytest.raises(UpstreamInvalid, match="fits into no header"):
+    with pytest.raises(UpstreamInvalid, match="that no header can carry"):
         parse_token(json.dumps({"token": value}).encode(), "a", NOW)
 
 
