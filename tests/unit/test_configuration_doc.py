@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.config import schema
 from tests.kit import configuration_page as reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# `blobs.max_size`, and what stands in parentheses behind it: `tags.ttl` (60 s).
+_NAMED: Final = re.compile(r"`([a-z_]+(?:\.[a-z_0-9]+)+)`(?: \((\d+) (ms|s|minutes|days|%)\))?")
+_UNITS: Final = {"minutes": "m", "days": "d"}
 
 
 def test_the_page_is_what_make_docs_writes() -> None:
@@ -65,3 +73,20 @@ def test_every_setting_and_every_key_of_an_entry_is_explained() -> None:
     assert [row for row in rows if row.endswith("|  |")] == []
     for name, keys in reference.KEYS.items():
         assert set(keys) <= set(schema()["$defs"][name]["properties"])
+
+
+def test_pages_name_settings_that_exist_and_their_defaults() -> None:
+    settings = {setting.name: setting.default for setting in reference.settings()}
+    sections = {name.partition(".")[0] for name in settings}
+    source = "".join(path.read_text() for path in (ROOT / "proxy").rglob("*.py"))
+    found = 0
+    for page in PAGES:
+        for name, number, unit in _NAMED.findall(page.read_text()):
+            if name.partition(".")[0] not in sections or name.endswith((".py", ".yaml")):
+                continue
+            # Log events and subjects of warnings look alike.
+            assert name in settings or f'"{name}"' in source, (page.name, name)
+            if number:
+                found += 1
+                assert settings[name] == number + _UNITS.get(unit, unit), (page.name, name)
+    assert found > 10
