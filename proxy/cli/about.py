@@ -24,13 +24,13 @@ def version(*, as_json: bool) -> None:
 @main.command()
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    r"""Print the completion of commands and options for SHELL.
+    """Print the completion of commands and options for SHELL.
 
     \b
     bash:  eval "$(lighterage completion bash)"   in ~/.bashrc
     zsh:   eval "$(lighterage completion zsh)"    in ~/.zshrc, after compinit
     fish:  lighterage completion fish > ~/.config/fish/completions/lighterage.fish
-    """
+    """  # noqa: D301 -- click reads the backspace as "do not wrap this paragraph"
     chosen = get_completion_class(shell)
     assert chosen is not None  # noqa: S101 -- click knows all of _SHELLS
     made = chosen(main, {}, "lighterage", COMPLETION_VARIABLE)

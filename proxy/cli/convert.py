@@ -34,7 +34,7 @@ _TARGETS = ("v2s1", "v2s2", "oci", "list", "index")
     "--platform",
     "platforms",
     multiple=True,
-    default=["linux/amd64", "linux/arm64"],
+    default=["linux/amd64", "linux/arm64", "linux/arm/v7"],
     show_default=True,
     help="The platforms of an index to convert.",
 )

@@ -27,8 +27,8 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 def doctor(config: Path | None, data: Path | None, upstream: str | None, *, as_json: bool) -> None:
     """Check files, rights, ports, clock, descriptors, upstreams, logins, stores, peers and clients.
 
-    The upstreams, Redis, the bucket and the peers are asked, once each. No proxy need run. Exit
-    status 1 if something failed; warnings are fine.
+    The upstreams, Redis, the bucket and the peers are asked, once each. Works without a running
+    proxy. Exit status 1 if something failed; 0 if there are only warnings.
     """
     from proxy.config import ServeArguments  # noqa: PLC0415 -- see the package's docstring
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def images(pattern: str | None, config: Path | None, data: Path | None, *, as_json: bool) -> None:
     """List the stored images: tag, digest, form, size and last use.
 
-    PATTERN is a part of REPOSITORY:TAG, or a shell pattern for all of it. No proxy need run. Exit
-    status 2 if nothing matches PATTERN.
+    PATTERN is a part of REPOSITORY:TAG, or a shell pattern for all of it. Works without a
+    running proxy. Exit status 2 if nothing matches PATTERN.
     """
     settings = load(config, **from_arguments(data=data))
     index = settings.data / "index.sqlite3"

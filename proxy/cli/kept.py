@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 @CONFIG
 @AS_JSON
 def list_kept(forget: str | None, admin: str | None, config: Path | None, *, as_json: bool) -> None:
-    """List the images that `warm --keep` has had kept: they are not evicted.
+    """List the images that `warm --keep` excludes from eviction.
 
-    An image that is kept no longer stays until it is the least recently used one. Exit status 2 if
-    the image to forget is not kept.
+    With --forget, the image is evicted like any other from now on. Exit status 2 if it was not
+    kept.
     """
     if forget is None:
         answer = ask_proxy("/kept", admin, config)

@@ -41,7 +41,8 @@ def inspect(
 ) -> None:
     """Show what is stored of an image, and every representation: which client gets it, or why not.
 
-    Nothing is asked or stored, and no proxy need run. Exit status 2 if nothing is stored.
+    No upstream is asked, and nothing is changed. Works without a running proxy. Exit status 2 if
+    nothing is stored.
     """
     from proxy.config import ServeArguments  # noqa: PLC0415 -- see the package's docstring
 
@@ -93,7 +94,8 @@ def explain(
 ) -> None:
     """Show how the running proxy would answer a pull now, and what that would cost upstream.
 
-    As containerd, unless told otherwise. Nothing is changed, and no upstream is asked.
+    The pull is containerd's unless --as, --accept or --no-accept is given. No upstream is asked,
+    and nothing is changed.
     """
     if sum((client is not None, bool(accept), no_accept)) > 1:
         fail("give one of --as, --accept and --no-accept", USAGE)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="The form of the log on standard output; by default text at a terminal.",
 )
 def serve(config: Path | None, upstream: str | None, log: str | None, **arguments: Any) -> None:
-    """Serve until SIGTERM."""
+    """Run the proxy until SIGTERM."""
     from proxy.config import ServeArguments  # noqa: PLC0415 -- see the package's docstring
 
     as_text = sys.stdout.isatty() if log is None else log == "text"

@@ -38,7 +38,7 @@ class _List(click.ParamType[Path]):
     "listed",
     type=_List(),
     metavar="LIST",
-    help="Also the images in this file, one a line; # begins a remark, and - is standard input.",
+    help="Also the images in this file, one a line; # begins a comment, and - is standard input.",
 )
 @click.option(
     "--platform",
@@ -85,9 +85,9 @@ def warm(
 ) -> None:
     """Pull images into the cache of the running proxy.
 
-    What is stored is not fetched again, so a run that was interrupted can be repeated. As
-    containerd, unless told otherwise: the stored form. For a client that gets a conversion, --as
-    has it made. Exit status 2 if the only failures are images that do not exist.
+    What is stored is not fetched again, so a run that was interrupted can be repeated. Images are
+    pulled as containerd pulls them, in their stored form; with --as, the conversion for that client
+    is made and stored. Exit status 2 if the only failures are images that do not exist.
     """
     from proxy.cli.listener_client import (  # noqa: PLC0415 -- slow
         ListenerAddress,

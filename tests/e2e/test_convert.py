@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from proxy.cli.convert import convert
+from proxy.config import ConversionSettings
 from tests.e2e.test_commands import LIGHTERAGE
 from tests.kit import images
 from tests.kit.accept_lines import DOCKER_1_13, NOTHING, ONLY_V2S2, Lines, accept
@@ -33,6 +35,11 @@ CASES: Final = [
     (images.oci_index, "list", DOCKER_1_13),
     (images.docker_list, "index", accept(OCI.index, OCI.manifest)),
 ]
+
+
+def test_its_platforms_are_those_of_the_proxy() -> None:
+    (option,) = [each for each in convert.params if each.name == "platforms"]
+    assert option.default == [str(each) for each in ConversionSettings().platforms]
 
 
 @pytest.fixture(scope="module")
