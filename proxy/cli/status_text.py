@@ -63,11 +63,11 @@ def _hits(hits: Mapping[str, Any], saved: Mapping[str, Any]) -> Iterator[str]:
         told = hits[name]
         if told["answers"]:
             yield (
-                f"answered from here in {words}: {told['share']:.0%} of {told['answers']}"
+                f"answered from the cache in {words}: {told['share']:.0%} of {told['answers']}"
                 f" ({told['stale']} stale)"
             )
         else:
-            yield f"answered from here in {words}: nothing was asked for"
+            yield f"answered from the cache in {words}: nothing was asked for"
     if hits["stale_reasons"]:
         yield f"  stale because: {_counts(hits['stale_reasons'])}"
     yield f"not fetched again: {human(saved['bytes'])} since the start"
@@ -92,14 +92,14 @@ def _transfers(transfers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         of = "" if each["size"] is None else f" of {human(each['size'])}"
         yield (
             f"  {each['image']} {each['digest'][:19]}: {human(each['bytes'])}{of} at "
-            f"{human(each['speed'])}/s from {each['source']}, {each['readers']} readers"
+            f"{human(each['speed'])}/s from {each['source']}, {_number(each['readers'], 'reader')}"
         )
 
 
 def _upstream(upstream: Mapping[str, Any], now: float) -> Iterator[str]:
     state = "works"
     if upstream["circuit"] == "open":
-        state = f"fails for {duration(now - upstream['since'])}, its circuit is open"
+        state = f"has failed for {duration(now - upstream['since'])}, its circuit is open"
     elif upstream["circuit"] == "offline":
         state = "is set to be offline"
     yield f"{upstream['name']} {state}: {_counts(upstream['requests'])}"
@@ -110,7 +110,7 @@ def _upstream(upstream: Mapping[str, Any], now: float) -> Iterator[str]:
     latency = upstream["latency"]
     if latency["of"]:
         p50, p99 = (round(latency[name] * 1000) for name in ("p50", "p99"))
-        yield f"  answers within {p50} ms (half), {p99} ms (99 %)"
+        yield f"  answers begin within {p50} ms (median), {p99} ms (p99)"
     if pulls := upstream["pulls"]:
         yield f"  pulls left: {pulls['remaining']} of {pulls['limit']}"
 
@@ -120,19 +120,19 @@ def _images(images: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
         yield f"images pulled in 24 h: {len(images)}"
     for each in images[:_ROWS]:
         size = "" if each["size"] is None else f", {human(each['size'])}"
-        yield (
-            f"  {each['image']}: {each['pulls']} pulls, last {duration(now - each['last_pull'])} "
-            f"ago{size}, as {', '.join(each['forms']) or 'nothing'}"
-        )
+        pulls, last = _number(each["pulls"], "pull"), duration(now - each["last_pull"])
+        forms = ", ".join(each["forms"]) or "nothing"
+        yield f"  {each['image']}: {pulls}, last {last} ago{size}, as {forms}"
 
 
 def _clients(clients: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
     if clients:
         yield "clients, the oldest generation first:"
     for each in clients:
-        more = "+" if each["more_addresses"] else ""
+        addresses = _number(each["address_count"], "address", "addresses")
+        more = "at least " if each["more_addresses"] else ""
         yield (
-            f"  {each['generation']}: {each['address_count']}{more} addresses, last seen "
+            f"  {each['generation']}: {more}{addresses}, last seen "
             f"{duration(now - each['last_seen'])} ago, got {_counts(each['forms'])}"
         )
 
@@ -155,6 +155,10 @@ def _peers(peers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"  {each['name'] or each['address']}: {each['state']}, {human(each['received'])} "
             f"received, {human(each['sent'])} sent"
         )
+
+
+def _number(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

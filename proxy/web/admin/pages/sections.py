@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PLOTTED: Final = 60
+# The kinds of answers in the plot, by the class of each.
+_LEGEND: Final = (("here", "from the cache"), ("stale", "stale"), ("fetched", "fetched"))
 
 
 def section(name: str, title: str, *content: Child, note: str = "") -> Markup:
@@ -61,7 +63,7 @@ def _health(health: Mapping[str, Any], now: float) -> Child:
 def _hits(hits: Mapping[str, Any], _now: float) -> Child:
     big = [
         _figure(
-            f"answered from here in {words}",
+            f"answered from the cache in {words}",
             figures.share(hits[key]["share"]),
             f"{figures.number(hits[key]['answers'] - hits[key]['fetched'])} of "
             f"{figures.number(hits[key]['answers'])}, "
@@ -73,14 +75,18 @@ def _hits(hits: Mapping[str, Any], _now: float) -> Child:
     layers = [(name, _last(minutes[name])) for name in ("here", "stale", "fetched")]
     totals = {name: sum(values) for name, values in layers}
     text = (
-        f"Answers by minute in the last hour: {totals['here']} from here, {totals['stale']} stale, "
-        f"{totals['fetched']} fetched"
+        f"Answers by minute in the last hour: {totals['here']} from the cache, "
+        f"{totals['stale']} stale, {totals['fetched']} fetched"
     )
     legend = tag(
         "ul",
         [
             tag("li", tag("span", class_=f"key {name}", aria_hidden="true"), words)
-            for name, words in (("here", "from here"), ("stale", "stale"), ("fetched", "fetched"))
+            for name, words in (
+                ("here", "from the cache"),
+                ("stale", "stale"),
+                ("fetched", "fetched"),
+            )
         ],
         class_="legend",
     )
