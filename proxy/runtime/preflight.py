@@ -11,13 +11,12 @@ import os
 import socket
 import ssl
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from proxy.config import Address, Section
 from proxy.oci.schema1.libtrust import SigningKey
-from proxy.runtime import access_files
+from proxy.runtime import access_files, directories
 from proxy.wiring.blob_store import missing_extra
 
 if TYPE_CHECKING:
@@ -88,55 +87,16 @@ def _extras(settings: Settings) -> Iterator[Wrong]:
 
 
 def _directories(settings: Settings) -> Iterator[Wrong]:
-    yield from _directory(("data",), settings.data, "--data")
+    remedy = "choose another directory with data or --data"
+    unusable = directories.why_unwritable(settings.data, remedy)
+    unusable = unusable or directories.why_not_local(settings.data, remedy)
+    if unusable is not None:
+        yield Wrong(("data",), unusable)
     if settings.blobs.path is not None:
-        yield from _directory(("blobs", "path"), settings.blobs.path, "LIGHTERAGE_BLOBS__PATH")
-
-
-def _directory(place: Place, path: Path, flag: str) -> Iterator[Wrong]:
-    """Whether a file can be made in `path`, or in what it would be made in."""
-    remedy = f"choose another directory with {'.'.join(map(str, place))} or {flag}"
-    there = path.absolute()
-    try:
-        while not there.exists() and there != there.parent:
-            there = there.parent
-        if not there.is_dir():
-            yield Wrong(place, f"{there} is not a directory; {remedy}")
-            return
-        with tempfile.TemporaryFile(dir=there):
-            return
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            yield Wrong(place, f"the disk with {path} is full; free some of it, or {remedy}")
-        elif error.errno == errno.EROFS:
-            yield Wrong(
-                place,
-                f"{path} is on a read-only file system: mount a volume there that {_us()} may "
-                f"write, or {remedy}",
-            )
-        else:
-            yield Wrong(place, f"{path} is not writable by {_us()}{_rights(there, remedy)}")
-
-
-def _us() -> str:
-    """Who this process is to the kernel."""
-    groups = sorted({os.getegid(), *os.getgroups()})
-    number = "group" if len(groups) == 1 else "groups"
-    return f"uid {os.geteuid()} ({number} {', '.join(map(str, groups))})"
-
-
-def _rights(path: Path, remedy: str) -> str:
-    """Who owns `path`, and what to do about it."""
-    try:
-        found = path.stat()
-    except OSError:
-        return f"; {remedy}"
-    mode = f"{stat.S_IMODE(found.st_mode):04o}"
-    return (
-        f": {path} belongs to uid {found.st_uid}, group {found.st_gid}, with mode {mode}; run "
-        f"chown -R {os.geteuid()}:{os.getegid()} {path} (for a container, on the host: on what is "
-        f"mounted there), run as its owner, or {remedy}"
-    )
+        remedy = "choose another directory with blobs.path or LIGHTERAGE_BLOBS__PATH"
+        unusable = directories.why_unwritable(settings.blobs.path, remedy)
+        if unusable is not None:
+            yield Wrong(("blobs", "path"), unusable)
 
 
 # Files
