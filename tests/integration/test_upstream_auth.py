@@ -298,7 +298,7 @@ async def test_credentials_that_cannot_be_read(upstream: ScriptedUpstream) -> No
         (Fault(status=503), UpstreamUnavailable, "answered 503"),
         (Fault(body=b"<html>Log in</html>"), UpstreamInvalid, "not JSON"),
         (Fault(body=b"[" * 60_000), UpstreamInvalid, "not JSON"),
-        (Fault(body=b"[]"), UpstreamInvalid, "no object"),
+        (Fault(body=b"[]"), UpstreamInvalid, "not an object"),
         (Fault(body=b"{}"), UpstreamUnavailable, "issued no token"),
         (Fault(body=b'{"token":"a\\r\\nHost: b"}'), UpstreamInvalid, "that no header can carry"),
         (Fault(body=b'{"token":["a"]}'), UpstreamInvalid, "that no header can carry"),

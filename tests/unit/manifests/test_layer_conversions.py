@@ -187,7 +187,7 @@ async def test_conversions_count_as_the_clients_cold_requests(world: ManifestWor
     async with asyncio.TaskGroup() as group:
         first = group.create_task(get(world, client="one"))
         await until_blobs_are_asked_for(world, 1)
-        with pytest.raises(Overloaded, match="as much uncached content as it may"):
+        with pytest.raises(Overloaded, match="as many requests for uncached content as it may"):
             await get(world, tag=two, client="one")
         assert (await get(world, tag=two, client="another")).lasting
         gate.set()
