@@ -34,8 +34,8 @@
 {{- end -}}
 
 {{- define "lighterage.selector.of" -}}
-app.kubernetes.io/name: {{ include "lighterage.name" (first .) }}
-app.kubernetes.io/instance: {{ (first .).Release.Name }}
+app.kubernetes.io/name: {{ include "lighterage.name" (first .) | quote }}
+app.kubernetes.io/instance: {{ (first .).Release.Name | quote }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
@@ -59,8 +59,8 @@ test; `labels` and `annotations` are added.
 */}}
 {{- define "lighterage.metadata" -}}
 {{- $root := .root -}}
-name: {{ include "lighterage.fullname" $root }}{{ with .name }}-{{ . }}{{ end }}
-namespace: {{ include "lighterage.namespace" $root }}
+name: {{ printf "%s%s" (include "lighterage.fullname" $root) (ternary (printf "-%s" .name) "" (not (empty .name))) | quote }}
+namespace: {{ include "lighterage.namespace" $root | quote }}
 labels:
   {{- include "lighterage.labels" (dict "root" $root "component" .component "labels" .labels "chart" true) | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) ($root.Values.commonAnnotations | default dict) }}
@@ -107,12 +107,16 @@ annotations:
 {{ include "lighterage.fullname" . }}.{{ include "lighterage.namespace" . }}.svc
 {{- end -}}
 
-{{/* Secrets to pull images with, as Kubernetes wants them: a name alone is one, too. */}}
+{{/* Secrets to pull images with, as Kubernetes wants them: a name alone is one, too. Those of all charts come last. */}}
 {{- define "lighterage.pullSecrets" -}}
-{{- with .Values.imagePullSecrets -}}
+{{- $names := list -}}
+{{- range concat (.Values.imagePullSecrets | default list) ((.Values.global | default dict).imagePullSecrets | default list) -}}
+{{- $names = append $names (ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .)) -}}
+{{- end -}}
+{{- with uniq $names -}}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ ternary . (get (ternary dict . (kindIs "string" .)) "name") (kindIs "string" .) }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end -}}
 {{- end -}}

@@ -12,7 +12,7 @@ metadata:
     {{- end }}
     {{- merge (dict) (.Values.podAnnotations | default dict) (.Values.commonAnnotations | default dict) $annotations | toYaml | nindent 4 }}
 spec:
-  serviceAccountName: {{ include "lighterage.serviceAccount" . }}
+  serviceAccountName: {{ include "lighterage.serviceAccount" . | quote }}
   automountServiceAccountToken: false
   # A Service of this name would set LIGHTERAGE_PORT and the like.
   enableServiceLinks: false
@@ -30,7 +30,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   securityContext:
     {{- $forbidden := ternary (list "fsGroup") (list) (.Capabilities.APIVersions.Has "security.openshift.io/v1") }}
@@ -140,7 +140,7 @@ spec:
   volumes:
     - name: settings
       configMap:
-        name: {{ default (include "lighterage.fullname" .) .Values.existingConfigMap }}
+        name: {{ default (include "lighterage.fullname" .) .Values.existingConfigMap | quote }}
         items: [{key: lighterage.yaml, path: lighterage.yaml}]
     {{- with $secrets }}
     - name: secrets
@@ -160,7 +160,7 @@ spec:
     {{- else if .Values.storage.existingClaim }}
     - name: data
       persistentVolumeClaim:
-        claimName: {{ .Values.storage.existingClaim }}
+        claimName: {{ .Values.storage.existingClaim | quote }}
     {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
@@ -296,7 +296,7 @@ tolerations:
 {{/* Takes a Secret's name, and then keys and files alternately. */}}
 {{- define "lighterage.secrets.source" -}}
 secret:
-  name: {{ first . }}
+  name: {{ first . | quote }}
   items:
     {{- range $pair := chunk 2 (rest .) }}
     - {key: {{ first $pair | quote }}, path: {{ last $pair | quote }}}

@@ -30,9 +30,16 @@
 {{- if and $values.topologySpreadConstraints (kindIs "slice" $values.topologySpreadConstraints) -}}
 {{- $messages = append $messages "topologySpreadConstraints: with storage.layout: nodes there is one replica on each node. Remove it, and choose the nodes with nodeSelector and tolerations." -}}
 {{- end -}}
-{{- if and $values.hostPort (gt (dig "rollingUpdate" "maxSurge" 0 $values.updateStrategy | toString | trimSuffix "%" | int) 0) -}}
+{{- if and $values.hostPort (gt (dig "rollingUpdate" "maxSurge" 0 ($values.updateStrategy | default dict) | toString | trimSuffix "%" | int) 0) -}}
 {{- $messages = append $messages "updateStrategy.rollingUpdate.maxSurge: two pods of a node cannot both have hostPort. Remove it, or hostPort." -}}
 {{- end -}}
+{{- end -}}
+
+{{- $kind := include "lighterage.kind" . -}}
+{{- $types := list "RollingUpdate" (ternary "Recreate" "OnDelete" (eq $kind "Deployment")) -}}
+{{- $type := dig "type" "RollingUpdate" ($values.updateStrategy | default dict) -}}
+{{- if not (has $type $types) -}}
+{{- $messages = append $messages (printf "updateStrategy.type: with storage.layout: %s the pods are of a %s, which has no strategy %v. Set it to %s." $storage.layout $kind $type (join " or " $types)) -}}
 {{- end -}}
 
 {{- if and (include "lighterage.areSeveral" .) (not (include "lighterage.peers.isOn" .)) (not (include "lighterage.usesRedis" .)) -}}
@@ -44,7 +51,7 @@
 {{- if and $values.autoscaling.enabled (gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas)) -}}
 {{- $messages = append $messages "autoscaling.minReplicas is more than autoscaling.maxReplicas: make it smaller." -}}
 {{- end -}}
-{{- if and $values.autoscaling.enabled (not (dig "requests" "cpu" "" $values.resources)) -}}
+{{- if and $values.autoscaling.enabled (not (dig "requests" "cpu" "" ($values.resources | default dict))) -}}
 {{- $messages = append $messages "autoscaling.enabled aims at a share of resources.requests.cpu, which is not set: set it." -}}
 {{- end -}}
 {{- toYaml $messages -}}

@@ -16,12 +16,13 @@ import yaml
 from proxy.config import schema as settings_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 CHART: Final = Path(__file__).parents[2] / "helm"
 VALUES: Final = CHART / "values.yaml"
 README: Final = CHART / "README.md"
 SCHEMA: Final = CHART / "values.schema.json"
+OTHER_NAMES: Final = CHART / "files/other-names.yaml"
 
 _BEGIN: Final = "<!-- values: written by `make chart` -->\n"
 _END: Final = "<!-- end of values -->\n"
@@ -82,13 +83,38 @@ def readme() -> str:
     return f"{before}{_BEGIN}\n{head}{table}\n{_END}{after}"
 
 
+def other_names() -> dict[str, str]:
+    """Names that other charts have for values, as paths, and what this chart says of each."""
+    found = yaml.safe_load(OTHER_NAMES.read_text())
+    return {**found["called"], **found["without"]}
+
+
 def schema() -> str:
-    """values.schema.json with the settings' schema as the proxy has it."""
+    """values.schema.json with the settings' schema as the proxy has it, and the names of others."""
     document = json.loads(SCHEMA.read_text())
+    _let_through(document, other_names())
     settings = settings_schema()
     own = {name: part for name, part in document["$defs"].items() if name.startswith(_OWN)}
     document["$defs"] = {**own, **settings.pop("$defs"), "Settings": settings}
     return json.dumps(document, indent=2) + "\n"
+
+
+def _let_through(document: dict[str, Any], paths: Iterable[str]) -> None:
+    """Allow these paths, whatever their values are: a template says what is wrong with them."""
+    sections: dict[str, list[str]] = {}
+    for path in paths:
+        section, _, name = path.rpartition(".")
+        sections.setdefault(section, []).append(name)
+    for section, names in sections.items():
+        part = document
+        for key in filter(None, section.split(".")):
+            part = part["properties"][key]
+            if "$ref" in part:
+                part = document["$defs"][part["$ref"].rpartition("/")[2]]
+        part["patternProperties"] = {
+            **({} if section else {"^enabled$": {"type": "boolean"}}),
+            f"^({'|'.join(sorted(names))})$": {},
+        }
 
 
 def _leaves(tree: dict[str, Any], path: str = "") -> Iterator[str]:
