@@ -114,7 +114,14 @@ def oci_config(docker: bytes) -> bytes:
         for name, value in given["config"].items()
         if value not in (None, False, "", [], {}) and name not in _OF_A_CONTAINER
     }
+    config["history"] = [_without_builder(entry) for entry in given["history"]]
     return _encode(config)
+
+
+def _without_builder(entry: Mapping[str, str]) -> dict[str, str]:
+    """An entry of the history without the id that buildah gave to what a stage is made from."""
+    is_stage = entry.get("comment", "").startswith("FROM ")
+    return {name: text for name, text in entry.items() if name != "comment" or not is_stage}
 
 
 def _hex(digest: str) -> str:

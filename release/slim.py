@@ -2,11 +2,12 @@
 
 The Dockerfile runs this, with Python alone: `python3 slim.py DIRECTORY`. Shared libraries lose
 what only debuggers and linkers read, for any machine, because no section that is loaded is touched.
-Sources and stubs of compiled modules go, too.
+Sources and stubs of compiled modules go, too, and modules that nothing of the proxy imports.
 """
 
 from __future__ import annotations
 
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -14,8 +15,13 @@ from typing import Final, NamedTuple
 
 # What compilers, linkers and type checkers read, and no interpreter.
 _NOT_RUN: Final = frozenset({".a", ".c", ".h", ".pxd", ".pxi", ".pyi", ".pyx"})
-# Modules that only their own package's tests import.
-_FOR_TESTS: Final = ("multidict/_testcapi.*",)
+# Modules that are imported by nothing that runs: by tests and checkers of types, when a package
+# is built (cffi's compiled half is apart), or for models of pydantic 1.
+_NOT_IMPORTED: Final = (
+    *("aiohttp/pytest_plugin.py", "aiohttp/test_utils.py", "annotated_types/test_cases.py"),
+    *("cffi", "multidict/_testcapi.*", "publicsuffixlist/test.py", "publicsuffixlist/test_psl.txt"),
+    *("pycparser", "pydantic/mypy.py", "pydantic/v1", "uvloop/_testbase.py"),
+)
 # A file header that says: ELF, 64 bits, little-endian.
 _MAGIC: Final = b"\x7fELF\x02\x01"
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -104,9 +110,12 @@ def _names(library: bytes, strings: _Section, kept: list[_Section]) -> tuple[byt
 
 def slim(directory: Path) -> None:
     """Make everything below `directory` smaller."""
-    for pattern in _FOR_TESTS:
+    for pattern in _NOT_IMPORTED:
         for path in directory.glob(pattern):
-            path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     for path in sorted(directory.rglob("*")):
         if path.is_symlink() or not path.is_file():
             continue
