@@ -25,6 +25,8 @@ _ID: Final = re.compile(r"[a-f0-9]{64}")
 _READ: Final = frozenset(
     {"author", "comment", "container_config", "created", "id", "parent", "throwaway"}
 )
+# What the config says besides: in another letter case it would say it twice.
+_WRITTEN: Final = frozenset({"architecture", "history", "os", "rootfs"})
 
 
 _HISTORY_ENTRY: Final = spellings("v1Compatibility")
@@ -129,7 +131,7 @@ def _members(text: str, where: str) -> dict[str, str]:
     counts = Counter(gojson.fold(key) for key, _ in pairs)
     for key, _ in pairs:
         name = gojson.fold(key)
-        if name in _READ and (key != name or counts[name] > 1):
+        if name in _READ | _WRITTEN and (key != name or counts[name] > 1):
             raise ValueError(f"a {where} in its history has {key!r} twice or misspelt")
     return dict(pairs)
 

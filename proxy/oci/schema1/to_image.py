@@ -16,6 +16,7 @@ from proxy.oci.mediatype import DOCKER_CONFIG, GZIP_LAYER, TAR_LAYER, MediaType
 from proxy.oci.reference import Digest
 from proxy.oci.schema1 import gojson
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
+from proxy.oci.schema1.config_types import check_types
 from proxy.oci.schema1.steps import read_chain
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def layers_to_measure(manifest: Schema1, known: Sequence[LayerFacts]) -> tuple[D
 
     ConversionRefused if the manifest cannot be converted whatever its layers are.
     """
+    chain = _read(manifest)
     found = {EMPTY_LAYER, *(facts.digest for facts in known)}
-    layers = dict.fromkeys(read_chain(manifest).layers)
+    layers = dict.fromkeys(chain.layers)
     return tuple(layer for layer in layers if layer not in found)
 
 
@@ -52,7 +54,7 @@ def to_image(manifest: Schema1, known: Sequence[LayerFacts]) -> Derived:
 
     `known` has the facts of each layer.
     """
-    chain = read_chain(manifest)
+    chain = _read(manifest)
     by_digest = {facts.digest: facts for facts in (*known, EMPTY_LAYER_FACTS)}
     try:
         layers = [by_digest[layer] for layer in chain.layers]
@@ -80,6 +82,13 @@ def to_image(manifest: Schema1, known: Sequence[LayerFacts]) -> Derived:
         ],
     }
     return Derived(serialize(document, MediaType.V2S2), blobs=(blob,))
+
+
+def _read(manifest: Schema1) -> Chain:
+    """The steps, of which the newest one can be a config."""
+    chain = read_chain(manifest)
+    check_types(chain.steps[-1].members)
+    return chain
 
 
 def _config(chain: Chain, layers: Sequence[LayerFacts]) -> bytes:

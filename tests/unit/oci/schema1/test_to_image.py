@@ -91,7 +91,11 @@ entries = st.fixed_dictionaries(
 )
 
 
-@given(history=st.lists(entries, min_size=1, max_size=8), members=st.dictionaries(words, values))
+# Of members that mean nothing to anybody.
+unknown: Final = st.dictionaries(words.map("x-{}".format), values)
+
+
+@given(history=st.lists(entries, min_size=1, max_size=8), members=unknown)
 def test_there_and_back(history: list[dict[str, Any]], members: dict[str, object]) -> None:
     """What schema 1 keeps of an image comes back: all but what the newest history entry says."""
     layers = [
@@ -280,6 +284,10 @@ REFUSED: Final[dict[str, tuple[Content, str]]] = {
         "occurs twice in its history",
     ),
     "a misspelt id": (newest(ID="ab" * 32), "twice or misspelt"),
+    "a misspelt history": (newest(History=[{"empty_layer": True}]), "twice or misspelt"),
+    "misspelt diff ids": (newest(rootFS={}), "twice or misspelt"),
+    "a misspelt system": (newest(OS="windows"), "twice or misspelt"),
+    "a misspelt architecture": (newest(Architecture="arm"), "twice or misspelt"),
     "throwaway": (newest(throwaway="true"), "is neither true nor false"),
     "no time": (newest(created=""), "is not an RFC 3339 time"),
     "a number as time": (newest(created=5), "is not a string"),
@@ -296,6 +304,54 @@ def test_what_is_no_whole_chain_is_refused(kind: str) -> None:
     refused = refusal(content)
     assert sentence in str(refused)
     assert refused.reason is RefusalReason.HISTORY
+
+
+OF_ANOTHER_TYPE: Final[dict[str, tuple[dict[str, object], str]]] = {
+    "a config that is a text": ({"config": "sh"}, "config is not an object"),
+    "a config that is a list": ({"config": []}, "config is not an object"),
+    "the environment": ({"config": {"Env": "A=b"}}, "config.Env is not a list of strings"),
+    "a variable": ({"config": {"Env": ["A=b", 5]}}, "config.Env is not a list of strings"),
+    "in another letter case": ({"config": {"env": {}}}, "config.env is not a list of strings"),
+    "a command": ({"config": {"Cmd": {"a": "b"}}}, "config.Cmd is not a list of strings"),
+    "a label": ({"config": {"Labels": {"a": 1}}}, "config.Labels is not an object of strings"),
+    "a port": ({"config": {"ExposedPorts": ["80"]}}, "config.ExposedPorts is not an object"),
+    "a user": ({"config": {"User": 0}}, "config.User is not a string"),
+    "a terminal": ({"config": {"Tty": "yes"}}, "config.Tty is not true or false"),
+    "what made it": (
+        {"container_config": {"Cmd": ["a"], "Volumes": 5}},
+        "container_config.Volumes is not an object",
+    ),
+    "a version": ({"docker_version": 1.9}, "docker_version is not a string"),
+    "features": ({"os.features": "win32k"}, "os.features is not a list of strings"),
+}
+
+
+@pytest.mark.parametrize("kind", OF_ANOTHER_TYPE)
+def test_a_config_that_no_client_decodes_is_refused(kind: str) -> None:
+    """As skopeo does."""
+    members, sentence = OF_ANOTHER_TYPE[kind]
+    refused = refusal(newest(**members))
+    assert sentence in str(refused)
+    assert refused.reason is RefusalReason.CONFIG
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {},
+        {"Env": None, "Cmd": "sh", "Labels": None, "Entrypoint": ["a", None], "Volumes": {}},
+        {"Memory": 2**80, "CpuShares": 1.5, "PortSpecs": "x", "Unknown": [5]},
+    ],
+)
+def test_what_clients_decode_is_converted(config: object) -> None:
+    """Null is no value, what nobody knows may be anything, and a command may be one text."""
+    _, made = convert(newest(config=config))
+    assert made["config"] == config
+
+
+def test_only_the_newest_step_is_a_config() -> None:
+    convert(changed(lambda steps, _: steps[1].update(config="sh", docker_version=5)))
 
 
 def test_members_that_occur_twice_are_refused() -> None:
