@@ -8,6 +8,15 @@ address at which nodes reach the proxy.
 {{ ternary (printf "[%s]" (first .)) (first .) (contains ":" (first .)) }}:{{ last . }}
 {{- end -}}
 
+{{/* The first of a list of host names; of *.example.org, which stands for many, one that clients can use. */}}
+{{- define "lighterage.firstHost" -}}
+{{- $host := first . | default "" -}}
+{{- range reverse . -}}
+{{- if not (hasPrefix "*" .) }}{{ $host = . }}{{ end -}}
+{{- end -}}
+{{ replace "*" "lighterage" $host }}
+{{- end -}}
+
 {{/* SCHEME://HOST at which nodes reach the proxy, as far as the values say it; the host is ADDRESS if they do not. */}}
 {{- define "lighterage.clients.url" -}}
 {{- $scheme := ternary "https" "http" (ne .Values.tls.existingSecret "") -}}
@@ -15,10 +24,10 @@ address at which nodes reach the proxy.
 {{- $host := "ADDRESS" -}}
 {{- if .Values.ingress.enabled -}}
 {{- $scheme = ternary "https" "http" (not (empty .Values.ingress.tls)) -}}
-{{- $host = include "lighterage.ingress.hosts" . | fromYamlArray | first -}}
+{{- $host = include "lighterage.ingress.hosts" . | fromYamlArray | include "lighterage.firstHost" -}}
 {{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
 {{- $scheme = "https" -}}
-{{- $host = first .Values.httpRoute.hostnames -}}
+{{- $host = include "lighterage.firstHost" .Values.httpRoute.hostnames -}}
 {{- else if .Values.hostPort -}}
 {{- $host = printf "127.0.0.1:%v" .Values.hostPort -}}
 {{- else if and (eq $service.type "NodePort") $service.nodePort -}}
