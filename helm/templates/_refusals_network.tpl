@@ -44,6 +44,11 @@
 {{- $messages = append $messages (printf "extraArgs: %s is set by the chart. Remove it, and use config, listenHost, service.port and storage." .) -}}
 {{- end -}}
 {{- end -}}
+{{- range .Values.extraEnv -}}
+{{- with regexFind "^LIGHTERAGE_(CONFIG|LISTEN|ADMIN__LISTEN|DATA|SECRETS_DIR|PEERS__ADVERTISE)$" (toString .name) -}}
+{{- $messages = append $messages (printf "extraEnv: %s is set by the chart. Remove it, and use config, listenHost, service.port and storage." .) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) -}}
 {{- $config := .Values.config | default dict -}}
 {{- $places := dict -}}
