@@ -41,12 +41,14 @@ class OpenCatalog:
     """The catalog and what it stands on.
 
     `shared` holds the few values that all processes read: Redis, or the index where there is none.
+    `own` holds those of this machine: the index, or what is shared where there is none.
     `rules` say which repositories are open, and may change.
     """
 
     catalog: Catalog
     rules: Rules
     shared: ManifestCache
+    own: ManifestCache
     redis: RedisManifests | None
     index: SqliteIndex | None
     derived: DerivedStore
@@ -118,8 +120,18 @@ async def open_catalog(
         shared: ManifestCache | None = cache or index
         if shared is None:
             raise AssertionError("without Redis there is an index")
-        known = KnownLayers(layers)
-        yield OpenCatalog(catalog, rules, shared, redis, index, derived, known, layers, removable)
+        yield OpenCatalog(
+            catalog,
+            rules,
+            shared,
+            index or shared,
+            redis,
+            index,
+            derived,
+            KnownLayers(layers),
+            layers,
+            removable,
+        )
     finally:
         for layer in reversed(layers):
             await layer.close()

@@ -57,7 +57,7 @@ async def open_purges(settings: Settings) -> AsyncIterator[Purges]:
             catalog=opened.catalog,
             generation=Generation(opened.shared, opened.catalog.forget_mutable),
             standby=Standby(standing_in(settings)),
-            journal=PurgeJournal(opened.shared) if settings.peers.listen is not None else None,
+            journal=PurgeJournal(opened.own) if settings.peers.listen is not None else None,
             removal=removal_of(settings, opened, store),
             audit=audit_of_purges(audit),
         )

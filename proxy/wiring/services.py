@@ -260,7 +260,7 @@ async def open_services(
             closure=ClosureProofs(grants=grants, store=store, flights=flights),
         )
 
-        journal = PurgeJournal(opened.shared) if others is not None else None
+        journal = PurgeJournal(opened.own) if others is not None else None
 
         mutable = _Mutable(journal, catalog, registry, tags, upstreams)
         registry.use_access(guard.control)

@@ -12,11 +12,12 @@ from tests.kit import images
 from tests.kit.accept_lines import EVERYTHING
 from tests.kit.proxy import push
 from tests.kit.raw_http import ask
+from tests.kit.redis import RedisServer
 from tests.kit.replicas import Replicas
 from tests.kit.scripted_upstream import ScriptedUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.kit.processes import Proxy
@@ -38,16 +39,35 @@ async def _all_serve(proxies: Sequence[Proxy], digest: str) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-async def test_a_purge_of_one_is_one_of_all(tmp_path: Path, workers: int) -> None:
+@pytest.fixture
+def redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a Redis server if the test wants one, else "" for none."""
+    if not request.param:
+        yield ""
+        return
+    with RedisServer(tmp_path / "redis") as server:
+        yield server.url
+
+
+@pytest.mark.parametrize(
+    ("workers", "redis"), [(1, False), (2, False), (1, True)], indirect=["redis"]
+)
+async def test_a_purge_of_one_is_one_of_all(tmp_path: Path, workers: int, redis: str) -> None:
+    """Also where all read one Redis: each has an index of its own besides."""
     async with ScriptedUpstream() as upstream:
         before = push(upstream, "library/cargo", "1", images.oci())
         upstreams = {"docker.io": {"url": upstream.url, "default": True}}
         with Replicas(
-            tmp_path, 3, upstreams=upstreams, workers=workers, settings={"tags": {"ttl": "1d"}}
+            tmp_path,
+            3,
+            upstreams=upstreams,
+            workers=workers,
+            redis=redis,
+            settings={"tags": {"ttl": "1d"}},
         ) as replicas:
             first, second, third = replicas.running
-            await _all_serve(replicas.running, before)
+            # What the third one learns from the upstream, the others read in Redis if there is one.
+            await _all_serve([third, first, second], before)
             after = push(upstream, "library/cargo", "1", images.docker())
             assert await _digest(second) == before
             await asyncio.to_thread(third.stop)
@@ -59,12 +79,10 @@ async def test_a_purge_of_one_is_one_of_all(tmp_path: Path, workers: int) -> Non
                 body=json.dumps({"repository": "library/cargo", "tag": "1"}).encode(),
             )
             assert answer.status == 200
-            if workers == 1:
-                assert await _digest(first) == after
-            await _all_serve([first, second], after)
-            # It has learnt of it before it is ready.
+            # It has learnt of it before it is ready, and before others have asked again.
             await asyncio.to_thread(third.start)
             assert await _digest(third) == after
+            await _all_serve([first, second], after)
 
 
 def _stored(proxy: Proxy) -> set[str]:
