@@ -174,6 +174,11 @@ class Catalog:
             )
         )
 
+    async def purge_all(self) -> bool:
+        """Forget all tags and listings that only this replica has; False as for `purge`."""
+        now = self._clock.wall()
+        return all(await asyncio.gather(*(layer.purge_all(now) for layer in self._layers)))
+
     # -- manifests ---------------------------------------------------------------------------
 
     def remembers_access(self, repository: Repository, digest: Digest) -> bool:

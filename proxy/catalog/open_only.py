@@ -64,6 +64,10 @@ class OpenOnlyLayer:
         """Purge the layer."""
         return await self._layer.purge(repository, now, tags=tags)
 
+    async def purge_all(self, now: float) -> bool:
+        """Purge all of the layer."""
+        return await self._layer.purge_all(now)
+
     def forget_mutable(self) -> None:
         """Drop from memory what another process may have changed."""
         self._layer.forget_mutable()

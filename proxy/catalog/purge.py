@@ -6,11 +6,12 @@ On demand the content is removed, too.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from proxy.catalog.purge_journal import ALL_TAGS, LISTINGS, Purged, mark_of, read_all
+from proxy.catalog.known_purges import ALL_TAGS, LISTINGS, KnownPurges, Purged
 from proxy.catalog.removal import NoRemoval
 from proxy.errors import ManifestUnknown, NameUnknown, RegistryError, StorageFailure
 from proxy.oci.reference import Digest, Tag
@@ -43,13 +44,14 @@ class Purges:
         standby: Standby,
         journal: PurgeJournal | None = None,
         removal: ContentRemoval | NoRemoval | None = None,
-        announce: Callable[[Repository, str], None] = lambda _repository, _tag: None,
+        announce: Callable[[Repository | None, str], None] = lambda _repository, _tag: None,
         audit: Callable[[Repository, Digest | Tag | None], Awaitable[None]] | None = None,
     ) -> None:
         """`generation` tells the other processes, and `journal` other replicas if there are any.
 
         `removal` is for purges of content. `announce` is called with each repository and tag that
-        was purged, here or on another replica; the tag is one of `purge_journal` if it is no tag.
+        was purged, here or on another replica; the tag is one of `known_purges` if it is no tag,
+        and the repository None for those that nobody can name.
         `audit` writes a purge down before it happens, and may refuse it by a RegistryError.
         """
         self._audit = audit
@@ -60,8 +62,8 @@ class Purges:
         self._generation = generation
         self._journal = journal
         self._announce = announce
-        self._announced: frozenset[Purged] = frozenset()
-        self._mark = mark_of(())
+        self._announced = KnownPurges()
+        self._mark = self._announced.mark
 
     async def purge(
         self, addressed: str, reference: Digest | Tag | None, *, content: bool = False
@@ -86,7 +88,7 @@ class Purges:
             await self._removal.forget_kept(repository, reference)
         tag = reference if isinstance(reference, Tag) else LISTINGS if reference else ALL_TAGS
         done = Purged(time.time(), repository.registry, repository.name, tag, digests)
-        if not await self._forget([done]):
+        if not await self._forget([done]) or not await self._record(done):
             raise StorageFailure(
                 "the catalog cannot be written: other processes may use old entries; try again"
             )
@@ -117,32 +119,42 @@ class Purges:
         entries = await self._journal.entries()
         if entries != self._announced:
             # Another process of this machine has done some of them.
-            for each in entries - self._announced:
+            for each in entries.purges - self._announced.purges:
                 if time.time() - each.at < _LATELY:
                     self._announce(each.repository, each.tag)
-            self._announced, self._mark = entries, mark_of(entries)
+            self._announced, self._mark = entries, entries.mark
         return self._mark
 
     async def news(self, mark: str) -> list[Any]:
         """Return all purges that are known here, for a replica whose mark differs; else nothing."""
         if self._journal is None or mark == await self.mark():
             return []
-        return [each.encode() for each in await self._journal.entries()]
+        return (await self._journal.entries()).encode()
 
     async def learn(self, news: Any) -> None:
-        """Apply the purges of other replicas; ValueError for a malformed one."""
+        """Apply the purges of other replicas; ValueError for a malformed one.
+
+        If some are not known by name any more, invalidate all tags and listings.
+        """
         if self._journal is None:
             return
-        new = read_all(news) - await self._journal.entries()
+        told = KnownPurges.read(news)
+        found = (await self._journal.entries()).compare(told)
+        if found.has_gap:
+            self._announce(None, ALL_TAGS)
+            if not await self._catalog.purge_all():
+                return
+            _log.warning("repository.all_purged", reason="this replica was away for too long")
         registries = set(self._routes.names.values())
-        ours = {each for each in new if each.registry in registries}
-        if new - ours:
-            await self._journal.add(new - ours)
-        if ours and await self._forget(ours):
+        ours = {each for each in found.missed if each.registry in registries}
+        if not await self._forget(ours):
+            return
+        await self._journal.update(lambda known: known.compare(told).known)
+        if (ours or found.has_gap) and await self._generation.advance():
             _log.info("repository.purged_elsewhere", count=len(ours))
 
     async def _forget(self, purged: Collection[Purged]) -> bool:
-        """Invalidate what was purged; return whether every process will do so."""
+        """Invalidate what was purged; return whether every layer has taken it."""
         for each in purged:
             self._announce(each.repository, each.tag)
             for place in self._places(each.repository):
@@ -152,8 +164,14 @@ class Purges:
                     await self._catalog.drop_tag(place, Tag(each.tag))
                 if not await self._catalog.purge(place, tags=each.tag == ALL_TAGS):
                     return False
+        return True
+
+    async def _record(self, done: Purged) -> bool:
+        """Tell other replicas and processes; whether every process will have forgotten it."""
         if self._journal is not None:
-            await self._journal.add(purged)
+            await self._journal.update(
+                lambda known: known.add([replace(done, at=known.after(done.at))])
+            )
         return await self._generation.advance()
 
     async def _remove(self, place: Repository, purged: Purged) -> None:

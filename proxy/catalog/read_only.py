@@ -54,6 +54,10 @@ class ReadOnlyLayer:
         del repository, now, tags
         return False
 
+    async def purge_all(self, _now: float) -> bool:
+        """Nothing is forgotten."""
+        return False
+
     def forget_mutable(self) -> None:
         """Nothing is remembered here."""
 

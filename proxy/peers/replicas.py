@@ -86,6 +86,9 @@ class Replicas:
         self._prefixes = Prefixes()
         # When each repository was purged, and each tag.
         self._purged: LruCache[str, float] = LruCache(_PURGE_MEMORY)
+        self._all_purged = float("-inf")
+        # It learns what the others know already.
+        self._is_joining = False
         self.membership = Membership()
         # What replicas tell each other. There is none before all of this process is there.
         self.news: News = NoNews()
@@ -238,12 +241,16 @@ class Replicas:
 
     async def catch_up(self) -> None:
         """Learn recent purges before this replica serves, if any of the others can be asked."""
-        for _ in range(_CAUGHT_UP_WITHIN):
-            # Those that do not answer are left out, so that others are asked next.
-            if await self.probe() or not any(
-                reason is None for reason in self.membership.states().values()
-            ):
-                return
+        self._is_joining = True
+        try:
+            for _ in range(_CAUGHT_UP_WITHIN):
+                # Those that do not answer are left out, so that others are asked next.
+                if await self.probe() or not any(
+                    reason is None for reason in self.membership.states().values()
+                ):
+                    return
+        finally:
+            self._is_joining = False
 
     async def probe(self) -> bool:
         """Probe the replicas that are left out, and a few others; learn their purges.
@@ -277,12 +284,17 @@ class Replicas:
             replace(peer, since=self._began + peer.since) for peer in self.membership.report()
         )
 
-    def note_purge(self, repository: Repository, tag: str) -> None:
+    def note_purge(self, repository: Repository | None, tag: str) -> None:
         """Ask the registry itself about the tag until all replicas have forgotten it.
 
         `tag` is `*` for all, and "" for none. The listings of the repository are forgotten always.
+        Without a repository it is about all of them, unless only this replica was away.
         """
         now = self._clock.monotonic()
+        if repository is None:
+            if not self._is_joining:
+                self._all_purged = now
+            return
         for key in {str(repository), f"{repository}:{tag}"}:
             self._purged.put(key, now, _PURGE_COST)
 
@@ -296,7 +308,7 @@ class Replicas:
         keys = [repository]
         if question.subject is Subject.TAG:
             keys = [f"{repository}:*", f"{repository}:{question.reference}"]
-        last = max(self._purged.get(key) or float("-inf") for key in keys)
+        last = max(self._all_purged, *(self._purged.get(key) or float("-inf") for key in keys))
         return self._clock.monotonic() - last < _PURGE_SPREADS
 
     async def close(self) -> None:

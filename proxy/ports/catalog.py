@@ -157,6 +157,13 @@ class Layer(Protocol):
         """
         ...
 
+    async def purge_all(self, now: float) -> bool:
+        """Forget the tags and listings of all repositories from before `now`; False as above.
+
+        Nothing where replicas share the layer: each purge was done there when it was asked for.
+        """
+        ...
+
     def forget_mutable(self) -> None:
         """Drop from memory what another process may have changed."""
         ...

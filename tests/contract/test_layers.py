@@ -330,6 +330,22 @@ async def test_another_process_s_purge_is_seen_once_memory_is_forgotten(opened: 
     assert (await other.look_tag(CARGO, ONE)).tag is None
 
 
+async def test_all_is_purged_where_replicas_do_not_share_the_layer(opened: Opened) -> None:
+    for name in (CARGO, OTHER):
+        await opened.layer.commit(pull_of(IMAGE, name))
+        await opened.layer.commit(Batch(listings=[(name, "tags:", Listing(b"page", 1000.0))]))
+    assert await opened.layer.purge_all(1000.0)
+    layer = opened.again()
+    for name in (CARGO, OTHER):
+        assert ((await layer.look_tag(name, ONE)).tag is None) is not opened.can.is_shared
+        if opened.can.listings:
+            is_kept = await layer.look_listing(name, "tags:") is not None
+            assert is_kept is opened.can.is_shared
+    assert (await layer.look_manifest(CARGO, IMAGE.digest)).raw == IMAGE.raw
+    await opened.layer.commit(pull_of(INDEX, at=1000.5))
+    assert (await layer.look_tag(CARGO, ONE)).tag == TagEntry(INDEX.digest, 1000.5)
+
+
 # -- together ------------------------------------------------------------------------------------
 
 

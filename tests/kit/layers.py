@@ -36,6 +36,8 @@ class Capabilities:
     origins: bool = True
     knows_repositories: bool = True
     layer_facts: bool = True
+    # All replicas have it in common.
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class Opened:
     again: Callable[[], Layer]
 
 
-_SHARED: Final = Capabilities(claims=False, knows_repositories=False, layer_facts=False)
+_SHARED: Final = Capabilities(
+    claims=False, knows_repositories=False, layer_facts=False, is_shared=True
+)
 CAPABILITIES: Final = {
     "memory": Capabilities(),
     "sqlite": Capabilities(),
@@ -59,6 +63,7 @@ CAPABILITIES: Final = {
         representations=False,
         origins=False,
         knows_repositories=False,
+        is_shared=True,
     ),
 }
 

@@ -73,6 +73,9 @@ class WatchedLayer:
         self.calls["purge"] += 1
         return not self.away and await self._layer.purge(repository, now, tags=tags)
 
+    async def purge_all(self, now: float) -> bool:
+        return not self.away and await self._layer.purge_all(now)
+
     def forget_mutable(self) -> None:
         self._layer.forget_mutable()
 

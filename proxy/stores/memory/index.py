@@ -111,6 +111,12 @@ class MemoryIndex:
             known.tags_purged = max(known.tags_purged, now)
         return True
 
+    async def purge_all(self, now: float) -> bool:
+        """Have the listings and tags of all repositories count only if they are newer."""
+        for repository in self._repositories:
+            await self.purge(repository, now, tags=True)
+        return True
+
     def forget_mutable(self) -> None:
         """Nothing: no other process can change what is here."""
 

@@ -211,6 +211,13 @@ class SqliteIndex:
             return False
         return await _is_set(done, _PURGE_WITHIN)
 
+    async def purge_all(self, now: float) -> bool:
+        """Have the listings and tags of all repositories count only if they are newer."""
+        done = asyncio.Event()
+        if not self._add(lambda rows: rows.purge_all(now), done):
+            return False
+        return await _is_set(done, _PURGE_WITHIN)
+
     async def list_content(self, repository: str) -> Collection[Digest]:
         """What the repository has been granted: one read of all grants."""
 

@@ -72,6 +72,10 @@ ON CONFLICT (name) DO UPDATE SET
     tags_purged = max(tags_purged, excluded.tags_purged),
     listings_purged = max(listings_purged, excluded.listings_purged)
 """
+_PURGE_ALL: Final = """
+UPDATE repositories SET
+    tags_purged = max(tags_purged, :now), listings_purged = max(listings_purged, :now)
+"""
 _SHARED: Final = "REPLACE INTO shared (key, value, expires) VALUES {rows}"
 _DROP_SHARED: Final = "DELETE FROM shared WHERE key IN (VALUES {rows})"
 _TOUCHES: Final = (
@@ -101,6 +105,8 @@ class Rows:
     shared: dict[str, Row | None] = field(default_factory=dict)
     touched: dict[bytes, Row] = field(default_factory=dict)
     removed: dict[str, set[bytes]] = field(default_factory=dict)
+    # What all repositories have from before this moment is void, in seconds since 1970.
+    all_purged: float = 0.0
     # About how many bytes of memory all of it takes.
     size: int = 0
 
@@ -157,6 +163,11 @@ class Rows:
         self.purges[repository] = (repository, now if tags else 0.0, now)
         self.size += _OVERHEAD
 
+    def purge_all(self, now: float) -> None:
+        """Have the listings and tags of all repositories count only if they are newer."""
+        self.all_purged = max(self.all_purged, now)
+        self.size += _OVERHEAD
+
     def share(self, key: str, value: bytes | None, expires: float) -> None:
         """Keep a value for the processes of this machine; None forgets it."""
         self.shared[key] = None if value is None else (key, value, expires)
@@ -206,6 +217,8 @@ class Rows:
             (_DROP_SHARED, [(key,) for key, row in self.shared.items() if row is None]),
         ):
             _execute(database, statement, rows)
+        if self.all_purged:
+            database.execute(_PURGE_ALL, {"now": self.all_purged})
         for statement in _TOUCHES:
             _execute(database, statement.replace("{now}", str(now)), self.touched.values())
 

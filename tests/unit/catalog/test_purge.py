@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.catalog.generation import Generation
+from proxy.catalog.known_purges import MOST, KnownPurges, Purged
 from proxy.catalog.purge import Purges
+from proxy.catalog.purge_journal import PurgeJournal
 from proxy.catalog.routing import Standby
 from proxy.errors import ManifestUnknown, NameUnknown, StorageFailure
 from proxy.oci.reference import Digest, Repository, Tag, mirrors_of
@@ -34,6 +36,10 @@ class OneRepository:
     def as_written(self, _image: str) -> Repository:
         return CARGO
 
+    @property
+    def names(self) -> dict[str, str]:
+        return {"docker.io": "docker.io"}
+
     def hint(self, *_arguments: object) -> str:
         return "; nor is its upstream"
 
@@ -47,6 +53,40 @@ def purges(world: ManifestWorld) -> Purges:
         catalog=world.catalog,
         generation=generation,
         standby=Standby([mirrors_of("docker.io")]),
+    )
+
+
+@pytest.fixture
+def journal() -> PurgeJournal:
+    return PurgeJournal(MemoryManifests(2**20))
+
+
+@pytest.fixture
+def told() -> list[tuple[Repository | None, str]]:
+    """What other parts of the process were told."""
+    return []
+
+
+@pytest.fixture
+def replica(
+    world: ManifestWorld, journal: PurgeJournal, told: list[tuple[Repository | None, str]]
+) -> Purges:
+    """As `purges`, where other replicas are told."""
+    routes: object = OneRepository()
+    return Purges(
+        routes=routes,  # type: ignore[arg-type]
+        catalog=world.catalog,
+        generation=Generation(MemoryManifests(2**20), world.catalog.forget_mutable),
+        standby=Standby(()),
+        journal=journal,
+        announce=lambda repository, tag: told.append((repository, tag)),
+    )
+
+
+def elsewhere(count: int) -> KnownPurges:
+    """What a replica knows that was asked for so many purges of other repositories."""
+    return KnownPurges().add(
+        Purged(float(at), "docker.io", f"library/{at}", "1") for at in range(count)
     )
 
 
@@ -113,3 +153,47 @@ async def test_a_repository_of_which_nothing_is_cached_is_an_error(
         await purges.purge("cargo", None)
     await fill(world)
     assert await purges.purge("cargo", None) == CARGO
+
+
+async def test_a_replica_that_missed_a_few_purges_does_these(
+    world: ManifestWorld, replica: Purges, journal: PurgeJournal
+) -> None:
+    await fill(world)
+    await replica.learn(elsewhere(MOST).encode())
+    assert (await world.catalog.look(CARGO, ONE, fresh=lambda _: True)).entry is not None
+    assert await journal.entries() == elsewhere(MOST)
+
+
+async def test_a_replica_that_missed_too_many_asks_for_everything_again(
+    world: ManifestWorld,
+    replica: Purges,
+    journal: PurgeJournal,
+    told: list[tuple[Repository | None, str]],
+) -> None:
+    """Its tags may be among those that were purged, and nobody knows any more which these are."""
+    await fill(world)
+    await replica.learn(elsewhere(MOST + 1).encode())
+    assert (await world.catalog.look(CARGO, ONE, fresh=lambda _: True)).entry is None
+    assert await world.catalog.listing(CARGO, "tags:") is None
+    assert (await world.catalog.look_manifest(CARGO, IMAGE.digest)).manifest == IMAGE
+    assert (None, "*") in told
+    assert await journal.entries() == elsewhere(MOST + 1)
+    # It does so once.
+    world.clock.advance(1.0)
+    await fill(world)
+    told.clear()
+    await replica.learn(elsewhere(MOST + 2).encode())
+    assert (await world.catalog.look(CARGO, ONE, fresh=lambda _: True)).entry is not None
+    assert (None, "*") not in told
+
+
+async def test_what_a_layer_did_not_take_is_learnt_again(
+    world: ManifestWorld, replica: Purges, journal: PurgeJournal
+) -> None:
+    await fill(world)
+    world.layer.away = True
+    await replica.learn(elsewhere(MOST + 1).encode())
+    assert await journal.entries() == KnownPurges()
+    world.layer.away = False
+    await replica.learn(elsewhere(MOST + 1).encode())
+    assert (await world.catalog.look(CARGO, ONE, fresh=lambda _: True)).entry is None

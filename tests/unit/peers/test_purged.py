@@ -52,3 +52,13 @@ async def test_what_was_purged_is_asked_of_the_registry_for_a_while(
     assert await purged(replicas) == forgotten
     clock.advance(31.0)
     assert await purged(replicas) == set()
+
+
+async def test_after_a_gap_the_registry_is_asked_about_every_tag() -> None:
+    clock = ManualClock()
+    client: Any = Client()
+    replicas = Replicas(client, clock=clock)
+    replicas.note_purge(None, "*")
+    assert await purged(replicas) == ALL - {MANIFEST}
+    clock.advance(31.0)
+    assert await purged(replicas) == set()
