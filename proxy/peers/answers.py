@@ -26,6 +26,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.peers.frames import Frame, FrameInvalid, Kind
+from proxy.peers.questions import Effort, Subject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -188,6 +189,25 @@ def read_error(frame: Frame) -> RegistryError | NotStored | Draining | SeeOther:
         ):
             return _ERRORS[name](message, retry_after=after)
     raise FrameInvalid("it names no error that we know")
+
+
+def is_answer_to(
+    question: Question, error: RegistryError | NotStored | Draining | SeeOther
+) -> bool:
+    """Whether a replica as it should be answers the question with such an error."""
+    match error:
+        case SeeOther():
+            return (
+                question.subject is Subject.BLOB
+                and not question.direct
+                and question.effort in {Effort.OWNER, Effort.FOLLOW}
+            )
+        case RangeInvalid():
+            return question.subject is Subject.BLOB
+        case ListingRefused():
+            return question.subject in {Subject.TAGS, Subject.REFERRERS}
+        case _:
+            return True
 
 
 def _read_object(frame: Frame, kind: Kind, encoded: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.kit.clock import SYSTEM_CLOCK
-from proxy.peers.answers import Draining, Value, read_error
+from proxy.peers.answers import Draining, Value, is_answer_to, read_error
 from proxy.peers.frames import FrameInvalid, FrameReader, Kind
 from proxy.peers.membership import Reason
 from proxy.peers.questions import Effort
@@ -45,10 +45,11 @@ _NONCE_BYTES: Final = 16
 class PeerFailed(Exception):  # noqa: N818 -- as the domain's errors
     """The replica gave no answer that can be used; the next one in rank is asked instead."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        """`message` is half a sentence."""
+    def __init__(self, reason: Reason, message: str, *, lost: float = 0.0) -> None:
+        """`message` is half a sentence; `lost` is how long nothing came, in seconds."""
         super().__init__(message)
         self.reason = reason
+        self.lost = lost
 
 
 class PeerClient:
@@ -128,6 +129,7 @@ class PeerClient:
             NONCE: request.nonce,
             SIGNATURE: self._signer.sign(request),
         }
+        began = self._clock.monotonic()
         try:
             # A replica sends its head at once, whatever it has to wait for.
             async with asyncio.timeout(self._timeout / 2):
@@ -139,7 +141,7 @@ class PeerClient:
                     allow_redirects=False,
                 )
         except TimeoutError:
-            raise PeerFailed(Reason.SILENT, "it does not answer") from None
+            raise PeerFailed(Reason.SILENT, "it does not answer", lost=self._timeout / 2) from None
         except (aiohttp.ClientError, OSError) as error:
             raise PeerFailed(Reason.REFUSED, f"{type(error).__name__}: {error}") from None
         async with response:
@@ -150,9 +152,10 @@ class PeerClient:
                     f"it answers {response.status}",
                 )
             reader = FrameReader(self._signer.seal(request.nonce))
-            longest = None if question.effort is not Effort.FOLLOW else _STALLED * self._timeout
             count = partial(self.count, address)
-            yield _Answer(response, reader, count, self._timeout, longest)
+            # The first sign of life is due within what is left of the time, the head included.
+            waited = self._clock.monotonic() - began
+            yield _Answer(question, response, reader, count, timeout=self._timeout, waited=waited)
 
 
 class _Answer:
@@ -160,18 +163,26 @@ class _Answer:
 
     def __init__(
         self,
+        question: Question,
         response: aiohttp.ClientResponse,
         reader: FrameReader,
         count: Callable[[int], None],
+        *,
         timeout: float,
-        longest: float | None,
+        waited: float,
     ) -> None:
-        """Fail after a silence of `timeout`, and for a frame longer than `longest`."""
+        """No sign of life may take longer than `timeout`.
+
+        The head of the answer has taken `waited` seconds, which are part of the first timeout.
+        """
+        self._question = question
         self._response = response
         self._reader = reader
         self._count = count
         self._timeout = timeout
-        self._longest = longest
+        is_owner = question.effort is not Effort.FOLLOW
+        self._longest = None if is_owner else _STALLED * timeout
+        self._waited = min(waited, timeout / 2)
         self._frames: deque[Frame] = deque()
 
     async def next(self) -> Frame:
@@ -197,14 +208,15 @@ class _Answer:
 
     async def _receive(self) -> bytes:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout - self._waited):
                 data = await self._response.content.readany()
         except TimeoutError:
-            raise PeerFailed(Reason.SILENT, "it stopped sending") from None
+            raise PeerFailed(Reason.SILENT, "it stopped sending", lost=self._timeout) from None
         except (aiohttp.ClientError, OSError) as error:
             raise PeerFailed(Reason.REFUSED, f"{type(error).__name__}: {error}") from None
         if not data:
             raise PeerFailed(Reason.REFUSED, "its answer ends early")
+        self._waited = 0.0
         self._count(len(data))
         return data
 
@@ -215,6 +227,8 @@ class _Answer:
             return _lie(invalid)
         if isinstance(error, Draining):
             return PeerFailed(Reason.DRAINING, "it is about to end")
+        if not is_answer_to(self._question, error):
+            return PeerFailed(Reason.LYING, f"it answers {type(error).__name__}")
         return error
 
 

@@ -23,6 +23,8 @@ _DISTANCE: Final = 60.0
 # So many others are probed in each round, besides those that are left out.
 _PROBED_AT_ONCE: Final = 3
 _LEFT_OUT_AT_ONCE: Final = 16
+# One that was left out more often without an answer between may ask us what it likes.
+_RELAPSES: Final = 2
 LIVE: Final = "live"
 
 
@@ -61,6 +63,8 @@ class _Member:
     since: float
     reason: Reason | None = None
     failures: int = 0
+    # How often it was left out since it has last answered anything but a probe.
+    relapses: int = 0
     # While it is left out: no probe before this moment.
     not_before: float = 0.0
     # What it says of itself.
@@ -145,8 +149,9 @@ class Membership:
         is_new = member.reason is None
         if is_new:
             member.since = now
+            member.relapses += 1
         member.failures += 1
-        pause = _PROBES.pause(member.failures)
+        pause = _PROBES.pause(max(member.failures, member.relapses))
         if reason in {Reason.LYING, Reason.FORMAT}:
             pause = max(pause, _DISTANCE)
         # What is known to be worse stays: a liar that is also slow is a liar.
@@ -163,14 +168,21 @@ class Membership:
         member.since = now
         return True
 
+    def succeed(self, address: str) -> None:
+        """A replica has answered a question as it should."""
+        if (member := self._members.get(address)) is not None:
+            member.relapses = 0
+
     def hasten(self, address: str) -> bool:
         """Probe a replica that is left out at once; return whether there is one to probe.
 
         It has asked us something, so it is running. One that sent something wrong has to wait all
-        the same.
+        the same, and so has one that answers probes only.
         """
         member = self._members.get(address)
         if member is None or member.reason not in {Reason.REFUSED, Reason.SILENT, Reason.DRAINING}:
+            return False
+        if member.relapses > _RELAPSES:
             return False
         member.not_before = 0.0
         return True

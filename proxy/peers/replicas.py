@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -68,10 +69,15 @@ class Replicas:
         *,
         name: str = "",
         zone: str = "",
+        timeout: float = math.inf,
         clock: Clock = SYSTEM_CLOCK,
         sample: Callable[[Sequence[str], int], Iterable[str]] = random.sample,
     ) -> None:
-        """`name` and `zone` are this replica's, "" for none; `sample` chooses who is probed."""
+        """`name` and `zone` are this replica's, "" for none; `sample` chooses who is probed.
+
+        `timeout` is how long a question may wait for silent replicas, in seconds.
+        """
+        self.timeout = timeout
         self.name = name
         self.zone = zone
         self._client = client
@@ -176,6 +182,8 @@ class Replicas:
         except PeerFailed as failure:
             self.pass_over(address, failure)
             raise
+        if question.subject is not Subject.HEALTH:
+            self.membership.succeed(address)
         return answer
 
     @asynccontextmanager
@@ -184,6 +192,7 @@ class Replicas:
         try:
             async with self._client.stream(address, question) as stream:
                 yield stream
+            self.membership.succeed(address)
         except PeerFailed as failure:
             self.pass_over(address, failure)
             raise

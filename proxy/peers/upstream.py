@@ -6,6 +6,7 @@ be asked, the next in rank stands in for it, and at last this replica itself.
 
 from __future__ import annotations
 
+import math
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from proxy.peers.answers import NotStored
 from proxy.peers.client import PeerFailed
 from proxy.peers.followed_stream import HELD_BACK, FollowedStream, verify
 from proxy.peers.questions import Effort, Question, Subject
+from proxy.peers.silence import SilenceBudget
 from proxy.peers.tree import Tree
 from proxy.peers.upstream_answers import read_fetched, read_head, read_page
 from proxy.telemetry import metrics, trace
@@ -41,6 +43,8 @@ T = TypeVar("T")
 # the upstream fails.
 _FORMER_OWNERS: Final = 2
 _ANYBODY: Final = 8
+# Errors of the replica itself. All others of an owner are the upstream's.
+_OF_THE_REPLICA: Final = (Overloaded, StorageFailure)
 
 
 class PeerUpstream:
@@ -229,17 +233,17 @@ class PeerUpstream:
         owners = self._replicas.owners(question.key)
         if owners:
             self._spend()
-        for address in owners:
-            try:
-                return _record(await ask_peer(address, question))
-            except (PeerFailed, NotStored, Overloaded, StorageFailure):
-                continue
+        budget = SilenceBudget(self._replicas.timeout)
+        try:
+            return _record(await _first(owners, question, ask_peer, budget, _OF_THE_REPLICA))
+        except NotStored:
+            pass
         if owners:
             metrics.PEER_DUPLICATES.labels(question.subject).inc()
         stored = replace(question, effort=Effort.STORED)
         asked = self._replicas.others(question.key, _FORMER_OWNERS)
         try:
-            return _record(await _first(asked, stored, ask_peer))
+            return _record(await _first(asked, stored, ask_peer, budget, RegistryError))
         except NotStored:
             pass
         try:
@@ -248,7 +252,9 @@ class PeerUpstream:
             stale = replace(question, effort=Effort.STALE)
             try:
                 anybody = self._replicas.others(question.key, _ANYBODY)
-                return _record(await _first(anybody, stale, ask_peer))
+                # However long it takes: nobody else has an answer.
+                unlimited = SilenceBudget(math.inf)
+                return _record(await _first(anybody, stale, ask_peer, unlimited, RegistryError))
             except NotStored:
                 pass
             raise
@@ -258,12 +264,23 @@ async def _first(
     addresses: Sequence[str],
     question: Question,
     ask_peer: Callable[[str, Question], Awaitable[T]],
+    budget: SilenceBudget,
+    passed_over: type[RegistryError] | tuple[type[RegistryError], ...],
 ) -> T:
-    """The first answer to a question that replicas answer from what they have; else NotStored."""
+    """The first answer of a replica that has one; NotStored if there is none within the budget.
+
+    The errors in `passed_over` are no answer.
+    """
     for address in addresses:
+        if budget.is_spent:
+            break
         try:
             return await ask_peer(address, question)
-        except (PeerFailed, RegistryError, NotStored):
+        except PeerFailed as failure:
+            budget.spend(failure.lost)
+        except NotStored:
+            continue
+        except passed_over:
             continue
     raise NotStored
 

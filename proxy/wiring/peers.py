@@ -58,7 +58,9 @@ def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
         raise ValueError(f"peers.secret_file {settings.secret_file}: {error}") from error
     tls = _open_tls(settings.tls)
     client = PeerClient(signer, timeout=settings.timeout, tls=None if tls is None else tls.client)
-    replicas = Replicas(client, name=socket.gethostname(), zone=settings.zone or "")
+    replicas = Replicas(
+        client, name=socket.gethostname(), zone=settings.zone or "", timeout=settings.timeout
+    )
     return OpenReplicas(replicas, signer, tls)
 
 

@@ -28,7 +28,8 @@ SECRET: Final = b"a secret that all of them share"
 class Script:
     """One answer: a status, and the frames that follow 200, sealed with `secret`.
 
-    With `stalls` it neither ends nor sends heartbeats. `replays`: the bytes of the answer before.
+    It begins after `late` seconds. With `stalls` it neither ends nor sends heartbeats. `replays`:
+    the bytes of the answer before.
     """
 
     frames: Sequence[Frame] = ()
@@ -36,6 +37,7 @@ class Script:
     secret: bytes = SECRET
     stalls: bool = False
     replays: bool = False
+    late: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,6 +74,7 @@ class FalsePeer:
             script = Script([Value({"news": []}).frame()])
         else:
             self.asked.append(question)
+        await asyncio.sleep(script.late)
         if script.status != 200:
             return web.Response(status=script.status, headers=script.headers)
         response = web.StreamResponse()

@@ -158,10 +158,12 @@ class MemoryClient:
     async def _reach(self, address: str) -> None:
         """PeerFailed if it cannot be reached."""
         reason = self._fleet.network.failure(self._address, address)
+        lost = 0.0
         if reason is Reason.SILENT:
-            await self._fleet.clock.sleep(_TIMEOUT / 2)
+            lost = _TIMEOUT / 2
+            await self._fleet.clock.sleep(lost)
         if reason is not None:
-            raise PeerFailed(reason, "it cannot be reached")
+            raise PeerFailed(reason, "it cannot be reached", lost=lost)
 
 
 @dataclass(slots=True)
@@ -197,7 +199,9 @@ class MemoryReplica(ManifestWorld):
         """Forget all that is in the memory of the process."""
         fleet = self._fleet
         client: Any = MemoryClient(self.address, fleet)
-        self.replicas = Replicas(client, clock=self.clock, sample=fleet.chance.sample)
+        self.replicas = Replicas(
+            client, timeout=_TIMEOUT, clock=self.clock, sample=fleet.chance.sample
+        )
         self.replicas.discover(fleet.addresses, self.address)
         super().restart()
         nothing: Any = None

@@ -127,3 +127,22 @@ def test_what_several_processes_see_is_combined() -> None:
         PeerState(ONE, "one", "a", "refused", 20.0, 11, 22),
         PeerState(TWO, "", "", "lying", 40.0, 33, 44),
     )
+
+
+def test_one_that_answers_probes_and_nothing_else_is_probed_less_and_less(
+    members: Membership,
+) -> None:
+    now = 100.0
+    for _ in range(8):
+        members.leave_out(ONE, Reason.SILENT, now)
+        now += 20.0
+        assert members.confirm(ONE, now)
+    members.leave_out(ONE, Reason.SILENT, now)
+    # Its questions show that it is there, and not that it answers.
+    assert not members.hasten(ONE)
+    assert ONE not in members.due(now + 5.0, first)
+    assert members.confirm(ONE, now + 20.0)
+    members.succeed(ONE)
+    members.leave_out(ONE, Reason.SILENT, now + 30.0)
+    assert ONE in members.due(now + 31.0, first)
+    assert members.hasten(ONE)
