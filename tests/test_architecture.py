@@ -29,7 +29,7 @@ MAY_IMPORT: Final = {
     "stores": _EVERYWHERE | {"ports"},
     "upstream": _EVERYWHERE | {"ports"},
     "catalog": _EVERYWHERE | {"ports"},
-    "peers": _EVERYWHERE | {"ports"},
+    "peers": _EVERYWHERE | {"ports", "report"},
     "access": _EVERYWHERE | {"catalog", "ports"},
     "blobs": _EVERYWHERE | {"catalog", "ports"},
     "manifests": _EVERYWHERE | {"blobs", "catalog", "ports"},
@@ -37,8 +37,7 @@ MAY_IMPORT: Final = {
     "wiring": _EVERYWHERE
     | {"access", "blobs", "catalog", "config", "manifests", "peers", "ports", "stores"}
     | {"report", "upstream", "web"},
-    "runtime": _EVERYWHERE
-    | {"access", "config", "manifests", "peers", "report", "stores", "web", "wiring"},
+    "runtime": _EVERYWHERE | {"access", "config", "manifests", "report", "stores", "web", "wiring"},
     "__main__": {"cli"},
     "demo": {"oci"},
     "cli": {"access", "config", "errors", "kit", "oci", "runtime", "stores", "wiring"},

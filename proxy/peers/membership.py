@@ -7,11 +7,12 @@ any case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from proxy.kit.backoff import Backoff
+from proxy.report.replicas import LIVE, PeerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,6 @@ _PROBED_AT_ONCE: Final = 3
 _LEFT_OUT_AT_ONCE: Final = 16
 # One that was left out more often without an answer between may ask us what it likes.
 _RELAPSES: Final = 2
-LIVE: Final = "live"
 
 
 class Reason(StrEnum):
@@ -38,23 +38,6 @@ class Reason(StrEnum):
     FORMAT = "format"
     # It sends nothing but signs of life, and is no owner: it may wait for us. It is not left out.
     STALLED = "stalled"
-
-
-@dataclass(frozen=True, slots=True)
-class PeerState:
-    """One of the other replicas, for people.
-
-    `name` and `zone` are what it says of itself, "" until then. `state` is "live", or why it is
-    left out, `since` a moment in seconds; `received` and `sent` are bytes from it and to it.
-    """
-
-    address: str
-    name: str
-    zone: str
-    state: str
-    since: float
-    received: int
-    sent: int
 
 
 @dataclass(slots=True)
@@ -202,16 +185,3 @@ class Membership:
                 left_out.append(address)
         chosen = sample(others, min(_PROBED_AT_ONCE, len(others)))
         return [*left_out[:_LEFT_OUT_AT_ONCE], *chosen]
-
-
-def combine(reports: Iterable[Iterable[PeerState]]) -> tuple[PeerState, ...]:
-    """Merge the views of several processes: left out by any of them, and the sum of bytes."""
-    found: dict[str, PeerState] = {}
-    for peer in (peer for report in reports for peer in report):
-        other = found.setdefault(peer.address, peer)
-        if other is not peer:
-            worse = max(other, peer, key=lambda one: (one.state != LIVE, one.since))
-            found[peer.address] = replace(
-                worse, received=other.received + peer.received, sent=other.sent + peer.sent
-            )
-    return tuple(found.values())

@@ -46,6 +46,11 @@ class NobodyReplicas:
         """Which replicas there are."""
         return self._real.membership
 
+    @property
+    def timeout(self) -> float:
+        """How long a question may wait for silent replicas, in seconds."""
+        return self._real.timeout
+
     def condition(self) -> str:
         """What to add to a request that is sent only if none of the replicas has the content."""
         return f", unless {' or '.join(self._former_owners)} has it" if self._former_owners else ""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from proxy.oci.reference import Repository
     from proxy.peers.answers import News, Value
     from proxy.peers.client import PeerClient, PeerStream
-    from proxy.peers.membership import PeerState
+    from proxy.report.replicas import PeerState
 
 _log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from proxy.peers.membership import PeerState
+from proxy.report.replicas import PeerState
 from proxy.web.admin.readiness import Readiness
 
 if TYPE_CHECKING:

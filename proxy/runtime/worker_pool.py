@@ -13,8 +13,8 @@ import structlog
 
 from proxy.errors import WorkerSilent
 from proxy.kit.backoff import Backoff
-from proxy.peers.membership import combine
 from proxy.report.past import WorkerReports
+from proxy.report.replicas import combine
 from proxy.runtime import control_channel
 from proxy.runtime.worker_questions import WorkerQuestions
 from proxy.telemetry import metrics

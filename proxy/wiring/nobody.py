@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from proxy.catalog.routing import Standby
 from proxy.errors import WouldAsk
 from proxy.manifests.question import Reach
 from proxy.oci.reference import Repository, mirrors_of
-from proxy.peers.layers import PeerLayers
-from proxy.peers.nobody import NobodyReplicas
-from proxy.peers.upstream import PeerUpstream
 from proxy.upstream.health.failover import FailoverUpstream
 from proxy.upstream.health.mirrors import Mirrors
 from proxy.upstream.health.mirrors_alone import MirrorsAlone
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 
     from proxy.catalog.catalog import Catalog
     from proxy.oci.reference import Digest
-    from proxy.peers.replicas import Replicas
     from proxy.ports import MonitoredUpstream
     from proxy.ports.catalog import Claim, Grant
     from proxy.upstream.health.naming import Names
@@ -34,7 +30,7 @@ def reach_nobody(upstreams: Upstreams, catalog: Catalog, others: OpenReplicas | 
 
     `catalog` knows what the registries have named.
     """
-    nobody = None if others is None else NobodyReplicas(others.replicas)
+    nobody = None if others is None else others.asking_nobody()
     condition = (lambda: "") if nobody is None else nobody.condition
     asked: dict[str, MonitoredUpstream] = {}
     for name, places in upstreams.places.items():
@@ -46,7 +42,7 @@ def reach_nobody(upstreams: Upstreams, catalog: Catalog, others: OpenReplicas | 
             behind = known.asked_by_way_of(
                 registry, mirrors=mirrors, names=_names(catalog, others, name)
             )
-        asked[name] = behind if nobody is None else _behind(name, behind, nobody, catalog)
+        asked[name] = behind if nobody is None else nobody.behind(name, behind, catalog.is_open)
         alone = mirrors_of(name)
         if alone in upstreams.standing_in:
             asked[alone] = MirrorsAlone(mirrors, name=name, names=_names(catalog, others, alone))
@@ -59,7 +55,7 @@ def reach_nobody(upstreams: Upstreams, catalog: Catalog, others: OpenReplicas | 
             return ""
         return f" at {' or '.join(mirror.name for _, mirror in places.mirrors)}, else the registry"
 
-    owners = None if nobody is None else PeerLayers(cast("Replicas", nobody))
+    owners = None if nobody is None else nobody.layers()
     return Reach(asked, Standby(asked), owners, following)
 
 
@@ -73,13 +69,6 @@ def _mirrors(places: Places, condition: Callable[[], str]) -> Mirrors:
             for part, mirror in places.mirrors
         ]
     )
-
-
-def _behind(
-    name: str, upstream: MonitoredUpstream, nobody: NobodyReplicas, catalog: Catalog
-) -> PeerUpstream:
-    replicas = cast("Replicas", nobody)
-    return PeerUpstream(name, upstream, replicas, is_open=catalog.is_open)
 
 
 def _names(catalog: Catalog, others: OpenReplicas | None, registry: str) -> Names:

@@ -1,4 +1,7 @@
-"""The other replicas, as the settings describe them: a part of the composition root."""
+"""The other replicas, as the settings describe them: a part of the composition root.
+
+It is loaded only where there are others, and nothing else outside `peers` loads any of that.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,45 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy import __version__
 from proxy.config.peers import PeerTlsSettings
 from proxy.kit.bandwidth import Bandwidth
 from proxy.peers.client import PeerClient
-from proxy.peers.derived import PeerDerived
+from proxy.peers.derived import DerivedContent, PeerDerived
 from proxy.peers.discovery import Discovery, Place
 from proxy.peers.layers import PeerLayers
 from proxy.peers.listener import PeerListener
+from proxy.peers.naming import ask_for_naming, encode_naming
+from proxy.peers.nobody import NobodyReplicas
 from proxy.peers.replicas import Replicas
 from proxy.peers.signing import Signer
 from proxy.peers.tls import PeerTls
 from proxy.peers.upstream import PeerUpstream
+from proxy.web.peer_content import PeerContent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Collection,
+        Mapping,
+        MutableMapping,
+    )
 
+    from proxy.blobs.serve import Blobs
     from proxy.config import PeerSettings
     from proxy.kit.singleflight import SingleFlight
-    from proxy.peers.answers import Content, News
+    from proxy.manifests.fetch import UpstreamManifests
+    from proxy.manifests.listings import Listings
+    from proxy.manifests.measuring import LayerMeasuring
+    from proxy.manifests.tags import Tags
+    from proxy.oci.reference import Digest, Repository
+    from proxy.peers.answers import Content, News, Value
     from proxy.ports import MonitoredUpstream
-    from proxy.ports.catalog import DerivedStore
+    from proxy.ports.catalog import Claim, DerivedStore, Grant
     from proxy.upstream.client_rate import ClientRate
     from proxy.web.admin.readiness import Readiness
 
@@ -44,18 +63,72 @@ class OpenReplicas:
     signer: Signer
     tls: PeerTls | None
 
+    def behind_owners(
+        self,
+        upstreams: Mapping[str, MonitoredUpstream],
+        rate: ClientRate | None,
+        is_open: Callable[[str], bool],
+    ) -> Mapping[str, MonitoredUpstream]:
+        """The upstreams, each asked by way of the replica that owns what is asked for.
 
-def open_replicas(settings: PeerSettings) -> OpenReplicas | None:
-    """The other replicas, if the settings name any; none is contacted yet.
+        What another replica is asked counts for the client as what the upstream is asked: only
+        here is it known who it is.
+        """
+        return {
+            name: PeerUpstream(
+                name,
+                upstream,
+                self.replicas,
+                spend=(lambda: None) if rate is None else partial(rate.spend, name),
+                is_open=is_open,
+            )
+            for name, upstream in upstreams.items()
+        }
+
+    def layers(self) -> PeerLayers:
+        """The replicas that measure layers for each other."""
+        return PeerLayers(self.replicas)
+
+    def share(self, derived: DerivedStore) -> DerivedStore:
+        """The derived manifests of this replica, and of the others."""
+        return PeerDerived(derived, self.replicas)
+
+    async def named_elsewhere(self, registry: str, name: str, digest: Digest) -> Claim | None:
+        """What others know the registry to have named in a repository."""
+        return await ask_for_naming(self.replicas, registry, name, digest)
+
+    def asking_nobody(self) -> NobodyPeers:
+        """The same replicas, of which none is asked."""
+        return NobodyPeers(NobodyReplicas(self.replicas))
+
+
+class NobodyPeers:
+    """What would be asked of the other replicas, in the state in which they are now."""
+
+    def __init__(self, replicas: NobodyReplicas) -> None:
+        self.condition = replicas.condition
+        self._replicas = cast("Replicas", replicas)
+
+    def behind(
+        self, name: str, upstream: MonitoredUpstream, is_open: Callable[[str], bool]
+    ) -> MonitoredUpstream:
+        """The upstream, by way of the replica that owns what is asked for."""
+        return PeerUpstream(name, upstream, self._replicas, is_open=is_open)
+
+    def layers(self) -> PeerLayers:
+        """The replicas that measure layers for each other."""
+        return PeerLayers(self._replicas)
+
+
+def open_replicas(settings: PeerSettings, secret_file: Path) -> OpenReplicas:
+    """The other replicas; none is contacted yet.
 
     OSError or ValueError if the secret or the certificate cannot be used.
     """
-    if settings.secret_file is None:
-        return None
     try:
-        signer = Signer(settings.secret_file.read_bytes().strip())
+        signer = Signer(secret_file.read_bytes().strip())
     except ValueError as error:
-        raise ValueError(f"peers.secret_file {settings.secret_file}: {error}") from error
+        raise ValueError(f"peers.secret_file {secret_file}: {error}") from error
     tls = _open_tls(settings.tls)
     client = PeerClient(signer, timeout=settings.timeout, tls=None if tls is None else tls.client)
     replicas = Replicas(
@@ -73,39 +146,36 @@ def _open_tls(settings: PeerTlsSettings) -> PeerTls | None:
     return None
 
 
-def behind_owners(
-    upstreams: Mapping[str, MonitoredUpstream],
-    others: OpenReplicas | None,
-    rate: ClientRate | None,
-    is_open: Callable[[str], bool],
-) -> Mapping[str, MonitoredUpstream]:
-    """The upstreams, each asked by way of the replica that owns what is asked for.
+@dataclass(frozen=True, slots=True)
+class PeerParts:
+    """What this replica answers the others from."""
 
-    What another replica is asked counts for the client as what the upstream is asked: only here is
-    it known who it is.
-    """
-    if others is None:
-        return upstreams
-    return {
-        name: PeerUpstream(
-            name,
-            upstream,
-            others.replicas,
-            spend=(lambda: None) if rate is None else partial(rate.spend, name),
-            is_open=is_open,
+    registries: Collection[str]
+    naming: Callable[[Repository, Digest], Awaitable[Grant | Claim | None]]
+    tags: Tags
+    upstream_manifests: UpstreamManifests
+    blobs: Blobs
+    listings: Listings
+    derived: DerivedStore
+    measuring: LayerMeasuring
+
+    def content(self, replicas: Replicas) -> Content:
+        """The answers."""
+
+        async def naming(repository: Repository, digest: Digest) -> Value:
+            return encode_naming(await self.naming(repository, digest))
+
+        return PeerContent(
+            registries=self.registries,
+            naming=naming,
+            tags=self.tags,
+            upstream_manifests=self.upstream_manifests,
+            blobs=self.blobs,
+            listings=self.listings,
+            derived=DerivedContent(self.derived),
+            measuring=self.measuring,
+            is_fetching=replicas.is_fetching,
         )
-        for name, upstream in upstreams.items()
-    }
-
-
-def layer_owners(others: OpenReplicas | None) -> PeerLayers | None:
-    """The replicas that measure layers for each other, if there are any."""
-    return None if others is None else PeerLayers(others.replicas)
-
-
-def behind_derived(others: OpenReplicas | None, derived: DerivedStore) -> DerivedStore:
-    """The derived manifests of this replica, and of the others."""
-    return derived if others is None else PeerDerived(derived, others.replicas)
 
 
 class Peers:
@@ -115,7 +185,7 @@ class Peers:
         self,
         settings: PeerSettings,
         others: OpenReplicas,
-        content: Content,
+        parts: PeerParts,
         news: News,
         *,
         workers: int,
@@ -129,7 +199,7 @@ class Peers:
         self._tls = others.tls
         rate = None if settings.bandwidth is None else settings.bandwidth / workers
         self._listener = PeerListener(
-            content,
+            parts.content(others.replicas),
             others.replicas,
             others.signer,
             version=__version__,

@@ -26,7 +26,6 @@ from proxy.manifests.fetch import UpstreamManifests
 from proxy.manifests.listings import Listings
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
-from proxy.peers.derived import DerivedContent
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases
@@ -34,7 +33,6 @@ from proxy.stores.disk.old_format import describe_old_format
 from proxy.stores.disk.scrub import Scrub
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.readiness import Readiness
-from proxy.web.peer_content import PeerContent
 from proxy.web.principal_connections import PrincipalConnections
 from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
@@ -45,7 +43,6 @@ from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions, open_measuring
 from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.kept import kept_of
-from proxy.wiring.peers import Peers, behind_derived, behind_owners, layer_owners, open_replicas
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of
 from proxy.wiring.purges import removal_of
 from proxy.wiring.questions import questions_of
@@ -65,7 +62,7 @@ if TYPE_CHECKING:
     from proxy.stores.bucket.blobs import ObjectBlobs
     from proxy.wiring.catalog import OpenCatalog
     from proxy.wiring.dependency import Dependency
-    from proxy.wiring.peers import OpenReplicas
+    from proxy.wiring.peers import OpenReplicas, Peers
     from proxy.wiring.upstreams import Upstreams
 
 _log = structlog.get_logger()
@@ -138,7 +135,7 @@ async def open_services(
             stack.push_async_callback(store.close)
         leases = FlockLeases(root / "spool")
         lifetimes = lifetimes_of(settings.tags)
-        others = open_replicas(settings.peers)
+        others = _open_replicas(settings)
         if others is not None:
             stack.push_async_callback(others.replicas.close)
         opened = await stack.enter_async_context(
@@ -146,7 +143,7 @@ async def open_services(
                 settings,
                 store,
                 tag_life=lambda: lifetimes.default.longest,
-                share=partial(behind_derived, others),
+                share=(lambda derived: derived) if others is None else others.share,
             )
         )
         catalog = opened.catalog
@@ -159,7 +156,7 @@ async def open_services(
             opened.shared,
             flights,
             sharing=sharing,
-            replicas=None if others is None else others.replicas,
+            named_elsewhere=None if others is None else others.named_elsewhere,
             warnings=readiness.warnings,
         )
         stack.push_async_callback(upstreams.close)
@@ -201,7 +198,8 @@ async def open_services(
             head_first=head_first_of(settings),
         )
         cold = ColdRequests(settings.limits.per_client.cold, settings.limits.per_principal.cold)
-        measuring = open_measuring(settings, opened, blobs=blobs, owners=layer_owners(others))
+        owners = None if others is None else others.layers()
+        measuring = open_measuring(settings, opened, blobs=blobs, owners=owners)
         manifests = Manifests(
             catalog=catalog,
             tags=tags,
@@ -236,17 +234,6 @@ async def open_services(
         listings = Listings(
             catalog=catalog, tags=tags, upstreams=asked, flights=flights, lifetimes=lifetimes
         )
-        content = PeerContent(
-            registries=asked.keys(),
-            naming=upstreams.naming,
-            tags=tags,
-            upstream_manifests=upstream_manifests,
-            blobs=blobs,
-            listings=listings,
-            derived=DerivedContent(opened.derived),
-            measuring=measuring,
-            is_fetching=lambda key: others is not None and others.replicas.is_fetching(key),
-        )
         registry = Registry(
             routes=routes,
             manifests=manifests,
@@ -275,14 +262,27 @@ async def open_services(
             announce=others.replicas.note_purge if others is not None else lambda _, __: None,
             audit=audit_of_purges(guard.audit),
         )
+        peers: Peers | None = None
+        if others is not None:
+            from proxy.wiring.peers import PeerParts, Peers  # noqa: PLC0415 -- see _open_replicas
+
+            parts = PeerParts(
+                registries=asked.keys(),
+                naming=upstreams.naming,
+                tags=tags,
+                upstream_manifests=upstream_manifests,
+                blobs=blobs,
+                listings=listings,
+                derived=opened.derived,
+                measuring=measuring,
+            )
+            peers = Peers(settings.peers, others, parts, purges, workers=settings.workers)
         yield Services(
             registry=registry,
             limits=_server_limits(settings.limits.share(settings.workers)),
             transfers=transfers,
             reporter=open_reporter(registry.activity, upstreams.watched, transfers),
-            peers=None
-            if others is None
-            else Peers(settings.peers, others, content, purges, workers=settings.workers),
+            peers=peers,
             readiness=readiness,
             flights=flights,
             generation=generation,
@@ -306,6 +306,16 @@ async def open_services(
         )
 
 
+def _open_replicas(settings: Settings) -> OpenReplicas | None:
+    """The other replicas, if the settings name any."""
+    if settings.peers.secret_file is None:
+        return None
+    # Alone, nothing of it is loaded.
+    from proxy.wiring.peers import open_replicas  # noqa: PLC0415
+
+    return open_replicas(settings.peers, settings.peers.secret_file)
+
+
 def _reach(
     upstreams: Upstreams, others: OpenReplicas | None, is_open: Callable[[str], bool]
 ) -> tuple[Mapping[str, MonitoredUpstream], Mapping[str, MonitoredUpstream], Standby]:
@@ -313,7 +323,12 @@ def _reach(
 
     If a registry is down, each replica asks its mirrors for itself.
     """
-    reach = partial(behind_owners, others=others, rate=upstreams.rate, is_open=is_open)
+
+    def reach(registries: Mapping[str, MonitoredUpstream]) -> Mapping[str, MonitoredUpstream]:
+        if others is None:
+            return registries
+        return others.behind_owners(registries, upstreams.rate, is_open)
+
     behind = reach(upstreams.registries)
     alone = {**behind, **reach(upstreams.without_mirrors)}
     asked = {**behind, **upstreams.standing_in}

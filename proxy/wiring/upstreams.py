@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from proxy.oci.reference import Repository, mirrors_of
-from proxy.peers.naming import ask_for_naming, encode_naming
 from proxy.ports.catalog import Claim
 from proxy.telemetry import metrics, trace
 from proxy.upstream.auth.login_watch import LoginWatch
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from proxy.config import EndpointSettings, Settings
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest
-    from proxy.peers.answers import Value
-    from proxy.peers.replicas import Replicas
     from proxy.ports import ManifestCache
     from proxy.ports.catalog import Grant
     from proxy.report.upstreams import WatchedUpstream
@@ -47,6 +44,8 @@ _FIRST_PROBE_INTERVAL: Final = 1.0
 _MAX_PROBE_INTERVAL: Final = 10.0
 
 Registry: TypeAlias = ResilientUpstream | FailoverUpstream
+# What other replicas know a registry to have named in one of its repositories.
+NamedElsewhere: TypeAlias = "Callable[[str, str, Digest], Awaitable[Claim | None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +79,14 @@ class Upstreams:
         """Those that have mirrors, each without them."""
         return {name: each.registry for name, each in self.places.items() if each.mirrors}
 
-    async def naming(self, repository: Repository, digest: Digest) -> Value:
-        """Answer another replica's question whether the registry has named a digest."""
+    async def naming(self, repository: Repository, digest: Digest) -> Grant | Claim | None:
+        """What is known here of what the registry has named."""
         registry = self.registries.get(repository.registry)
         if isinstance(registry, FailoverUpstream):
             media_type = registry.type_by_tag(repository.name, digest)
             if media_type is not None:
-                return encode_naming(Claim(media_type, None))
-        return encode_naming(await self.catalog.naming(repository, digest))
+                return Claim(media_type, None)
+        return await self.catalog.naming(repository, digest)
 
     def forget(self) -> None:
         """Drop the negative caches of the registries and their mirrors."""
@@ -118,15 +117,15 @@ def open_upstreams(
     flights: SingleFlight,
     *,
     sharing: Sharing | None = None,
-    replicas: Replicas | None = None,
+    named_elsewhere: NamedElsewhere | None = None,
     warnings: MutableMapping[str, str] | None = None,
 ) -> Upstreams:
     """Build the upstreams of the settings, without connecting to them.
 
-    `catalog` knows what they have named, and so do other `replicas`; `sharing` shares their tokens
+    `catalog` knows what they have named, and so do other replicas; `sharing` shares their tokens
     with other processes. `warnings` get the logins that do not work.
     """
-    names = partial(_names, catalog, replicas)
+    names = partial(_names, catalog, named_elsewhere)
     per_client = settings.limits.per_client.upstream_per_minute
     per_principal = settings.limits.per_principal.upstream_per_minute
     is_limited = per_client is not None or per_principal is not None
@@ -177,12 +176,12 @@ def standing_in(settings: Settings) -> list[str]:
 
 
 def _names(
-    catalog: Catalog, replicas: Replicas | None, registry: str
+    catalog: Catalog, named_elsewhere: NamedElsewhere | None, registry: str
 ) -> Callable[[str, Digest], Awaitable[Grant | Claim | None]]:
     async def names(name: str, digest: Digest) -> Grant | Claim | None:
         known = await catalog.naming(Repository(registry, name, name), digest)
-        if known is None and replicas is not None:
-            known = await ask_for_naming(replicas, registry, name, digest)
+        if known is None and named_elsewhere is not None:
+            known = await named_elsewhere(registry, name, digest)
         return known
 
     return names

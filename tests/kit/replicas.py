@@ -34,6 +34,7 @@ class Replicas:
         peers: Mapping[str, Any] | None = None,
         zones: Sequence[str] = (),
         apart: Namespace | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """`joining` further ones are known to all, but not started with the others.
 
@@ -54,6 +55,7 @@ class Replicas:
                 directory / f"replica-{number}",
                 redis=redis,
                 workers=workers,
+                environment=environment,
                 settings={
                     "upstreams": upstreams,
                     "peers": {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.peers.membership import PeerState
+    from proxy.report.replicas import PeerState
 
 
 @dataclass(slots=True)

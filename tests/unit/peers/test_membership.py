@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.peers.membership import Membership, PeerState, Reason, combine
+from proxy.peers.membership import Membership, Reason
+from proxy.report.replicas import PeerState, combine
 
 OWN, ONE, TWO = "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import ServeArguments, Settings, load
-from proxy.peers.membership import PeerState
+from proxy.report.replicas import PeerState
 from proxy.runtime import control_channel
 from proxy.runtime.control_channel import Assignment
 from proxy.web.admin.readiness import Readiness
