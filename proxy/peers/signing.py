@@ -42,7 +42,9 @@ class Signed:
             *(self.method, self.sender, self.receiver, self.target),
             *(self.body, self.time, self.nonce),
         )
-        return b"".join(b"%d:%s," % (len(part.encode()), part.encode()) for part in parts)
+        # What is no text in a header is still bytes, of a request that nobody has signed.
+        encoded = [part.encode(errors="surrogateescape") for part in parts]
+        return b"".join(b"%d:%s," % (len(part), part) for part in encoded)
 
 
 class Signer:
@@ -62,7 +64,8 @@ class Signer:
 
     def verifies(self, request: Signed, signature: str) -> bool:
         """Whether a holder of the secret has signed the request."""
-        return hmac.compare_digest(self.sign(request).encode(), signature.encode())
+        given = signature.encode(errors="surrogateescape")
+        return hmac.compare_digest(self.sign(request).encode(), given)
 
     def seal(self, nonce: str) -> AnswerSeal:
         """What seals the parts of the answer to the request with this nonce, in their order."""

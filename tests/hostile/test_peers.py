@@ -12,6 +12,7 @@ import pytest
 from proxy.errors import BlobUnknown
 from proxy.oci.reference import Digest
 from proxy.peers.answers import NotStored, SeeOther, Value, frame_of_error
+from proxy.peers.client import BODY, NONCE, SENDER, SIGNATURE, TIME
 from proxy.peers.frames import Frame, Kind
 from proxy.peers.owners import rank
 from proxy.peers.questions import Effort, Question, Subject
@@ -292,6 +293,20 @@ async def test_a_claim_is_no_right_where_the_repository_is_closed(world: World) 
 async def test_a_question_that_is_not_for_us(world: World, changed: dict[str, str]) -> None:
     status, _ = await _ask(world, Question(Subject.HEALTH), **changed)  # type: ignore[arg-type]
     assert status == 401
+
+
+@pytest.mark.parametrize("header", ["Host", SENDER, BODY, TIME, NONCE, SIGNATURE])
+async def test_a_question_with_bytes_that_are_no_text(world: World, header: str) -> None:
+    given = {"Host": world.own, header: "\udcff\udc80"}
+    headers = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    head = f"GET {Question(Subject.HEALTH).encode()} HTTP/1.1\r\n{headers}\r\n"
+    host, _, port = world.own.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode(errors="surrogateescape"))
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    assert status in {b"400", b"401"}
+    assert not [line for line in world.proxy.log() if line["level"] == "error"]
 
 
 async def test_a_question_that_has_been_here_before(world: World) -> None:
