@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import ConversionRefused, NameUnknown, RangeInvalid, StorageFailure
+from proxy.errors import ConversionRefused, RangeInvalid, StorageFailure
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.peers.answers import NotStored, Value
@@ -144,7 +144,8 @@ class PeerContent:
 
     def _repository(self, question: Question) -> Repository:
         if question.registry not in self._registries:
-            raise NameUnknown("this replica does not stand in front of that registry")
+            # The asker has other settings, perhaps newer ones.
+            raise NotStored
         return Repository(question.registry, question.name, question.name)
 
     async def _require_grant(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.errors import BlobUnknown
-from proxy.oci.reference import Digest
+from proxy.oci.reference import Digest, Tag
 from proxy.peers.answers import NotStored, SeeOther, Value, frame_of_error
 from proxy.peers.client import BODY, NONCE, SENDER, SIGNATURE, TIME
 from proxy.peers.frames import Frame, Kind
@@ -257,6 +257,26 @@ async def test_a_question_of_the_owner_is_not_passed_back_to_it(world: World) ->
     assert status == 200
     assert content in body
     assert [asked.effort for asked in world.peer.asked] == [Effort.STORED]
+
+
+@pytest.mark.parametrize(
+    ("subject", "reference"),
+    [
+        (Subject.TAG, Tag("1")),
+        (Subject.MANIFEST, Digest.of(b"x")),
+        (Subject.BLOB, Digest.of(b"x")),
+        (Subject.BLOB_SIZE, Digest.of(b"x")),
+        (Subject.TAGS, None),
+        (Subject.REFERRERS, Digest.of(b"x")),
+    ],
+)
+async def test_a_registry_that_this_replica_does_not_know_is_asked_by_the_other_one(
+    world: World, subject: Subject, reference: Digest | Tag | None
+) -> None:
+    """As while new settings are rolled out: that it is unknown here is no answer for a client."""
+    status, body = await _ask(world, Question(subject, "quay.io", _NAME, reference))
+    assert status == 200
+    assert b"NotStored" in body
 
 
 async def test_a_claim_is_no_right_where_the_repository_is_closed(world: World) -> None:
