@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
@@ -53,18 +54,18 @@ class Discovery:
         replicas: Replicas,
         places: Sequence[Place],
         *,
-        port: int,
+        listen: Place,
         advertise: Place | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """`port` is that of our listener; `advertise`, where others reach it.
+        """`listen` is the place of our listener; `advertise`, where others reach it.
 
         Without it, the place with our port whose address this machine has is our own. Needs a
         running loop.
         """
         self._replicas = replicas
         self._places = tuple(places)
-        self._port = port
+        self._listen = listen
         self._advertise = advertise
         self._resolver = resolver or ThreadedResolver()
         self.warning: str | None = None
@@ -78,20 +79,44 @@ class Discovery:
                 found |= {str(each): each for each in await self._resolve(place)}
             except OSError:
                 failed.append(place.host)
+        own = self._own_of(found.values())
+        if self._advertise is not None:
+            try:
+                own = [str(each) for each in await self._resolve(self._advertise)]
+            except OSError:
+                failed.append(self._advertise.host)
+                own = [] if self._replicas.own is None else [self._replicas.own]
         self.warning = f"there is no address for {', '.join(failed)}" if failed else None
+        if len(own) > 1:
+            self.warning = f"{', '.join(own)} are all this replica: others take it for several"
         if found or not failed:
-            self._replicas.discover(found, await self._find_own(found.values()))
+            # A second address of this replica would be another replica to the others.
+            self._replicas.discover(found.keys() - set(own[1:]), own[0] if own else None)
 
     async def _resolve(self, place: Place) -> list[Place]:
         async with asyncio.timeout(_RESOLVE_WITHIN):
             answers = await self._resolver.resolve(place.host, place.port, socket.AF_UNSPEC)
-        return [Place(answer["host"], place.port) for answer in answers]
+        hosts = [answer["host"] for answer in answers]
+        # A replica with addresses of both families is one, and all call it the same.
+        is_ipv6 = ":" in self._listen.host
+        chosen = [host for host in hosts if (":" in host) is is_ipv6] or hosts
+        return [Place(host, place.port) for host in chosen]
 
-    async def _find_own(self, found: Iterable[Place]) -> str | None:
-        if self._advertise is not None:
-            return str((await self._resolve(self._advertise))[0])
-        own = (place for place in found if place.port == self._port and _is_local(place.host))
-        return next(map(str, own), None)
+    def _own_of(self, found: Iterable[Place]) -> list[str]:
+        """The places of this replica, the one first by which others know it."""
+        own = [each for each in found if each.port == self._listen.port and _is_local(each.host)]
+        if not _is_wildcard(self._listen.host):
+            # The others with this port are those of other processes of this machine.
+            own = [each for each in own if each == self._listen] or own[:1]
+        return sorted(map(str, own))
+
+
+def _is_wildcard(host: str) -> bool:
+    """Whether a listener there has every address of this machine."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _is_local(host: str) -> bool:

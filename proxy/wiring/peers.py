@@ -211,7 +211,7 @@ class Peers:
         self._discovery = Discovery(
             others.replicas,
             [Place.parse(place) for place in settings.discover],
-            port=settings.listen.port,
+            listen=Place(*settings.listen),
             advertise=None if settings.advertise is None else Place(*settings.advertise),
         )
 
