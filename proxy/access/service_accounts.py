@@ -98,18 +98,19 @@ class IssuerKeys:
         self._clock = clock
         self._keys: dict[str, RSAKey | ECKey | OKPKey] = {}
         self._read_at = self._asked_at = float("-inf")
+        self._is_reading = False
 
     async def find(self, kid: str) -> RSAKey | ECKey | OKPKey | None:
         """The key of that name, or the only one if there is no name."""
         now = self._clock.monotonic()
         is_wanted = now - self._read_at > _KEYS_LIFE or kid not in self._keys
         if is_wanted and now - self._asked_at > _KEYS_AGAIN:
-            reading = self._flights.do(f"jwks:{self._name}", self._refresh)
-            if kid in self._keys:
+            if kid not in self._keys:
+                await self._flights.do(f"jwks:{self._name}", self._refresh)
+            elif not self._is_reading:
                 # A slow issuer delays nobody whose key is known.
-                self._flights.start(reading)
-            else:
-                await reading
+                self._is_reading = True
+                self._flights.start(self._flights.do(f"jwks:{self._name}", self._refresh))
         if not kid and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(kid)
@@ -121,6 +122,8 @@ class IssuerKeys:
         except (OSError, StoreError, ValueError) as error:
             self._asked_at = self._clock.monotonic()
             _log.warning("issuer.keys_unreadable", issuer=self._name, error=str(error))
+        finally:
+            self._is_reading = False
 
 
 class ServiceAccounts:
