@@ -7,14 +7,17 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import Overloaded, Phase, UpstreamFailure, UpstreamOffline
+from proxy.access.turns import Turns
+from proxy.errors import ClientThrottled, Overloaded, Phase, UpstreamFailure, UpstreamOffline
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
 from proxy.ports.rights import Right
+from proxy.telemetry import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from proxy.access.turns import Turn
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Repository
@@ -26,9 +29,9 @@ _COST: Final = 256
 _UNREACHABLE_LIFE: Final = 2.0
 # How long a login that a registry does not know is wrong, in seconds.
 _WRONG_LIFE: Final = 30.0
-# Questions that run or wait at once. Each has a password.
-_MAX_QUESTIONS: Final = 512
-_RETRY_AFTER: Final = 2.0
+# Questions to one registry at once, and how many of one client may wait. Each has a password.
+_QUESTIONS: Final = 32
+_MAX_OF_CLIENT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class RightsPolicy:
 class _Known:
     granted: bool
     at: float
+
+
+class _DroppedError(ClientThrottled):
+    """A question had no turn, for its client has too many."""
 
 
 class Rights:
@@ -68,7 +75,16 @@ class Rights:
         self._key = secrets.token_bytes(32)
         self._known: LruCache[bytes, _Known] = LruCache(_MEMORY)
         self._unreachable: dict[str, tuple[float, UpstreamFailure]] = {}
-        self._questions = 0
+        self._turns = {
+            name: Turns(
+                _QUESTIONS,
+                of_client=_MAX_OF_CLIENT,
+                of_user=_MAX_OF_CLIENT,
+                rests=False,
+                clock=clock,
+            )
+            for name in registries
+        }
 
     def recall(self, repository: Repository, login: Login | None) -> bool | None:
         """Whether the login may pull, or everybody may; None if the registry must be asked."""
@@ -117,7 +133,13 @@ class Rights:
         known = self._known.get(key)
         if known is not None and self._clock.monotonic() < known.at + _WRONG_LIFE:
             return False
-        if await self._ask(f"login:{key.hex()}", lambda: registry.knows(login)):
+
+        async def knows(turn: Turn) -> bool:
+            known = await registry.knows(login)
+            turn.failed = not known
+            return known
+
+        if await self._ask(upstream, f"login:{key.hex()}", knows):
             return True
         self._known.put(key, _Known(granted=False, at=self._clock.monotonic()), _COST)
         return False
@@ -137,9 +159,10 @@ class Rights:
         try:
             self._check_reachable(repository.registry)
             return await self._ask(
+                repository.registry,
                 # What is wanted is part of the question: of what is not there, a registry says no.
                 f"right:{key.hex()}:{subject}",
-                lambda: self._question(repository, subject, login, key),
+                lambda turn: self._question(turn, repository, subject, login, key),
             )
         except UpstreamFailure as failure:
             if self._is_unreachable(repository.registry, failure) and self._is_kept(key):
@@ -147,10 +170,11 @@ class Rights:
             raise
 
     async def _question(
-        self, repository: Repository, subject: str, login: Login | None, key: bytes
+        self, turn: Turn, repository: Repository, subject: str, login: Login | None, key: bytes
     ) -> bool:
         registry = self._registries[repository.registry]
         right = await registry.may_pull(repository.name, subject, login)
+        turn.failed = right is Right.REFUSED and login is not None
         if right is Right.UNKNOWN:
             self._known.delete(key)
             return False
@@ -158,14 +182,28 @@ class Rights:
         self._known.put(key, _Known(granted, self._clock.monotonic()), _COST)
         return granted
 
-    async def _ask(self, key: str, work: Callable[[], Coroutine[None, None, bool]]) -> bool:
-        if self._questions >= _MAX_QUESTIONS:
-            raise Overloaded("too many logins are being checked", retry_after=_RETRY_AFTER)
-        self._questions += 1
+    async def _ask(
+        self, registry: str, key: str, work: Callable[[Turn], Coroutine[None, None, bool]]
+    ) -> bool:
+        """Ask when it is the client's turn, once for all that ask the same; Overloaded."""
+        client = trace.client()
+
+        async def in_turn() -> bool:
+            try:
+                async with self._turns[registry].turn(client, "") as turn:
+                    return await work(turn)
+            except Overloaded as error:
+                # Others that ask the same have turns of their own.
+                raise _DroppedError(
+                    error.message,
+                    retry_after=error.retry_after or 0.0,
+                    concerns_caller=lambda: trace.client() == client,
+                ) from None
+
         try:
-            return await self._flights.do(key, work)
-        finally:
-            self._questions -= 1
+            return await self._flights.do(key, in_turn)
+        except _DroppedError as error:
+            raise Overloaded(error.message, retry_after=error.retry_after) from None
 
     def _check_reachable(self, registry: str) -> None:
         until, failure = self._unreachable.get(registry, (0.0, None))

@@ -1,4 +1,4 @@
-"""One piece of work at a time, in turn between networks, their clients, and the users of a client.
+"""Costly work, in turn between networks, their clients, and the users of a client.
 
 A client whose login was wrong a while ago comes after all others, and its neighbours in the network
 come after other networks. After work on a wrong login there is a rest for both, as long as the work
@@ -60,10 +60,22 @@ class Turn:
 class Turns:
     """Turns at costly work. A client that wants many delays itself, and others little."""
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Needs no loop yet."""
+    def __init__(
+        self,
+        limit: int = 1,
+        *,
+        of_client: int = _MAX_OF_CLIENT,
+        of_user: int = _MAX_OF_USER,
+        rests: bool = True,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Up to `limit` at once; `rests` is for work that takes our own processor.
+
+        Of a client `of_client` may wait, and of one of its users `of_user`. Needs no loop yet.
+        """
         self._clock = clock
-        self._busy = False
+        self._free = limit
+        self._of_client, self._of_user, self._rests = of_client, of_user, rests
         # By network, client and user.
         self._queues: dict[_Standing, Rotation[asyncio.Future[None]]]
         self._queues = {standing: Rotation() for standing in _Standing}
@@ -86,12 +98,13 @@ class Turns:
         finally:
             if turn.failed:
                 self._hold_against(path)
-            self._release(self._clock.monotonic() - began if turn.failed else 0.0)
+            has_rest = turn.failed and self._rests
+            self._release(self._clock.monotonic() - began if has_rest else 0.0)
 
     async def _acquire(self, path: tuple[str, str, str]) -> None:
         standing = self._standing(path)
-        if not self._busy and not (standing is not _Standing.GOOD and self._rest is not None):
-            self._busy = True
+        if self._free and not (standing is not _Standing.GOOD and self._rest is not None):
+            self._free -= 1
             return
         self._make_room(standing, path)
         turn = asyncio.get_running_loop().create_future()
@@ -129,8 +142,8 @@ class Turns:
         """Have room for one more; Overloaded if that is for others to have."""
         queues = self._queues.values()
         if (
-            sum(queue.count(path[:2]) for queue in queues) >= _MAX_OF_CLIENT
-            or sum(queue.count(path) for queue in queues) >= _MAX_OF_USER
+            sum(queue.count(path[:2]) for queue in queues) >= self._of_client
+            or sum(queue.count(path) for queue in queues) >= self._of_user
         ):
             raise _refusal("too many logins of this client are being checked")
         if sum(queue.size for queue in queues) < _MAX_WAITING:
@@ -156,24 +169,23 @@ class Turns:
         """Give the turn on; after a rest to those who are suspected."""
         if rest and self._rest is None:
             self._rest = asyncio.get_running_loop().call_later(rest, self._end_rest)
-        self._busy = self._wake_next()
+        self._free += 1
+        self._wake()
 
-    def _wake_next(self) -> bool:
-        """Wake the next one that waits; whether there was one."""
+    def _wake(self) -> None:
+        """Give the turns that are free to those that are next."""
         for standing, queue in self._queues.items():
             if self._rest is not None and standing is not _Standing.GOOD:
-                return False
-            while queue.size:
+                return
+            while self._free and queue.size:
                 turn = queue.pop()
                 if not turn.done():
+                    self._free -= 1
                     turn.set_result(None)
-                    return True
-        return False
 
     def _end_rest(self) -> None:
         self._rest = None
-        if not self._busy:
-            self._busy = self._wake_next()
+        self._wake()
 
 
 def _refusal(message: str) -> Overloaded:

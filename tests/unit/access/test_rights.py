@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.access.rights import Rights, RightsPolicy
-from proxy.errors import FailureContext, Phase, UpstreamFailure, UpstreamUnavailable
+from proxy.errors import FailureContext, Overloaded, Phase, UpstreamFailure, UpstreamUnavailable
 from proxy.kit.singleflight import SingleFlight
 from proxy.oci.reference import Repository
 from proxy.ports.rights import Login, Right
-from tests.kit.manual_clock import ManualClock
+from proxy.telemetry import trace
+from tests.kit.manual_clock import ManualClock, idle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +31,8 @@ class Registry:
     def __init__(self) -> None:
         self.rights: dict[Login | None, Right] = {ANN: Right.GRANTED}
         self.failure: UpstreamFailure | None = None
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.asked: list[Login | None] = []
 
     async def may_pull(self, name: str, subject: str, login: Login | None) -> Right:
@@ -39,10 +44,21 @@ class Registry:
 
     async def knows(self, login: Login) -> bool:
         self.asked.append(login)
+        await self.answers.wait()
         return login in self.rights
 
     async def close(self) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class Requester:
+    """Fits Holder."""
+
+    client: str
+
+    def give_way(self) -> None:
+        raise AssertionError("it holds nothing")
 
 
 class World:
@@ -60,7 +76,9 @@ class World:
     async def may(self, login: Login | None) -> bool:
         return await self._rights.check(APP, "manifests/1", login)
 
-    async def knows(self, login: Login) -> bool:
+    async def knows(self, login: Login, *, client: str = "10.0.0.1") -> bool:
+        """As a request of that client asks it."""
+        trace.begin(Requester(client))
         return await self._rights.knows("docker.io", login)
 
 
@@ -157,3 +175,52 @@ async def test_a_wrong_login_is_not_asked_again_at_once(flights: SingleFlight) -
     assert not await world.knows(BOB)
     assert world.registry.asked == [BOB, BOB]
     assert await world.knows(ANN)
+
+
+async def test_a_login_is_asked_about_before_those_of_clients_that_had_wrong_ones(
+    flights: SingleFlight,
+) -> None:
+    """From however many addresses they come, and although they take all places."""
+    world = World(flights)
+    world.registry.answers.clear()
+    wrong = [
+        asyncio.create_task(world.knows(Login("ann", f"{n}"), client=f"10.{n % 64}.0.1"))
+        for n in range(1_300)
+    ]
+    await idle()
+    assert sum(task.done() for task in wrong) == 1_300 - 1_024 - 32
+    right = asyncio.create_task(world.knows(ANN, client="192.0.2.1"))
+    await idle()
+    world.registry.answers.set()
+    assert await right
+    assert world.registry.asked.index(ANN) < 32 + 64 + 1
+    outcomes = await asyncio.gather(*wrong, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {bool, Overloaded}
+
+
+async def test_a_client_that_asks_too_much_costs_no_other_that_asks_the_same(
+    flights: SingleFlight,
+) -> None:
+    world = World(flights)
+    world.registry.answers.clear()
+    # All wait but the first 32, and more of one client than of the others.
+    clients = [f"10.{n % 8 if n < 1_000 else 0}.0.1" for n in range(32 + 1_024 - 1)]
+    greedy = [
+        asyncio.create_task(world.knows(Login("bob", f"{n}"), client=client))
+        for n, client in enumerate(clients)
+    ]
+    await idle()
+    last = asyncio.create_task(world.knows(ANN, client="10.0.0.1"))
+    await idle()
+    same = asyncio.create_task(world.knows(ANN, client="192.0.2.1"))
+    await idle()
+    assert not any(task.done() for task in (*greedy, last, same))
+    # Room is made for another one by the last of the client that has most.
+    another = asyncio.create_task(world.knows(BOB, client="192.0.2.2"))
+    await idle()
+    assert last.done()
+    assert isinstance(last.exception(), Overloaded)
+    world.registry.answers.set()
+    assert await same
+    assert not await another
+    await asyncio.gather(*greedy, return_exceptions=True)

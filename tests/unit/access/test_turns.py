@@ -258,3 +258,26 @@ async def test_more_of_one_client_than_may_wait_is_said_to_be_its_own() -> None:
     async with crowd(world, ["10.1.1.1"], each=32):
         with pytest.raises(Overloaded, match="of this client"):
             await world.take("10.1.1.1", "another")
+
+
+async def test_several_at_once_where_the_work_is_done_elsewhere() -> None:
+    """As questions to a registry: without rests, which are for our own processor."""
+    clock = ManualClock()
+    turns, may_end, running = Turns(3, rests=False, clock=clock), asyncio.Event(), set[int]()
+
+    async def guess(number: int) -> None:
+        async with turns.turn(f"10.{number}.0.1", "") as turn:
+            running.add(number)
+            await may_end.wait()
+            clock.advance(100)
+            turn.failed = True
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(7):
+            group.create_task(guess(number))
+        await _tick()
+        assert running == {0, 1, 2}
+        may_end.set()
+    assert running == set(range(7))
+    async with asyncio.timeout(10), turns.turn("10.0.0.1", ""):
+        pass
