@@ -49,10 +49,10 @@ class Htpasswd:
     def parse(cls, text: str) -> Self:
         """Read `USER:HASH` lines; ValueError names a bad line's number, and quotes nothing of it.
 
-        Empty lines, and lines that begin with `#`, are skipped.
+        Empty lines, lines that begin with `#`, and a byte order mark are skipped.
         """
         hashes: dict[str, str] = {}
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             user, colon, hashed = line.strip().partition(":")

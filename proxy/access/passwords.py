@@ -146,8 +146,7 @@ def _read(file: Path) -> Htpasswd:
     if len(raw) > MAX_FILE:
         raise ValueError(f"it has more than {MAX_FILE} bytes")
     try:
-        # Some editors begin a file with a byte order mark.
-        return Htpasswd.parse(raw.decode("utf-8-sig"))
+        return Htpasswd.parse(raw.decode())
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
 

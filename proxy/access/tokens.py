@@ -54,8 +54,11 @@ class TokenKeys:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read one or two lines of at least 32 characters; ValueError, which quotes nothing."""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        """Read one or two lines of at least 32 characters; ValueError, which quotes nothing.
+
+        A byte order mark is skipped: what an editor adds changes no key.
+        """
+        lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines() if line.strip()]
         if not 1 <= len(lines) <= _MAX_KEYS:
             raise ValueError("a token key file has one line, or two while a key is replaced")
         if any(len(line) < _MIN_KEY for line in lines):

@@ -24,6 +24,12 @@ def test_a_hash_fits_one_password(hashed: str) -> None:
         assert not matches(hashed, wrong)
 
 
+def test_a_file_may_come_from_another_system() -> None:
+    """With a byte order mark, and carriage returns."""
+    users = Htpasswd.parse(f"\ufeffci:{HASH}\r\n\r\n# comment\r\nann:{ARGON}\r\n")
+    assert users.hashes == {"ci": HASH, "ann": ARGON}
+
+
 def test_bcrypt_does_not_cut_a_long_password() -> None:
     hashed = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
     assert matches(hashed, "x" * 72)

@@ -61,6 +61,10 @@ def test_two_keys_during_a_rotation() -> None:
         after.read(before.issue(NOBODY).value)
 
 
+def test_a_key_is_the_same_whatever_an_editor_adds_to_its_file() -> None:
+    tokens(f"\ufeff{OLD}\r\n").read(tokens(OLD).issue(NOBODY).value)
+
+
 @pytest.mark.parametrize("text", ["", "short", "\n\n", f"{OLD}\n{OLD}\n{NEW}", f"{OLD}\nshort"])
 def test_a_bad_key_file_is_refused_without_a_quotation(text: str) -> None:
     with pytest.raises(ValueError, match="token key") as raised:
