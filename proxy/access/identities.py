@@ -116,8 +116,11 @@ class Identities:
 
         Others are not remembered: so those that are wrong take no memory from those that are right.
         """
-        if presented.authorization is not None and self.known_until(presented) is None:
-            self._remember(presented.authorization, replace(client, principal=ANONYMOUS))
+        header = presented.authorization
+        # A token ends by itself.
+        is_login = header is not None and header.strip().lower().startswith("basic ")
+        if header is not None and is_login and self.recall(presented) is None:
+            self._remember(header, replace(client, principal=ANONYMOUS))
 
     def forget(self) -> None:
         """Look at every credential again: users or keys have changed."""

@@ -10,7 +10,7 @@ from proxy.access import htpasswd
 from proxy.access.hashing import Hashing
 from proxy.access.identities import Identities, Presented
 from proxy.access.passwords import Passwords
-from proxy.access.principals import Client, Principal, PrincipalKind
+from proxy.access.principals import ANONYMOUS, Client, Principal, PrincipalKind
 from proxy.access.tokens import TokenKeys, Tokens
 from proxy.errors import Unauthorized
 from proxy.kit.singleflight import SingleFlight
@@ -71,6 +71,23 @@ async def test_a_login_is_known_for_five_minutes(world: World) -> None:
     assert world.left(ANN) == 300
     world.clock.advance(301)
     assert world.identities.recall(Presented(ANN)) is None
+
+
+async def test_a_login_that_an_upstream_has_confirmed_is_known_as_long_each_time(
+    world: World,
+) -> None:
+    header = basic("upstream", "user")
+    client = Client(ANONYMOUS, Login("upstream", "user"), refused=True)
+    for _ in range(2):
+        world.identities.remember_confirmed(Presented(header), client)
+        assert world.left(header) == 300
+        assert world.identities.recall(Presented(header)) == client
+        world.clock.advance(301)
+    world.identities.remember_confirmed(Presented(header), client)
+    world.identities.forget()
+    assert world.left(header) is None
+    world.identities.remember_confirmed(Presented("Bearer token"), client)
+    assert world.left("Bearer token") is None, "a token ends by itself"
 
 
 async def test_a_token_is_known_until_it_ends(world: World) -> None:
