@@ -58,6 +58,11 @@ def ask(
             answer = json.load(response)
     except HTTPError as error:
         with error:
+            if error.headers.get("Docker-Distribution-Api-Version") is not None:
+                raise RemoteError(
+                    f"{url} is a registry listener; name the admin listener with --admin or "
+                    "--config"
+                ) from None
             if not refused_is_answer:
                 raise RemoteError(_refusal(error), error.code) from None
             answer = _body(error)

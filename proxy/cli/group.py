@@ -106,10 +106,19 @@ def _usage_sentence(error: click.UsageError) -> str:
             return f"there is no option {error.option_name}{near}"
         case click.MissingParameter() if error.param is not None:
             return f"{_name(error.param)} is missing"
+        case click.BadParameter(param=click.Parameter(type=click.IntRange() as allowed) as number):
+            return f"{_name(number)}: {_range_sentence(error.message, allowed)}"
         case click.BadParameter() if error.param is not None:
             return f"{_name(error.param)}: {error.message.rstrip('.')}"
         case _:
             return error.format_message().rstrip(".")
+
+
+def _range_sentence(message: str, allowed: click.IntRange) -> str:
+    if "not in the range" not in message:
+        return "a whole number is needed"
+    most = "" if allowed.max is None else f", and at most {allowed.max}"
+    return f"it must be at least {allowed.min}{most}"
 
 
 def _name(parameter: click.Parameter) -> str:

@@ -150,6 +150,8 @@ def _access(answer: dict[str, Any]) -> str:
 def _explanation(answer: dict[str, Any]) -> Iterator[str]:
     yield f"image           {_name(answer)}"
     accepted = ", ".join(answer["accept"]) or "nothing: there is no Accept header"
+    if note := answer.get("note"):
+        yield f"note            {note}"
     yield f"client          {answer['client'] or 'any'}, accepts {accepted}"
     yield f"access          {_access(answer)}"
     yield f"cached copy     {answer['state']}"

@@ -53,12 +53,15 @@ class Questions:
         if accept is None and name not in CLIENTS:
             raise RequestInvalid(f"there is no client {name[:80]!r}; known: {', '.join(CLIENTS)}")
         lines = tuple(CLIENTS[name] if accept is None else accept)
+        if any(not line.isprintable() for line in lines):
+            raise RequestInvalid("an Accept header has no line breaks or control characters")
         found = await self._preview.explain(repository, reference, Accept.parse(lines))
         asker = name if accept is None else None
         tag = "" if isinstance(reference, Digest) else reference
         access = self._access(str(repository), tag, user)
         asked = {"client": asker, "accept": list(lines), "user": user}
-        return {**_explanation(found), **asked, "access": access}
+        note = self._routes.hint(repository).removeprefix("; ") or None
+        return {**_explanation(found), **asked, "access": access, "note": note}
 
     async def inspect(self, image: str) -> dict[str, Any]:
         """What is stored, and every representation; ManifestUnknown if nothing is."""

@@ -330,6 +330,16 @@ COMMANDS: Final = {
         2,
         "--config: there is no file {here}/none.yaml\nsee: lighterage check-config --help",
     ),
+    "a number out of its range": (
+        ("warm", "a:1", "--jobs", "33"),
+        2,
+        "--jobs: it must be at least 1, and at most 32\nsee: lighterage warm --help",
+    ),
+    "no number": (
+        ("serve", "--workers", "two"),
+        2,
+        "--workers: a whole number is needed\nsee: lighterage serve --help",
+    ),
     "a wrong flag": (("gc", "--max-size", "much"), 1, f"--max-size: blobs.max_size: {_SIZE}"),
     "a scrub of nothing": (
         ("scrub", "--data", "{here}/none"),

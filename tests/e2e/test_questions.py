@@ -90,6 +90,21 @@ def test_explain_asks_the_running_proxy(proxy: Proxy) -> None:
     )
 
 
+def test_a_registry_listener_is_no_admin_listener(proxy: Proxy) -> None:
+    wrong = f"lighterage: http://{proxy.host} is a registry listener; name the admin listener with "
+    for command in (("status",), ("explain", IMAGE)):
+        done = run(*command, f"--admin={proxy.host}")
+        assert done.returncode == 1
+        assert done.stderr.decode() == f"{wrong}--admin or --config\n"
+
+
+def test_explain_notes_a_name_that_looks_like_another_registry(proxy: Proxy) -> None:
+    done = run("explain", "ghcr.io/a/b:1", f"--admin=127.0.0.1:{proxy.admin_port}")
+    assert "note            'ghcr.io' is no upstream of this proxy, which has: " in (
+        done.stdout.decode()
+    )
+
+
 def test_inspect_needs_no_proxy(proxy: Proxy) -> None:
     command = ("inspect", IMAGE, f"--data={proxy.data}", f"--upstream={proxy_upstream(proxy)}")
     while_it_runs = run(*command, "--json")

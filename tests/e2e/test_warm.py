@@ -193,7 +193,7 @@ def test_what_does_not_exist_is_said_and_the_rest_is_warmed(
         (("a:1", "--platform=linux"), "--platform: 'linux' is not os/architecture"),
         (("a:1", "--password-file=/etc/hostname"), "--password-file is of no use without --user"),
         (("--file=/none",), "--file: there is no file /none"),
-        (("a:1", "--jobs=0"), "--jobs: 0 is not in the range"),
+        (("a:1", "--jobs=0"), "--jobs: it must be at least 1, and at most 32"),
     ],
 )
 def test_a_command_line_that_is_wrong(arguments: tuple[str, ...], sentence: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -97,6 +98,20 @@ async def test_a_name_that_a_stranger_lets_resolve_to_us(admin: Admin, proxy: Pr
     ):
         assert (await admin.ask("GET", "/status", Host=host))[0] == 200
     await bystander.pull(proxy)
+
+
+async def test_what_is_no_page_is_said_in_our_words(admin: Admin) -> None:
+    for path in ("/nope", "/%3Cscript%3E", "/status/", "//"):
+        status, body = await admin.ask("GET", path)
+        assert status == 404
+        (error,) = json.loads(body)["errors"]
+        assert error["message"].startswith("there is no such page here; there are /, /status, ")
+    for method in ("PUT", "DELETE", "OPTIONS"):
+        status, body = await admin.ask(method, "/status")
+        assert (status, json.loads(body)["errors"][0]["message"]) == (
+            405,
+            "this page takes GET, HEAD only",
+        )
 
 
 async def test_a_page_of_another_site(admin: Admin) -> None:

@@ -23,6 +23,8 @@ from proxy.web.admin.questions import question_routes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp.typedefs import Handler
+
     from proxy.web.admin.kept import OpensKept
     from proxy.web.admin.questions import AnswersQuestions
     from proxy.web.admin.status import Status
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 _SHUTDOWN_TIMEOUT: Final = 1.0
 _PURGED_BY: Final = ("repository", "tag", "digest", "content")
 _MAX_WORDS: Final = 2
+_PAGES: Final = (
+    *("/", "/status", "/images", "/inspect", "/explain", "/purge"),
+    *("/healthz", "/readyz", "/metrics"),
+)
 
 
 class Purge(Protocol):
@@ -90,7 +96,7 @@ def admin_app(
     async def get_purge(request: web.Request) -> web.Response:
         return purge_form(request, fields)
 
-    app = web.Application(middlewares=[guard(access or AdminAccess())])
+    app = web.Application(middlewares=[guard(access or AdminAccess()), _say_what_there_is])
     app.add_routes(
         [
             web.get("/healthz", healthz),
@@ -108,6 +114,24 @@ def admin_app(
         pages = QuestionPages(questions, status.stored, fields)
         app.add_routes(question_routes(questions, status.stored, pages))
     return app
+
+
+@web.middleware
+async def _say_what_there_is(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What is no page, and no method of one, is answered as other errors are."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound as missing:
+        message = f"there is no such page here; there are {', '.join(_PAGES)}"
+        status, headers = missing.status, {}
+    except web.HTTPMethodNotAllowed as wrong:
+        allowed = ", ".join(sorted(wrong.allowed_methods))
+        message = f"this page takes {allowed} only"
+        status, headers = wrong.status, {"Allow": allowed}
+    answer = refuse(RequestInvalid(message))
+    answer.set_status(status)
+    answer.headers.update(headers)
+    return answer
 
 
 async def _parse_purge(

@@ -87,6 +87,7 @@ async def test_what_is_not_stored_depends_on_the_upstream(world: ManifestWorld) 
         "accept": list(CLIENTS["containerd"]),
         "user": None,
         "access": ACCESS,
+        "note": None,
     }
     by_digest = await explain(world, f"cargo@{IMAGE.digest}")
     assert by_digest["state"] == "not cached"
@@ -168,6 +169,18 @@ async def test_without_a_client_it_is_containerd_and_lines_of_accept_are_nobody(
     made = said["representation"]
     assert (made["type"], made["converted_from"]) == (MediaType.V2S2, KINDS["oci"].digest)
     assert made["form"] == "docker image"
+
+
+async def test_a_name_that_looks_like_another_upstream_is_noted(world: ManifestWorld) -> None:
+    said = await explain(world, "ghcr.io/cargo:1")
+    assert said["upstream"] == "docker.io"
+    assert said["note"].startswith("'ghcr.io' is no upstream of this proxy, which has: docker.io")
+
+
+@pytest.mark.parametrize("line", ["*/*\r\nHost: a", "a\x00b", "\x1b[31m"])
+async def test_what_is_no_header_is_an_error(world: ManifestWorld, line: str) -> None:
+    with pytest.raises(RequestInvalid, match="no line breaks or control characters"):
+        await explain(world, accept=[line])
 
 
 async def test_access_is_asked_about_the_image_that_is_meant(world: ManifestWorld) -> None:

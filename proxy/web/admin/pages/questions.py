@@ -224,6 +224,7 @@ def _explanation(answer: Mapping[str, Any]) -> Child:
         "answer",
         _name(answer),
         _facts(
+            *([("Note", answer["note"])] if answer["note"] else []),
             ("Client", answer["client"] or "any"),
             ("Accepts", ", ".join(answer["accept"]) or "nothing: there is no Accept header"),
             ("Access", f"{rule} ({access['reason']})" if access["reason"] else rule),
