@@ -271,5 +271,7 @@ async def test_a_look_up_costs_what_it_costs_in_a_small_index(
     record_property("ratio", ratio)
     record_property("bytes_per_tag", size)
     print(f"{tags} tags: ratio {ratio:.2f}, {size:.0f} bytes a tag with its grant")  # noqa: T201 -- shown with -s
-    assert ratio <= 1.3
+    # The tree of pages is a little deeper; `make bench` has what that is for a request. What read
+    # more than it looks for would take a hundred times as long.
+    assert ratio <= 2
     assert size < 1000
