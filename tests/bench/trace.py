@@ -1,7 +1,9 @@
 """A mixed trace, as a registry's clients make it: many tags, a few of them popular, old clients.
 
 Each step is a tag out of ten thousand by Zipf's law. Most clients ask by HEAD for the tag and then
-by GET for the digest that it names; one in twenty names no type, and gets schema 1.
+by GET for the digest that it names; one in twenty names no type, and gets schema 1. The steps begin
+at random times, a thousand a second: a server that always had another request waiting would show
+how the system shares a core between two workers.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from contextlib import ExitStack
 from itertools import accumulate
 from statistics import median, quantiles
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.bench import synthetic, usage
 from tests.kit.accept_lines import CONTAINERD
@@ -28,10 +30,19 @@ CPU: Final = "CPU a request"
 SLOWEST: Final = "p99 to median"
 _TAGS: Final = 10_000
 _STEPS: Final = 2_000
+_STEPS_A_SECOND: Final = 1_000
 _OLD: Final = 0.05
 _CLIENTS: Final = 8
 _WARMING: Final = 3  # rounds: each worker has a memory of its own
 _ACCEPT: Final = f"Accept: {CONTAINERD[0][1]}\r\n"
+
+
+class _Step(NamedTuple):
+    """An image that is pulled, when, in seconds since the start, and whether by an old client."""
+
+    at: float
+    repository: str
+    is_old: bool
 
 
 def name(store: str, workers: int) -> str:
@@ -87,18 +98,19 @@ def _start(bench: Bench, stack: ExitStack, made: dict[str, Proxy]) -> None:
             stack.enter_context(server)
 
 
-def _steps(choice: random.Random) -> list[tuple[str, bool]]:
-    """The images that are pulled, in order, and whether an old client does."""
+def _steps(choice: random.Random) -> list[_Step]:
     weights = list(accumulate(1 / rank for rank in range(1, _TAGS + 1)))
-    return [
-        (f"library/cargo-{bisect(weights, choice.random() * weights[-1])}", choice.random() < _OLD)
-        for _ in range(_STEPS)
-    ]
+    at, steps = 0.0, []
+    for _ in range(_STEPS):
+        at += choice.expovariate(_STEPS_A_SECOND)
+        repository = f"library/cargo-{bisect(weights, choice.random() * weights[-1])}"
+        steps.append(_Step(at, repository, choice.random() < _OLD))
+    return steps
 
 
-async def _run(port: int, steps: list[tuple[str, bool]]) -> list[float]:
+async def _run(port: int, steps: list[_Step]) -> list[float]:
     """How long each request took, in seconds."""
-    left, taken = iter(steps), []
+    left, taken, started = iter(steps), [], perf_counter()
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=2**20)
@@ -116,9 +128,10 @@ async def _run(port: int, steps: list[tuple[str, bool]]) -> list[float]:
             taken.append(perf_counter() - began)
             return fields["Docker-Content-Digest"]
 
-        for repository, is_old in left:
-            path = f"/v2/{repository}/manifests/"
-            if is_old:
+        for step in left:
+            await asyncio.sleep(started + step.at - perf_counter())
+            path = f"/v2/{step.repository}/manifests/"
+            if step.is_old:
                 await ask("GET", f"{path}latest", "")
             else:
                 digest = await ask("HEAD", f"{path}latest", _ACCEPT)
