@@ -134,10 +134,9 @@ async def test_names_that_do_not_exist_leave_nothing(proxy: Proxy, data_dir: Pat
     before, known = used(data_dir), series()
     ends = time.monotonic() + SECONDS
     requests = 0
-    while time.monotonic() < ends:
+    while time.monotonic() < ends or requests < 100:
         assert (await proxy.get(next(source))).status == 404
         requests += 1
-    assert requests > 100
     assert used(data_dir) < before + 2**16
     # The count of clients by generation is written now and then, so a few may be new by now.
     assert len(series() - known) < 10
