@@ -26,6 +26,7 @@ from proxy.runtime.shutdown import Shutdown, ignore_signals
 from proxy.runtime.upkeep import Upkeep
 from proxy.telemetry import metrics
 from proxy.telemetry.log import start_log
+from proxy.telemetry.request_metrics import REQUEST_METRICS
 from proxy.web.admin.app import admin_app, listening
 from proxy.web.admin.guard import AdminAccess
 from proxy.web.admin.status import Status
@@ -140,6 +141,7 @@ async def serve(
     runner = web.ServerRunner(server, shutdown_timeout=_CUT_WITHIN)
     await runner.setup()
     async with AsyncExitStack() as stack:
+        stack.callback(REQUEST_METRICS.write)
         stack.push_async_callback(runner.cleanup)
         if services.peers is not None:
             # Before clients come: what they ask for may be another replica's.

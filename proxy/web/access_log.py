@@ -9,15 +9,14 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from proxy.telemetry import metrics
 from proxy.telemetry.log import members
 from proxy.telemetry.request_lines import RequestLines
+from proxy.telemetry.request_metrics import REQUEST_METRICS, RequestKind
 from proxy.web.answered import AnsweredBatch, image_of
 from proxy.web.paths import BlobTarget, ManifestTarget, ReferrersTarget, TagsTarget
 
 if TYPE_CHECKING:
     from aiohttp import web
-    from prometheus_client import Counter, Histogram
 
     from proxy.report.activity import Activity
     from proxy.telemetry.request_lines import RepeatedLine
@@ -97,10 +96,7 @@ class RepeatedRequest:
     line: AccessLogLine
     method: str
     event: RepeatedLine
-    count: Counter
-    durations: Histogram
-    bytes: Counter
-    mixed: Counter | None
+    kind: RequestKind
 
 
 class AccessLog:
@@ -110,16 +106,15 @@ class AccessLog:
         """Bind the log once. `activity` is what the status page shows of the requests."""
         self._activity = activity
         self._answers = AnsweredBatch(activity)
+        activity.feeds.append(REQUEST_METRICS.write)
         self._lines = RequestLines()
-        self._requests: dict[tuple[str, int, str], Counter] = {}
-        self._durations: dict[str, Histogram] = {}
-        self._bytes: dict[str, Counter] = {}
+        self._kinds: dict[tuple[str, int, str, str], RequestKind] = {}
 
     def write(self, request: web.BaseRequest, line: AccessLogLine) -> None:
         """Count the request, and log it."""
         route = line.target.route if line.target is not None else "other"
         seconds = perf_counter() - line.began
-        self._count(route, line, seconds)
+        REQUEST_METRICS.add(self._kind(route, line), seconds, line.sent)
         encoded = None if line.repeated is None else line.repeated.get(request.method)
         if encoded is None:
             encoded = _encode_request(request.method, route, line)
@@ -150,20 +145,13 @@ class AccessLog:
             self._lines.prepare(
                 line.repeated[request.method], agent=_agent(request), more=_more(line)
             ),
-            self._requests[route, line.status, line.outcome],
-            self._durations[route],
-            self._bytes[route],
-            _mixed_counter(line) if line.mixed else None,
+            self._kind(route, line),
         )
 
     def repeat(self, request: RepeatedRequest, client: str, began: float) -> None:
         """Count and log a request as the one that was prepared, which began at `began`."""
         seconds = perf_counter() - began
-        request.count.inc()
-        request.durations.observe(seconds)
-        request.bytes.inc(request.line.sent)
-        if request.mixed is not None:
-            request.mixed.inc()
+        REQUEST_METRICS.add(request.kind, seconds, request.line.sent)
         self._answers.record(request.line, request.method, client, request.event.agent)
         self._lines.repeat(request.event, id=_new_id().encode(), client=client, seconds=seconds)
 
@@ -183,20 +171,13 @@ class AccessLog:
             request=line.id,
         )
 
-    def _count(self, route: str, line: AccessLogLine, seconds: float) -> None:
-        key = (route, line.status, line.outcome)
-        requests = self._requests.get(key)
-        if requests is None:
-            requests = metrics.REQUESTS.labels(route, str(line.status), line.outcome)
-            self._requests[key] = requests
-        requests.inc()
-        if line.mixed:
-            _mixed_counter(line).inc()
-        if route not in self._durations:
-            self._durations[route] = metrics.REQUEST_SECONDS.labels(route)
-            self._bytes[route] = metrics.SENT_BYTES.labels(route)
-        self._durations[route].observe(seconds)
-        self._bytes[route].inc(line.sent)
+    def _kind(self, route: str, line: AccessLogLine) -> RequestKind:
+        mixed = "" if not line.mixed else "converted" if line.rule == "converted" else "stored"
+        key = route, line.status, line.outcome, mixed
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = RequestKind(*key)
+        return kind
 
 
 def _new_id() -> str:
@@ -216,10 +197,6 @@ def _level(status: int) -> str:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "error"
     return "warning" if status in _REFUSED_LOGIN else "info"
-
-
-def _mixed_counter(line: AccessLogLine) -> Counter:
-    return metrics.MIXED.labels("converted" if line.rule == "converted" else "stored")
 
 
 def _encode_request(method: str, route: str, line: AccessLogLine) -> bytes:

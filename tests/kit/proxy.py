@@ -23,6 +23,7 @@ from yarl import URL
 
 from proxy.config import Settings
 from proxy.telemetry.log import start_log
+from proxy.telemetry.request_metrics import REQUEST_METRICS
 from proxy.web.server import RegistryServer
 from proxy.wiring.services import open_services
 
@@ -244,6 +245,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def metric(name: str, **labels: str) -> float:
     """The value of a counter of this process, which other tests have counted with too."""
+    REQUEST_METRICS.write()
     return REGISTRY.get_sample_value(f"lighterage_{name}", labels) or 0.0
 
 

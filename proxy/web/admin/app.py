@@ -76,7 +76,8 @@ def admin_app(
         return as_json({"status": readiness.state, "warnings": readiness.warnings}, code)
 
     async def get_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=status.metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        found = await status.metrics()
+        return web.Response(body=found, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def get_status(_request: web.Request) -> web.Response:
         return as_json(await status.document())

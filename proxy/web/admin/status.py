@@ -72,13 +72,18 @@ class Status:
         self._workers = workers
         self._reports = reports
         self.stored = stored
-        self.metrics = metrics
+        self._metrics = metrics
         self.clock = clock
         self._started = clock.wall()
         self._turn = asyncio.Lock()
         self._at = float("-inf")
         self._document: dict[str, Any] = {}
         self._slow: _Slow | None = None
+
+    async def metrics(self) -> bytes:
+        """The metrics in Prometheus' text format: with its report a process writes what waits."""
+        await self._reports()
+        return self._metrics()
 
     async def document(self) -> dict[str, Any]:
         """All of it, as it is now."""
@@ -115,5 +120,5 @@ class Status:
     def _look(self, now: float, images: Sequence[str]) -> _Slow:
         sizes: dict[str, int | None] = dict.fromkeys(images)
         sizes.update(self.stored.sizes(images))
-        counters = overview(self.metrics().decode())
+        counters = overview(self._metrics().decode())
         return _Slow(at=now, counters=counters, store=self.stored.store(), sizes=sizes)
