@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _NAME: Final = "library/cargo"
 _TIMEOUT: Final = 3.0
 # What a busy machine may take besides, in seconds.
-_LOAD: Final = 5.0
+_LOAD: Final = 8.0
 _SOON: Final = 60.0
 _SMALL: Final = 1_000
 _LARGE: Final = 400_000
@@ -157,14 +157,15 @@ async def test_a_referral_in_place_of_anything_but_a_blob_is_a_lie(
     assert (await world.proxy.line("peer.left_out"))["reason"] == "lying"
 
 
-@pytest.mark.parametrize("world", [{"timeout": 8.0}], indirect=True)
+@pytest.mark.parametrize("world", [{"timeout": 16.0}], indirect=True)
 async def test_a_head_that_is_late_is_part_of_the_time_that_silence_may_last(world: World) -> None:
     digest, content = world.blob_of_peer(_SMALL)
-    world.peer.script = Script(late=3.6, stalls=True)
+    world.peer.script = Script(late=7.6, stalls=True)
     began = monotonic()
     answer = await world.proxy.get(f"/v2/{_NAME}/blobs/{digest}")
     assert (answer.status, answer.body) == (200, content)
-    assert monotonic() - began < 8.0 + 3.0
+    # Without that it takes 7.6 s more.
+    assert monotonic() - began < 16.0 + 6.0
 
 
 @pytest.mark.parametrize(
