@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from proxy.blobs.resumable import ResumableBody
-from proxy.blobs.self_healing import StoredBlob, discard, open_verified
+from proxy.blobs.constant_source import ConstantSource
+from proxy.blobs.self_healing import StoredBlob
+from proxy.blobs.stored import StoredBlobs
+from proxy.blobs.upstream_ranges import UpstreamRanges
 from proxy.errors import (
     BlobUnknown,
     BlobUnproved,
@@ -18,17 +19,14 @@ from proxy.errors import (
     RefusalReason,
     StoreError,
     UpstreamFailure,
-    UpstreamUnavailable,
 )
 from proxy.kit.clock import SYSTEM_CLOCK
-from proxy.kit.lru import LruCache
 from proxy.oci.schema1.build import EMPTY_LAYER, EMPTY_LAYER_BYTES
 from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Mapping
 
     from proxy.blobs.grants import BlobGrants
     from proxy.blobs.source import DerivedBlobs, Source
@@ -36,31 +34,12 @@ if TYPE_CHECKING:
     from proxy.kit.clock import Clock
     from proxy.kit.singleflight import SingleFlight
     from proxy.oci.reference import Digest, Repository
-    from proxy.ports import Blob, BlobStore, Upstream
+    from proxy.ports import BlobStore, Upstream
 
 _log = structlog.get_logger()
 
-# The number of blobs whose ranges are remembered.
-_MAX_RANGES: Final = 4096
 # How long anybody can use the URL of a blob that not everybody may read, in seconds.
 _PRIVATE_URL_LIFE: Final = 60.0
-
-
-class _Constant:
-    """Content that no upstream needs to have: the empty layer, and configs that were made here."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.size = len(content)
-
-    def is_near(self, _offset: int) -> bool:
-        return True
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return self._content[offset : offset + length]
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class Blobs:
@@ -82,16 +61,21 @@ class Blobs:
 
         What cannot be verified comes from nowhere else.
         """
-        self._registries = registries
         self._grants = grants
         self._store = store
+        self._stored = StoredBlobs(store, grants, registries)
         self._transfers = transfers
         self._upstreams = upstreams
         self._flights = flights
         self._derived = derived
-        self._clock = clock
-        # The blobs of which one small range was delivered.
-        self._ranges: LruCache[tuple[str, Digest], None] = LruCache(_MAX_RANGES)
+        # What is passed on of blobs that are not here.
+        self.ranges = UpstreamRanges(
+            transfers=transfers,
+            upstreams=upstreams,
+            registries=registries,
+            size=self.size,
+            clock=clock,
+        )
 
     async def find(
         self, repository: Repository, digest: Digest, *, in_parts: bool = False
@@ -112,10 +96,10 @@ class Blobs:
         """The same without what was made here."""
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
-            return _Constant(EMPTY_LAYER_BYTES)
+            return ConstantSource(EMPTY_LAYER_BYTES)
         if self._transfers.is_running(repository, digest):
             return await self.fetch(repository, digest)
-        if (blob := await self._open_stored(repository, digest, in_parts=in_parts)) is None:
+        if (blob := await self._stored.open(repository, digest, in_parts=in_parts)) is None:
             return None
         return StoredBlob(
             digest, blob, store=self._store, fetch=lambda: self.fetch(repository, digest)
@@ -130,9 +114,7 @@ class Blobs:
         """
         if or_running and self._transfers.is_running(repository, digest):
             return await self.fetch(repository, digest)
-        if not await self._grants.exists(repository, digest):
-            return None
-        blob = await self._store.open(digest)
+        blob = await self._stored.open_granted(repository, digest)
         if blob is None:
             return None
         return StoredBlob(
@@ -152,7 +134,7 @@ class Blobs:
 
         `private`: not everybody may read it, so that the URL is for a short time.
         """
-        if isinstance(source, _Constant):
+        if isinstance(source, ConstantSource):
             return None
         return await self._store.url(digest, seconds=_PRIVATE_URL_LIFE if private else None)
 
@@ -178,7 +160,7 @@ class Blobs:
         if content is None:
             return None
         trace.current().outcome = Outcome.HIT
-        return _Constant(content)
+        return ConstantSource(content)
 
     async def _transfer(self, repository: Repository, digest: Digest) -> Source:
         while True:
@@ -187,7 +169,7 @@ class Blobs:
             try:
                 await reader.wait_until_sendable()
                 if not reader.delivered:
-                    await self._require_access(repository, digest)
+                    await self._stored.require_access(repository, digest)
             except ClientThrottled as error:
                 reader.close()
                 if error.concerns_caller():
@@ -222,7 +204,7 @@ class Blobs:
         if digest == EMPTY_LAYER:
             trace.current().outcome = Outcome.HIT
             return len(EMPTY_LAYER_BYTES)
-        if (blob := await self._open_stored(repository, digest)) is not None:
+        if (blob := await self._stored.open(repository, digest)) is not None:
             blob.close()
             return blob.size
         trace.current().outcome = Outcome.MISS
@@ -266,70 +248,12 @@ class Blobs:
         """Whether the byte at `offset` is in a spool, though no transfer may be running."""
         return await self._transfers.has_begun(repository, digest, offset)
 
-    def record_range(
-        self, repository: Repository, digest: Digest, *, length: int, total: int
-    ) -> None:
-        """Note that the upstream has delivered `length` of the `total` bytes of the blob.
-
-        From half of it on, or at the second range, the whole blob is fetched in the background if
-        there is room for it. One small range must not cost the upstream the whole.
-        """
-        key = (str(repository), digest)
-        if key in self._ranges or 2 * length >= total:
-            self._ranges.delete(key)
-            self._transfers.prefetch(repository, digest)
-        else:
-            self._ranges.put(key, None, 1)
-
     async def touch(self, digests: Iterable[Digest]) -> None:
         """Count the stored ones of `digests` as used now: an image that is pulled names them."""
         try:
             await self._store.touch(digests)
         except StoreError as error:
             _log.warning("blobs.not_touched", error=str(error))
-
-    def pass_range(self) -> AbstractContextManager[bool]:
-        """Count a range that is passed through while the block runs; whether there is a place."""
-        return self._transfers.pass_range()
-
-    def passes_ranges(self, repository: Repository) -> bool:
-        """Whether a range can be passed on: mirrors send nothing that is not verified."""
-        return repository.registry in self._registries
-
-    def has_mirrors(self, repository: Repository) -> bool:
-        """Whether the whole blob may come from elsewhere, if the registry gives no range of it."""
-        registry = repository.registry
-        return self._upstreams[registry] is not self._registries.get(registry)
-
-    @asynccontextmanager
-    async def open_range(
-        self, repository: Repository, digest: Digest, first: int | None, last: int | None
-    ) -> AsyncIterator[ResumableBody]:
-        """Return bytes `first` to `last`, or the last `last` ones: unverified, so never stored.
-
-        The body begins at 0 if the upstream sends the whole blob instead.
-        """
-        trace.current().outcome = Outcome.MISS
-        trace.current().detail = "unverified-range"
-        upstream, name = self._registries[repository.registry], repository.name
-        async with AsyncExitStack() as stack:
-            if first is None and last:
-                body = await stack.enter_async_context(
-                    ResumableBody(digest, name, upstream, clock=self._clock)
-                )
-                await body.begin(-last)
-                if body.total is not None and body.start == max(0, body.total - last):
-                    yield body
-                    return
-                # Some registries support ranges, but not suffix ranges (RFC 9110, 14.1.2).
-                await stack.aclose()
-                size = body.total or await self.size(repository, digest)
-                first, last = max(0, size - last), size - 1
-            body = await stack.enter_async_context(
-                ResumableBody(digest, name, upstream, last=last, clock=self._clock)
-            )
-            await body.begin(first or 0)
-            yield body
 
     async def read(self, repository: Repository, digest: Digest, *, limit: int) -> bytes:
         """Return the whole of a small blob; ConversionRefused if it has more than `limit` bytes.
@@ -355,45 +279,6 @@ class Blobs:
             await source.replace("its content is wrong")
             content = await _read_whole(source)
         return content
-
-    async def _open_stored(
-        self, repository: Repository, digest: Digest, *, in_parts: bool = False
-    ) -> Blob | None:
-        """Open the blob if it is stored and the repository may serve it; BlobUnknown if not."""
-        opened = open_verified(self._store, digest) if in_parts else self._store.open(digest)
-        if (blob := await opened) is None:
-            return None
-        try:
-            await self._grants.require(repository, digest, blob)
-        except StoreError as error:
-            await discard(self._store, digest, blob, str(error))
-            return None
-        except BaseException:
-            blob.close()
-            raise
-        trace.current().outcome = Outcome.HIT
-        return blob
-
-    async def _require_access(self, repository: Repository, digest: Digest) -> None:
-        """Return if the repository may serve a blob that this process has not fetched through it.
-
-        Another process, or a transfer of another repository, has stored it. BlobUnknown or an
-        UpstreamFailure otherwise.
-        """
-        if await self._grants.exists(repository, digest):
-            return
-        blob = await self._store.open(digest)
-        if blob is None:
-            # It is not complete yet: the upstream says whether this repository has it.
-            registry = self._registries.get(repository.registry)
-            if registry is None:
-                raise UpstreamUnavailable("a mirror is sending it for another repository")
-            await registry.blob_size(repository.name, digest)
-            return
-        try:
-            await self._grants.require(repository, digest, blob)
-        finally:
-            blob.close()
 
 
 async def _read_whole(source: Source) -> bytes:

@@ -107,7 +107,7 @@ class BlobResponder:
                 if (
                     wanted is not None
                     and self._range_on_miss
-                    and self._blobs.passes_ranges(target.repository)
+                    and self._blobs.ranges.are_passed(target.repository)
                     and not await self._is_near(source, target.repository, target.digest, wanted)
                 ):
                     passed = await self._passed_ranges.send(request, target, headers, wanted, line)

@@ -34,13 +34,13 @@ class PassedRanges:
         line: AccessLogLine,
     ) -> web.StreamResponse | None:
         """Send the range from the upstream; None if the client must wait for the whole blob."""
-        with self._blobs.pass_range() as has_place:
+        with self._blobs.ranges.hold_place() as has_place:
             if not has_place:
                 return None
             try:
                 return await self._send_from_upstream(request, target, headers, wanted, line)
             except UpstreamFailure as failure:
-                if not (failure.is_outage and self._blobs.has_mirrors(target.repository)):
+                if not (failure.is_outage and self._blobs.ranges.has_mirrors(target.repository)):
                     raise
                 return None
 
@@ -60,7 +60,7 @@ class PassedRanges:
         repository, digest = target.repository, target.digest
         if wanted.first is None and not wanted.last:
             wanted.within(await self._blobs.size(repository, digest))
-        async with self._blobs.open_range(repository, digest, wanted.first, wanted.last) as part:
+        async with self._blobs.ranges.open(repository, digest, wanted.first, wanted.last) as part:
             if part.total is None or part.coding is not None:
                 return None
             first, last = wanted.within(part.total)
@@ -88,5 +88,5 @@ class PassedRanges:
                 abort(request, line, error)
             finally:
                 # Only now, because the client's bytes come first.
-                self._blobs.record_range(repository, digest, length=length, total=part.total)
+                self._blobs.ranges.record(repository, digest, length=length, total=part.total)
             return response

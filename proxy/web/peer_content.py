@@ -118,7 +118,7 @@ class PeerContent:
             # Of a range of what is not here the upstream's bytes are passed on, unverified.
             suffix = question.start < 0
             first, last = (None, -question.start) if suffix else (question.start, question.end)
-            async with self._blobs.open_range(repository, digest, first, last) as body:
+            async with self._blobs.ranges.open(repository, digest, first, last) as body:
                 yield body
             return
         try:

@@ -320,7 +320,7 @@ async def test_a_range_comes_straight_from_upstream(
     world: World, first: int | None, last: int, script: Script, starts: list[int]
 ) -> None:
     world.upstream.scripts.append(script)
-    async with world.blobs.open_range(REPOSITORY, world.digest, first, last) as body:
+    async with world.blobs.ranges.open(REPOSITORY, world.digest, first, last) as body:
         received = b"".join([chunk async for chunk in body.chunks()])
     assert received == (CONTENT[-500:] if first is None else CONTENT[1000:2000])
     assert [asked.start for asked in world.upstream.asked] == starts
@@ -332,7 +332,7 @@ async def test_the_whole_is_fetched_after_a_second_or_a_large_range(
     world: World, lengths: list[int], *, whole: bool
 ) -> None:
     for length in lengths:
-        world.blobs.record_range(REPOSITORY, world.digest, length=length, total=SIZE)
+        world.blobs.ranges.record(REPOSITORY, world.digest, length=length, total=SIZE)
     await idle()
     assert await world.store.size(world.digest) == (SIZE if whole else None)
     assert world.catalog.remembers_access(REPOSITORY, world.digest) is whole
