@@ -5,17 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
-
-import structlog
+from typing import TYPE_CHECKING
 
 from proxy.blobs.closure import ClosureProofs
 from proxy.blobs.cold_requests import ColdRequests
-from proxy.blobs.grants import BlobGrants
-from proxy.blobs.limits import TransferLimits
 from proxy.blobs.recency import RecencyTracker
-from proxy.blobs.serve import Blobs
-from proxy.blobs.transfers import Transfers
 from proxy.catalog.generation import Generation
 from proxy.catalog.purge import Purges
 from proxy.catalog.purge_journal import PurgeJournal
@@ -29,46 +23,42 @@ from proxy.manifests.tags import Tags
 from proxy.stores.disk.blobs import DiskBlobs
 from proxy.stores.disk.janitor import Janitor
 from proxy.stores.disk.leases import FlockLeases
-from proxy.stores.disk.old_format import describe_old_format
 from proxy.stores.disk.scrub import Scrub
 from proxy.upstream.auth.token_board import Sharing, TokenBoard
 from proxy.web.admin.readiness import Readiness
 from proxy.web.principal_connections import PrincipalConnections
-from proxy.web.reading_rate import ReadingLimits
 from proxy.web.registry import Registry
-from proxy.web.server import ServerLimits
 from proxy.wiring.access import Access, AccessParts, audit_of_purges, open_access
 from proxy.wiring.blob_store import blob_path, blob_store
+from proxy.wiring.blobs import open_blobs
 from proxy.wiring.catalog import CatalogUpkeep, open_catalog
 from proxy.wiring.conversions import open_conversions, open_measuring
-from proxy.wiring.endpoints import endpoint_name
 from proxy.wiring.kept import kept_of
+from proxy.wiring.limits import max_size_of, server_limits_of
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of
 from proxy.wiring.purges import removal_of
 from proxy.wiring.questions import questions_of
+from proxy.wiring.startup_warnings import warn_of_settings
 from proxy.wiring.upstreams import open_upstreams
 from proxy.wiring.watched import open_reporter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from proxy.blobs.transfers import Transfers
     from proxy.catalog.catalog import Catalog
     from proxy.catalog.kept import KeptImages
-    from proxy.config import Limits, Settings
+    from proxy.config import Settings
     from proxy.manifests.lifetimes import Lifetimes
     from proxy.manifests.questions import Questions
     from proxy.ports import MonitoredUpstream
     from proxy.report.process import Reporter
     from proxy.stores.bucket.blobs import ObjectBlobs
+    from proxy.web.server import ServerLimits
     from proxy.wiring.catalog import OpenCatalog
     from proxy.wiring.dependency import Dependency
     from proxy.wiring.peers import OpenReplicas, Peers
     from proxy.wiring.upstreams import Upstreams
-
-_log = structlog.get_logger()
-
-# A file's space on the disk is a multiple of this, in bytes.
-_BLOCK: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +115,9 @@ async def open_services(
     async with AsyncExitStack() as stack:
         settings.data.mkdir(parents=True, exist_ok=True)
         root = blob_path(settings)
-        # A bucket is bounded by a lifecycle rule.
-        max_size = settings.blobs.max_size if settings.blobs.store == "disk" else None
-        janitor = Janitor(root, lock=settings.data / "janitor.lock", max_size=max_size)
+        janitor = Janitor(
+            root, lock=settings.data / "janitor.lock", max_size=max_size_of(settings.blobs)
+        )
         store = blob_store(settings)
         stack.callback(janitor.close)
         await janitor.open()
@@ -162,33 +152,19 @@ async def open_services(
         stack.push_async_callback(upstreams.close)
         asked, registries, standby = _reach(upstreams, others, catalog.is_open)
         stack.push_async_callback(flights.close)
-        _warn(settings, readiness)
+        warn_of_settings(settings, readiness)
         upstream_manifests = UpstreamManifests(catalog=catalog, upstreams=asked, flights=flights)
-        grants = BlobGrants(
+        held = open_blobs(
+            settings,
             catalog=catalog,
             store=store,
-            upstreams=asked,
-            flights=flights,
-            is_shared=settings.workers > 1,
-        )
-        transfers = Transfers(
-            grants=grants,
-            store=store,
             leases=leases,
-            upstreams=asked,
-            flights=flights,
-            limits=_transfer_limits(settings.limits.share(settings.workers), max_size),
-            finish_abandoned=settings.blobs.finish_abandoned,
-        )
-        blobs = Blobs(
-            grants=grants,
-            store=store,
-            transfers=transfers,
             upstreams=asked,
             registries=registries,
             flights=flights,
             derived=DerivedConfigs(catalog, upstream_manifests, standby),
         )
+        blobs = held.blobs
         tags = Tags(
             catalog=catalog,
             upstream_manifests=upstream_manifests,
@@ -244,7 +220,7 @@ async def open_services(
             range_on_miss=settings.blobs.range_on_miss,
             memory=settings.manifests.memory,
             cold=cold,
-            closure=ClosureProofs(grants=grants, store=store, flights=flights),
+            closure=ClosureProofs(grants=held.grants, store=store, flights=flights),
         )
 
         journal = PurgeJournal(opened.own) if others is not None else None
@@ -279,9 +255,9 @@ async def open_services(
             peers = Peers(settings.peers, others, parts, purges, workers=settings.workers)
         yield Services(
             registry=registry,
-            limits=_server_limits(settings.limits.share(settings.workers)),
-            transfers=transfers,
-            reporter=open_reporter(registry.activity, upstreams.watched, transfers),
+            limits=server_limits_of(settings.limits.share(settings.workers)),
+            transfers=held.transfers,
+            reporter=open_reporter(registry.activity, upstreams.watched, held.transfers),
             peers=peers,
             readiness=readiness,
             flights=flights,
@@ -361,45 +337,3 @@ def _dependencies(opened: OpenCatalog, store: DiskBlobs | ObjectBlobs) -> dict[s
     if not isinstance(store, DiskBlobs):
         found["bucket"] = store.bucket
     return found
-
-
-def _warn(settings: Settings, readiness: Readiness) -> None:
-    """Say what an operator should know before anything goes wrong."""
-    _warn_of_old_format(settings, readiness)
-    _warn_of_plain_logins(settings, readiness)
-
-
-def _warn_of_old_format(settings: Settings, readiness: Readiness) -> None:
-    if (old_format := describe_old_format(settings.data)) is not None:
-        readiness.warnings["data_directory"] = old_format
-        _log.warning("data.old_format", message=old_format)
-
-
-def _warn_of_plain_logins(settings: Settings, readiness: Readiness) -> None:
-    for name, upstream in settings.upstreams.items():
-        for endpoint in (upstream, *upstream.mirrors):
-            if endpoint.sends_login_in_the_clear:
-                message = (
-                    f"the login for {endpoint_name(endpoint)} is sent over plain HTTP, where "
-                    "anybody on the way can read it; use an https:// url"
-                )
-                readiness.warnings[f"plain_login.{name}"] = message
-                _log.warning("upstream.plain_login", upstream=name, message=message)
-
-
-def _server_limits(limits: Limits) -> ServerLimits:
-    return ServerLimits(
-        connections=limits.connections,
-        connections_per_client=limits.per_client.connections,
-        reading=ReadingLimits(limits.send_timeout, limits.minimum_rate),
-        trusted_proxies=limits.trusted_proxies,
-    )
-
-
-def _transfer_limits(limits: Limits, largest: int | None) -> TransferLimits:
-    return TransferLimits(
-        downloads=limits.downloads,
-        spool=limits.spool,
-        largest=None if largest is None else largest // _BLOCK * _BLOCK,
-        passed_through=limits.passed_through,
-    )
