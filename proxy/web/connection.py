@@ -130,7 +130,7 @@ class Connection(web.RequestHandler):
         """Answer the only request that this connection may send with 503."""
         self.over_limit = True
         self._keepalive_timeout = _KEEP_ALIVE
-        self._request_handler = self._registry.answer_over_limit
+        self._request_handler = self._registry.error_answers.answer_over_limit
 
     def check_rate(self, now: float, limits: ReadingLimits) -> None:
         """Cut the connection if its client reads too slowly."""
@@ -258,7 +258,7 @@ class Connection(web.RequestHandler):
         """Answer a request that cannot be parsed, or whose handler failed."""
         if request.writer.output_size > 0:
             raise ConnectionError("a response has begun, so no error response can follow")
-        return self._registry.answer_malformed(request, status, exc)
+        return self._registry.error_answers.answer_malformed(request, status, exc)
 
 
 def _name_in(certificate: Mapping[str, Any] | None) -> str | None:

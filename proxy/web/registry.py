@@ -7,38 +7,28 @@ before, and whose tag is fresh, is answered without an `await`.
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from aiohttp.http_exceptions import LineTooLong
 
-from proxy.blobs.limits import RETRY_AFTER
 from proxy.errors import (
     ApiRetired,
-    ManifestUnknown,
-    NameUnknown,
-    Overloaded,
     RegistryError,
-    RequestHeadTooLong,
-    RequestInvalid,
     StorageFailure,
     StoreError,
-    Unauthorized,
     Unsupported,
-    UpstreamDenied,
 )
 from proxy.kit.lru import LruCache
 from proxy.oci.headers.accept import Accept
 from proxy.oci.reference import Digest
 from proxy.report.activity import Activity
-from proxy.telemetry import metrics, trace
+from proxy.telemetry import trace
 from proxy.telemetry.trace import Outcome
 from proxy.web.access_log import AccessLog, AccessLogLine
 from proxy.web.admission import Admission
 from proxy.web.blob_response import BlobResponder
+from proxy.web.error_answers import CRASHED, ErrorAnswers
 from proxy.web.error_response import error_response
-from proxy.web.head_limit import HeadTooLongError
 from proxy.web.headers import cache_status
 from proxy.web.listing_response import ListingResponder, json_response
 from proxy.web.manifest_response import prepare_manifest
@@ -53,7 +43,6 @@ from proxy.web.paths import (
 )
 from proxy.web.prepared_answer import ANSWER_COST, PreparedAnswer, respond, respond_hit
 from proxy.web.prepared_heads import PreparedHeads
-from proxy.web.recent_refusals import RecentRefusals
 from proxy.web.request import Request, connection_of, departure
 
 if TYPE_CHECKING:
@@ -74,7 +63,6 @@ _log = structlog.get_logger()
 _TARGET_COST: Final = 1024
 # The status in the log if the client disconnected before a response, as in nginx.
 _CLIENT_CLOSED: Final = 499
-_CRASHED: Final = "the proxy failed; see its log"
 
 
 class Registry:
@@ -109,7 +97,7 @@ class Registry:
         # What the status page shows of the requests.
         self.activity = Activity()
         self._access_log = AccessLog(self.activity)
-        self._refusals = RecentRefusals()
+        self.error_answers = ErrorAnswers(routes, self._access_log)
         self._targets: LruCache[tuple[str, str], Target] = LruCache(memory // 8)
         self._answers: LruCache[tuple[object, ...], PreparedAnswer] = LruCache(memory)
         self._blobs = BlobResponder(
@@ -149,7 +137,7 @@ class Registry:
         try:
             response = await self._dispatch(request, line)
         except RegistryError as error:
-            response = self._refuse(request, line, error)
+            response = self.error_answers.answer(request, line, error, self._access)
         except (StoreError, OSError) as error:
             _log.error("storage.failed", id=line.id, path=request.raw_path[:500], error=str(error))
             response = error_response(
@@ -164,62 +152,13 @@ class Registry:
             raise
         except Exception:  # noqa: BLE001 -- the client gets a response in any case
             _log.exception("request.crashed", id=line.id, path=request.raw_path[:500])
-            response = error_response(request, line, RegistryError(_CRASHED))
+            response = error_response(request, line, RegistryError(CRASHED))
         finally:
             self.running -= 1
         line.status = response.status
         self._access_log.write(request, line)
         if line.answer is not None and isinstance(request, Request):
             self.heads.put(request, line.answer, response, line)
-        return response
-
-    def _hint(self, target: object, error: RegistryError) -> str:
-        """Return a hint that names the upstreams, if the name seems to begin with another."""
-        if isinstance(target, ManifestTarget | TagsTarget) and isinstance(
-            error, ManifestUnknown | NameUnknown | UpstreamDenied
-        ):
-            return self._routes.hint(target.repository)
-        return ""
-
-    def _refuse(
-        self, request: web.BaseRequest, line: AccessLogLine, error: RegistryError
-    ) -> web.Response:
-        target, challenge = line.target, None
-        # Others behind the same address may not learn what a repository has that is not theirs.
-        if isinstance(target, ManifestTarget) and not line.private:
-            self._refusals.record(request.remote, target.repository, target.reference, error)
-        if self._access is not None and isinstance(error, Unauthorized):
-            challenge = self._access.challenge(request, target, error)
-        hint = self._hint(target, error)
-        return error_response(request, line, error, hint, challenge=challenge)
-
-    def answer_malformed(
-        self, request: web.BaseRequest, status: int, error: BaseException | None
-    ) -> web.Response:
-        """Answer a malformed request; `error` is for the log only."""
-        line = AccessLogLine.begin()
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            _log.error("request.crashed", id=line.id, exc_info=error)
-            refusal = RegistryError(_CRASHED)
-        elif isinstance(error, LineTooLong | HeadTooLongError):
-            refusal = RequestHeadTooLong("the head of the request, or a line of it, is too long")
-        else:
-            refusal = RequestInvalid("this is no HTTP request, or its head has too many lines")
-        return self._close_with(request, line, refusal)
-
-    async def answer_over_limit(self, request: web.BaseRequest) -> web.Response:
-        """Answer a request on a connection beyond the limit."""
-        metrics.TURNED_AWAY.labels("connections").inc()
-        refusal = Overloaded("this proxy has too many clients", retry_after=RETRY_AFTER)
-        return self._close_with(request, AccessLogLine.begin(), refusal)
-
-    def _close_with(
-        self, request: web.BaseRequest, line: AccessLogLine, error: RegistryError
-    ) -> web.Response:
-        response = error_response(request, line, error)
-        response.force_close()
-        line.status = response.status
-        self._access_log.write(request, line)
         return response
 
     async def _dispatch(self, request: web.BaseRequest, line: AccessLogLine) -> web.StreamResponse:
@@ -272,7 +211,7 @@ class Registry:
         if isinstance(target, TagsTarget | ReferrersTarget):
             return await self._pages.answer(request, target, line)
         if isinstance(target, RetiredTarget):
-            raise ApiRetired(self._refusals.explain(request.remote, target.repository))
+            raise ApiRetired(self.error_answers.explain(request.remote, target.repository))
         return json_response(b"{}")
 
     def _target(self, request: web.BaseRequest) -> Target:
