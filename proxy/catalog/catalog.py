@@ -10,18 +10,13 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from proxy.catalog.batches import batch_of, batch_of_derived, representation_key
-from proxy.catalog.claims import claims_of
 from proxy.catalog.derived import DerivedContent
 from proxy.catalog.lookup import UNKNOWN, Lookup
 from proxy.catalog.memory import CatalogMemory
-from proxy.catalog.merging import access_of, merge, origin_of, supersedes
-from proxy.errors import ManifestInvalid
+from proxy.catalog.merging import access_of, merge, supersedes
 from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.lru import LruCache
-from proxy.oci.manifest import read_manifest
 from proxy.oci.reference import Digest, Tag
 from proxy.ports.catalog import Batch, Claim, Found, Grant, Proof
 
@@ -35,8 +30,6 @@ if TYPE_CHECKING:
     from proxy.oci.mediatype import MediaType
     from proxy.oci.reference import Repository
     from proxy.ports.catalog import DerivedStore, Layer, Listing, TagEntry
-
-_log = structlog.get_logger()
 
 # Use is noted for eviction so often for each manifest, in seconds.
 _TOUCH_EVERY: Final = 3600.0
@@ -67,8 +60,7 @@ class Catalog:
         self._layers = tuple(layers)
         self.is_open = is_open
         self._derived = DerivedContent(derived)
-        self._memory = CatalogMemory(memory)
-        self._mirrored = tuple(f"{name}/" for name in mirrored)
+        self._memory = CatalogMemory(memory, mirrored)
         self._clock = clock
         self._touched: LruCache[Digest, float] = LruCache(_TOUCH_MEMORY)
 
@@ -234,7 +226,7 @@ class Catalog:
         if derived is None:
             return lookup
         if derived.manifest is not None:
-            self._remember(name, derived)
+            self._memory.put(name, derived)
             await self._write(batch_of(name, derived))
         return derived
 
@@ -257,7 +249,7 @@ class Catalog:
         name = str(repository)
         lookup = Lookup(access=Grant(proof, manifest.media_type), manifest=manifest)
         is_known = self._memory.access(name, manifest.digest) == lookup.access
-        self._remember(name, lookup)
+        self._memory.put(name, lookup)
         if tag is not None:
             self._memory.put_tag(name, *tag)
         if not is_known:
@@ -338,7 +330,7 @@ class Catalog:
         """
         name = str(repository)
         lookup = await self._derived.put(name, manifest, origin, replaces=replaces)
-        self._remember(name, lookup)
+        self._memory.put(name, lookup)
         batch = batch_of(name, lookup)
         if source is not None:
             key = representation_key(source, origin.target, origin.inputs)
@@ -399,36 +391,7 @@ class Catalog:
 
     def _verify(self, name: str, digest: Digest, found: Found) -> Lookup:
         """What was found, with the manifest read and compared with its digest."""
-        access = access_of(found, name, self.is_open)
-        lookup = Lookup(
-            access=access,
-            raw=found.raw,
-            delivered=bool(found.granted_to),
-            origin=origin_of(found),
-        )
-        if access is None or access.media_type is None or found.raw is None:
-            return lookup
-        manifest = self._memory.manifest(digest, access.media_type)
-        if manifest is None:
-            try:
-                manifest = read_manifest(found.raw, access.media_type, expected=digest)
-            except ManifestInvalid as error:
-                _log.warning("manifest.unreadable", digest=digest, reason=error.message)
-                return replace(lookup, raw=None)
-        lookup = replace(lookup, manifest=manifest)
-        self._remember(name, lookup)
-        return lookup
-
-    def _has_mirrors(self, name: str) -> bool:
-        return bool(self._mirrored) and name.startswith(self._mirrored)
-
-    def _remember(self, name: str, lookup: Lookup) -> None:
-        if lookup.manifest is not None and lookup.access is not None:
-            self._memory.put_access(name, lookup.manifest.digest, lookup.access)
-            self._memory.put_manifest(lookup.manifest)
-            if isinstance(lookup.access, Grant) and self._has_mirrors(name):
-                for digest, claim in claims_of(lookup.manifest).items():
-                    self._memory.put_claim(name, digest, claim)
+        return self._memory.read(name, digest, found, access_of(found, name, self.is_open))
 
     def _due(self, entry: TagEntry) -> list[Digest]:
         """The manifest that a tag names, if its use was not noted for a while."""
