@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from multidict import CIMultiDict
 
+    from proxy.blobs.resumable import ResumableBody
     from proxy.blobs.serve import Blobs
     from proxy.web.access_log import AccessLogLine
     from proxy.web.paths import BlobTarget
@@ -74,15 +75,7 @@ class PassedRanges:
             try:
                 line.status = response.status
                 await response.prepare(request)
-                async with aclosing(part.chunks()) as chunks:
-                    async for received in chunks:
-                        # An upstream may send more than the requested range.
-                        chunk = received[: last + 1 - first]
-                        await response.write(chunk)
-                        first += len(chunk)
-                        line.sent += len(chunk)
-                        if first > last:
-                            break
+                await _copy(part, response, length, line)
                 await response.write_eof()
             except (RegistryError, StoreError, OSError) as error:
                 abort(request, line, error)
@@ -90,3 +83,17 @@ class PassedRanges:
                 # Only now, because the client's bytes come first.
                 self._blobs.ranges.record(repository, digest, length=length, total=part.total)
             return response
+
+
+async def _copy(
+    part: ResumableBody, response: web.StreamResponse, length: int, line: AccessLogLine
+) -> None:
+    """Send `length` bytes: an upstream may send more than the requested range."""
+    async with aclosing(part.chunks()) as chunks:
+        async for received in chunks:
+            chunk = received[:length]
+            await response.write(chunk)
+            line.sent += len(chunk)
+            length -= len(chunk)
+            if length == 0:
+                break
