@@ -60,7 +60,7 @@ def _bind(place: Place, address: Address) -> Iterator[Wrong]:
     remedy = f"choose another one with {' or '.join(filter(None, (name, flag)))}"
     try:
         found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for a label that is empty or too long
         yield Wrong(place, f"there is no address for the host {address.host}; {remedy}")
         return
     for family, kind, protocol, _, where in found:

@@ -307,6 +307,11 @@ SETTINGS: Final = {
         "another one with listen or --listen",
         environ={"LIGHTERAGE_LISTEN": "no-host.invalid:0"},
     ),
+    "a host that can be none": Wrong(
+        "LIGHTERAGE_LISTEN: listen: there is no address for the host no..host; choose another one "
+        "with listen or --listen",
+        environ={"LIGHTERAGE_LISTEN": "no..host:0"},
+    ),
 }  # fmt: skip
 # A command line, its exit status and its message.
 COMMANDS: Final = {
