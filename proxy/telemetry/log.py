@@ -122,13 +122,13 @@ def members(**values: object) -> bytes:
 
 
 class Render:
-    """The only structlog processor: one JSON object a line. Caches the formatted second."""
+    """The only structlog processor: one JSON object a line. Caches the formatted time."""
 
     def __init__(self, always: Mapping[str, Any]) -> None:
         """`always` is in every line."""
         self.always = always
-        self._second = 0
-        self._stamp = ""
+        self._now = self._second = 0
+        self._day_and_time = self._stamp = ""
 
     def __call__(self, logger: object, level: str, event: MutableMapping[str, Any]) -> bytes:
         """The line of one event."""
@@ -140,11 +140,15 @@ class Render:
 
     def stamp(self) -> str:
         """The current time, as every line begins with it."""
-        now = time.time()
-        if (second := int(now)) != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{int((now - second) * 1000):03d}Z"
+        now = int(time.time() * 1000)
+        if now != self._now:
+            self._now = now
+            second, millisecond = divmod(now, 1000)
+            if second != self._second:
+                self._second = second
+                self._day_and_time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamp = f"{self._day_and_time}.{millisecond:03d}Z"
+        return self._stamp
 
 
 class _Lines:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+import orjson
 import structlog
 
 from proxy.telemetry.log import Render, encode
@@ -104,7 +105,7 @@ class RequestLines:
                 id,
                 _encode_client(client),
                 line.middle,
-                encode(round(seconds, 6)),
+                orjson.dumps(round(seconds, 6)),
                 line.end,
             )
         )

@@ -89,7 +89,7 @@ class AccessLogLine:
         self.upstream_calls, self.peer_calls = trace.upstream_calls, trace.peer_calls
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RepeatedRequest:
     """What the log line and the metrics of equal requests have in common."""
 
@@ -152,7 +152,7 @@ class AccessLog:
         """Count and log a request as the one that was prepared, which began at `began`."""
         seconds = perf_counter() - began
         REQUEST_METRICS.add(request.kind, seconds, request.line.sent)
-        self._answers.record(request.line, request.method, client, request.event.agent)
+        self._answers.repeat(request, client)
         self._lines.repeat(request.event, id=_new_id().encode(), client=client, seconds=seconds)
 
     def _record_error(self, request: web.BaseRequest, line: AccessLogLine, client: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -21,11 +22,13 @@ from proxy.web.paths import (
 
 if TYPE_CHECKING:
     from proxy.report.activity import Activity
-    from proxy.web.access_log import AccessLogLine
+    from proxy.web.access_log import AccessLogLine, RepeatedRequest
     from proxy.web.paths import Target
 
 # Different answers that wait. It bounds their memory.
 _BATCH: Final = 256
+# Requests like an earlier one that wait to be counted.
+_REPEATED: Final = 512
 
 
 @dataclass(slots=True)
@@ -47,10 +50,19 @@ class AnsweredBatch:
         """`activity` takes the waiting answers before it reports."""
         self._activity = activity
         self._waiting: dict[tuple[object, ...], _Equal] = {}
+        self._repeated: list[tuple[RepeatedRequest, str]] = []
         activity.feeds.append(self.flush)
 
-    def record(self, line: AccessLogLine, method: str, client: str, agent: str) -> None:
-        """Count a request that was answered; `line` may be shared by equal answers."""
+    def repeat(self, request: RepeatedRequest, client: str) -> None:
+        """Count a request that was answered as `request` was: what they share is taken later."""
+        self._repeated.append((request, client))
+        if len(self._repeated) >= _REPEATED:
+            self._count_repeated()
+
+    def record(
+        self, line: AccessLogLine, method: str, client: str, agent: str, count: int = 1
+    ) -> None:
+        """Count requests that were answered; `line` may be shared by equal answers."""
         # Ids are good as keys, because what waits holds the objects.
         key: tuple[object, ...]
         if line.repeated is not None:
@@ -63,14 +75,20 @@ class AnsweredBatch:
             if len(self._waiting) >= _BATCH:
                 self.flush()
             equal = self._waiting[key] = _Equal(line, method, client, agent)
-        equal.count += 1
-        equal.sent += line.sent
+        equal.count += count
+        equal.sent += line.sent * count
 
     def flush(self) -> None:
         """Record what waits."""
+        self._count_repeated()
         waiting, self._waiting = self._waiting, {}
         for equal in waiting.values():
             self._add(equal)
+
+    def _count_repeated(self) -> None:
+        repeated, self._repeated = self._repeated, []
+        for (request, client), count in Counter(repeated).items():
+            self.record(request.line, request.method, client, request.event.agent, count)
 
     def _add(self, equal: _Equal) -> None:
         line = equal.line
