@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Different answers that wait. It bounds their memory.
 _BATCH: Final = 256
 # Requests like an earlier one that wait to be counted.
-_REPEATED: Final = 512
+_REPEATED: Final = 32
 
 
 @dataclass(slots=True)
@@ -73,7 +73,8 @@ class AnsweredBatch:
         equal = self._waiting.get(key)
         if equal is None:
             if len(self._waiting) >= _BATCH:
-                self.flush()
+                # One at a time: all of them would hold up other requests for milliseconds.
+                self._add(self._waiting.pop(next(iter(self._waiting))))
             equal = self._waiting[key] = _Equal(line, method, client, agent)
         equal.count += count
         equal.sent += line.sent * count
