@@ -33,7 +33,7 @@ _STEPS: Final = 2_000
 _STEPS_A_SECOND: Final = 1_000
 _OLD: Final = 0.05
 _CLIENTS: Final = 8
-_WARMING: Final = 3  # rounds: each worker has a memory of its own
+_WARMING: Final = 8  # rounds: each worker has a memory of its own
 _ACCEPT: Final = f"Accept: {CONTAINERD[0][1]}\r\n"
 
 
