@@ -1,4 +1,4 @@
-"""What a question asks: the same as a request, with nobody at its end. Composes."""
+"""What a question asks: as a request would, but a dry run. Composes."""
 
 from __future__ import annotations
 

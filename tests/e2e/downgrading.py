@@ -1,4 +1,4 @@
-"""An upstream that gives schema 1 to whoever does not name the OCI's types, as Quay does."""
+"""An upstream that gives schema 1 to clients that do not name the OCI's types, as Quay does."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def check_everything(proxy: Proxy, before: list[Pulled], *, status: str) -> None
 def test_a_second_pull_asks_the_upstream_nothing(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
-    """Inside the TTL, whoever pulls, and also after a restart."""
+    """Within the TTL, for every client, and also after a restart."""
     with Proxy(tmp_path / "proxy", upstream=registry.url, redis=store.redis) as proxy:
         before = pull_everything(proxy)
         registry.forget()

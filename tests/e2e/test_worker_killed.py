@@ -58,7 +58,7 @@ async def test_the_clients_of_the_other_worker_lose_nothing(tmp_path: Path) -> N
         assert ["Range" in request.headers for request in gets] == [False, True]
         assert hop.passed <= 1.05 * SIZE
 
-        # Whoever was cut off comes again, and so does a worker.
+        # A client that was cut off comes again, and a worker is started again.
         again = await load.get(proxy.port, path)
         assert again.body == content
         assert upstream.count("GET") == 2

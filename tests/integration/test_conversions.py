@@ -221,7 +221,7 @@ async def test_who_also_takes_what_is_stored_gets_that_while_something_is_missin
         deadline = monotonic() + 5
         answer = await proxy.get(f"{CARGO}/index", Accept=wanted)
         while answer.digest == whole and monotonic() < deadline:
-            # An upstream that failed is left alone for a while.
+            # The circuit of an upstream that failed is open for a while.
             await asyncio.sleep(0.1)
             answer = await proxy.get(f"{CARGO}/index", Accept=wanted)
         assert answer.headers["Content-Type"] == MediaType.V2S2

@@ -1,4 +1,4 @@
-"""Blobs that are damaged on the disk: whoever asks for one gets it right, in the same request."""
+"""Blobs that are damaged on the disk: the client gets the right bytes, in the same request."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ async def test_a_listing_of_an_upstream_that_is_offline_says_so(
 async def test_referrers_are_filtered_here_if_the_upstream_does_not(
     upstream: ScriptedUpstream, impatient: Proxy
 ) -> None:
-    """On every page: whoever takes no notice of the filter leaves it out of the link, too."""
+    """On every page: a registry that ignores the filter leaves it out of the link, too."""
     refer(upstream, SIGNATURES, Link=f'<{REFERRERS}?page=2>; rel="next"')
     answer = await impatient.get(f"{REFERRERS}?artifactType=sig")
     assert kinds(answer) == ["sig", "sig"]

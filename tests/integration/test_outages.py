@@ -319,7 +319,7 @@ async def test_an_outage_costs_nothing_that_is_cached(
 async def test_manifests_that_break_off_do_not_keep_others_from_being_asked_for(
     proxy: Proxy, upstream: ScriptedUpstream
 ) -> None:
-    """The registry answers; so it is not left alone, however many there are."""
+    """The registry answers; so its circuit stays closed, however many there are."""
     upstream.fault("GET", f"{CARGO}/manifests/*", Fault(cut=100))
     for image in (*INDEX.children, *images.docker_list().children, INDEX):
         push(upstream, NAME, None, image)

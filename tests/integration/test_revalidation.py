@@ -1,4 +1,4 @@
-"""When an upstream is asked, when it is waited for, and when it is left alone."""
+"""When an upstream is asked, when it is waited for, and when it is not asked."""
 
 from __future__ import annotations
 

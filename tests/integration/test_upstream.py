@@ -244,7 +244,7 @@ async def test_a_slow_blob_takes_as_long_as_it_keeps_coming(upstream: ScriptedUp
     await client.close()
 
 
-async def test_whoever_leaves_early_closes_the_connection(
+async def test_a_reader_that_leaves_early_closes_the_connection(
     upstream: ScriptedUpstream, client: Upstream
 ) -> None:
     big = upstream.add_blob(NAME, bytes(32 * 2**20))

@@ -123,7 +123,7 @@ def test_the_secrets_directory_may_have_the_login(tmp_path: Path) -> None:
 async def test_a_bucket_is_opened_without_asking_for_it(
     blobs: dict[str, Any], tmp_path: Path
 ) -> None:
-    """So the proxy starts while the bucket, or whoever hands out its login, is away."""
+    """So the proxy starts while the bucket, or the service that issues its login, is down."""
     store = blob_store(settings(path=str(tmp_path), **blobs))
     assert isinstance(store, ObjectBlobs)
     await store.close()

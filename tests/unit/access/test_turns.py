@@ -178,7 +178,7 @@ async def crowd(world: Guesses, clients: Iterable[str], *, each: int) -> AsyncIt
     await asyncio.wait(tasks)
 
 
-async def test_a_full_queue_drops_from_whoever_has_most_and_takes_the_newcomer() -> None:
+async def test_a_full_queue_drops_from_the_client_with_most_and_takes_the_newcomer() -> None:
     world = Guesses()
     clients = [f"10.{number}.0.1" for number in range(64)]
     async with crowd(world, clients, each=20) as waiting:

@@ -171,7 +171,7 @@ def test_the_platform_is_the_operators() -> None:
         # What is stored is never converted to what is liked better.
         ("v2s2", f"{V2S2};q=0.1, {OCI}", "stored"),
         ("index", f"{INDEX};q=0.001, {OCI};q=0.001, {LIST}, {V2S2}", "stored"),
-        # Schema 1 is, once there is a way: whoever names more refuses it.
+        # Schema 1 is, if there is a conversion: a client that names more refuses it.
         ("signed", f"{SIGNED}, {V2S2}", "v2s2 stored"),
         ("signed", f"{V2S1}, {OCI}", "v2s2>oci stored"),
         ("signed", f"{V2S2}, {OCI}, */*", "v2s2 v2s2>oci stored"),

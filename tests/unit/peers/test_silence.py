@@ -1,4 +1,4 @@
-"""How long a question may wait for replicas that are silent: for one timeout, whoever they are."""
+"""How long a question may wait for replicas that are silent: one timeout in all."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ async def test_so_many_wait_and_no_more(world: World) -> None:
     assert world.slots.waiting == WAITING
 
 
-async def test_whoever_waits_most_often_makes_room_for_another_client(world: World) -> None:
+async def test_the_client_with_most_waiting_requests_makes_room_for_another(world: World) -> None:
     for _ in range(MOST + WAITING - 1):
         await world.request(client="greedy")
     newest = await world.request(client="greedy")
