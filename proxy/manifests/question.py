@@ -14,13 +14,13 @@ from proxy.kit.clock import SYSTEM_CLOCK
 from proxy.kit.singleflight import SingleFlight
 from proxy.manifests.convert import Conversions
 from proxy.manifests.derived_configs import DerivedConfigs
+from proxy.manifests.dry_run import (
+    CheapMeasuring,
+    DryRunPending,
+    DryRunTransfers,
+)
 from proxy.manifests.fetch import UpstreamManifests
 from proxy.manifests.measuring import LayerMeasuring
-from proxy.manifests.nobody import (
-    CheapMeasuring,
-    NobodyPending,
-    NobodyTransfers,
-)
 from proxy.manifests.serve import Manifests
 from proxy.manifests.tags import Tags
 from proxy.oci.reference import Digest
@@ -112,7 +112,7 @@ class Question:
                 flights=self._flights,
             ),
             store=sources.store,
-            transfers=cast("Transfers", NobodyTransfers(upstreams)),
+            transfers=cast("Transfers", DryRunTransfers(upstreams)),
             upstreams=upstreams,
             registries=upstreams,
             flights=self._flights,
@@ -144,7 +144,7 @@ class Question:
                 "LayerMeasuring",
                 CheapMeasuring(measuring, known, blobs, reach.owners, check=sources.check_layers),
             ),
-            pending=cast("PendingConversions", NobodyPending()),
+            pending=cast("PendingConversions", DryRunPending()),
             key=sources.key,
             platforms=sources.platforms,
             max_children=sources.max_children,

@@ -18,10 +18,10 @@ from proxy.kit.bandwidth import Bandwidth
 from proxy.peers.client import PeerClient
 from proxy.peers.derived import DerivedContent, PeerDerived
 from proxy.peers.discovery import Discovery, Place
+from proxy.peers.dry_run import DryRunReplicas
 from proxy.peers.layers import PeerLayers
 from proxy.peers.listener import PeerListener
 from proxy.peers.naming import ask_for_naming, encode_naming
-from proxy.peers.nobody import NobodyReplicas
 from proxy.peers.replicas import Replicas
 from proxy.peers.signing import Signer
 from proxy.peers.tls import PeerTls
@@ -97,15 +97,15 @@ class OpenReplicas:
         """What others know the registry to have named in a repository."""
         return await ask_for_naming(self.replicas, registry, name, digest)
 
-    def asking_nobody(self) -> NobodyPeers:
+    def dry_run(self) -> DryRunPeers:
         """The same replicas, of which none is asked."""
-        return NobodyPeers(NobodyReplicas(self.replicas))
+        return DryRunPeers(DryRunReplicas(self.replicas))
 
 
-class NobodyPeers:
+class DryRunPeers:
     """What would be asked of the other replicas, in the state in which they are now."""
 
-    def __init__(self, replicas: NobodyReplicas) -> None:
+    def __init__(self, replicas: DryRunReplicas) -> None:
         self.condition = replicas.condition
         self._replicas = cast("Replicas", replicas)
 

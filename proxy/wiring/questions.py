@@ -12,7 +12,7 @@ from proxy.manifests.question import Sources
 from proxy.manifests.questions import Questions
 from proxy.wiring.access_rules import describe_access
 from proxy.wiring.catalog import open_stores
-from proxy.wiring.nobody import reach_nobody
+from proxy.wiring.dry_run import reach_in_dry_run
 from proxy.wiring.policies import head_first_of, lifetimes_of, policy_of, routes_of, signing_key_of
 from proxy.wiring.upstreams import open_upstreams
 
@@ -43,7 +43,7 @@ def questions_of(
         layers=opened.layers,
         derived=opened.derived,
         store=store,
-        reach=partial(reach_nobody, upstreams, opened.catalog, others),
+        reach=partial(reach_in_dry_run, upstreams, opened.catalog, others),
         head_first=head_first_of(settings),
         check_layers=check_layers,
         lifetimes=lifetimes,

@@ -13,7 +13,7 @@ from proxy.oci.headers.accept import Accept
 from proxy.oci.negotiation import Policy
 from proxy.oci.reference import Digest, Repository, Tag
 from proxy.telemetry import trace
-from proxy.upstream.nobody import NobodyUpstream
+from proxy.upstream.dry_run import DryRunUpstream
 from tests.kit.manifest_kinds import KEY
 from tests.kit.manifest_world import AMD64
 
@@ -41,8 +41,8 @@ def questions_of(world: ManifestWorld, asked: list[tuple[str, str, str | None]])
         store=world.store,
         reach=lambda: Reach(
             {
-                "docker.io": NobodyUpstream(world.upstream),
-                "quay.io": NobodyUpstream(world.other_upstream),
+                "docker.io": DryRunUpstream(world.upstream),
+                "quay.io": DryRunUpstream(world.other_upstream),
             },
             Standby(),
         ),

@@ -27,7 +27,7 @@ _REQUESTS: Final = {
 }
 
 
-class NobodyUpstream(UpstreamDecorator):
+class DryRunUpstream(UpstreamDecorator):
     """Fits MonitoredUpstream. Every question raises WouldAsk, or why no request would be sent."""
 
     def __init__(

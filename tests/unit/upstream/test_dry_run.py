@@ -8,7 +8,7 @@ import pytest
 
 from proxy.errors import UpstreamUnavailable, WouldAsk
 from proxy.oci.reference import Digest, Tag
-from proxy.upstream.nobody import NobodyUpstream
+from proxy.upstream.dry_run import DryRunUpstream
 from tests.kit.manifest_world import MonitoredMemoryUpstream
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ async def test_what_would_be_asked_is_said_and_not_asked(sentence: str) -> None:
     real = MonitoredMemoryUpstream()
     real.add(CONTENT)
     with pytest.raises(WouldAsk) as would:
-        await QUESTIONS[sentence](NobodyUpstream(real))
+        await QUESTIONS[sentence](DryRunUpstream(real))
     assert str(would.value) == sentence
     assert (real.asked, real.streaming) == ([], 0)
 
 
 async def test_how_the_upstream_does_is_what_it_says_itself_at_that_moment() -> None:
     real = MonitoredMemoryUpstream()
-    nobody = NobodyUpstream(real)
+    nobody = DryRunUpstream(real)
     assert (nobody.trouble, nobody.offline, await nobody.is_at_its_reserve()) == (
         None,
         False,
@@ -67,7 +67,7 @@ async def test_how_the_upstream_does_is_what_it_says_itself_at_that_moment() -> 
 
 async def test_the_upstream_stays_open_for_requests() -> None:
     real = MonitoredMemoryUpstream()
-    await NobodyUpstream(real).close()
+    await DryRunUpstream(real).close()
     assert not real.closed
 
 
@@ -76,9 +76,9 @@ async def test_where_no_request_would_be_sent_the_reason_is_said() -> None:
     real.trouble = UpstreamUnavailable("docker.io cannot be reached")
     for question in QUESTIONS.values():
         with pytest.raises(UpstreamUnavailable, match="cannot be reached"):
-            await question(NobodyUpstream(real))
+            await question(DryRunUpstream(real))
         # The reason may be another one for each operation, or none.
         with pytest.raises(WouldAsk, match=r" at the mirror$"):
             await question(
-                NobodyUpstream(real, check=lambda _: None, where=lambda: " at the mirror")
+                DryRunUpstream(real, check=lambda _: None, where=lambda: " at the mirror")
             )

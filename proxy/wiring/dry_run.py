@@ -8,10 +8,10 @@ from proxy.catalog.routing import Standby
 from proxy.errors import WouldAsk
 from proxy.manifests.question import Reach
 from proxy.oci.reference import Repository, mirrors_of
+from proxy.upstream.dry_run import DryRunUpstream
 from proxy.upstream.health.failover import FailoverUpstream
 from proxy.upstream.health.mirrors import Mirrors
 from proxy.upstream.health.mirrors_alone import MirrorsAlone
-from proxy.upstream.nobody import NobodyUpstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from proxy.wiring.upstreams import Places, Upstreams
 
 
-def reach_nobody(upstreams: Upstreams, catalog: Catalog, others: OpenReplicas | None) -> Reach:
+def reach_in_dry_run(upstreams: Upstreams, catalog: Catalog, others: OpenReplicas | None) -> Reach:
     """Ask by way of the same mirrors and replicas, in the state in which they are now.
 
     `catalog` knows what the registries have named.
     """
-    nobody = None if others is None else others.asking_nobody()
-    condition = (lambda: "") if nobody is None else nobody.condition
+    dry_run = None if others is None else others.dry_run()
+    condition = (lambda: "") if dry_run is None else dry_run.condition
     asked: dict[str, MonitoredUpstream] = {}
     for name, places in upstreams.places.items():
-        registry = NobodyUpstream(places.registry, check=places.registry.check, where=condition)
+        registry = DryRunUpstream(places.registry, check=places.registry.check, where=condition)
         mirrors = _mirrors(places, condition)
         known = upstreams.registries[name]
         behind: MonitoredUpstream = registry
@@ -42,20 +42,20 @@ def reach_nobody(upstreams: Upstreams, catalog: Catalog, others: OpenReplicas | 
             behind = known.asked_by_way_of(
                 registry, mirrors=mirrors, names=_names(catalog, others, name)
             )
-        asked[name] = behind if nobody is None else nobody.behind(name, behind, catalog.is_open)
+        asked[name] = behind if dry_run is None else dry_run.behind(name, behind, catalog.is_open)
         alone = mirrors_of(name)
         if alone in upstreams.standing_in:
             asked[alone] = MirrorsAlone(mirrors, name=name, names=_names(catalog, others, alone))
 
     def following(registry: str) -> str:
-        if nobody is not None:
+        if dry_run is not None:
             return ", by way of the replica that owns it"
         places = upstreams.places[registry]
         if not places.mirrors or places.registry.offline:
             return ""
         return f" at {' or '.join(mirror.name for _, mirror in places.mirrors)}, else the registry"
 
-    owners = None if nobody is None else nobody.layers()
+    owners = None if dry_run is None else dry_run.layers()
     return Reach(asked, Standby(asked), owners, following)
 
 
@@ -65,7 +65,7 @@ def _mirrors(places: Places, condition: Callable[[], str]) -> Mirrors:
 
     return Mirrors(
         [
-            mirror.asked_by_way_of(NobodyUpstream(part, check=part.check, where=at(mirror.name)))
+            mirror.asked_by_way_of(DryRunUpstream(part, check=part.check, where=at(mirror.name)))
             for part, mirror in places.mirrors
         ]
     )

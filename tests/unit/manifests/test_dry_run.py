@@ -7,9 +7,9 @@ from typing import Final
 import pytest
 
 from proxy.errors import UpstreamUnavailable, WouldAsk
-from proxy.manifests.nobody import NobodyTransfers
+from proxy.manifests.dry_run import DryRunTransfers
 from proxy.oci.reference import Digest, Repository
-from proxy.upstream.nobody import NobodyUpstream
+from proxy.upstream.dry_run import DryRunUpstream
 from tests.kit.manifest_world import MonitoredMemoryUpstream
 
 NAME: Final = "library/cargo"
@@ -18,7 +18,7 @@ DIGEST: Final = Digest.of(b"what the upstream has")
 
 async def test_a_transfer_is_not_started() -> None:
     upstream = MonitoredMemoryUpstream()
-    transfers = NobodyTransfers({"docker.io": NobodyUpstream(upstream)})
+    transfers = DryRunTransfers({"docker.io": DryRunUpstream(upstream)})
     repository = Repository("docker.io", NAME, "cargo")
     assert not transfers.is_running(repository, DIGEST)
     reader = transfers.join(repository, DIGEST)

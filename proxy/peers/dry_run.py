@@ -33,7 +33,7 @@ _WHERE: Final = {
 }
 
 
-class NobodyReplicas:
+class DryRunReplicas:
     """For one question: `real` says who owns what, and who is well."""
 
     def __init__(self, real: Replicas) -> None:

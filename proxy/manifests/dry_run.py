@@ -24,7 +24,7 @@ T = TypeVar("T")
 _SMALL: Final = 2**20
 
 
-class NobodyTransfers:
+class DryRunTransfers:
     """Stands in for `Transfers`: none runs, and none is started."""
 
     def __init__(self, upstreams: Mapping[str, Upstream]) -> None:
@@ -35,12 +35,12 @@ class NobodyTransfers:
         """None runs that is known here."""
         return False
 
-    def join(self, repository: Repository, digest: Digest) -> NobodyReader:
+    def join(self, repository: Repository, digest: Digest) -> DryRunReader:
         """Return a reader that says where the blob would come from."""
-        return NobodyReader(self._upstreams[repository.registry], repository, digest)
+        return DryRunReader(self._upstreams[repository.registry], repository, digest)
 
 
-class NobodyReader:
+class DryRunReader:
     """In place of a transfer's reader."""
 
     verified = False
@@ -53,7 +53,7 @@ class NobodyReader:
     async def wait_until_sendable(self) -> NoReturn:
         """WouldAsk, or what the transfer would fail with at once."""
         async with self._upstream.blob(self._repository.name, self._digest):
-            raise AssertionError("there is nobody to answer")
+            raise AssertionError("a dry run has no answer")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -102,7 +102,7 @@ class CheapMeasuring:
         return await self._real.measure_here(repository, layer)
 
 
-class NobodyPending:
+class DryRunPending:
     """Stands in for `PendingConversions`: in a preview no conversion takes long."""
 
     async def run(
